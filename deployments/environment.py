@@ -1,0 +1,69 @@
+"""What Ray Serve has to be started with, and what it costs where it isn't.
+
+configs/serve.env sets all of it; a test compares the two.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+GRPC_LIMIT: Final = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
+_GRPC_DEFAULT: Final = 4 << 20
+_HEAD_BYTES: Final = 512 << 10
+"""Room for a hop's head beside its body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A variable, the value it needs at least, and what happens otherwise."""
+
+    name: str
+    value: str
+    otherwise: str
+    at_least: bool = False
+
+
+SETTINGS: Final = (
+    Setting("RAY_SERVE_ENABLE_HA_PROXY", "1", "every request is about ten times slower"),
+    Setting("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1", "hops cost more than twice the time"),
+    Setting("RAY_SERVE_LOG_TO_STDERR", "1", "errors show in Serve's log files only"),
+    Setting(GRPC_LIMIT, "134217728", "bodies over 3.5 MiB can't cross a hop", at_least=True),
+    Setting(
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE",
+        "262144",
+        "requests with more than 15 KB of headers are refused with an HTML page",
+        at_least=True,
+    ),
+    Setting(
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S",
+        "900",
+        "every stream is cut 120 s after the ingress scales",
+        at_least=True,
+    ),
+)
+
+
+def unmet(environ: Mapping[str, str]) -> list[str]:
+    """One line for each setting that does not hold."""
+    return [
+        f"{setting.name}={setting.value} is not set: {setting.otherwise}"
+        for setting in SETTINGS
+        if not _holds(setting, environ.get(setting.name, ""))
+    ]
+
+
+def hop_bytes(environ: Mapping[str, str]) -> int | None:
+    """The largest body that a hop carries when the limit is not raised; None when it is."""
+    said = environ.get(GRPC_LIMIT, "")
+    limit = int(said) if said.isdigit() else _GRPC_DEFAULT
+    return None if limit >= int(_value(GRPC_LIMIT)) else max(0, limit - _HEAD_BYTES)
+
+
+def _value(name: str) -> str:
+    return next(setting.value for setting in SETTINGS if setting.name == name)
+
+
+def _holds(setting: Setting, said: str) -> bool:
+    if setting.at_least:
+        return said.isdigit() and int(said) >= int(setting.value)
+    return said == setting.value

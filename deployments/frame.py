@@ -1,0 +1,139 @@
+"""The wire format of the hop between the ingress and a provider client, version 1.
+
+A frame is one bytes value: the length of the head as an unsigned 32-bit integer (big endian), the
+head as JSON in UTF-8, the body. A unary answer is one frame. A streamed answer is a frame without
+a body, then the chunks as they came; a fault after the head is a last item ``0x00`` + JSON. A
+chunk that itself begins with 0x00 or 0x01 is sent with 0x01 before it.
+
+Unknown keys of a head are ignored. A head of another version means "next candidate": during a
+rolling upgrade two versions meet, and neither may misread the other.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+from serve_app.domain import (
+    FaultKind,
+    Headers,
+    Json,
+    ModelRef,
+    StreamBrokenError,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+
+VERSION: Final = 1
+_LENGTH = struct.Struct(">I")
+_FAULT, _ESCAPE = b"\x00", b"\x01"
+_MARKS = (_FAULT, _ESCAPE)
+
+
+class UnreadableFrameError(Exception):
+    """A frame of another version, or no frame at all."""
+
+
+def encode_request(request: UpstreamRequest) -> bytes:
+    """A request as a frame. The deadline crosses as what is left of it, in milliseconds."""
+    head = {
+        "v": VERSION,
+        "provider": request.provider,
+        "model": str(request.model),
+        "path": request.path,
+        "headers": request.headers,
+        "deadline_ms": round(request.deadline_s * 1000),
+        "stream": request.stream,
+    }
+    return _join(head, request.body)
+
+
+def decode_request(frame: bytes) -> UpstreamRequest:
+    """The request of a frame. Raises UnreadableFrameError."""
+    head, body = _split(frame)
+    try:
+        return UpstreamRequest(
+            provider=head["provider"],
+            model=ModelRef.parse(head["model"]),
+            path=head["path"],
+            headers=_headers(head["headers"]),
+            body=body,
+            stream=head["stream"],
+            deadline_s=head["deadline_ms"] / 1000,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableFrameError from error
+
+
+def encode_reply(reply: UpstreamReply | UpstreamFault) -> bytes:
+    """An answer, the head of a streamed one, or a fault, as a frame."""
+    if isinstance(reply, UpstreamFault):
+        return _join({"v": VERSION, "fault": _fault(reply)}, b"")
+    body = reply.body if isinstance(reply.body, bytes) else b""
+    stream = not isinstance(reply.body, bytes)
+    head = {"v": VERSION, "status": reply.status, "headers": reply.headers, "stream": stream}
+    return _join(head, body)
+
+
+def decode_reply(frame: bytes) -> tuple[UpstreamReply | UpstreamFault, bool]:
+    """What a frame says, and whether chunks follow. Raises UnreadableFrameError."""
+    head, body = _split(frame)
+    try:
+        if "fault" in head:
+            return _read_fault(head["fault"]), False
+        reply = UpstreamReply(head["status"], _headers(head["headers"]), body)
+        return reply, bool(head.get("stream"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableFrameError from error
+
+
+def encode_chunk(chunk: bytes) -> bytes:
+    """A chunk of a stream as an item."""
+    return _ESCAPE + chunk if chunk.startswith(_MARKS) else chunk
+
+
+def encode_chunk_fault(fault: UpstreamFault) -> bytes:
+    """The last item of a stream that broke off."""
+    return _FAULT + json.dumps(_fault(fault)).encode()
+
+
+def decode_chunk(item: bytes) -> bytes:
+    """The chunk of an item. Raises StreamBrokenError when the item says that it broke off."""
+    if not item.startswith(_MARKS):
+        return item
+    if item.startswith(_ESCAPE):
+        return item[1:]
+    raise StreamBrokenError(_read_fault(json.loads(item[1:])))
+
+
+def _join(head: Mapping[str, Json], body: bytes) -> bytes:
+    encoded = json.dumps(head, separators=(",", ":")).encode()
+    return b"".join((_LENGTH.pack(len(encoded)), encoded, body))
+
+
+def _split(frame: bytes) -> tuple[dict[str, Json], bytes]:
+    try:
+        (length,) = _LENGTH.unpack_from(frame)
+        head = json.loads(frame[_LENGTH.size : _LENGTH.size + length])
+        version = head["v"]
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise UnreadableFrameError from error
+    if version != VERSION:
+        raise UnreadableFrameError
+    return head, frame[_LENGTH.size + length :]
+
+
+def _headers(pairs: Json) -> Headers:
+    return tuple((str(name), str(value)) for name, value in pairs)
+
+
+def _fault(fault: UpstreamFault) -> dict[str, str]:
+    return {"kind": fault.kind.value, "detail": fault.detail}
+
+
+def _read_fault(said: Mapping[str, str]) -> UpstreamFault:
+    try:
+        return UpstreamFault(FaultKind(said["kind"]), said["detail"])
+    except ValueError:  # a kind that a later version knows
+        return UpstreamFault(FaultKind.HOP, said["detail"])

@@ -1,0 +1,153 @@
+"""Ports over Serve handles; the only module that awaits a handle."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self, cast
+
+from ray.exceptions import RayActorError
+from ray.serve.handle import DeploymentHandle
+
+from deployments.frame import (
+    UnreadableFrameError,
+    decode_chunk,
+    decode_reply,
+    encode_request,
+)
+from serve_app.domain import (
+    FaultKind,
+    Reason,
+    Route,
+    Scores,
+    StreamBrokenError,
+    Turn,
+    Unavailable,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from serve_app.ports import Upstream
+
+_log = logging.getLogger("fingerpost")
+
+_GRACE_S: Final = 5.0
+"""Beyond a request's own deadline, which the provider client keeps: this ends a dead hop."""
+_TRIES: Final = 2
+"""A replica that died with the request in its hands is tried once more, on another."""
+
+
+class DataPaths:
+    """Upstream by provider: its own path where it has one, else the shared client."""
+
+    def __init__(self, paths: Mapping[str, Upstream], shared: Upstream) -> None:
+        self._paths = dict(paths)
+        self._shared = shared
+
+    async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
+        """Opens the exchange on the provider's data path."""
+        return await self._paths.get(request.provider, self._shared).open(request)
+
+
+class HandleUpstream:
+    """Upstream over the hop to a provider client's deployment."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._unary = handle.unary
+        self._stream = handle.options(stream=True).stream
+
+    async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
+        """The answer of the provider client; faults of the hop itself are values too."""
+        frame = encode_request(request)
+        try:
+            async with asyncio.timeout(request.deadline_s + _GRACE_S):
+                for _ in range(_TRIES):
+                    try:
+                        if request.stream:
+                            return await self._open_stream(frame)
+                        return await self._open_unary(frame)
+                    except RayActorError as error:
+                        _log.warning("a replica for %s died: %s", request.provider, error)
+        except TimeoutError:
+            return UpstreamFault(FaultKind.TIMEOUT, "the provider client did not answer in time")
+        except UnreadableFrameError:
+            return UpstreamFault(FaultKind.HOP, "the provider client is of another version")
+        except Exception:
+            _log.exception("the hop to %s failed", request.provider)
+            return UpstreamFault(FaultKind.HOP, "the provider client failed")
+        return UpstreamFault(FaultKind.HOP, "the provider client died, twice")
+
+    async def _open_unary(self, frame: bytes) -> UpstreamReply | UpstreamFault:
+        response = self._unary.remote(frame)
+        try:
+            answer = await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        return decode_reply(answer)[0]
+
+    async def _open_stream(self, frame: bytes) -> UpstreamReply | UpstreamFault:
+        items = _Items(self._stream.remote(frame))
+        try:
+            first = await items.next_item()
+            reply, streamed = decode_reply(first)
+        except BaseException:
+            await items.aclose()
+            raise
+        if isinstance(reply, UpstreamFault) or not streamed:
+            await items.aclose()
+            return reply
+        return UpstreamReply(reply.status, reply.headers, items)
+
+
+class _Items:
+    """The items of a streamed answer as its chunks."""
+
+    def __init__(self, generator: Any) -> None:  # noqa: ANN401 - Serve's handles are untyped
+        self._generator = generator
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def next_item(self) -> bytes:
+        return cast("bytes", await self._generator.__anext__())
+
+    async def __anext__(self) -> bytes:
+        try:
+            return decode_chunk(await self.next_item())
+        except StopAsyncIteration:
+            self._over = True
+            raise
+        except RayActorError as error:
+            fault = UpstreamFault(FaultKind.BROKEN, "the provider client died in its answer")
+            raise StreamBrokenError(fault) from error
+
+    async def aclose(self) -> None:
+        if not self._over:
+            self._over = True
+            self._generator.cancel()
+
+
+class HandleOrchestrator:
+    """Orchestrator over its deployment: never raises, never takes longer than its deadline."""
+
+    def __init__(self, handle: DeploymentHandle, deadline_s: float) -> None:
+        self._score = handle.score
+        self._deadline_s = deadline_s
+
+    async def score(self, turns: Sequence[Turn], routes: Sequence[Route]) -> Scores | Unavailable:
+        """The orchestrator's scores, or why there are none in time."""
+        response = self._score.remote(tuple(turns), tuple(routes))
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return cast("Scores | Unavailable", await response)
+        except TimeoutError:
+            response.cancel()
+            detail = f"no answer within {self._deadline_s:g} s"
+            return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
+            _log.warning("the orchestrator failed: %s", type(error).__name__)
+            return Unavailable(Reason.ORCHESTRATOR_ERROR, type(error).__name__)

@@ -1,0 +1,91 @@
+"""The ingress: the application's HTTP surface on Serve."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.environment import hop_bytes, unmet
+from deployments.handles import DataPaths, HandleOrchestrator, HandleUpstream
+from deployments.meter import ServeMeter
+from serve_app.api.app import Parts, create_api
+from serve_app.api.context import Access
+from serve_app.domain import DataPath, Json
+from serve_app.gateway import Gateway, Setup, compile_setup
+from serve_app.ports import Upstream
+from serve_app.providers.transport import Transport
+
+_ORCHESTRATOR_DEADLINE_S = 0.3
+_log = logging.getLogger("fingerpost")
+
+
+@serve.ingress()
+class Ingress:
+    """Reads the configuration, wires the ports to handles, and serves the API."""
+
+    def __init__(
+        self,
+        config: str,
+        providers: Mapping[str, DeploymentHandle],
+        shared: DeploymentHandle,
+        orchestrator: DeploymentHandle,
+        affinity: DeploymentHandle,
+    ) -> None:
+        self._setup = compile_setup(config)
+        self._affinity = affinity
+        self._transport = Transport(
+            self._setup.providers, os.environ, self._setup.config.timeouts
+        )
+        self._access = Access(self._setup.config, os.environ)
+        self._meter = ServeMeter()
+        self._warnings = unmet(os.environ) + self._access.warnings
+        for warning in self._warnings:
+            _log.warning(warning)
+        self._gateway = Gateway(
+            upstream=DataPaths(self._paths(providers), HandleUpstream(shared)),
+            orchestrator=HandleOrchestrator(orchestrator, _ORCHESTRATOR_DEADLINE_S),
+            meter=self._meter,
+            clock=time.monotonic,
+        )
+
+    def _paths(self, handles: Mapping[str, DeploymentHandle]) -> dict[str, Upstream]:
+        paths: dict[str, Upstream] = {
+            slug: HandleUpstream(handle) for slug, handle in handles.items()
+        }
+        for slug, data_path in self._setup.providers.data_paths().items():
+            if data_path is DataPath.INLINE:
+                paths[slug] = self._transport
+        return paths
+
+    def __serve_build_asgi_app__(self) -> Callable[..., Any]:  # noqa: PLW3201 - Serve's name
+        """Serve calls this after the constructor."""
+        return create_api(
+            Parts(
+                gateway=self._gateway,
+                setup=self._current,
+                access=self._access,
+                meter=self._meter,
+                health=self._health,
+                hop_bytes=hop_bytes(os.environ),
+            )
+        )
+
+    def _current(self) -> Setup:
+        return self._setup
+
+    def _health(self) -> Json:
+        return {
+            "status": "ok",
+            "policy": self._setup.policy.version,
+            "providers": self._setup.providers.data_paths(),
+            "orchestrator": {"engine": None, "state": "unavailable"},
+            "warnings": self._warnings,
+        }
+
+    async def __del__(self) -> None:
+        """Serve awaits this when it stops a replica."""
+        await self._transport.close()

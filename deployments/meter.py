@@ -1,0 +1,40 @@
+"""The Meter port over Serve's metrics, which Ray exports as Prometheus text on every node."""
+
+from typing import Final
+
+from ray.serve import metrics
+
+from serve_app.ports import METRICS, Metric
+
+_SECONDS: Final = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600,
+]  # fmt: skip
+
+
+class ServeMeter:
+    """Records into Ray's metrics; Serve adds application, deployment and replica."""
+
+    def __init__(self) -> None:
+        self._counters: dict[Metric, metrics.Counter] = {}
+        self._histograms: dict[Metric, metrics.Histogram] = {}
+        for metric, spec in METRICS.items():
+            if spec.kind == "counter":
+                self._counters[metric] = metrics.Counter(
+                    metric.value, description=spec.description, tag_keys=spec.labels
+                )
+            else:
+                self._histograms[metric] = metrics.Histogram(
+                    metric.value,
+                    description=spec.description,
+                    boundaries=_SECONDS,
+                    tag_keys=spec.labels,
+                )
+
+    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
+        """One more of a counter."""
+        self._counters[metric].inc(1.0, tags=dict(zip(METRICS[metric].labels, labels, strict=True)))
+
+    def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """One more value of a histogram."""
+        tags = dict(zip(METRICS[metric].labels, labels, strict=True))
+        self._histograms[metric].observe(value, tags=tags)

@@ -1,0 +1,1 @@
+"""Fingerpost: an LLM routing gateway that runs as a Ray Serve application."""

@@ -1,0 +1,1 @@
+"""The memory that a session stays on its model."""

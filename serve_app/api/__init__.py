@@ -1,0 +1,1 @@
+"""The HTTP surfaces, as an ASGI application that knows nothing of Ray."""

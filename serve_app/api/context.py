@@ -1,0 +1,170 @@
+"""What is settled about a request before anything is decided: who asks, and how much it weighs."""
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from serve_app.config.load import MissingEnvironmentError, expand
+from serve_app.config.schema import GatewayConfig
+from serve_app.domain import Headers
+from serve_app.errors import (
+    AnonymousRefused,
+    BodyTimeout,
+    BodyTooLarge,
+    HeadersTooLarge,
+    InvalidClientKey,
+)
+
+Scope: TypeAlias = Mapping[str, Any]
+
+HINT_HEADER: Final = b"x-arch-llm-provider-hint"
+BODY_IDLE_S: Final = 30.0
+"""How long a client may pause while it sends its body."""
+
+_FORWARDED = frozenset(
+    {
+        b"accept",
+        b"idempotency-key",
+        b"openai-beta",
+        b"traceparent",
+        b"tracestate",
+        b"user-agent",
+        b"x-client-request-id",
+    }
+)
+
+
+class ClientGoneError(Exception):
+    """The client left before its request was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFacts:
+    """What we read of a request's headers, in one pass."""
+
+    forwarded: Headers
+    """For the provider: an allow-list, so nothing of the client's leaks by accident."""
+    hint: str | None
+    content_length: int | None
+    keys: tuple[bytes, ...]
+    """What the client shows as its key, in either way."""
+    anthropic: bool
+
+
+def read_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> HeaderFacts:
+    """The facts. Raises HeadersTooLarge when all headers together are over ``limit`` bytes."""
+    size = 0
+    forwarded: list[tuple[str, str]] = []
+    keys: list[bytes] = []
+    hint: str | None = None
+    length: int | None = None
+    anthropic = False
+    for name, value in headers:
+        size += len(name) + len(value) + 4  # ": " and the line's end
+        if name in _FORWARDED:
+            forwarded.append((name.decode("latin-1"), value.decode("latin-1")))
+        elif name == b"authorization" and value[:7].lower() == b"bearer ":
+            keys.append(value[7:].strip())
+        elif name == b"x-api-key":
+            keys.append(value.strip())
+        elif name == b"content-length" and value.isdigit():
+            length = int(value)
+        elif name == HINT_HEADER:
+            hint = value.decode("utf-8", "replace")
+        elif name == b"anthropic-version":
+            anthropic = True
+    if size > limit:
+        raise HeadersTooLarge(limit)
+    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), anthropic)
+
+
+class Access:
+    """Who may ask: holders of a client key, or, without client keys, this machine."""
+
+    def __init__(self, config: GatewayConfig, environ: Mapping[str, str]) -> None:
+        self.warnings: list[str] = []
+        self._anonymous = config.allow_anonymous
+        self._digests: tuple[bytes, ...] | None = None
+        if config.client_keys is not None:
+            self._digests = tuple(self._expanded(config.client_keys, environ))
+
+    def _expanded(self, keys: Iterable[str], environ: Mapping[str, str]) -> Iterable[bytes]:
+        for key in keys:
+            try:
+                yield hashlib.sha256(expand(key, environ).encode()).digest()
+            except MissingEnvironmentError as error:  # fail closed: nobody has this key
+                self.warnings.append(f"client_keys: {error}; nobody can use this key")
+
+    def check(self, scope: Scope, facts: HeaderFacts) -> None:
+        """Raises InvalidClientKey or AnonymousRefused."""
+        if self._digests is None:
+            if not self._anonymous and not _is_local(scope):
+                raise AnonymousRefused
+            return
+        known = False
+        for key in facts.keys:
+            digest = hashlib.sha256(key).digest()
+            for right in self._digests:  # all of them, whichever it is: equal time
+                known |= hmac.compare_digest(digest, right)
+        if not known:
+            raise InvalidClientKey
+
+
+def _is_local(scope: Scope) -> bool:
+    """True when the peer is this machine: loopback, or our own address on both ends.
+
+    Serve's proxy reaches a replica by the node's address, and a replica's port is open on all
+    interfaces, so the address alone that Serve's proxy listens on would not keep others out.
+    """
+    client, server = scope.get("client"), scope.get("server")
+    if not client or not client[0]:
+        return True  # a Unix socket
+    if server and client[0] == server[0]:
+        return True
+    try:
+        return ipaddress.ip_address(client[0].partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def is_loopback_host(host: str) -> bool:
+    """True for an address to listen on that other machines can't reach."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def read_body(receive: Any, length: int | None, limit: int, setting: str) -> bytes:  # noqa: ANN401 - ASGI
+    """The whole body of a request.
+
+    Raises BodyTooLarge as soon as it is known to be (before it is read when the length is
+    announced), BodyTimeout when the client pauses for longer than BODY_IDLE_S, ClientGoneError
+    when it leaves.
+    """
+    if length is not None and length > limit:
+        raise BodyTooLarge(limit, setting)
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(BODY_IDLE_S):
+                message = await receive()
+        except TimeoutError as error:
+            raise BodyTimeout from error
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge(limit, setting)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -1,0 +1,110 @@
+"""The application as Serve builds it: ``serve run configs/serve.yaml`` calls ``build``.
+
+This module has no postponed annotations on purpose: Serve looks at the parameter's class, and a
+text there would make it skip conversion in silence. ``build`` takes a plain mapping and checks it.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+from ray import serve
+from ray.serve import Application, context
+
+from deployments.affinity import Affinity
+from deployments.ingress import Ingress
+from deployments.orchestrator import Orchestrator
+from deployments.provider import ProviderClient
+from serve_app.api.context import is_loopback_host
+from serve_app.domain import DataPath
+from serve_app.errors import ConfigError, Problem
+from serve_app.gateway import Setup, compile_setup
+from serve_app.providers.spec import SHARED_SLUG
+
+PROJECT: Final = Path(__file__).resolve().parent.parent
+
+_IO_BOUND: Final[dict[str, Any]] = {
+    # Serve's defaults of 5 and 2 are for GPUs; these replicas mostly wait
+    "max_ongoing_requests": 1000,
+    "autoscaling_config": {
+        "min_replicas": 1,
+        "max_replicas": 8,
+        "target_ongoing_requests": 200,
+    },
+    "ray_actor_options": {"num_cpus": 0.05},
+    "graceful_shutdown_timeout_s": 660,  # the longest stream, and a minute
+}
+_ORCHESTRATOR: Final[dict[str, Any]] = {
+    "max_ongoing_requests": 64,
+    "autoscaling_config": {
+        "min_replicas": 1,
+        "max_replicas": 4,
+        "target_ongoing_requests": 32,
+    },
+    "ray_actor_options": {"num_cpus": 0.05},
+}
+_AFFINITY: Final[dict[str, Any]] = {
+    "max_ongoing_requests": 1000,
+    "num_replicas": 1,
+    "ray_actor_options": {"num_cpus": 0.05},
+}
+
+
+def build(args: dict[str, Any]) -> Application:
+    """The graph of a configuration. ``args``: ``config``, the path of gateway.yaml.
+
+    What is bound is the path: each replica reads the file and expands the references in it, so
+    no key is ever in an argument that Serve keeps. Raises ConfigError with all problems.
+    """
+    config = _config_path(args)
+    setup = compile_setup(config)
+    _refuse_open_door(config, setup)
+    path = str(config)
+    providers = {
+        slug: _deployment(ProviderClient, f"provider-{slug}", _IO_BOUND).bind(path)
+        for slug, data_path in setup.providers.data_paths().items()
+        if data_path is DataPath.DEDICATED
+    }
+    return _deployment(Ingress, "Ingress", _IO_BOUND).bind(
+        path,
+        providers,
+        _deployment(ProviderClient, f"provider-{SHARED_SLUG}", _IO_BOUND).bind(path),
+        _deployment(Orchestrator, "Orchestrator", _ORCHESTRATOR).bind(path),
+        _deployment(Affinity, "Affinity", _AFFINITY).bind(),
+    )
+
+
+def _deployment(target: type, name: str, options: dict[str, Any]) -> Any:
+    return serve.deployment(target, name=name, **options)
+
+
+def _config_path(args: dict[str, Any]) -> Path:
+    """The file that ``args`` names, absolute; a relative one is looked for here and in the project."""
+    unknown = sorted(set(args) - {"config"})
+    if unknown or not isinstance(args.get("config"), str):
+        message = "args of the application: write `config: PATH` and nothing else"
+        if unknown:
+            message += f" (there is {', '.join(unknown)})"
+        raise ConfigError("serve.yaml", (Problem(0, "applications[0].args", message),))
+    path = Path(args["config"]).expanduser()
+    here = path.absolute()
+    return here if here.exists() or path.is_absolute() else PROJECT / path
+
+
+def _refuse_open_door(config: Path, setup: Setup) -> None:
+    """Without client keys nothing but this machine may be served, unless it is said so."""
+    host = _serve_host()
+    if setup.config.client_keys is not None or setup.config.allow_anonymous:
+        return
+    if host is not None and not is_loopback_host(host):
+        message = (
+            f"Serve listens on {host}, where other machines reach it, and there are no "
+            "client_keys; add client_keys, or allow_anonymous: true, or set http_options.host "
+            "to 127.0.0.1"
+        )
+        raise ConfigError(str(config), (Problem(0, "client_keys", message),))
+
+
+def _serve_host() -> str | None:
+    """Where Serve listens; None while it isn't running yet."""
+    client = context._get_global_client(raise_if_no_controller_running=False)  # noqa: SLF001
+    return None if client is None else str(client.http_config.host)

@@ -1,0 +1,1 @@
+"""The gateway's configuration file: its schema, and how it is read."""

@@ -1,0 +1,104 @@
+"""What may stand in ``gateway.yaml``; strict: unknown keys and wrong types are problems.
+
+The shape is that of Plano's ``plano_config.yaml``, plus keys of our own: ``client_keys``,
+``allow_anonymous``, ``limits``, ``timeouts`` and ``data_path``. What one value alone can't show
+(duplicates, names that point nowhere) is checked where the values are used: providers/spec.py
+and routing/policy.py.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve_app.domain import DataPath, Prefer
+
+MEBIBYTE = 1 << 20
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class Listener(_Strict):
+    """Where Plano listens. Accepted and not in force: Ray Serve owns the address and the port."""
+
+    type: Literal["model"]
+    name: Text
+    port: int | None = None
+    address: str | None = None
+    timeout: str | None = None
+
+
+class ModelProvider(_Strict):
+    """One model, or with ``provider/*`` all models, of one provider."""
+
+    model: Text = Field(description="`provider/name`, or `provider/*` for every name")
+    name: Text | None = Field(None, description="another name for the provider hint header")
+    access_key: Text | None = Field(
+        None, description="the key, best as `$NAME` of an environment variable", repr=False
+    )
+    default: bool = Field(False, description="answers when nobody names a model")
+    base_url: Text | None = Field(None, description="scheme, host, port and optional path")
+    provider_interface: Text | None = Field(
+        None, description="the dialect row of a provider that we have no row for"
+    )
+    data_path: DataPath | None = Field(
+        None, description="dedicated (default), shared (default of wildcards) or inline", strict=False
+    )
+
+
+class Alias(_Strict):
+    """A name that clients may use for a model."""
+
+    target: Text
+
+
+class SelectionPolicy(_Strict):
+    """How the models of a route are ordered."""
+
+    prefer: Prefer = Field(strict=False)
+
+
+class RoutingPreference(_Strict):
+    """A route: what belongs there, in plain words, and which models answer it, best first."""
+
+    name: Text
+    description: Text
+    models: Annotated[list[Text], Field(min_length=1)]
+    selection_policy: SelectionPolicy | None = None
+
+
+class Limits(_Strict):
+    """What a request may weigh."""
+
+    body_bytes: int = Field(32 * MEBIBYTE, ge=1, le=112 * MEBIBYTE)
+    header_bytes: int = Field(64 * 1024, ge=1024, le=192 * 1024)
+
+
+class Timeouts(_Strict):
+    """How long a provider may take, in seconds."""
+
+    connect_s: float = Field(5.0, gt=0, description="until the connection stands")
+    first_byte_s: float = Field(60.0, gt=0, description="until a stream's head")
+    idle_s: float = Field(120.0, gt=0, description="between two chunks of a stream")
+    total_s: float = Field(600.0, gt=0, description="for the whole exchange, all attempts")
+
+
+class GatewayConfig(_Strict):
+    """The whole file."""
+
+    version: Literal["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"]
+    listeners: list[Listener] = []
+    model_providers: list[ModelProvider] = []
+    model_aliases: dict[str, Alias] = {}
+    routing_preferences: list[RoutingPreference] = []
+    client_keys: Annotated[list[Text], Field(min_length=1)] | None = Field(
+        None, description="keys that clients must show, best as `$NAME`; None: no key", repr=False
+    )
+    allow_anonymous: bool = Field(
+        False, description="serve other machines although there are no client_keys"
+    )
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()

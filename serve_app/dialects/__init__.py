@@ -1,0 +1,1 @@
+"""Wire formats, sans-IO: bytes and values in, bytes and values out."""

@@ -1,0 +1,193 @@
+"""Byte-exact edits of a JSON body: read once at top level, changed by spans, the rest untouched.
+
+The body is one JSON object (RFC 8259). Every byte outside an edited span stays as the client
+sent it: spacing, key order, escapes, number forms.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from json.decoder import scanstring  # type: ignore[attr-defined]  # C speed, strings only
+from typing import NoReturn, TypeAlias
+
+from serve_app.domain import Json
+from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
+
+PLANO_METADATA_KEYS = frozenset({"archgw_preference_config", "plano_preference_config"})
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+Edit: TypeAlias = tuple[int, int, str]
+"""Replace the characters from start to end by a text."""
+
+
+def _no_constant(name: str) -> NoReturn:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One ``key: value`` of an object: where the key starts, where the value lies, what it is.
+
+    Offsets count characters of the text.
+    """
+
+    key_start: int
+    value_start: int
+    value_end: int
+    value: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A JSON object with the spans of its members. ``text`` encodes back to the same bytes."""
+
+    text: str
+    order: tuple[tuple[str, Member], ...]
+    """Every member as it stands there, repeated keys included."""
+    members: Mapping[str, Member]
+    opened: int
+    """Offset just behind the opening brace."""
+
+    def get(self, key: str, default: Json = None) -> Json:
+        """The value of a top-level key."""
+        member = self.members.get(key)
+        return default if member is None else member.value
+
+
+def read(body: bytes, *, unique: frozenset[str]) -> Document:
+    """The body as a document.
+
+    Keys in ``unique`` may stand there once; of other keys the last one counts, as in most
+    parsers. A key that differs from one in ``unique`` only by case is refused too, because
+    providers whose parser ignores case would read it as that key.
+
+    Raises InvalidJson, DuplicateKey or NestingTooDeep.
+    """
+    if not body.strip():
+        raise InvalidJson("the request body is empty; send a JSON object")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidJson(f"the body is not valid UTF-8 at byte {error.start}") from error
+    start = _skip(text, 0)
+    if text[start] != "{":
+        raise InvalidJson("the body must be a JSON object, written {...}")
+    try:
+        order, end = _walk(text, start, unique)
+    except RecursionError:
+        raise NestingTooDeep from None
+    except json.JSONDecodeError as error:
+        raise _invalid(text, error.pos, error.msg) from error
+    except ValueError as error:  # an integer of thousands of digits, NaN, Infinity
+        raise InvalidJson(f"the body is not valid JSON: {error}") from error
+    if _skip(text, end) != len(text):
+        raise _invalid(text, end, "something follows the object")
+    return Document(text, tuple(order), dict(order), start + 1)
+
+
+def _walk(text: str, start: int, unique: frozenset[str]) -> tuple[list[tuple[str, Member]], int]:
+    """Members of the object that opens at ``start``, and the offset behind its end."""
+    order: list[tuple[str, Member]] = []
+    seen: set[str] = set()
+    position = _skip(text, start + 1)
+    if text[position : position + 1] == "}":
+        return order, position + 1
+    while True:
+        if text[position : position + 1] != '"':
+            raise json.JSONDecodeError("expected a key in double quotes", text, position)
+        key, after_key = scanstring(text, position + 1, True)  # noqa: FBT003 - a C function
+        colon = _skip(text, after_key)
+        if text[colon : colon + 1] != ":":
+            raise json.JSONDecodeError("expected ':'", text, colon)
+        value_start = _skip(text, colon + 1)
+        value, value_end = _DECODER.raw_decode(text, value_start)
+        _check_unique(key, seen, unique)
+        seen.add(key)
+        order.append((key, Member(position, value_start, value_end, value)))
+        position = _skip(text, value_end)
+        mark = text[position : position + 1]
+        if mark == "}":
+            return order, position + 1
+        if mark != ",":
+            raise json.JSONDecodeError("expected ',' or '}'", text, position)
+        position = _skip(text, position + 1)
+
+
+def _check_unique(key: str, seen: set[str], unique: frozenset[str]) -> None:
+    if key in unique:
+        if key in seen:
+            raise DuplicateKey(key)
+    elif (folded := key.casefold()) in unique:
+        raise DuplicateKey(folded)
+
+
+def _skip(text: str, position: int) -> int:
+    return _SPACE.match(text, position).end()  # type: ignore[union-attr]  # matches ""
+
+
+def _invalid(text: str, position: int, message: str) -> InvalidJson:
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    return InvalidJson(
+        f"the body is not valid JSON at line {line}, column {column}: {message[0].lower()}"
+        f"{message[1:]}"
+    )
+
+
+def rewrite(document: Document, *, model: str, cut: frozenset[str]) -> bytes:
+    """The body for a provider: ``model`` set, the keys in ``cut`` gone, all else unchanged.
+
+    Plano's routing keys inside ``metadata`` go too; other metadata stays as it is.
+    """
+    name = json.dumps(model, ensure_ascii=False)
+    edits = _cuts(document.order, cut) + _metadata_cuts(document)
+    present = document.members.get("model")
+    if present is not None:
+        edits.append((present.value_start, present.value_end, name))
+    else:
+        others = any(key not in cut for key, _ in document.order)
+        insertion = f'"model": {name}{", " if others else ""}'
+        edits.append((document.opened, document.opened, insertion))
+    return _apply(document.text, edits).encode("utf-8")
+
+
+def _metadata_cuts(document: Document) -> list[Edit]:
+    member = document.members.get("metadata")
+    if member is None or not isinstance(member.value, dict):
+        return []
+    if PLANO_METADATA_KEYS.isdisjoint(member.value):
+        return []
+    inner, _ = _walk(document.text, member.value_start, frozenset())
+    return _cuts(inner, PLANO_METADATA_KEYS)
+
+
+def _cuts(order: Sequence[tuple[str, Member]], keys: frozenset[str]) -> list[Edit]:
+    """Spans that take these members out, each with one comma, so that the object stays valid."""
+    edits: list[Edit] = []
+    kept_before = False
+    for position, (key, member) in enumerate(order):
+        if key not in keys:
+            kept_before = True
+        elif kept_before:  # from the end of what stands before, the comma between included
+            edits.append((order[position - 1][1].value_end, member.value_end, ""))
+        elif position + 1 < len(order):  # up to the next key
+            edits.append((member.key_start, order[position + 1][1].key_start, ""))
+        else:
+            edits.append((member.key_start, member.value_end, ""))
+    return edits
+
+
+def _apply(text: str, edits: list[Edit]) -> str:
+    parts: list[str] = []
+    at = 0
+    for start, end, replacement in sorted(edits):
+        parts += [text[at:start], replacement]
+        at = end
+    parts.append(text[at:])
+    return "".join(parts)

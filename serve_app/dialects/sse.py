@@ -1,0 +1,80 @@
+"""Server-sent events as bytes: where one ends, and what it says.
+
+Format: WHATWG HTML, section 9.2 "Server-sent events". Only what LLM providers send is read: the
+fields ``event`` and ``data``. Nothing here decodes or rewrites; what goes in comes out.
+"""
+
+import re
+from dataclasses import dataclass
+
+MAX_HELD_BYTES = 1 << 20
+"""An event larger than this is passed on in pieces, so that no upstream can fill the memory."""
+
+_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: its name ("" when it has none) and its data lines joined by newlines.
+
+    A block of comments only has ``data`` None.
+    """
+
+    name: str
+    data: bytes | None
+
+
+def parse_event(block: bytes) -> Event:
+    """The event that a block of lines (without the blank line at its end) stands for."""
+    name = ""
+    data: list[bytes] = []
+    for line in block.splitlines():
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value.decode("utf-8", "replace")
+    return Event(name, b"\n".join(data) if data else None)
+
+
+def parse_events(complete: bytes) -> list[Event]:
+    """The events in bytes that end at an event's end; empty blocks are none."""
+    return [parse_event(block) for block in _BOUNDARY.split(complete) if block.strip()]
+
+
+class Framer:
+    """Cuts a byte stream at the ends of events; the bytes stay as they are.
+
+    So nothing half-said ever goes out: if the upstream dies inside an event, the client gets
+    whole events and then an error, not a torn line that its parser trips over.
+    """
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes up to the last event end seen so far; the rest is kept."""
+        held = self._held
+        if not held and chunk.endswith(b"\n\n"):
+            return chunk  # nearly every chunk of a provider that flushes each event
+        start = max(0, len(held) - 3)  # a boundary may straddle the chunks
+        held += chunk
+        end = max(_end_of_last(held, boundary, start) for boundary in _BOUNDARIES)
+        if end == 0 and len(held) > MAX_HELD_BYTES:
+            end = len(held)
+        ready = bytes(held[:end])
+        del held[:end]
+        return ready
+
+    def rest(self) -> bytes:
+        """What came after the last event end."""
+        rest = bytes(self._held)
+        self._held.clear()
+        return rest
+
+
+def _end_of_last(held: bytearray, boundary: bytes, start: int) -> int:
+    found = held.rfind(boundary, start)
+    return found + len(boundary) if found >= 0 else 0

@@ -1,0 +1,261 @@
+"""Everything that the gateway itself says no with, as one tree.
+
+::
+
+    GatewayError                    500 internal_error
+    ├── InvalidRequest              400 invalid_request
+    │   ├── InvalidJson             400 invalid_json
+    │   ├── DuplicateKey            400 duplicate_key
+    │   ├── NestingTooDeep          400 nesting_too_deep
+    │   └── NoModel                 400 no_model
+    ├── InvalidClientKey            401 invalid_api_key
+    ├── AnonymousRefused            403 anonymous_refused
+    ├── UnknownPath                 404 unknown_path
+    ├── UnknownModel                404 model_not_found
+    ├── MethodNotAllowed            405 method_not_allowed
+    ├── BodyTimeout                 408 request_timeout
+    ├── BodyTooLarge                413 body_too_large
+    ├── HeadersTooLarge             431 headers_too_large
+    ├── UpstreamFailed              502 upstream_error
+    ├── KeyMissing                  503 provider_key_missing
+    ├── UpstreamTimeout             504 upstream_timeout
+    └── ConfigError                 500 invalid_configuration
+
+Status and code are class data; an instance holds what the text is made of, survives pickling
+whatever its constructor looks like, and is turned into bytes by a dialect only.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+def _restore(cls: type["GatewayError"], state: dict[str, object]) -> "GatewayError":
+    error = cls.__new__(cls)
+    error.__dict__.update(state)
+    return error
+
+
+class GatewayError(Exception):
+    """The root: its text is meant for the client, its status and code go out with it."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    param: str | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (type(self), self.__dict__)
+
+    def __str__(self) -> str:
+        return "the gateway failed; its log says why"
+
+
+@dataclass(eq=False)
+class InvalidRequest(GatewayError):
+    """The request can't be understood; the message says what and where."""
+
+    status = 400
+    code = "invalid_request"
+    message: str
+    param: str | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidJson(InvalidRequest):
+    """The body is not one JSON object."""
+
+    code = "invalid_json"
+
+
+@dataclass(eq=False)
+class DuplicateKey(GatewayError):
+    """A top-level key that decides something is there twice, or twice but for its case."""
+
+    status = 400
+    code = "duplicate_key"
+    param: str | None
+
+    def __str__(self) -> str:
+        return f"the body holds the key {self.param!r} more than once; keep one of them"
+
+
+class NestingTooDeep(GatewayError):
+    """The body is nested deeper than the parser follows."""
+
+    status = 400
+    code = "nesting_too_deep"
+
+    def __str__(self) -> str:
+        return "the body is nested too deeply to be read; flatten it"
+
+
+class NoModel(GatewayError):
+    """No model was named, and nothing in the configuration says which one to take."""
+
+    status = 400
+    code = "no_model"
+    param = "model"
+
+    def __str__(self) -> str:
+        return (
+            "the request names no model, and the gateway has neither a default model nor routes; "
+            "name one of the models that GET /v1/models lists, or mark one with `default: true`"
+        )
+
+
+class InvalidClientKey(GatewayError):
+    """The gateway asks for a key and got none, or one that it doesn't know."""
+
+    status = 401
+    code = "invalid_api_key"
+
+    def __str__(self) -> str:
+        return (
+            "this gateway asks for a key of its own: send one of its client_keys as "
+            "`Authorization: Bearer ...` or `x-api-key: ...`"
+        )
+
+
+class AnonymousRefused(GatewayError):
+    """A gateway without client keys was called from another machine."""
+
+    status = 403
+    code = "anonymous_refused"
+
+    def __str__(self) -> str:
+        return (
+            "this gateway has no client_keys and answers this machine only; "
+            "configure client_keys, or allow_anonymous: true"
+        )
+
+
+@dataclass(eq=False)
+class UnknownPath(GatewayError):
+    """No such surface."""
+
+    status = 404
+    code = "unknown_path"
+    path: str
+
+    def __str__(self) -> str:
+        return f"there is nothing at {self.path!r}; requests go to /v1/chat/completions"
+
+
+@dataclass(eq=False)
+class UnknownModel(GatewayError):
+    """The name stands for no model and no alias."""
+
+    status = 404
+    code = "model_not_found"
+    model: str
+    nearest: tuple[str, ...] = ()
+    param: str | None = "model"
+
+    def __str__(self) -> str:
+        text = f"the model {self.model!r} does not exist here"
+        if self.nearest:
+            return f"{text}; did you mean {' or '.join(map(repr, self.nearest))}?"
+        return f"{text}; GET /v1/models lists the names"
+
+
+@dataclass(eq=False)
+class MethodNotAllowed(GatewayError):
+    """The surface exists, the method doesn't."""
+
+    status = 405
+    code = "method_not_allowed"
+    method: str
+    path: str
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{self.path} takes {self.allowed}, not {self.method}"
+
+
+class BodyTimeout(GatewayError):
+    """The client stopped sending its body."""
+
+    status = 408
+    code = "request_timeout"
+
+    def __str__(self) -> str:
+        return "the request body did not arrive in time"
+
+
+@dataclass(eq=False)
+class BodyTooLarge(GatewayError):
+    """The body is over a limit; ``limit`` in bytes, ``setting`` says what raises it."""
+
+    status = 413
+    code = "body_too_large"
+    limit: int
+    setting: str
+
+    def __str__(self) -> str:
+        return f"the request body is larger than {self.limit} bytes ({self.setting})"
+
+
+@dataclass(eq=False)
+class HeadersTooLarge(GatewayError):
+    """The headers together are over ``limits.header_bytes``."""
+
+    status = 431
+    code = "headers_too_large"
+    limit: int
+
+    def __str__(self) -> str:
+        return f"the request headers are larger than {self.limit} bytes (limits.header_bytes)"
+
+
+@dataclass(eq=False)
+class UpstreamFailed(GatewayError):
+    """No candidate gave an answer, and the last one gave not even an error of its own."""
+
+    status = 502
+    code = "upstream_error"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """The last candidate did not answer in time."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+class KeyMissing(UpstreamFailed):
+    """The provider's key is not set where the gateway runs."""
+
+    status = 503
+    code = "provider_key_missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a file: where it stands, what it is, the way out."""
+
+    line: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
+
+
+@dataclass(eq=False)
+class ConfigError(GatewayError):
+    """A file that can't be used, with all its problems at once."""
+
+    code = "invalid_configuration"
+    file: str
+    problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        head = f"{self.file} has {count} problem{'' if count == 1 else 's'}:"
+        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])

@@ -1,0 +1,351 @@
+"""The use case: decide, open candidates in turn, commit, relay.
+
+The commit point is where an answer is judged good: of a complete answer its head and body, of a
+stream the first event that says something (serve_app/commit.py). Before it the next candidate
+may still be tried and the client has seen nothing; after it every byte goes out as it came.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, TypeAlias
+from urllib.parse import quote
+
+from serve_app.commit import Failure, Held, Relay, hold
+from serve_app.config.load import load, raise_problems
+from serve_app.config.schema import GatewayConfig
+from serve_app.dialects import openai_chat
+from serve_app.dialects.edits import Document, rewrite
+from serve_app.domain import (
+    Chunks,
+    FaultKind,
+    Headers,
+    Json,
+    ModelRef,
+    Reason,
+    RouteDecision,
+    Unavailable,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from serve_app.errors import (
+    GatewayError,
+    InvalidRequest,
+    KeyMissing,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from serve_app.ports import Clock, Meter, Metric, Orchestrator, Upstream
+from serve_app.providers.spec import ProviderTable, build_table
+from serve_app.providers.verdict import Verdict, judge_fault, judge_status
+from serve_app.routing import router
+from serve_app.routing.policy import Policy, compile_policy
+
+MAX_ATTEMPTS: Final = 4
+"""Upstream exchanges for one request, whatever the number of candidates."""
+
+OWN_KEYS: Final = frozenset({"routing_preferences", "models", "fallbacks"})
+"""Of a body: meant for the gateway, and not sent on."""
+
+READ_KEYS: Final = OWN_KEYS | {"model", "stream", "messages", "n", "metadata"}
+"""Of a body: what we read, and therefore refuse to see twice."""
+
+_SURFACE: Final = "chat"
+_ERRORS: Final = range(400, 600)
+_MAX_RETURNED_BYTES: Final = 16 << 10
+_RETURNED = frozenset(
+    {
+        "content-type",
+        "retry-after",
+        "retry-after-ms",
+        "x-should-retry",
+        "openai-processing-ms",
+        "openai-version",
+        "openai-model",
+    }
+)
+_RETURNED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+_RENAMED = {"x-request-id": "x-fingerpost-upstream-request-id"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One configuration, compiled: immutable, versioned, handed on by reference."""
+
+    config: GatewayConfig
+    policy: Policy
+    providers: ProviderTable
+
+
+def compile_setup(file: str | Path) -> Setup:
+    """The setup that a configuration file comes to. Raises ConfigError with all its problems."""
+    loaded = load(file)
+    providers, problems = build_table(loaded)
+    policy, more = compile_policy(loaded)
+    raise_problems(loaded, [*problems, *more])
+    return Setup(loaded.config, policy, providers)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the API layer read it."""
+
+    setup: Setup
+    document: Document
+    headers: Headers
+    """Those that go on to the provider."""
+    hint: str | None
+    arrived: float
+    """When, on the gateway's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the client. A streamed body must be closed by whoever sends it."""
+
+    status: int
+    headers: Headers
+    body: bytes | Chunks
+
+
+Attempt: TypeAlias = Held | UpstreamReply | Failure
+
+
+@dataclass(slots=True)
+class _Run:
+    """What happens to one request on its way."""
+
+    call: Call
+    decision: RouteDecision
+    stream: bool
+    decided_s: float
+    candidate: ModelRef = field(init=False)
+    attempts: int = 0
+    repeated: bool = False
+    upstream_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.candidate = self.decision.candidates[0]
+
+    @property
+    def reason(self) -> Reason:
+        first = self.candidate == self.decision.candidates[0]
+        return self.decision.reason if first else Reason.FAILOVER
+
+    @property
+    def model_label(self) -> str:
+        """For metrics: names that only a wildcard knows are the client's, and without bound."""
+        name = str(self.candidate)
+        return name if name in self.call.setup.policy.models else "other"
+
+
+class Gateway:
+    """Answers requests by means of its ports; keeps nothing of any request."""
+
+    def __init__(
+        self, *, upstream: Upstream, orchestrator: Orchestrator, meter: Meter, clock: Clock
+    ) -> None:
+        self._upstream = upstream
+        self._orchestrator = orchestrator
+        self._meter = meter
+        self.clock = clock
+
+    async def chat(self, call: Call) -> Answer:
+        """A chat completion. Raises GatewayError only for what is wrong with the request."""
+        stream = call.document.get("stream")
+        if stream is not None and not isinstance(stream, bool):
+            raise InvalidRequest("stream must be true or false", "stream")
+        if not isinstance(call.document.get("messages"), list):
+            raise InvalidRequest("messages must be there and be a list", "messages")
+        decision = router.decide(call.setup.policy, _read_wish(call))
+        if isinstance(decision, router.ByContent):
+            decision = await self._by_content(call, decision)
+        run = _Run(call, decision, bool(stream), self.clock() - call.arrived)
+        return self._answer(run, await self._try_candidates(run))
+
+    async def _by_content(self, call: Call, question: router.ByContent) -> RouteDecision:
+        turns = openai_chat.read_turns(call.document.get("messages"))
+        scores = await self._orchestrator.score(turns, question.routes)
+        if isinstance(scores, Unavailable):
+            return router.default(call.setup.policy, scores.reason)
+        return router.by_scores(call.setup.policy, question.routes, scores)
+
+    async def _try_candidates(self, run: _Run) -> Attempt:
+        outcome: Attempt = Failure(Verdict.FINAL)
+        for candidate in run.decision.candidates:
+            outcome = await self._attempt(run, candidate)
+            again = isinstance(outcome, Failure) and outcome.verdict is Verdict.AGAIN
+            if again and run.attempts < MAX_ATTEMPTS:
+                outcome = await self._attempt(run, candidate)
+            done = not isinstance(outcome, Failure) or outcome.verdict is Verdict.FINAL
+            if done or run.attempts >= MAX_ATTEMPTS:
+                break
+        return outcome
+
+    async def _attempt(self, run: _Run, candidate: ModelRef) -> Attempt:
+        run.candidate = candidate
+        run.attempts += 1
+        opened = self.clock()
+        try:
+            outcome = await self._open(run, candidate)
+        finally:
+            run.upstream_s += self.clock() - opened
+        said = outcome.outcome if isinstance(outcome, Failure) else "ok"
+        self._meter.count(Metric.ATTEMPTS, (candidate.provider, run.model_label, said))
+        return outcome
+
+    async def _open(self, run: _Run, candidate: ModelRef) -> Attempt:
+        setup = run.call.setup
+        left_s = setup.config.timeouts.total_s - (self.clock() - run.call.arrived)
+        endpoint = setup.providers.endpoint(candidate)
+        if endpoint is None or left_s <= 0:
+            kind = FaultKind.UNKNOWN_MODEL if endpoint is None else FaultKind.TIMEOUT
+            return Failure(Verdict.FINAL, UpstreamFault(kind, f"no time was left for {candidate}"))
+        reply = await self._upstream.open(
+            UpstreamRequest(
+                provider=endpoint.slug,
+                model=candidate,
+                path=openai_chat.PATH,
+                headers=run.call.headers,
+                body=rewrite(run.call.document, model=candidate.name, cut=OWN_KEYS),
+                stream=run.stream,
+                deadline_s=left_s,
+            )
+        )
+        if isinstance(reply, UpstreamFault):
+            return Failure(judge_fault(reply), reply)
+        if not isinstance(reply.body, bytes):
+            return await hold(reply, reply.body, openai_chat)
+        return _judge(run, reply, reply.body)
+
+    def _answer(self, run: _Run, outcome: Attempt) -> Answer:
+        now, meter = self.clock(), self._meter
+        spent_s = now - run.call.arrived
+        meter.observe(Metric.OVERHEAD_SECONDS, spent_s - run.upstream_s, (_SURFACE,))
+        headers = _decision_headers(run, spent_s)
+        if isinstance(outcome, Held):
+            labels = (_SURFACE, run.candidate.provider, run.model_label)
+            meter.observe(Metric.FIRST_TOKEN_SECONDS, spent_s, labels)
+            ending = openai_chat.Ending(_choices(run.call.document))
+            relay = Relay(outcome, openai_chat, ending, lambda how: self._ended(run, how))
+            answer = Answer(outcome.status, _returned(outcome.headers) + headers, relay)
+        elif isinstance(outcome, UpstreamReply):
+            answer = Answer(outcome.status, _returned(outcome.headers) + headers, outcome.body)
+        else:
+            answer = _failed(run, outcome, headers)
+        if not isinstance(outcome, Held):
+            self._ended(run, str(answer.status) if answer.status in _ERRORS else "")
+        meter.count(Metric.REQUESTS, (_SURFACE, str(answer.status), run.reason))
+        return answer
+
+    def _ended(self, run: _Run, error_type: str) -> None:
+        provider = run.candidate.provider
+        if error_type == "broken":
+            self._meter.count(Metric.BROKEN_STREAMS, (provider,))
+        labels = (_SURFACE, provider, run.model_label, error_type)
+        self._meter.observe(Metric.REQUEST_SECONDS, self.clock() - run.call.arrived, labels)
+
+
+def _read_wish(call: Call) -> router.Wish:
+    model = call.document.get("model")
+    if model is not None and not isinstance(model, str):
+        raise InvalidRequest("model must be a text", "model")
+    fallbacks: list[str] = []
+    for key in ("models", "fallbacks"):
+        names = call.document.get(key)
+        if names is None:
+            continue
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InvalidRequest(f"{key} must be a list of model names", key)
+        fallbacks += names
+    if len(fallbacks) > router.MAX_FALLBACKS:
+        raise InvalidRequest(f"at most {router.MAX_FALLBACKS} fall-backs may be named", "models")
+    return router.Wish(model, call.hint, tuple(fallbacks))
+
+
+def _choices(document: Document) -> int:
+    asked = document.get("n")
+    return asked if isinstance(asked, int) else 1
+
+
+def _judge(run: _Run, reply: UpstreamReply, body: bytes) -> Attempt:
+    """The verdict on a complete answer; one that was asked for as a stream is none."""
+    verdict = judge_status(reply.status)
+    if verdict is not Verdict.GOOD:
+        return Failure(verdict, status=reply.status, headers=reply.headers, body=body)
+    error = openai_chat.answer_error(body)
+    if error is None and not run.stream:
+        return reply
+    error = error or {"message": "a stream was asked for, and a complete answer came"}
+    text = openai_chat.error_message(error)
+    fault = UpstreamFault(FaultKind.BAD_ANSWER, f"{run.candidate} gave no usable answer: {text}")
+    return Failure(Verdict.NEXT, fault)
+
+
+def _failed(run: _Run, failure: Failure, headers: Headers) -> Answer:
+    """The last candidate's failure, in the client's dialect: its own words where it had some."""
+    if failure.fault is not None:
+        error = _error_of(run, failure.fault)
+        return Answer(error.status, (_JSON, *headers), openai_chat.render_error(error))
+    passed = _returned(failure.headers)
+    if openai_chat.is_error(failure.body):
+        kept = tuple(pair for pair in passed if pair[0] != "content-type")
+        return Answer(failure.status, (_JSON, *kept, *headers), failure.body)
+    text = openai_chat.plain_text(failure.body)
+    error = UpstreamFailed(f"{run.candidate} answered {failure.status}{text and ': '}{text}")
+    body = openai_chat.render_error(error, status=failure.status)
+    kept = tuple(pair for pair in passed if pair[0] != "content-type")
+    return Answer(failure.status, (_JSON, *kept, *headers), body)
+
+
+_JSON = ("content-type", "application/json")
+
+
+def _error_of(run: _Run, fault: UpstreamFault) -> GatewayError:
+    text = f"{run.candidate}: {fault.detail}"
+    if run.attempts > 1:
+        text = f"{text} (after {run.attempts} attempts)"
+    if fault.kind is FaultKind.NO_KEY:
+        return KeyMissing(text)
+    if fault.kind is FaultKind.TIMEOUT:
+        return UpstreamTimeout(text)
+    return UpstreamFailed(text)
+
+
+def _returned(headers: Headers) -> Headers:
+    """What of a provider's headers goes back: an allow-list, within 16 KiB."""
+    kept: list[tuple[str, str]] = []
+    left = _MAX_RETURNED_BYTES
+    for name, value in headers:
+        if name in _RETURNED or name.startswith(_RETURNED_PREFIXES) or name in _RENAMED:
+            left -= len(name) + len(value)
+            if left > 0:
+                kept.append((_RENAMED.get(name, name), value))
+    return tuple(kept)
+
+
+@lru_cache(maxsize=4096)
+def _encoded(value: str) -> str:
+    return quote(value, safe="/:@+*,;=!$()[] ")
+
+
+def _decision_headers(run: _Run, spent_s: float) -> Headers:
+    """What was decided, in headers. Durations of Server-Timing are milliseconds."""
+    decision = run.decision
+    timing = (
+        f"decide;dur={run.decided_s * 1e3:.2f}, upstream;dur={run.upstream_s * 1e3:.2f}, "
+        f"gateway;dur={(spent_s - run.upstream_s) * 1e3:.2f}"
+    )
+    headers = [
+        ("x-fingerpost-model", _encoded(str(run.candidate))),
+        ("x-fingerpost-reason", run.reason.value),
+        ("x-fingerpost-attempts", str(run.attempts)),
+        ("x-fingerpost-policy", run.call.setup.policy.version),
+        ("server-timing", timing),
+    ]
+    if decision.route is not None:
+        headers.append(("x-fingerpost-route", _encoded(decision.route)))
+    if decision.confidence is not None:
+        headers.append(("x-fingerpost-confidence", f"{decision.confidence:.3f}"))
+    return tuple(headers)

@@ -1,0 +1,134 @@
+"""What the core asks of the world, as Protocols that the calling side owns.
+
+Real implementations stand in providers/, affinity/ and deployments/; tests bring their own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+from serve_app.domain import (
+    Binding,
+    ModelRef,
+    Route,
+    Scores,
+    Turn,
+    Unavailable,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+
+
+class Upstream(Protocol):
+    """Opens exchanges with providers."""
+
+    async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
+        """The answer's head with its body, or what went wrong; never raises for either."""
+        ...
+
+
+class Orchestrator(Protocol):
+    """Scores routes for a conversation."""
+
+    async def score(self, turns: Sequence[Turn], routes: Sequence[Route]) -> Scores | Unavailable:
+        """A score for every route and for none of them; never raises."""
+        ...
+
+
+class AffinityStore(Protocol):
+    """Remembers which model a session is on. An absent binding is None; a failure raises."""
+
+    async def get(self, key: str) -> Binding | None:
+        """The live binding of this session, if there is one."""
+        ...
+
+    async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        """Put if absent, or, with ``instead_of``, swap if that model is bound; True if stored."""
+        ...
+
+
+class Clock(Protocol):
+    """Monotonic seconds."""
+
+    def __call__(self) -> float:
+        """Seconds since some fixed moment; never goes back."""
+        ...
+
+
+class Metric(StrEnum):
+    """Every metric that we record; names of OpenTelemetry's GenAI conventions where they exist.
+
+    Source: OpenTelemetry semantic conventions for generative AI, metrics; dots are written as
+    underscores, as the Prometheus text format asks.
+    """
+
+    REQUEST_SECONDS = "gen_ai_server_request_duration"
+    FIRST_TOKEN_SECONDS = "gen_ai_server_time_to_first_token"  # noqa: S105 - a metric's name
+    REQUESTS = "fingerpost_requests_total"
+    ATTEMPTS = "fingerpost_upstream_attempts_total"
+    OVERHEAD_SECONDS = "fingerpost_overhead_seconds"
+    CLIENT_GONE = "fingerpost_client_gone_total"
+    BROKEN_STREAMS = "fingerpost_broken_streams_total"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """How a metric is kept: its kind, its labels in order, and what it says."""
+
+    kind: Literal["counter", "histogram"]
+    labels: tuple[str, ...]
+    description: str
+
+
+_SECONDS_LABELS = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+
+METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
+    {
+        Metric.REQUEST_SECONDS: MetricSpec(
+            "histogram",
+            (*_SECONDS_LABELS, "error_type"),
+            "Seconds from a request's arrival to the last byte of its answer.",
+        ),
+        Metric.FIRST_TOKEN_SECONDS: MetricSpec(
+            "histogram",
+            _SECONDS_LABELS,
+            "Seconds from a streamed request's arrival to its commit.",
+        ),
+        Metric.REQUESTS: MetricSpec(
+            "counter",
+            ("surface", "status", "reason"),
+            "Requests answered, by surface, status and why the model was chosen.",
+        ),
+        Metric.ATTEMPTS: MetricSpec(
+            "counter",
+            ("provider", "model", "outcome"),
+            "Upstream exchanges, by what came of them.",
+        ),
+        Metric.OVERHEAD_SECONDS: MetricSpec(
+            "histogram",
+            ("surface",),
+            "Seconds that a request spent in the gateway itself before its answer began.",
+        ),
+        Metric.CLIENT_GONE: MetricSpec(
+            "counter", ("surface",), "Requests whose client left before the end."
+        ),
+        Metric.BROKEN_STREAMS: MetricSpec(
+            "counter", ("provider",), "Streams that the provider broke off after the commit."
+        ),
+    }
+)
+
+
+class Meter(Protocol):
+    """Records metrics. Label values come in the order that METRICS gives."""
+
+    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
+        """One more of a counter."""
+        ...
+
+    def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """One more value of a histogram, in the unit that its name says."""
+        ...

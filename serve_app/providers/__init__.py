@@ -1,0 +1,1 @@
+"""Providers: a table of what we know of them, and how they are reached."""

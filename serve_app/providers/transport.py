@@ -1,0 +1,244 @@
+"""Exchanges with providers over pooled HTTP connections.
+
+One transport serves all providers of a configuration: it owns the connections and expands the
+keys. What it promises: no redirect is followed, no key shows up in what it returns, an exchange
+that is given up closes its connection at once, and every wait has a name and an end.
+"""
+
+import asyncio
+import io
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final, Self
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from serve_app.config.load import MissingEnvironmentError, expand
+from serve_app.config.schema import Timeouts
+from serve_app.domain import (
+    FaultKind,
+    StreamBrokenError,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from serve_app.providers.spec import Endpoint, ProviderTable, target_url, url_fault
+
+MAX_ANSWER_BYTES: Final = 112 << 20
+"""Of an answer that is not streamed; a hop carries 128 MiB."""
+
+_HEADER_BLOCK_BYTES: Final = 256 << 10
+_LARGE_BODY_BYTES: Final = 1 << 20
+_REDIRECTS: Final = range(300, 400)
+_SUCCESS: Final = range(200, 300)
+_KEEPALIVE_S: Final = 30.0
+_SKIPPED = frozenset({"User-Agent", "Accept", "Content-Type"})
+_SHORTEST_SECRET: Final = 6
+
+
+class Transport:
+    """Opens exchanges with the providers of a table. Not shared between event loops.
+
+    ``environ`` is read when a request needs it, so a key that is set late works without a
+    restart of anything but the process that sets it.
+    """
+
+    def __init__(
+        self, table: ProviderTable, environ: Mapping[str, str], timeouts: Timeouts
+    ) -> None:
+        self._table = table
+        self._environ = environ
+        self._timeouts = timeouts
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
+        """The head of the answer with its body, or what went wrong.
+
+        A 2xx event stream comes back as chunks when ``request.stream`` is set; everything else
+        is read to its end first.
+        """
+        endpoint = self._table.endpoint(request.model)
+        if endpoint is None:
+            detail = f"the provider client knows no model {str(request.model)!r}"
+            return UpstreamFault(FaultKind.UNKNOWN_MODEL, detail)
+        try:
+            url, key = self._target(endpoint, request.path)
+        except MissingEnvironmentError as error:
+            return UpstreamFault(FaultKind.NO_KEY, f"{error} where the gateway runs")
+        fault = url_fault(url)
+        if fault is not None:
+            return UpstreamFault(FaultKind.CONNECT, f"base_url of {request.model.provider}: {fault}")
+        who = request.model.provider
+        limit_s = min(request.deadline_s, self._timeouts.total_s)
+        ends_at = asyncio.get_running_loop().time() + limit_s
+        head_s = min(limit_s, self._timeouts.first_byte_s) if request.stream else limit_s
+        response: aiohttp.ClientResponse | None = None
+        try:
+            async with asyncio.timeout(head_s):
+                response = await self._send(url, key, request)
+            if _is_stream(request, response):
+                body = _Body(response, who, self._timeouts.idle_s, ends_at)
+                return UpstreamReply(response.status, _headers(response), body)
+            async with asyncio.timeout_at(ends_at):
+                return await _read_whole(response, who, key)
+        except TimeoutError as error:
+            _close(response)
+            return _timed_out(error, who, head_s)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            _close(response)
+            return _meaning(error, who)
+        except BaseException:  # given up: the connection goes now, not when it is collected
+            _close(response)
+            raise
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _target(self, endpoint: Endpoint, path: str) -> tuple[str, str | None]:
+        base_url = expand(endpoint.base_url, self._environ)
+        key = None
+        if endpoint.access_key is not None:
+            key = expand(endpoint.access_key, self._environ)
+        elif endpoint.key_needed:
+            raise MissingEnvironmentError((f"access_key of {endpoint.interface}",))
+        return target_url(base_url, endpoint.interface, path), key
+
+    async def _send(
+        self, url: str, key: str | None, request: UpstreamRequest
+    ) -> aiohttp.ClientResponse:
+        headers = CIMultiDict(request.headers)
+        headers["content-type"] = "application/json"
+        headers["accept-encoding"] = "identity"  # so that streams can be read as they pass
+        if key is not None:
+            headers["authorization"] = f"Bearer {key}"
+        large = len(request.body) > _LARGE_BODY_BYTES
+        return await self._opened().post(
+            URL(url, encoded=True),
+            data=io.BytesIO(request.body) if large else request.body,
+            headers=headers,
+            allow_redirects=False,
+        )
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=60
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=self._timeouts.connect_s
+                ),
+                skip_auto_headers=_SKIPPED,
+                max_line_size=_HEADER_BLOCK_BYTES,
+                max_field_size=_HEADER_BLOCK_BYTES,
+            )
+        return self._session
+
+
+def _is_stream(request: UpstreamRequest, response: aiohttp.ClientResponse) -> bool:
+    return (
+        request.stream
+        and response.status in _SUCCESS
+        and response.content_type == "text/event-stream"
+    )
+
+
+class _Body:
+    """What has arrived, as it arrives: chunks that are ready together come together."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, who: str, idle_s: float, ends_at: float
+    ) -> None:
+        self._response = response
+        self._who = who
+        self._idle_s = idle_s
+        self._ends_at = ends_at
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        until = min(asyncio.get_running_loop().time() + self._idle_s, self._ends_at)
+        try:
+            async with asyncio.timeout_at(until):
+                chunk = await self._response.content.readany()
+        except TimeoutError as error:
+            detail = f"{self._who} stopped sending in the middle of its answer"
+            raise StreamBrokenError(UpstreamFault(FaultKind.TIMEOUT, detail)) from error
+        except (aiohttp.ClientError, OSError) as error:
+            detail = f"{self._who} broke off in the middle of its answer"
+            raise StreamBrokenError(UpstreamFault(FaultKind.BROKEN, detail)) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        _close(self._response)
+
+
+async def _read_whole(
+    response: aiohttp.ClientResponse, who: str, key: str | None
+) -> UpstreamReply | UpstreamFault:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            response.close()
+            detail = f"the answer of {who} is larger than {MAX_ANSWER_BYTES} bytes"
+            return UpstreamFault(FaultKind.BAD_ANSWER, detail)
+    response.release()
+    body = b"".join(chunks)
+    if response.status in _REDIRECTS:
+        detail = f"{who} redirects ({response.status}); configure the address that it names"
+        return UpstreamFault(FaultKind.BAD_ANSWER, detail)
+    if response.status not in _SUCCESS:
+        body = _without(body, key)
+    return UpstreamReply(response.status, _headers(response), body)
+
+
+def _without(body: bytes, key: str | None) -> bytes:
+    """An error's body without our key, which some servers repeat to whoever reads the error."""
+    if key is None or len(key) < _SHORTEST_SECRET:
+        return body
+    return body.replace(key.encode(), b"***")
+
+
+def _headers(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in response.headers.items())
+
+
+def _close(response: aiohttp.ClientResponse | None) -> None:
+    if response is not None:
+        with suppress(RuntimeError):  # the loop is closing
+            response.close()
+
+
+def _timed_out(error: TimeoutError, who: str, seconds: float) -> UpstreamFault:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return UpstreamFault(FaultKind.CONNECT, f"{who} could not be connected to in time")
+    return UpstreamFault(FaultKind.TIMEOUT, f"{who} did not answer within {seconds:g} s")
+
+
+_MEANINGS: tuple[tuple[type[Exception], FaultKind, str], ...] = (
+    (aiohttp.ClientConnectorError, FaultKind.CONNECT, "could not be connected to"),
+    (aiohttp.ServerDisconnectedError, FaultKind.RESET, "closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, FaultKind.BROKEN, "broke off in the middle of its answer"),
+    (aiohttp.ClientResponseError, FaultKind.BAD_ANSWER, "did not answer in HTTP"),
+    (OSError, FaultKind.RESET, "closed the connection without an answer"),
+    (Exception, FaultKind.BAD_ANSWER, "could not be asked"),
+)
+
+
+def _meaning(error: Exception, who: str) -> UpstreamFault:
+    for kind_of_error, kind, text in _MEANINGS:
+        if isinstance(error, kind_of_error):
+            return UpstreamFault(kind, f"{who} {text}")
+    raise AssertionError  # pragma: no cover - the last row takes all

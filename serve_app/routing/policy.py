@@ -1,0 +1,198 @@
+"""The policy: names, aliases and routes of one configuration, compiled, immutable, versioned.
+
+A request takes the policy once, when it arrives, and keeps that one to its end.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from serve_app.config.load import LoadedConfig, did_you_mean
+from serve_app.config.schema import GatewayConfig
+from serve_app.domain import AUTO_NAMES, ModelRef, Prefer, Reason, Route
+from serve_app.errors import Problem
+
+_NEAREST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the names that clients use stand for."""
+
+    version: str
+    models: Mapping[str, ModelRef]
+    """By full name."""
+    wildcards: frozenset[str]
+    """Providers of which every model may be named."""
+    bare: Mapping[str, tuple[ModelRef, ...]]
+    """Models by their name without the provider; several where it is ambiguous."""
+    hints: Mapping[str, ModelRef]
+    """Models by the ``name`` of their configuration entry."""
+    aliases: Mapping[str, ModelRef]
+    routes: tuple[Route, ...]
+    default: ModelRef | None
+
+    def resolve(self, name: str) -> tuple[ModelRef, Reason] | None:
+        """The model that a name stands for, and whether it is explicit or an alias.
+
+        In this order: a configured model, an alias, a bare name that only one model has, and a
+        wildcard. None when it is none of them.
+        """
+        if name in self.models:
+            return self.models[name], Reason.EXPLICIT
+        if name in self.aliases:
+            return self.aliases[name], Reason.ALIAS
+        same = self.bare.get(name, ())
+        if len(same) == 1:
+            return same[0], Reason.EXPLICIT
+        provider, _, model = name.partition("/")
+        if provider in self.wildcards and model:
+            return ModelRef(provider, model), Reason.EXPLICIT
+        return None
+
+    def resolve_hint(self, name: str) -> ModelRef | None:
+        """The model that a provider hint stands for: an entry's name, or any model's name."""
+        if name in self.hints:
+            return self.hints[name]
+        found = self.resolve(name)
+        return None if found is None else found[0]
+
+    def names(self) -> list[str]:
+        """Every name that a client can be shown: models, then aliases, in configuration order."""
+        return [*self.models, *self.aliases]
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """Known names that a client may have meant; empty when none is near."""
+        if name in self.bare:
+            return tuple(str(model) for model in self.bare[name])
+        guesses = [f"{provider}/{name}" for provider in sorted(self.wildcards) if "/" not in name]
+        near = get_close_matches(name, [*self.names(), *self.bare], n=_NEAREST, cutoff=0.5)
+        return tuple(dict.fromkeys([*near, *guesses]))[:_NEAREST]
+
+
+def compile_policy(loaded: LoadedConfig) -> tuple[Policy, list[Problem]]:
+    """The policy of a configuration, and what is wrong with its names."""
+    config = loaded.config
+    models, wildcards = _models(config)
+    policy = Policy(
+        version=loaded.version,
+        models=MappingProxyType({str(model): model for model in models}),
+        wildcards=frozenset(wildcards),
+        bare=MappingProxyType(_bare(models)),
+        hints=MappingProxyType(_hints(config)),
+        aliases=MappingProxyType({}),
+        routes=(),
+        default=_default(config),
+    )
+    aliases, problems = _aliases(loaded, policy)
+    routes, more = _routes(loaded, policy)
+    problems += more + _duplicates(loaded)
+    return replace(policy, aliases=MappingProxyType(aliases), routes=routes), problems
+
+
+def _models(config: GatewayConfig) -> tuple[list[ModelRef], list[str]]:
+    models, wildcards = [], []
+    for entry in config.model_providers:
+        provider, _, name = entry.model.partition("/")
+        if name == "*":
+            wildcards.append(provider)
+        elif provider and name:
+            models.append(ModelRef(provider, name))
+    return models, wildcards
+
+
+def _bare(models: Iterable[ModelRef]) -> dict[str, tuple[ModelRef, ...]]:
+    bare: dict[str, tuple[ModelRef, ...]] = {}
+    for model in models:
+        bare[model.name] = (*bare.get(model.name, ()), model)
+    return bare
+
+
+def _hints(config: GatewayConfig) -> dict[str, ModelRef]:
+    return {
+        entry.name: ModelRef.parse(entry.model)
+        for entry in config.model_providers
+        if entry.name and "/" in entry.model.strip("/") and not entry.model.endswith("/*")
+    }
+
+
+def _default(config: GatewayConfig) -> ModelRef | None:
+    for entry in config.model_providers:
+        if entry.default and "/" in entry.model.strip("/"):
+            return ModelRef.parse(entry.model)
+    return None
+
+
+def _aliases(loaded: LoadedConfig, policy: Policy) -> tuple[dict[str, ModelRef], list[Problem]]:
+    aliases: dict[str, ModelRef] = {}
+    problems: list[Problem] = []
+    for alias, entry in loaded.config.model_aliases.items():
+        place = ("model_aliases", alias)
+        found = policy.resolve(entry.target)
+        if alias.lower() in AUTO_NAMES:
+            problems.append(
+                loaded.problem(place, "this name leaves the choice to the gateway; take another")
+            )
+        elif alias in policy.models:
+            problems.append(loaded.problem(place, "a model has this name; take another"))
+        elif found is not None:
+            aliases[alias] = found[0]
+        elif entry.target not in loaded.left_out:
+            problems.append(
+                loaded.problem((*place, "target"), _no_model(loaded, policy, entry.target))
+            )
+    return aliases, problems
+
+
+def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], list[Problem]]:
+    routes: list[Route] = []
+    problems: list[Problem] = []
+    for index, entry in enumerate(loaded.config.routing_preferences):
+        place = ("routing_preferences", index)
+        if any(route.name == entry.name for route in routes):
+            problems.append(
+                loaded.problem((*place, "name"), f"another route is named {entry.name!r}")
+            )
+        models = []
+        for position, name in enumerate(entry.models):
+            found = policy.resolve(name)
+            if found is not None:
+                models.append(found[0])
+            elif name not in loaded.left_out:
+                problems.append(
+                    loaded.problem(
+                        (*place, "models", position), _no_model(loaded, policy, name)
+                    )
+                )
+        prefer = entry.selection_policy.prefer if entry.selection_policy else Prefer.NONE
+        routes.append(Route(entry.name, entry.description, tuple(models), prefer))
+    return tuple(routes), problems
+
+
+def _no_model(loaded: LoadedConfig, policy: Policy, name: str) -> str:
+    if name in loaded.config.model_aliases:
+        return f"{name!r} is an alias; name the model itself"
+    near = did_you_mean(name, [*policy.models, *policy.bare])
+    way_out = near or "; add it to model_providers"
+    return f"no entry of model_providers is named {name!r}{way_out}"
+
+
+def _duplicates(loaded: LoadedConfig) -> list[Problem]:
+    problems: list[Problem] = []
+    names: set[str] = set()
+    default: str | None = None
+    for index, entry in enumerate(loaded.config.model_providers):
+        place = ("model_providers", index)
+        if entry.name is not None and entry.name in names:
+            problems.append(
+                loaded.problem((*place, "name"), f"another entry is named {entry.name!r}")
+            )
+        names.update([entry.name] if entry.name else [])
+        if entry.default and default is not None:
+            problems.append(
+                loaded.problem((*place, "default"), f"{default!r} is the default already")
+            )
+        elif entry.default:
+            default = entry.model
+    return problems
