@@ -71,7 +71,7 @@ class HandleUpstream:
             return UpstreamFault(FaultKind.TIMEOUT, "the provider client did not answer in time")
         except UnreadableFrameError:
             return UpstreamFault(FaultKind.HOP, "the provider client is of another version")
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the next candidate may answer
             _log.exception("the hop to %s failed", request.provider)
             return UpstreamFault(FaultKind.HOP, "the provider client failed")
         return UpstreamFault(FaultKind.HOP, "the provider client died, twice")

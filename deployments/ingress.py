@@ -37,9 +37,7 @@ class Ingress:
     ) -> None:
         self._setup = compile_setup(config)
         self._affinity = affinity
-        self._transport = Transport(
-            self._setup.providers, os.environ, self._setup.config.timeouts
-        )
+        self._transport = Transport(self._setup.providers, os.environ, self._setup.config.timeouts)
         self._access = Access(self._setup.config, os.environ)
         self._meter = ServeMeter()
         self._warnings = unmet(os.environ) + self._access.warnings
@@ -61,7 +59,7 @@ class Ingress:
                 paths[slug] = self._transport
         return paths
 
-    def __serve_build_asgi_app__(self) -> Callable[..., Any]:  # noqa: PLW3201 - Serve's name
+    def __serve_build_asgi_app__(self) -> Callable[..., Any]:
         """Serve calls this after the constructor."""
         return create_api(
             Parts(

@@ -73,7 +73,7 @@ def build(args: dict[str, Any]) -> Application:
     )
 
 
-def _deployment(target: type, name: str, options: dict[str, Any]) -> Any:
+def _deployment(target: type, name: str, options: dict[str, Any]) -> serve.Deployment:
     return serve.deployment(target, name=name, **options)
 
 

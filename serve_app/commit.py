@@ -126,9 +126,9 @@ async def _hold(held: Held, codec: Codec) -> Held | Failure:
         fresh = held.framer.rest() if held.ended else held.framer.feed(chunk)
         held.ready += fresh
         for event in parse_events(fresh):
-            error = codec.event_error(event)
-            if error is not None:
-                return _error_event(codec, error, event)
+            said = codec.event_error(event)
+            if said is not None:
+                return _error_event(codec, said, event)
             if event.data == b"[DONE]" and nothing_yet:
                 return _nothing_said()
             nothing_yet = nothing_yet and event.data is None

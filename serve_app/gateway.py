@@ -20,7 +20,6 @@ from serve_app.domain import (
     Chunks,
     FaultKind,
     Headers,
-    Json,
     ModelRef,
     Reason,
     RouteDecision,

@@ -12,11 +12,12 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, cast
 
 import httptools
+import uvloop
 
 HEAD = b"HTTP/1.1 %d %s\r\n"
 CHUNKS = ["Fin", "ger", "post", " says", " hello"]
@@ -63,8 +64,7 @@ class _Connection(asyncio.Protocol):
         self.task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         if self.ledger is not None:
             self.ledger.connections += 1
 
@@ -99,7 +99,7 @@ class _Connection(asyncio.Protocol):
     async def run(self, exchange: Exchange) -> None:
         request = json.loads(exchange.body) if exchange.body else {}
         name = str(request.get("model", ""))
-        script = SCRIPTS.get(name.split("@")[0], answer)
+        script = SCRIPTS.get(name.partition("@")[0], answer)
         if name.startswith("status-"):
             script = status
         await script(self, exchange, request)
@@ -109,9 +109,11 @@ class _Connection(asyncio.Protocol):
 
     def head(self, status_code: int, headers: dict[str, str], length: int | None) -> None:
         lines = [HEAD % (status_code, b"Scripted")]
-        framing = {"content-length": str(length)} if length is not None else {
-            "transfer-encoding": "chunked"
-        }
+        framing = (
+            {"content-length": str(length)}
+            if length is not None
+            else {"transfer-encoding": "chunked"}
+        )
         for key, value in {**headers, **framing}.items():
             lines.append(f"{key}: {value}\r\n".encode())
         self.transport.write(b"".join(lines) + b"\r\n")
@@ -138,7 +140,7 @@ class _Connection(asyncio.Protocol):
         self.transport.abort()
 
 
-Script = Callable[[_Connection, Exchange, dict[str, Any]], Any]
+Script = Callable[[_Connection, Exchange, dict[str, Any]], Coroutine[Any, Any, None]]
 _STREAM = {"content-type": "text/event-stream; charset=utf-8", "x-request-id": "req_scripted"}
 
 
@@ -204,7 +206,7 @@ async def slow(line: _Connection, exchange: Exchange, request: dict[str, Any]) -
 
 
 async def status(line: _Connection, exchange: Exchange, request: dict[str, Any]) -> None:
-    code = int(request["model"].split("-")[1].split("@")[0])
+    code = int(request["model"].removeprefix("status-").partition("@")[0])
     headers = {"retry-after": "7", "x-ratelimit-remaining-requests": "0"} if code == 429 else {}
     error = {"message": f"scripted {code}", "type": "scripted", "param": None, "code": "scripted"}
     line.whole(json.dumps({"error": error}).encode(), code, headers)
@@ -348,7 +350,7 @@ class ScriptedProvider:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
-    def __enter__(self) -> "ScriptedProvider":
+    def __enter__(self) -> Self:
         self._thread.start()
         starting = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
         self.port: int = starting.result(10)
@@ -382,14 +384,12 @@ class ScriptedProvider:
 async def _serve(port: int) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(None), "127.0.0.1", port)
-    print(f"scripted provider on http://127.0.0.1:{port}/v1", flush=True)  # noqa: T201 - a program
+    print(f"scripted provider on http://127.0.0.1:{port}/v1", flush=True)
     await server.serve_forever()
 
 
 def main() -> None:
     """Serves until it is stopped."""
-    import uvloop
-
     parser = argparse.ArgumentParser(description="A provider on loopback, for trying things out.")
     parser.add_argument("--port", type=int, default=9009)
     uvloop.run(_serve(parser.parse_args().port))

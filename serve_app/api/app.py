@@ -7,10 +7,10 @@ itself. Access comes before any path is looked up, and is decided by an allow-li
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from serve_app.api.context import (
@@ -22,7 +22,7 @@ from serve_app.api.context import (
     read_headers,
 )
 from serve_app.api.errors import render, send_error
-from serve_app.api.stream import Receive, Send, send_answer, while_client_stays
+from serve_app.api.stream import Message, Receive, Send, send_answer, while_client_stays
 from serve_app.dialects import anthropic_messages, edits
 from serve_app.domain import Json
 from serve_app.errors import GatewayError, MethodNotAllowed, UnknownModel, UnknownPath
@@ -33,7 +33,7 @@ Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
 CHAT_PATH: Final = "/v1/chat/completions"
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
-_NOT_FOUND, _NOT_ALLOWED = 404, 405
+_NOT_ALLOWED: Final = 405
 _log = logging.getLogger("fingerpost")
 
 
@@ -66,7 +66,7 @@ class _Api:
             return
         started = False
 
-        async def watched_send(message: dict[str, Any]) -> None:
+        async def watched_send(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
@@ -84,9 +84,7 @@ class _Api:
                 await self._rest(scope, receive, watched_send)
         except GatewayError as error:
             self._count(path, error.status)
-            await send_error(
-                send, error, path, anthropic=anthropic, policy=setup.policy.version
-            )
+            await send_error(send, error, path, anthropic=anthropic, policy=setup.policy.version)
         except ClientGoneError:
             parts.meter.count(Metric.CLIENT_GONE, (_surface(path),))
         except Exception:
@@ -154,29 +152,29 @@ def _create_rest(parts: Parts) -> FastAPI:
             raise UnknownModel(name, setup.policy.nearest(name))
         return _model(setup, name)
 
-    @app.exception_handler(GatewayError)
-    async def refused(request: Request, error: Exception) -> Response:
-        if not isinstance(error, GatewayError):  # pragma: no cover - registered for this type
-            raise error
-        anthropic = "anthropic-version" in request.headers
-        body = render(error, request.url.path, anthropic=anthropic)
-        headers = {"allow": error.allowed} if isinstance(error, MethodNotAllowed) else {}
-        headers["x-fingerpost-policy"] = parts.setup().policy.version
-        parts.meter.count(Metric.REQUESTS, ("other", str(error.status), ""))
-        return Response(body, error.status, headers, "application/json")
-
-    @app.exception_handler(HTTPException)
-    async def not_there(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 0
-        if status == _NOT_ALLOWED:
-            allowed = (getattr(error, "headers", None) or {}).get("Allow", "GET")
-            meant = MethodNotAllowed(request.method, request.url.path, allowed)
-            return await refused(request, meant)
-        if status == _NOT_FOUND:
-            return await refused(request, UnknownPath(request.url.path))
-        return JSONResponse({"error": {"message": str(error)}}, status or 500)
-
+    app.add_exception_handler(GatewayError, partial(_refused, parts))
+    app.add_exception_handler(HTTPException, partial(_not_there, parts))
     return app
+
+
+async def _refused(parts: Parts, request: Request, error: Exception) -> Response:
+    refusal = error if isinstance(error, GatewayError) else GatewayError()
+    path = request.url.path
+    parts.meter.count(Metric.REQUESTS, ("other", str(refusal.status), ""))
+    body = render(refusal, path, anthropic="anthropic-version" in request.headers)
+    headers = {"x-fingerpost-policy": parts.setup().policy.version}
+    if isinstance(refusal, MethodNotAllowed):
+        headers["allow"] = refusal.allowed
+    return Response(body, refusal.status, headers, "application/json")
+
+
+async def _not_there(parts: Parts, request: Request, error: Exception) -> Response:
+    """FastAPI's own 404 and 405, in the shape of all other errors."""
+    path = request.url.path
+    if isinstance(error, HTTPException) and error.status_code == _NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "GET")
+        return await _refused(parts, request, MethodNotAllowed(request.method, path, allowed))
+    return await _refused(parts, request, UnknownPath(path))
 
 
 def _model(setup: Setup, name: str) -> Json:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +19,7 @@ from serve_app.errors import (
     InvalidClientKey,
 )
 
-Scope: TypeAlias = Mapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
 
 HINT_HEADER: Final = b"x-arch-llm-provider-hint"
 BODY_IDLE_S: Final = 30.0

@@ -1,21 +1,23 @@
 """Answers on their way to the client, and the watch for a client that leaves."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
 
 from serve_app.api.context import ClientGoneError
 from serve_app.gateway import Answer
 
-Message: TypeAlias = dict[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
 async def send_answer(send: Send, answer: Answer) -> None:
     """Sends an answer; a streamed one is closed whatever happens."""
-    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers]
+    headers = [
+        (name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers
+    ]
     body = answer.body
     if isinstance(body, bytes):
         headers.append((b"content-length", str(len(body)).encode()))

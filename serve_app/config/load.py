@@ -175,7 +175,7 @@ class _NodeReader:
             )
         if isinstance(node, yaml.MappingNode):
             self._loader.flatten_mapping(node)
-            return {key: value for key, value in self._members(node, place, depth)}
+            return dict(self._members(node, place, depth))
         if isinstance(node, yaml.SequenceNode):
             return [
                 self.read(item, (*place, index), depth + 1) for index, item in enumerate(node.value)

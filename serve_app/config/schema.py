@@ -35,17 +35,19 @@ class ModelProvider(_Strict):
     """One model, or with ``provider/*`` all models, of one provider."""
 
     model: Text = Field(description="`provider/name`, or `provider/*` for every name")
-    name: Text | None = Field(None, description="another name for the provider hint header")
+    name: Text | None = Field(default=None, description="another name for the provider hint header")
     access_key: Text | None = Field(
-        None, description="the key, best as `$NAME` of an environment variable", repr=False
+        default=None, description="the key, best as `$NAME` of an environment variable", repr=False
     )
-    default: bool = Field(False, description="answers when nobody names a model")
-    base_url: Text | None = Field(None, description="scheme, host, port and optional path")
+    default: bool = Field(default=False, description="answers when nobody names a model")
+    base_url: Text | None = Field(default=None, description="scheme, host, port and optional path")
     provider_interface: Text | None = Field(
-        None, description="the dialect row of a provider that we have no row for"
+        default=None, description="the dialect row of a provider that we have no row for"
     )
     data_path: DataPath | None = Field(
-        None, description="dedicated (default), shared (default of wildcards) or inline", strict=False
+        None,
+        description="dedicated (default), shared (default of wildcards) or inline",
+        strict=False,
     )
 
 
@@ -73,17 +75,17 @@ class RoutingPreference(_Strict):
 class Limits(_Strict):
     """What a request may weigh."""
 
-    body_bytes: int = Field(32 * MEBIBYTE, ge=1, le=112 * MEBIBYTE)
-    header_bytes: int = Field(64 * 1024, ge=1024, le=192 * 1024)
+    body_bytes: int = Field(default=32 * MEBIBYTE, ge=1, le=112 * MEBIBYTE)
+    header_bytes: int = Field(default=64 * 1024, ge=1024, le=192 * 1024)
 
 
 class Timeouts(_Strict):
     """How long a provider may take, in seconds."""
 
-    connect_s: float = Field(5.0, gt=0, description="until the connection stands")
-    first_byte_s: float = Field(60.0, gt=0, description="until a stream's head")
-    idle_s: float = Field(120.0, gt=0, description="between two chunks of a stream")
-    total_s: float = Field(600.0, gt=0, description="for the whole exchange, all attempts")
+    connect_s: float = Field(default=5.0, gt=0, description="until the connection stands")
+    first_byte_s: float = Field(default=60.0, gt=0, description="until a stream's head")
+    idle_s: float = Field(default=120.0, gt=0, description="between two chunks of a stream")
+    total_s: float = Field(default=600.0, gt=0, description="for the whole exchange, all attempts")
 
 
 class GatewayConfig(_Strict):
@@ -95,10 +97,12 @@ class GatewayConfig(_Strict):
     model_aliases: dict[str, Alias] = {}
     routing_preferences: list[RoutingPreference] = []
     client_keys: Annotated[list[Text], Field(min_length=1)] | None = Field(
-        None, description="keys that clients must show, best as `$NAME`; None: no key", repr=False
+        default=None,
+        description="keys that clients must show, best as `$NAME`; None: no key",
+        repr=False,
     )
     allow_anonymous: bool = Field(
-        False, description="serve other machines although there are no client_keys"
+        default=False, description="serve other machines although there are no client_keys"
     )
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()

@@ -166,9 +166,7 @@ def _problems(
 def _unknown_provider(
     loaded: LoadedConfig, place: Place, entry: ModelProvider, provider: str
 ) -> Iterator[Problem]:
-    lacking = [
-        key for key in ("base_url", "provider_interface") if getattr(entry, key) is None
-    ]
+    lacking = [key for key in ("base_url", "provider_interface") if getattr(entry, key) is None]
     if lacking:
         yield loaded.problem(
             (*place, "model"),

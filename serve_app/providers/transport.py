@@ -69,7 +69,9 @@ class Transport:
             return UpstreamFault(FaultKind.NO_KEY, f"{error} where the gateway runs")
         fault = url_fault(url)
         if fault is not None:
-            return UpstreamFault(FaultKind.CONNECT, f"base_url of {request.model.provider}: {fault}")
+            return UpstreamFault(
+                FaultKind.CONNECT, f"base_url of {request.model.provider}: {fault}"
+            )
         who = request.model.provider
         limit_s = min(request.deadline_s, self._timeouts.total_s)
         ends_at = asyncio.get_running_loop().time() + limit_s
@@ -131,9 +133,7 @@ class Transport:
                     limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=60
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._timeouts.connect_s
-                ),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
                 skip_auto_headers=_SKIPPED,
                 max_line_size=_HEADER_BLOCK_BYTES,
                 max_field_size=_HEADER_BLOCK_BYTES,

@@ -161,9 +161,7 @@ def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], li
                 models.append(found[0])
             elif name not in loaded.left_out:
                 problems.append(
-                    loaded.problem(
-                        (*place, "models", position), _no_model(loaded, policy, name)
-                    )
+                    loaded.problem((*place, "models", position), _no_model(loaded, policy, name))
                 )
         prefer = entry.selection_policy.prefer if entry.selection_policy else Prefer.NONE
         routes.append(Route(entry.name, entry.description, tuple(models), prefer))

@@ -1,0 +1,242 @@
+"""Starts the gateway with everything that it needs, and stops all of it again.
+
+``serve run`` alone leaves the environment, the waiting and the cleaning up to its user. Here it
+runs in a session and a temporary directory of its own; when it is stopped, whatever is still
+left of the session goes too.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import psutil
+import yaml
+
+from serve_app.errors import ConfigError, Problem
+
+START_S: Final = 180.0
+STOP_S: Final = 15.0
+_SHOWN_LINES: Final = 25
+
+
+class LaunchError(Exception):
+    """The gateway could not be started; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeFile:
+    """What the launcher needs to know of a serve.yaml."""
+
+    path: Path
+    host: str
+    port: int
+    config: Path
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers."""
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - a comparison
+        return f"http://{host}:{self.port}"
+
+
+def read_serve_file(path: Path) -> ServeFile:
+    """The address and the configuration that a serve.yaml names. Raises ConfigError."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+        http = content.get("http_options") or {}
+        config = Path(content["applications"][0]["args"]["config"]).expanduser()
+        port = int(http.get("port", 8000))
+    except OSError as error:
+        problem = Problem(0, "", f"can't be read: {error.strerror}")
+        raise ConfigError(str(path), (problem,)) from error
+    except (yaml.YAMLError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        message = "needs an application with `args: {config: PATH}`; see configs/serve.yaml"
+        raise ConfigError(str(path), (Problem(0, "applications", message),)) from error
+    return ServeFile(path, str(http.get("host", "127.0.0.1")), port, config)
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The variables of a file of ``NAME=value`` lines; blank lines and ``#`` lines are none."""
+    lines = (line.strip() for line in path.read_text("utf-8").splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def cluster_environment(
+    base: Mapping[str, str], settings: Mapping[str, str], home: Path
+) -> dict[str, str]:
+    """The environment of a Serve cluster that shares no file with any other on the machine.
+
+    What is set already wins over ``settings``. Ray's directory is always ours: a stale one of an
+    earlier cluster makes ``serve run`` wait for it for ever.
+    """
+    proxy = home / "haproxy"
+    own = {
+        "RAY_TMPDIR": str(home),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "metrics.sock"),
+    }
+    return {**settings, **base, **own}
+
+
+class Gateway:
+    """A running ``serve run``, its log, and every process that came of it."""
+
+    def __init__(self, serve_file: ServeFile, environ: Mapping[str, str], log: Path) -> None:
+        self._file = serve_file
+        self._log = log
+        command = [str(Path(sys.executable).with_name("serve")), "run", str(serve_file.path)]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone, and we stop it in order
+            )
+
+    def wait_until_healthy(self) -> float:
+        """Seconds until /healthz answered. Raises LaunchError with the end of the log."""
+        started = time.monotonic()
+        while time.monotonic() - started < START_S:
+            if self._process.poll() is not None:
+                raise LaunchError(f"serve run ended:\n{self.log_end()}")
+            if is_healthy(self._file.url):
+                return time.monotonic() - started
+            if "DEPLOY_FAILED" in self.log_end():
+                raise LaunchError(f"the application could not be deployed:\n{self.log_end()}")
+            time.sleep(0.2)
+        raise LaunchError(f"the gateway is not healthy after {START_S:g} s:\n{self.log_end()}")
+
+    def alive(self) -> bool:
+        """True while ``serve run`` runs."""
+        return self._process.poll() is None
+
+    def stop(self) -> list[int]:
+        """Stops everything; the process ids that had to be killed, usually none."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_S)
+        deadline = time.monotonic() + 3.0
+        while in_session(self._process.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        left = in_session(self._process.pid)
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=5)
+        return [process.pid for process in left]
+
+    def log_end(self) -> str:
+        """The last lines that serve run wrote."""
+        lines = self._log.read_text("utf-8", "replace").splitlines()
+        return "\n".join(lines[-_SHOWN_LINES:])
+
+
+def in_session(session: int) -> list[psutil.Process]:
+    """The processes of a session.
+
+    A mark in the environment would not do: Ray's processes rename themselves, which overwrites
+    what the system shows of it.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def is_healthy(url: str) -> bool:
+    """True when the gateway at this address says that it is well."""
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:  # noqa: S310 - http
+            return bool(answer.status == 200)  # noqa: PLR2004 - HTTP
+    except OSError:
+        return False
+
+
+def refuse_taken_port(serve_file: ServeFile) -> None:
+    """Raises LaunchError when something listens where the gateway shall."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((serve_file.host, serve_file.port))
+        except OSError as error:
+            raise LaunchError(
+                f"{serve_file.host}:{serve_file.port} can't be listened on: {error.strerror}. "
+                f"Stop what runs there, or change http_options.port in {serve_file.path}."
+            ) from error
+
+
+@contextmanager
+def beside(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[None]:
+    """Runs a command as long as the body runs; none when ``command`` is empty."""
+    if not command:
+        yield
+        return
+    process = subprocess.Popen(command, env=dict(environ), start_new_session=True)  # noqa: S603
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def run(
+    serve_file: ServeFile,
+    settings: Mapping[str, str],
+    neighbour: Sequence[str],
+    on_healthy: Callable[[float], None],
+) -> None:
+    """Runs the gateway until SIGINT or SIGTERM. Raises LaunchError when it does not start."""
+    refuse_taken_port(serve_file)
+    home = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))
+    environ = cluster_environment(os.environ, settings, home)
+    stopped = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with beside(neighbour, environ):
+            gateway = Gateway(serve_file, environ, home / "serve.log")
+            try:
+                on_healthy(gateway.wait_until_healthy())
+                while gateway.alive():
+                    time.sleep(0.5)
+                raise LaunchError(f"serve run ended by itself; its log was:\n{gateway.log_end()}")
+            except KeyboardInterrupt:
+                print("\nstopping ...", flush=True)  # noqa: T201 - a program's output
+            finally:
+                for number in before:
+                    signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must leave nothing
+                gateway.stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        shutil.rmtree(home, ignore_errors=True)
