@@ -83,7 +83,3 @@ class Ingress:
             "orchestrator": {"engine": None, "state": "unavailable"},
             "warnings": self._warnings,
         }
-
-    async def __del__(self) -> None:
-        """Serve awaits this when it stops a replica."""
-        await self._transport.close()

@@ -54,7 +54,3 @@ class ProviderClient:
                     yield encode_chunk(chunk)
             except StreamBrokenError as error:
                 yield encode_chunk_fault(error.fault)
-
-    async def __del__(self) -> None:
-        """Serve awaits this when it stops a replica."""
-        await self._transport.close()

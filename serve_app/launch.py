@@ -26,6 +26,11 @@ import yaml
 
 from serve_app.errors import ConfigError, Problem
 
+_PORTS: Final = {
+    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
+    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
+}
 START_S: Final = 180.0
 STOP_S: Final = 15.0
 _SHOWN_LINES: Final = 25
@@ -83,6 +88,7 @@ def cluster_environment(
     earlier cluster makes ``serve run`` wait for it for ever.
     """
     proxy = home / "haproxy"
+    ports = {name: str(_free_port(usual)) for name, usual in _PORTS.items()}
     own = {
         "RAY_TMPDIR": str(home),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -92,7 +98,16 @@ def cluster_environment(
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "metrics.sock"),
     }
-    return {**settings, **base, **own}
+    return {**settings, **ports, **base, **own}
+
+
+def _free_port(usual: int) -> int:
+    """The usual port where it is free, else any that is."""
+    for port in (usual, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return int(probe.getsockname()[1])
+    return usual  # pragma: no cover - a machine without a free port
 
 
 class Gateway:
@@ -111,6 +126,11 @@ class Gateway:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us alone, and we stop it in order
             )
+
+    @property
+    def session(self) -> int:
+        """The session that all its processes are in."""
+        return self._process.pid
 
     def wait_until_healthy(self) -> float:
         """Seconds until /healthz answered. Raises LaunchError with the end of the log."""
@@ -136,9 +156,9 @@ class Gateway:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_S)
         deadline = time.monotonic() + 3.0
-        while in_session(self._process.pid) and time.monotonic() < deadline:
+        while in_session(self.session) and time.monotonic() < deadline:
             time.sleep(0.1)
-        left = in_session(self._process.pid)
+        left = in_session(self.session)
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()

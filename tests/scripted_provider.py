@@ -47,7 +47,7 @@ class Ledger:
     """Exchanges in the order of their arrival."""
 
     exchanges: list[Exchange] = field(default_factory=list)
-    connections: int = 0
+    open: set[asyncio.Transport] = field(default_factory=set)
 
     def last(self) -> Exchange:
         return self.exchanges[-1]
@@ -66,10 +66,12 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         if self.ledger is not None:
-            self.ledger.connections += 1
+            self.ledger.open.add(self.transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         del error
+        if self.ledger is not None:
+            self.ledger.open.discard(self.transport)
         if self.task is not None and not self.task.done():
             self.exchange.client_left = True
             self.task.cancel()
@@ -370,10 +372,12 @@ class ScriptedProvider:
     def __exit__(self, *_: object) -> None:
         async def stop() -> None:
             self._server.close()
+            for transport in list(self.ledger.open):
+                transport.abort()
             for task in asyncio.all_tasks():
                 if task is not asyncio.current_task():
                     task.cancel()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.05)
 
         asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -1,0 +1,124 @@
+"""Bad input: a clear refusal in the OpenAI shape, and a gateway that goes on unharmed."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.site import Site
+
+GOOD = b'{"model": "dedicated/parrot", "messages": []}'
+LIMIT = 32 << 20
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "said"),
+    [
+        (b"", 400, "invalid_json", "empty"),
+        (b"  \n", 400, "invalid_json", "empty"),
+        (b"hello", 400, "invalid_json", "object"),
+        (b'{"model": "x",', 400, "invalid_json", "line 1, column"),
+        (b'{"model": "x"} trailing', 400, "invalid_json", "follows"),
+        (b"[1, 2]", 400, "invalid_json", "object"),
+        (b'"text"', 400, "invalid_json", "object"),
+        (b'{"model": "caf\xe9", "messages": []}', 400, "invalid_json", "UTF-8"),
+        (b'{"x": NaN, "messages": []}', 400, "invalid_json", "NaN"),
+        (b'{"x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", 400, "nesting_too_deep", "nested"),
+        (b'{"x": ' + b'{"a":' * 200_000, 400, "nesting_too_deep", "nested"),
+        (b'{"model": "a", "model": "b", "messages": []}', 400, "duplicate_key", "'model'"),
+        (b'{"model": "a", "Model": "b", "messages": []}', 400, "duplicate_key", "'model'"),
+        (b'{"model": 5, "messages": []}', 400, "invalid_request", "model"),
+        (b'{"model": ["a"], "messages": []}', 400, "invalid_request", "model"),
+        (b'{"model": "fast", "messages": "hi"}', 400, "invalid_request", "messages"),
+        (b'{"model": "fast"}', 400, "invalid_request", "messages"),
+        (b'{"model": "fast", "messages": [], "stream": "yes"}', 400, "invalid_request", "stream"),
+        (b'{"model": "fast", "messages": [], "models": "x"}', 400, "invalid_request", "models"),
+        (b'{"model": "fast", "messages": [], "fallbacks": [1]}', 400, "invalid_request", "fallbacks"),
+        (b'{"model": "fast", "messages": [], "models": ["no/pe"]}', 404, "model_not_found", "no/pe"),
+    ],
+)  # fmt: skip
+def test_a_bad_body_is_refused(
+    site: Site, body: bytes, status: int, code: str, said: str
+) -> None:
+    """What is wrong is named, with its place."""
+    answer = site.send(body)
+    assert (answer.status, answer.error["code"]) == (status, code)
+    assert said in answer.error["message"]
+    assert answer.error["type"] == "invalid_request_error"
+    assert answer.headers["x-fingerpost-policy"]
+    site.alive()
+
+
+def test_too_large_a_body_is_refused_by_its_length(site: Site) -> None:
+    """An announced length over the limit is refused before it is read."""
+    answer = site.send(GOOD + b" " * LIMIT)
+    assert (answer.status, answer.error["code"]) == (413, "body_too_large")
+    assert "limits.body_bytes" in answer.error["message"]
+    site.alive()
+
+
+def test_too_large_a_body_is_refused_while_it_comes(site: Site) -> None:
+    """Without Content-Length the bytes are counted as they come."""
+
+    def parts() -> Iterator[bytes]:
+        yield GOOD
+        for _ in range(40):
+            yield b" " * (1 << 20)
+
+    try:
+        answer = site.send(parts(), headers={"transfer-encoding": "chunked"})
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the refusal closed the connection while we were still sending
+    else:
+        assert (answer.status, answer.error["code"]) == (413, "body_too_large")
+    site.alive()
+
+
+def test_a_body_at_the_limit_passes(site: Site) -> None:
+    """The limit itself is allowed."""
+    body = GOOD + b" " * (LIMIT - len(GOOD))
+    assert site.send(body).status == 200
+
+
+@pytest.mark.parametrize(("kilobytes", "status"), [(60, 200), (100, 431)])
+def test_headers_have_a_limit(site: Site, kilobytes: int, status: int) -> None:
+    """60 KB of headers pass, 100 KB are refused in our own words."""
+    answer = site.send(GOOD, headers={"x-large": "h" * (kilobytes * 1024)})
+    assert answer.status == status
+    if status == 431:
+        assert answer.error["code"] == "headers_too_large"
+    site.alive()
+
+
+def test_an_unknown_path_is_a_404(site: Site) -> None:
+    """The answer is in the shape of all other errors and says where to go."""
+    answer = site.send(GOOD, path="/v1/nothing")
+    assert (answer.status, answer.error["code"]) == (404, "unknown_path")
+    assert "/v1/chat/completions" in answer.error["message"]
+    body = site.send(GOOD, path="/v1/messages").json
+    assert body["type"] == "error"
+    assert body["error"]["type"] == "not_found_error"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("DELETE", "/v1/chat/completions", "POST"),
+        ("POST", "/v1/models", "GET"),
+        ("POST", "/healthz", "GET"),
+    ],
+)
+def test_a_wrong_method_is_a_405(site: Site, method: str, path: str, allow: str) -> None:
+    """The answer says which method is right, in the header too."""
+    answer = site.send(GOOD, method=method, path=path)
+    assert (answer.status, answer.error["code"]) == (405, "method_not_allowed")
+    assert allow in answer.headers["allow"]
+
+
+def test_a_client_that_speaks_no_http_harms_nothing(site: Site) -> None:
+    """Header values beyond ASCII and odd names are passed over."""
+    headers = {"X-Odd": "caf\xe9", "x-arch-llm-provider-hint": "caf\xe9"}
+    answer = site.send(json.dumps({"messages": []}).encode(), headers=headers)
+    assert answer.status == 404
+    site.alive()

@@ -1,0 +1,1 @@
+"""The whole graph on one Serve cluster, seen from outside."""

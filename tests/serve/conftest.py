@@ -1,0 +1,95 @@
+"""One Serve cluster for all tests here, started and stopped as ``make run`` does it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from serve_app import launch
+from tests.scripted_provider import ScriptedProvider
+from tests.site import DATA_PATHS, SECRET, Site, closed_port, write_config
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@dataclass
+class Cluster:
+    """A running gateway with what belongs to it."""
+
+    site: Site
+    home: Path
+    environ: dict[str, str]
+    gateway: launch.Gateway
+    seconds_to_health: float = 0.0
+
+    def replicas(self, deployment: str = "") -> dict[int, str]:
+        """Process ids of replicas and their deployments, found in our own session only."""
+        found = {}
+        for process in launch.in_session(self.gateway.session):
+            with suppress(psutil.NoSuchProcess):
+                title = " ".join(process.cmdline())
+                name = title.partition("ray::ServeReplica:fingerpost:")[2].strip()
+                if name and deployment in {"", name}:
+                    found[process.pid] = name
+        return found
+
+    @property
+    def address(self) -> str:
+        """Where a driver of our own can join."""
+        for process in launch.in_session(self.gateway.session):
+            for argument in process.cmdline():
+                if argument.startswith("--gcs-address="):
+                    return argument.partition("=")[2]
+        message = "no raylet"
+        raise AssertionError(message)
+
+
+@pytest.fixture(scope="session")
+def cluster_providers() -> Iterator[dict[str, ScriptedProvider]]:
+    """The providers behind the cluster."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(ScriptedProvider()) for name in DATA_PATHS}
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_providers: dict[str, ScriptedProvider]) -> Iterator[Cluster]:
+    """The graph with two replicas of the dedicated provider's client."""
+    home = Path(tempfile.mkdtemp(prefix="fpt-", dir="/tmp"))
+    port = closed_port()
+    config = write_config(home, cluster_providers)
+    slug = f"vllm-127-0-0-1-{cluster_providers['dedicated'].port}"
+    serve = yaml.safe_load((CONFIGS / "serve.yaml").read_text())
+    serve["http_options"] = {"host": "127.0.0.1", "port": port}
+    application = serve["applications"][0]
+    application["args"] = {"config": str(config)}
+    application["deployments"] = [
+        {"name": f"provider-{slug}", "num_replicas": 2, "autoscaling_config": None}
+    ]
+    file = home / "serve.yaml"
+    file.write_text(yaml.safe_dump(serve))
+    settings = launch.read_env_file(CONFIGS / "serve.env")
+    base = {"FINGERPOST_TEST_KEY": SECRET, **os.environ}
+    environ = launch.cluster_environment(base, settings, home)
+    gateway = launch.Gateway(launch.read_serve_file(file), environ, home / "serve.log")
+    try:
+        site = Site("127.0.0.1", port, cluster_providers)
+        cluster = Cluster(site, home, environ, gateway)
+        cluster.seconds_to_health = gateway.wait_until_healthy()
+        yield cluster
+    finally:
+        killed = gateway.stop()
+        shutil.rmtree(home, ignore_errors=True)
+    assert not killed, "serve run left processes behind"
+
+
+@pytest.fixture
+def site(cluster: Cluster) -> Site:
+    """The contract's gateway: HAProxy, ingress, provider clients."""
+    return cluster.site

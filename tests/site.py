@@ -1,0 +1,146 @@
+"""A gateway under test, seen from outside: its address and the providers behind it.
+
+The same checks (tests/contract/) run against the API alone on a loopback port (tests/wire/) and
+against the whole graph on a Serve cluster (tests/serve/).
+"""
+
+import contextlib
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import openai
+
+from tests.scripted_provider import Exchange, ScriptedProvider
+
+SECRET = "sk-scripted-secret-0123456789"
+TIMEOUTS = {"connect_s": 1.0, "first_byte_s": 2.0, "idle_s": 2.0, "total_s": 4.0}
+DATA_PATHS = ("dedicated", "shared", "inline")
+"""Each has a provider of its own; its models are named ``<data path>/<script>``."""
+
+
+@dataclass
+class Answered:
+    """A response, read whole."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    names: list[str] = field(default_factory=list)
+    """The names of all headers, repeated ones too."""
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        error = self.json["error"]
+        assert isinstance(error, dict)
+        assert set(error) == {"message", "type", "param", "code"}, error
+        return error
+
+
+@dataclass
+class Site:
+    """Where the gateway is, and its providers by data path."""
+
+    host: str
+    port: int
+    providers: dict[str, ScriptedProvider]
+    checked: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        settings = {"max_retries": 0, "timeout": 30.0, "api_key": "client-key", **options}
+        return openai.OpenAI(base_url=f"{self.url}/v1", **settings)
+
+    def send(
+        self,
+        body: bytes | Iterator[bytes] | None = None,
+        *,
+        method: str = "POST",
+        path: str = "/v1/chat/completions",
+        headers: dict[str, str] | None = None,
+    ) -> Answered:
+        """One raw request on a connection of its own."""
+        line = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        with contextlib.closing(line):
+            shown = {"content-type": "application/json", **(headers or {})}
+            chunked = body is not None and not isinstance(body, bytes)
+            line.request(method, path, body, shown, encode_chunked=chunked)
+            answer = line.getresponse()
+            pairs = [(name.lower(), value) for name, value in answer.getheaders()]
+            return Answered(answer.status, dict(pairs), answer.read(), [name for name, _ in pairs])
+
+    def ask(self, model: str | None, **fields: Any) -> Answered:
+        """A chat completion by raw HTTP."""
+        body = {"messages": [{"role": "user", "content": "hi"}], **fields}
+        if model is not None:
+            body = {"model": model, **body}
+        return self.send(json.dumps(body).encode())
+
+    def exchange(self, data_path: str, index: int = -1) -> Exchange:
+        """What the provider of a data path saw last."""
+        return self.providers[data_path].ledger.exchanges[index]
+
+    def alive(self) -> None:
+        """Fails unless an ordinary request is still answered."""
+        assert self.ask("dedicated/parrot").status == 200
+
+
+def eventually(check: Callable[[], bool], within_s: float) -> float:
+    """Seconds until ``check`` held; fails when it does not in time."""
+    started = time.monotonic()
+    while time.monotonic() - started < within_s:
+        if check():
+            return time.monotonic() - started
+        time.sleep(0.01)
+    message = f"not within {within_s} s"
+    raise AssertionError(message)
+
+
+def closed_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
+    """The configuration of a site: per data path a named model and a wildcard, and odd ones."""
+    entries = [
+        {
+            "model": f"{data_path}/{name}",
+            "base_url": provider.url,
+            "provider_interface": "vllm",
+            "access_key": "$FINGERPOST_TEST_KEY",
+            "data_path": data_path,
+        }
+        for data_path, provider in providers.items()
+        for name in ("parrot", f"only-{data_path}", "*")
+    ]
+    entries[0]["default"] = True  # type: ignore[assignment]
+    entries += [
+        {"model": "dead/gone", "base_url": f"http://127.0.0.1:{closed_port()}", "data_path": "shared"},
+        {"model": "keyless/any", "base_url": providers["shared"].url, "data_path": "shared"},
+    ]
+    entries[-2]["provider_interface"] = entries[-1]["provider_interface"] = "vllm"
+    entries[-1]["access_key"] = "$FINGERPOST_TEST_UNSET"
+    config = {
+        "version": "v0.4.0",
+        "model_providers": entries,
+        "model_aliases": {"fast": {"target": "dedicated/parrot"}},
+        "timeouts": TIMEOUTS,
+    }
+    file = folder / "gateway.yaml"
+    file.write_text(json.dumps(config, indent=1))  # JSON is YAML
+    return file

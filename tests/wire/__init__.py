@@ -1,0 +1,1 @@
+"""The API under uvicorn on loopback, with real clients and real providers, without Ray."""

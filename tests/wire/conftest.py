@@ -1,0 +1,165 @@
+"""A site without Ray: the API under uvicorn, each data path as it is on a cluster but for Serve."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from deployments.frame import decode_chunk, decode_reply, encode_request
+from deployments.provider import ProviderClient
+from serve_app.api.app import Parts, create_api
+from serve_app.api.context import Access
+from serve_app.domain import (
+    Reason,
+    Unavailable,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from serve_app.gateway import Gateway, compile_setup
+from serve_app.ports import METRICS, Metric
+from serve_app.providers.transport import Transport
+from tests.scripted_provider import ScriptedProvider
+from tests.site import SECRET, Site, write_config
+
+
+class FakeMeter:
+    """Keeps what was recorded; refuses labels that the table does not have."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[Metric, tuple[str, ...]], int] = {}
+
+    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
+        assert len(labels) == len(METRICS[metric].labels)
+        key = (metric, labels)
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+    def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        assert value >= 0, metric
+        self.count(metric, labels)
+
+
+class NoOrchestrator:
+    """What the Orchestrator's deployment answers so far."""
+
+    async def score(self, turns: Any, routes: Any) -> Unavailable:
+        return Unavailable(Reason.ORCHESTRATOR_ERROR, "none here")
+
+
+class FramedUpstream:
+    """The hop without Serve between: frames to a provider client in this process."""
+
+    def __init__(self, client: ProviderClient) -> None:
+        self._client = client
+
+    async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
+        frame = encode_request(request)
+        if not request.stream:
+            return decode_reply(await self._client.unary(frame))[0]
+        items = self._client.stream(frame)
+        reply, streamed = decode_reply(await anext(items))
+        if isinstance(reply, UpstreamFault) or not streamed:
+            return reply
+        return UpstreamReply(reply.status, reply.headers, _Items(items))
+
+
+class _Items:
+    def __init__(self, items: Any) -> None:
+        self._items = items
+
+    def __aiter__(self) -> "_Items":
+        return self
+
+    async def __anext__(self) -> bytes:
+        return decode_chunk(await anext(self._items))
+
+    async def aclose(self) -> None:
+        await self._items.aclose()
+
+
+class _Paths:
+    def __init__(self, inline: Transport, framed: FramedUpstream) -> None:
+        self._inline, self._framed = inline, framed
+
+    async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
+        path = self._inline if request.model.provider == "inline" else self._framed
+        return await path.open(request)
+
+
+@contextmanager
+def serve_api(
+    config: Path,
+    providers: dict[str, ScriptedProvider],
+    environ: Mapping[str, str],
+    meter: FakeMeter | None = None,
+    host: str = "127.0.0.1",
+) -> Iterator[Site]:
+    """The API of a configuration on a loopback port."""
+    setup = compile_setup(config)
+    transport = Transport(setup.providers, environ, setup.config.timeouts)
+    client = ProviderClient(str(config))
+    client._transport._environ = environ
+    gateway = Gateway(
+        upstream=_Paths(transport, FramedUpstream(client)),
+        orchestrator=NoOrchestrator(),
+        meter=meter or FakeMeter(),
+        clock=time.monotonic,
+    )
+    parts = Parts(
+        gateway=gateway,
+        setup=lambda: setup,
+        access=Access(setup.config, environ),
+        meter=meter or FakeMeter(),
+        health=lambda: {"status": "ok", "providers": setup.providers.data_paths()},
+    )
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await create(scope, receive, send)
+
+    create = create_api(parts)
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", lifespan="off", http="httptools")
+        )
+
+        async def run() -> None:
+            await server.serve(sockets=[listener])
+            await transport.close()
+            await client._transport.close()
+            await asyncio.sleep(0.05)  # the closed sockets' last callbacks
+
+        thread = threading.Thread(target=asyncio.run, args=(run(),))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield Site(host, listener.getsockname()[1], providers)
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def environ() -> dict[str, str]:
+    """The environment that keys are expanded from."""
+    return {"FINGERPOST_TEST_KEY": SECRET}
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory,
+    providers: dict[str, ScriptedProvider],
+    environ: dict[str, str],
+) -> Iterator[Site]:
+    """The contract's gateway, without Ray."""
+    config = write_config(tmp_path_factory.mktemp("wire"), providers)
+    with serve_api(config, providers, environ) as running:
+        yield running

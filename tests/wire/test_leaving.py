@@ -1,0 +1,3 @@
+"""The contract on leaving, against the API alone."""
+
+from tests.contract.leaving import *  # noqa: F403 - the tests of that module run here
