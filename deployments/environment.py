@@ -53,14 +53,16 @@ def unmet(environ: Mapping[str, str]) -> list[str]:
 
 
 def hop_bytes(environ: Mapping[str, str]) -> int | None:
-    """The largest body that a hop carries when the limit is not raised; None when it is."""
-    said = environ.get(GRPC_LIMIT, "")
-    limit = int(said) if said.isdigit() else _GRPC_DEFAULT
-    return None if limit >= int(_value(GRPC_LIMIT)) else max(0, limit - _HEAD_BYTES)
+    """The largest body that a hop carries; None where nothing that we accept is too large.
 
-
-def _value(name: str) -> str:
-    return next(setting.value for setting in SETTINGS if setting.name == name)
+    Only gRPC has the limit, and Serve's hops use it when throughput is optimized.
+    """
+    switches = ("RAY_SERVE_USE_GRPC_BY_DEFAULT", "RAY_SERVE_THROUGHPUT_OPTIMIZED")
+    said = [environ[name] for name in switches if name in environ]
+    if not said or said[0] != "1":
+        return None
+    raised = environ.get(GRPC_LIMIT, "")
+    return max(0, (int(raised) if raised.isdigit() else _GRPC_DEFAULT) - _HEAD_BYTES)
 
 
 def _holds(setting: Setting, said: str) -> bool:

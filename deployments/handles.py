@@ -32,6 +32,9 @@ _log = logging.getLogger("fingerpost")
 
 _GRACE_S: Final = 5.0
 """Beyond a request's own deadline, which the provider client keeps: this ends a dead hop."""
+_HOP_SETTING: Final = (
+    "what Serve's gRPC hop carries here; start Serve with the environment of configs/serve.env"
+)
 _TRIES: Final = 2
 """A replica that died with the request in its hands is tried once more, on another."""
 
@@ -51,12 +54,16 @@ class DataPaths:
 class HandleUpstream:
     """Upstream over the hop to a provider client's deployment."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, max_bytes: int | None) -> None:
+        self._max_bytes = max_bytes
         self._unary = handle.unary
         self._stream = handle.options(stream=True).stream
 
     async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
         """The answer of the provider client; faults of the hop itself are values too."""
+        if self._max_bytes is not None and len(request.body) > self._max_bytes:
+            detail = f"the request body is larger than {self._max_bytes} bytes ({_HOP_SETTING})"
+            return UpstreamFault(FaultKind.TOO_LARGE, detail)
         frame = encode_request(request)
         try:
             async with asyncio.timeout(request.deadline_s + _GRACE_S):

@@ -40,11 +40,12 @@ class Ingress:
         self._transport = Transport(self._setup.providers, os.environ, self._setup.config.timeouts)
         self._access = Access(self._setup.config, os.environ)
         self._meter = ServeMeter()
+        self._max_bytes = hop_bytes(os.environ)
         self._warnings = unmet(os.environ) + self._access.warnings
         for warning in self._warnings:
             _log.warning(warning)
         self._gateway = Gateway(
-            upstream=DataPaths(self._paths(providers), HandleUpstream(shared)),
+            upstream=DataPaths(self._paths(providers), HandleUpstream(shared, self._max_bytes)),
             orchestrator=HandleOrchestrator(orchestrator, _ORCHESTRATOR_DEADLINE_S),
             meter=self._meter,
             clock=time.monotonic,
@@ -52,7 +53,7 @@ class Ingress:
 
     def _paths(self, handles: Mapping[str, DeploymentHandle]) -> dict[str, Upstream]:
         paths: dict[str, Upstream] = {
-            slug: HandleUpstream(handle) for slug, handle in handles.items()
+            slug: HandleUpstream(handle, self._max_bytes) for slug, handle in handles.items()
         }
         for slug, data_path in self._setup.providers.data_paths().items():
             if data_path is DataPath.INLINE:
@@ -68,7 +69,6 @@ class Ingress:
                 access=self._access,
                 meter=self._meter,
                 health=self._health,
-                hop_bytes=hop_bytes(os.environ),
             )
         )
 

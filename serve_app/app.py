@@ -14,7 +14,7 @@ from deployments.affinity import Affinity
 from deployments.ingress import Ingress
 from deployments.orchestrator import Orchestrator
 from deployments.provider import ProviderClient
-from serve_app.api.context import is_loopback_host
+from serve_app.api.context import exposure_problem
 from serve_app.domain import DataPath
 from serve_app.errors import ConfigError, Problem
 from serve_app.gateway import Setup, compile_setup
@@ -91,17 +91,10 @@ def _config_path(args: dict[str, Any]) -> Path:
 
 
 def _refuse_open_door(config: Path, setup: Setup) -> None:
-    """Without client keys nothing but this machine may be served, unless it is said so."""
     host = _serve_host()
-    if setup.config.client_keys is not None or setup.config.allow_anonymous:
-        return
-    if host is not None and not is_loopback_host(host):
-        message = (
-            f"Serve listens on {host}, where other machines reach it, and there are no "
-            "client_keys; add client_keys, or allow_anonymous: true, or set http_options.host "
-            "to 127.0.0.1"
-        )
-        raise ConfigError(str(config), (Problem(0, "client_keys", message),))
+    problem = None if host is None else exposure_problem(host, setup.config)
+    if problem is not None:
+        raise ConfigError(str(config), (Problem(0, "client_keys", problem),))
 
 
 def _serve_host() -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serve_app import launch
+from serve_app.api.context import exposure_problem
 from serve_app.config.load import references
 from serve_app.errors import ConfigError
 from serve_app.gateway import Setup, compile_setup
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
     serve_file = launch.read_serve_file(file)
     setup = compile_setup(serve_file.config)
+    problem = exposure_problem(serve_file.host, setup.config)
+    if problem is not None:
+        raise launch.LaunchError(f"{file}: {problem}")
     try:
         settings = launch.read_env_file(env)
     except OSError as error:

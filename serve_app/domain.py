@@ -169,6 +169,8 @@ class FaultKind(StrEnum):
     """It answered, but not in the dialect asked for."""
     NO_KEY = "no_key"
     UNKNOWN_MODEL = "unknown_model"
+    TOO_LARGE = "too_large"
+    """The request does not fit through the hop as Serve was started."""
     HOP = "hop"
     """The deployment between us and the provider failed."""
 

@@ -17,8 +17,9 @@
     ├── BodyTooLarge                413 body_too_large
     ├── HeadersTooLarge             431 headers_too_large
     ├── UpstreamFailed              502 upstream_error
-    ├── KeyMissing                  503 provider_key_missing
-    ├── UpstreamTimeout             504 upstream_timeout
+    │   ├── HopTooSmall             413 body_too_large
+    │   ├── KeyMissing              503 provider_key_missing
+    │   └── UpstreamTimeout         504 upstream_timeout
     └── ConfigError                 500 invalid_configuration
 
 Status and code are class data; an instance holds what the text is made of, survives pickling
@@ -185,15 +186,14 @@ class BodyTimeout(GatewayError):
 
 @dataclass(eq=False)
 class BodyTooLarge(GatewayError):
-    """The body is over a limit; ``limit`` in bytes, ``setting`` says what raises it."""
+    """The body is over ``limits.body_bytes``."""
 
     status = 413
     code = "body_too_large"
     limit: int
-    setting: str
 
     def __str__(self) -> str:
-        return f"the request body is larger than {self.limit} bytes ({self.setting})"
+        return f"the request body is larger than {self.limit} bytes (limits.body_bytes)"
 
 
 @dataclass(eq=False)
@@ -225,6 +225,13 @@ class UpstreamTimeout(UpstreamFailed):
 
     status = 504
     code = "upstream_timeout"
+
+
+class HopTooSmall(UpstreamFailed):
+    """The body does not fit through the hop as Serve was started."""
+
+    status = 413
+    code = "body_too_large"
 
 
 class KeyMissing(UpstreamFailed):

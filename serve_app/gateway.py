@@ -5,6 +5,7 @@ stream the first event that says something (serve_app/commit.py). Before it the 
 may still be tried and the client has seen nothing; after it every byte goes out as it came.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from serve_app.domain import (
 )
 from serve_app.errors import (
     GatewayError,
+    HopTooSmall,
     InvalidRequest,
     KeyMissing,
     UpstreamFailed,
@@ -65,6 +67,11 @@ _RETURNED = frozenset(
     }
 )
 _RETURNED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+_ERROR_OF_FAULT: Final[Mapping[FaultKind, type[UpstreamFailed]]] = {
+    FaultKind.NO_KEY: KeyMissing,
+    FaultKind.TIMEOUT: UpstreamTimeout,
+    FaultKind.TOO_LARGE: HopTooSmall,
+}
 _RENAMED = {"x-request-id": "x-fingerpost-upstream-request-id"}
 
 
@@ -305,11 +312,7 @@ def _error_of(run: _Run, fault: UpstreamFault) -> GatewayError:
     text = f"{run.candidate}: {fault.detail}"
     if run.attempts > 1:
         text = f"{text} (after {run.attempts} attempts)"
-    if fault.kind is FaultKind.NO_KEY:
-        return KeyMissing(text)
-    if fault.kind is FaultKind.TIMEOUT:
-        return UpstreamTimeout(text)
-    return UpstreamFailed(text)
+    return _ERROR_OF_FAULT.get(fault.kind, UpstreamFailed)(text)
 
 
 def _returned(headers: Headers) -> Headers:

@@ -59,7 +59,8 @@ class Site:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
-    def client(self, **options: Any) -> openai.OpenAI:
+    def client(self, **options: Any) -> Any:
+        """The official SDK; untyped, because tests say what it may not, too."""
         settings = {"max_retries": 0, "timeout": 30.0, "api_key": "client-key", **options}
         return openai.OpenAI(base_url=f"{self.url}/v1", **settings)
 
@@ -130,7 +131,11 @@ def write_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
     ]
     entries[0]["default"] = True  # type: ignore[assignment]
     entries += [
-        {"model": "dead/gone", "base_url": f"http://127.0.0.1:{closed_port()}", "data_path": "shared"},
+        {
+            "model": "dead/gone",
+            "base_url": f"http://127.0.0.1:{closed_port()}",
+            "data_path": "shared",
+        },
         {"model": "keyless/any", "base_url": providers["shared"].url, "data_path": "shared"},
     ]
     entries[-2]["provider_interface"] = entries[-1]["provider_interface"] = "vllm"

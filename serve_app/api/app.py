@@ -46,8 +46,6 @@ class Parts:
     access: Access
     meter: Meter
     health: Callable[[], Json]
-    hop_bytes: int | None = None
-    """The largest body that a hop carries, where that is less than the configured limit."""
 
 
 def create_api(parts: Parts) -> Asgi:
@@ -103,10 +101,7 @@ class _Api:
             raise MethodNotAllowed(scope["method"], CHAT_PATH, "POST")
         gateway = self._parts.gateway
         arrived = gateway.clock()
-        limit, setting = setup.config.limits.body_bytes, "limits.body_bytes"
-        if self._parts.hop_bytes is not None and self._parts.hop_bytes < limit:
-            limit, setting = self._parts.hop_bytes, _HOP_SETTING
-        body = await read_body(receive, facts.content_length, limit, setting)
+        body = await read_body(receive, facts.content_length, setup.config.limits.body_bytes)
         document = edits.read(body, unique=READ_KEYS)
         call = Call(setup, document, facts.forwarded, facts.hint, arrived)
         async with while_client_stays(receive):
@@ -114,11 +109,6 @@ class _Api:
 
     def _count(self, path: str, status: int) -> None:
         self._parts.meter.count(Metric.REQUESTS, (_surface(path), str(status), ""))
-
-
-_HOP_SETTING: Final = (
-    "what Serve's gRPC hop carries here; start it with the environment of configs/serve.env"
-)
 
 
 def _surface(path: str) -> str:

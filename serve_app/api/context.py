@@ -131,8 +131,19 @@ def _is_local(scope: Scope) -> bool:
         return False
 
 
-def is_loopback_host(host: str) -> bool:
-    """True for an address to listen on that other machines can't reach."""
+def exposure_problem(host: str, config: GatewayConfig) -> str | None:
+    """What is wrong with listening on ``host``: without client keys nothing but this machine
+    may be served, unless the configuration says so.
+    """
+    if config.client_keys is not None or config.allow_anonymous or _is_loopback(host):
+        return None
+    return (
+        f"Serve listens on {host}, where other machines reach it, and there are no client_keys; "
+        "add client_keys, or allow_anonymous: true, or set http_options.host to 127.0.0.1"
+    )
+
+
+def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
@@ -141,7 +152,7 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
-async def read_body(receive: Any, length: int | None, limit: int, setting: str) -> bytes:  # noqa: ANN401 - ASGI
+async def read_body(receive: Any, length: int | None, limit: int) -> bytes:  # noqa: ANN401 - ASGI
     """The whole body of a request.
 
     Raises BodyTooLarge as soon as it is known to be (before it is read when the length is
@@ -149,7 +160,7 @@ async def read_body(receive: Any, length: int | None, limit: int, setting: str) 
     when it leaves.
     """
     if length is not None and length > limit:
-        raise BodyTooLarge(limit, setting)
+        raise BodyTooLarge(limit)
     chunks: list[bytes] = []
     size = 0
     more = True
@@ -164,7 +175,7 @@ async def read_body(receive: Any, length: int | None, limit: int, setting: str) 
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise BodyTooLarge(limit, setting)
+            raise BodyTooLarge(limit)
         chunks.append(chunk)
         more = message.get("more_body", False)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -37,9 +37,7 @@ LIMIT = 32 << 20
         (b'{"model": "fast", "messages": [], "models": ["no/pe"]}', 404, "model_not_found", "no/pe"),
     ],
 )  # fmt: skip
-def test_a_bad_body_is_refused(
-    site: Site, body: bytes, status: int, code: str, said: str
-) -> None:
+def test_a_bad_body_is_refused(site: Site, body: bytes, status: int, code: str, said: str) -> None:
     """What is wrong is named, with its place."""
     answer = site.send(body)
     assert (answer.status, answer.error["code"]) == (status, code)

@@ -12,7 +12,9 @@ SWITCH_OFF = "x-request-disconnect-disabled: ?1\r\n"
 
 
 @pytest.mark.parametrize("extra", ["", SWITCH_OFF], ids=["plain", "watch-off"])
-@pytest.mark.parametrize(("script", "stream"), [("hang", False), ("endless", True), ("hang-midstream", True)])
+@pytest.mark.parametrize(
+    ("script", "stream"), [("hang", False), ("endless", True), ("hang-midstream", True)]
+)
 @pytest.mark.parametrize("data_path", DATA_PATHS)
 def test_the_upstream_closes_when_the_client_leaves(
     site: Site, data_path: str, script: str, stream: bool, extra: str

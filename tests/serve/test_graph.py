@@ -29,7 +29,7 @@ def test_the_graph_is_the_designed_one(cluster: Cluster) -> None:
 
 
 def test_no_request_is_lost_when_a_provider_replica_is_killed(cluster: Cluster) -> None:
-    """kill -9 of one of two replicas, twice, under unary load: every request is answered."""
+    """SIGKILL of one of two replicas, twice, under unary load: every request is answered."""
     site = cluster.site
     until = time.monotonic() + 12
 
@@ -139,8 +139,6 @@ def test_no_key_is_in_any_log_or_status(cluster: Cluster) -> None:
 def test_many_streams_at_once_stay_apart(site: Site, data_path: str) -> None:
     """Sixteen streams at once: each is whole, none holds another's bytes."""
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        answers = list(
-            pool.map(lambda _: site.ask(f"{data_path}/slow", stream=True), range(16))
-        )
+        answers = list(pool.map(lambda _: site.ask(f"{data_path}/slow", stream=True), range(16)))
     expected = site.exchange(data_path).answered
     assert {answer.body for answer in answers} == {expected}

@@ -99,9 +99,9 @@ def serve_api(
     providers: dict[str, ScriptedProvider],
     environ: Mapping[str, str],
     meter: FakeMeter | None = None,
-    host: str = "127.0.0.1",
+    peer: str | None = None,
 ) -> Iterator[Site]:
-    """The API of a configuration on a loopback port."""
+    """The API of a configuration on a loopback port; ``peer`` is what it takes clients for."""
     setup = compile_setup(config)
     transport = Transport(setup.providers, environ, setup.config.timeouts)
     client = ProviderClient(str(config))
@@ -121,11 +121,13 @@ def serve_api(
     )
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        if peer is not None:
+            scope["client"] = (peer, 1)
         await create(scope, receive, send)
 
     create = create_api(parts)
     with socket.socket() as listener:
-        listener.bind((host, 0))
+        listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", lifespan="off", http="httptools")
         )
@@ -141,7 +143,7 @@ def serve_api(
         while not server.started:
             time.sleep(0.01)
         try:
-            yield Site(host, listener.getsockname()[1], providers)
+            yield Site("127.0.0.1", listener.getsockname()[1], providers)
         finally:
             server.should_exit = True
             thread.join(10)

@@ -1,0 +1,124 @@
+"""Who may ask: client keys, the loopback rule, and configured limits, against the API alone."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scripted_provider import ScriptedProvider
+from tests.site import SECRET, Site, write_config
+from tests.wire.conftest import FakeMeter, serve_api
+
+KEY = "fp-client-key-1"
+ENVIRON = {"FINGERPOST_TEST_KEY": SECRET, "CLIENT_KEY": KEY}
+
+
+def _configured(folder: Path, providers: dict[str, ScriptedProvider], **changes: Any) -> Path:
+    file = write_config(folder, providers)
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, **changes}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def guarded(
+    tmp_path_factory: pytest.TempPathFactory, providers: dict[str, ScriptedProvider]
+) -> Iterator[Site]:
+    """A gateway with two client keys, one of which nobody has set."""
+    keys = ["$CLIENT_KEY", "$CLIENT_KEY_UNSET"]
+    config = _configured(tmp_path_factory.mktemp("keys"), providers, client_keys=keys)
+    with serve_api(config, providers, ENVIRON) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"authorization": f"Bearer {KEY}"}, 200),
+        ({"Authorization": f"bearer {KEY}"}, 200),
+        ({"x-api-key": KEY}, 200),
+        ({}, 401),
+        ({"authorization": "Bearer "}, 401),
+        ({"authorization": f"Basic {KEY}"}, 401),
+        ({"x-api-key": f"{KEY}x"}, 401),
+        ({"x-api-key": "$CLIENT_KEY_UNSET"}, 401),
+        ({"x-api-key": ""}, 401),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/nothing"])
+def test_a_client_key_opens_every_path_but_the_probes(
+    guarded: Site, headers: dict[str, str], status: int, path: str
+) -> None:
+    """Either header does; without a right key nothing is looked up, not even the path."""
+    body = b'{"model": "fast", "messages": []}'
+    answer = guarded.send(body, path=path, headers=headers, method="POST")
+    if status == 401:
+        assert answer.status == 401
+        assert answer.error["code"] == "invalid_api_key"
+        assert answer.error["type"] == "authentication_error"
+    else:
+        assert answer.status != 401
+    assert guarded.send(method="GET", path="/healthz").status == 200
+    assert guarded.send(method="HEAD", path="/").status == 200
+
+
+def test_the_clients_key_is_not_sent_on(guarded: Site) -> None:
+    """The provider gets our key; the client's is seen nowhere."""
+    body = b'{"model": "fast", "messages": []}'
+    guarded.send(body, headers={"x-api-key": KEY, "cookie": "a=b", "x-forwarded-for": "1.2.3.4"})
+    seen = guarded.exchange("dedicated").headers
+    assert seen["authorization"] == f"Bearer {SECRET}"
+    assert KEY not in json.dumps(seen)
+    assert not {"cookie", "x-forwarded-for", "x-api-key"} & set(seen)
+
+
+def test_an_anthropic_client_is_refused_in_its_own_words(guarded: Site) -> None:
+    """Errors are in the dialect of the caller."""
+    answer = guarded.send(b"{}", headers={"anthropic-version": "2023-06-01"})
+    assert answer.status == 401
+    assert answer.json["type"] == "error"
+    assert answer.json["error"]["type"] == "authentication_error"
+
+
+@pytest.mark.parametrize(("peer", "status"), [("203.0.113.9", 403), ("127.0.0.1", 200)])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_without_client_keys_other_machines_are_refused(
+    tmp_path: Path, providers: dict[str, ScriptedProvider], peer: str, status: int, allowed: bool
+) -> None:
+    """A peer that is not this machine gets 403 with the way out, unless anonymous is allowed."""
+    config = _configured(tmp_path, providers, allow_anonymous=allowed)
+    with serve_api(config, providers, ENVIRON, peer=peer) as site:
+        answer = site.ask("fast")
+        assert answer.status == (200 if allowed else status)
+        if answer.status == 403:
+            assert answer.error["code"] == "anonymous_refused"
+            assert "client_keys" in answer.error["message"]
+
+
+def test_limits_are_configured(tmp_path: Path, providers: dict[str, ScriptedProvider]) -> None:
+    """Smaller limits of bodies and headers hold."""
+    limits = {"body_bytes": 1000, "header_bytes": 2048}
+    config = _configured(tmp_path, providers, limits=limits)
+    with serve_api(config, providers, ENVIRON) as site:
+        assert site.ask("fast").status == 200
+        assert site.ask("fast", x="y" * 1000).error["code"] == "body_too_large"
+        refused = site.send(b"{}", headers={"x-large": "h" * 2048})
+        assert refused.error["code"] == "headers_too_large"
+
+
+def test_metrics_are_recorded_with_bounded_labels(
+    tmp_path: Path, providers: dict[str, ScriptedProvider]
+) -> None:
+    """A name that only a wildcard knows is the client's word, and no label."""
+    meter = FakeMeter()
+    config = write_config(tmp_path, providers)
+    with serve_api(config, providers, ENVIRON, meter) as site:
+        site.ask("dedicated/some-name-of-a-client")
+        site.ask("fast", stream=True)
+        site.ask("nobody")
+    labels = {label for _, labels in meter.counts for label in labels}
+    assert "other" in labels
+    assert "dedicated/parrot" in labels
+    assert not any("some-name" in label or "nobody" in label for label in labels)
