@@ -70,7 +70,8 @@ class HandleUpstream:
                 for _ in range(_TRIES):
                     try:
                         if request.stream:
-                            return await self._open_stream(frame)
+                            ends_at = asyncio.get_running_loop().time() + request.deadline_s
+                            return await self._open_stream(frame, ends_at + _GRACE_S)
                         return await self._open_unary(frame)
                     except RayActorError as error:
                         _log.warning("a replica for %s died: %s", request.provider, error)
@@ -92,8 +93,8 @@ class HandleUpstream:
             raise
         return decode_reply(answer)[0]
 
-    async def _open_stream(self, frame: bytes) -> UpstreamReply | UpstreamFault:
-        items = _Items(self._stream.remote(frame))
+    async def _open_stream(self, frame: bytes, ends_at: float) -> UpstreamReply | UpstreamFault:
+        items = _Items(self._stream.remote(frame), ends_at)
         try:
             first = await items.next_item()
             reply, streamed = decode_reply(first)
@@ -109,8 +110,9 @@ class HandleUpstream:
 class _Items:
     """The items of a streamed answer as its chunks."""
 
-    def __init__(self, generator: Any) -> None:  # noqa: ANN401 - Serve's handles are untyped
+    def __init__(self, generator: Any, ends_at: float) -> None:  # noqa: ANN401 - untyped handles
         self._generator = generator
+        self._ends_at = ends_at
         self._over = False
 
     def __aiter__(self) -> Self:
@@ -121,10 +123,14 @@ class _Items:
 
     async def __anext__(self) -> bytes:
         try:
-            return decode_chunk(await self.next_item())
+            async with asyncio.timeout_at(self._ends_at):
+                return decode_chunk(await self.next_item())
         except StopAsyncIteration:
             self._over = True
             raise
+        except TimeoutError as error:
+            fault = UpstreamFault(FaultKind.TIMEOUT, "the provider client stopped in its answer")
+            raise StreamBrokenError(fault) from error
         except RayActorError as error:
             fault = UpstreamFault(FaultKind.BROKEN, "the provider client died in its answer")
             raise StreamBrokenError(fault) from error

@@ -14,6 +14,7 @@ from deployments.handles import DataPaths, HandleOrchestrator, HandleUpstream
 from deployments.meter import ServeMeter
 from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access
+from serve_app.config.load import notices
 from serve_app.domain import DataPath, Json
 from serve_app.gateway import Gateway, Setup, compile_setup
 from serve_app.ports import Upstream
@@ -41,7 +42,12 @@ class Ingress:
         self._access = Access(self._setup.config, os.environ)
         self._meter = ServeMeter()
         self._max_bytes = hop_bytes(os.environ)
-        self._warnings = unmet(os.environ) + self._access.warnings
+        self._warnings = [
+            *unmet(os.environ),
+            *notices(self._setup.config),
+            *self._access.warnings,
+            *self._missing_keys(),
+        ]
         for warning in self._warnings:
             _log.warning(warning)
         self._gateway = Gateway(
@@ -50,6 +56,14 @@ class Ingress:
             meter=self._meter,
             clock=time.monotonic,
         )
+
+    def _missing_keys(self) -> list[str]:
+        endpoints = self._setup.providers.endpoints()
+        return [
+            f"{name} is not set: provider {endpoint.slug} can't be asked"
+            for endpoint in endpoints
+            for name in endpoint.missing(os.environ)
+        ]
 
     def _paths(self, handles: Mapping[str, DeploymentHandle]) -> dict[str, Upstream]:
         paths: dict[str, Upstream] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from serve_app import launch
 from serve_app.api.context import exposure_problem
-from serve_app.config.load import references
+from serve_app.config.load import notices, references
 from serve_app.errors import ConfigError
 from serve_app.gateway import Setup, compile_setup
 from serve_app.providers.spec import Endpoint
@@ -70,6 +70,7 @@ def summary(setup: Setup) -> list[str]:
         lines.append(f"model {name}{default}{_key_state(providers.models[model])}")
     for prefix, endpoint in providers.wildcards.items():
         lines.append(f"models {prefix}/*{_key_state(endpoint)}")
+    lines += [f"note: {notice}" for notice in notices(setup.config)]
     lines += [f"alias {alias} -> {model}" for alias, model in policy.aliases.items()]
     lines += [
         f"route {route.name} -> {', '.join(map(str, route.models))}" for route in policy.routes
@@ -78,15 +79,8 @@ def summary(setup: Setup) -> list[str]:
 
 
 def _key_state(endpoint: Endpoint) -> str:
-    missing = missing_keys(endpoint)
+    missing = endpoint.missing(os.environ)
     return f"  [{' and '.join(missing)} is not set]" if missing else ""
-
-
-def missing_keys(endpoint: Endpoint) -> list[str]:
-    """The variables that an endpoint refers to and that are not set here."""
-    texts = (endpoint.base_url, endpoint.access_key or "")
-    names = [name for text in texts for name in references(text)]
-    return sorted({name for name in names if not os.environ.get(name)})
 
 
 def example(setup: Setup, url: str) -> str:
@@ -100,7 +94,7 @@ def example(setup: Setup, url: str) -> str:
         key = f" -H 'Authorization: Bearer {'$' + names[0] if names else '...'}'".replace("'", '"')
     for model in models:
         endpoint = providers.endpoint(model)
-        if endpoint is not None and not missing_keys(endpoint):
+        if endpoint is not None and not endpoint.missing(os.environ):
             body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
             return f"  curl{key} {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
     return (

@@ -78,7 +78,7 @@ class DuplicateKey(GatewayError):
     param: str | None
 
     def __str__(self) -> str:
-        return f"the body holds the key {self.param!r} more than once; keep one of them"
+        return f"the body holds the key {self.param!r} more than once, or in other letters; keep one of them"
 
 
 class NestingTooDeep(GatewayError):
@@ -119,14 +119,14 @@ class InvalidClientKey(GatewayError):
 
 
 class AnonymousRefused(GatewayError):
-    """A gateway without client keys was called from another machine."""
+    """A gateway without client keys was called from another machine, or by a foreign web page."""
 
     status = 403
     code = "anonymous_refused"
 
     def __str__(self) -> str:
         return (
-            "this gateway has no client_keys and answers this machine only; "
+            "this gateway has no client_keys and answers programs on this machine only; "
             "configure client_keys, or allow_anonymous: true"
         )
 

@@ -128,7 +128,6 @@ class _Run:
     decided_s: float
     candidate: ModelRef = field(init=False)
     attempts: int = 0
-    repeated: bool = False
     upstream_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -207,7 +206,8 @@ class Gateway:
         endpoint = setup.providers.endpoint(candidate)
         if endpoint is None or left_s <= 0:
             kind = FaultKind.UNKNOWN_MODEL if endpoint is None else FaultKind.TIMEOUT
-            return Failure(Verdict.FINAL, UpstreamFault(kind, f"no time was left for {candidate}"))
+            why = "no provider serves it" if endpoint is None else "no time was left to ask it"
+            return Failure(Verdict.FINAL, UpstreamFault(kind, why))
         reply = await self._upstream.open(
             UpstreamRequest(
                 provider=endpoint.slug,

@@ -69,7 +69,8 @@ def read_serve_file(path: Path) -> ServeFile:
     except (yaml.YAMLError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         message = "needs an application with `args: {config: PATH}`; see configs/serve.yaml"
         raise ConfigError(str(path), (Problem(0, "applications", message),)) from error
-    return ServeFile(path, str(http.get("host", "127.0.0.1")), port, config)
+    host = str(http.get("host", "0.0.0.0"))  # noqa: S104 - Serve's own default
+    return ServeFile(path, host, port, config)
 
 
 def read_env_file(path: Path) -> dict[str, str]:

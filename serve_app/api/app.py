@@ -4,6 +4,7 @@ A request passes, in this order: header limits, access, method and path, body li
 itself. Access comes before any path is looked up, and is decided by an allow-list of open paths.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,6 +86,9 @@ class _Api:
             await send_error(send, error, path, anthropic=anthropic, policy=setup.policy.version)
         except ClientGoneError:
             parts.meter.count(Metric.CLIENT_GONE, (_surface(path),))
+        except asyncio.CancelledError:  # Serve's own watch was quicker
+            parts.meter.count(Metric.CLIENT_GONE, (_surface(path),))
+            raise
         except Exception:
             _log.exception("a request to %s failed inside the gateway", path)
             self._count(path, 500)
@@ -100,8 +104,8 @@ class _Api:
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], CHAT_PATH, "POST")
         gateway = self._parts.gateway
-        arrived = gateway.clock()
         body = await read_body(receive, facts.content_length, setup.config.limits.body_bytes)
+        arrived = gateway.clock()  # how long a client takes to send is not ours to answer for
         document = edits.read(body, unique=READ_KEYS)
         call = Call(setup, document, facts.forwarded, facts.hint, arrived)
         async with while_client_stays(receive):
@@ -117,13 +121,14 @@ def _surface(path: str) -> str:
 
 def _create_rest(parts: Parts) -> FastAPI:
     """Everything that is not on the hot path."""
-    app = FastAPI(title="Fingerpost", openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
 
     @app.head("/")
     @app.get("/")
     async def root() -> Json:
         return {"name": "fingerpost", "policy": parts.setup().policy.version}
 
+    @app.head("/healthz")
     @app.get("/healthz")
     async def healthz() -> Json:
         return parts.health()
@@ -136,10 +141,12 @@ def _create_rest(parts: Parts) -> FastAPI:
         return {"object": "list", "data": [_model(parts.setup(), name) for name in names]}
 
     @app.get("/v1/models/{name:path}")
-    async def model(name: str) -> Json:
+    async def model(request: Request, name: str) -> Json:
         setup = parts.setup()
         if setup.policy.resolve(name) is None:
             raise UnknownModel(name, setup.policy.nearest(name))
+        if "anthropic-version" in request.headers:
+            return anthropic_messages.render_model(name)
         return _model(setup, name)
 
     app.add_exception_handler(GatewayError, partial(_refused, parts))

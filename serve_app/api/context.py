@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from serve_app.config.load import MissingEnvironmentError, expand
 from serve_app.config.schema import GatewayConfig
@@ -53,6 +54,8 @@ class HeaderFacts:
     keys: tuple[bytes, ...]
     """What the client shows as its key, in either way."""
     anthropic: bool
+    origin: str | None
+    """The web page that a browser sends the request for."""
 
 
 def read_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> HeaderFacts:
@@ -63,6 +66,7 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> HeaderFa
     hint: str | None = None
     length: int | None = None
     anthropic = False
+    origin: str | None = None
     for name, value in headers:
         size += len(name) + len(value) + 4  # ": " and the line's end
         if name in _FORWARDED:
@@ -77,9 +81,11 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> HeaderFa
             hint = value.decode("utf-8", "replace")
         elif name == b"anthropic-version":
             anthropic = True
+        elif name == b"origin":
+            origin = value.decode("latin-1")
     if size > limit:
         raise HeadersTooLarge(limit)
-    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), anthropic)
+    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), anthropic, origin)
 
 
 class Access:
@@ -102,7 +108,7 @@ class Access:
     def check(self, scope: Scope, facts: HeaderFacts) -> None:
         """Raises InvalidClientKey or AnonymousRefused."""
         if self._digests is None:
-            if not self._anonymous and not _is_local(scope):
+            if not self._anonymous and not (_is_local(scope) and _is_own_page(facts.origin)):
                 raise AnonymousRefused
             return
         known = False
@@ -129,6 +135,22 @@ def _is_local(scope: Scope) -> bool:
         return ipaddress.ip_address(client[0].partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+def _is_own_page(origin: str | None) -> bool:
+    """False for a request that a web page from elsewhere has the user's browser send.
+
+    Browsers let any page post to loopback; it can't read the answer, but the user would pay.
+    """
+    if origin is None:
+        return True
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    if parts.scheme not in {"http", "https"}:
+        return bool(parts.scheme)  # programs with a browser inside; "null" has no scheme
+    return _is_loopback(parts.hostname or "")
 
 
 def exposure_problem(host: str, config: GatewayConfig) -> str | None:

@@ -109,6 +109,18 @@ def references(text: str) -> tuple[str, ...]:
     return tuple(match[1] or match[2] for match in _REFERENCE.finditer(text))
 
 
+def notices(config: GatewayConfig) -> list[str]:
+    """Keys that are accepted and not in force, one line each."""
+    found = []
+    if config.listeners:
+        found.append("listeners is not in force: Serve's http_options say where to listen")
+    if any(route.selection_policy for route in config.routing_preferences):
+        found.append("selection_policy is not in force: models stay in the order given")
+    if config.routing_preferences:
+        found.append("routing_preferences decide nothing yet: there is no routing engine")
+    return found
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` when something known is near, else the empty string."""
     near = get_close_matches(name, list(known), n=1)

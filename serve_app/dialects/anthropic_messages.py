@@ -32,11 +32,14 @@ def render_error(error: GatewayError) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode()
 
 
+def render_model(name: str) -> Json:
+    """One model; when it was made is not known here."""
+    epoch = "1970-01-01T00:00:00Z"
+    return {"type": "model", "id": name, "display_name": name, "created_at": epoch}
+
+
 def render_models(names: list[str]) -> Json:
     """The list of models, as one page."""
-    entries = [
-        {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
-        for name in names
-    ]
+    entries = [render_model(name) for name in names]
     first, last = (names[0], names[-1]) if names else (None, None)
     return {"data": entries, "has_more": False, "first_id": first, "last_id": last}

@@ -56,6 +56,12 @@ class Endpoint:
     access_key: str | None = field(repr=False)
     key_needed: bool
 
+    def missing(self, environ: Mapping[str, str]) -> list[str]:
+        """The variables that it refers to and that are not set, or access_key where it lacks one."""
+        names = (*references(self.base_url), *references(self.access_key or ""))
+        missing = sorted({name for name in names if not environ.get(name)})
+        return [*missing, "access_key"] if self.key_needed and not self.access_key else missing
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderTable:
@@ -69,10 +75,13 @@ class ProviderTable:
         """Where a model's requests go; None for a model that the configuration doesn't have."""
         return self.models.get(model) or self.wildcards.get(model.provider)
 
+    def endpoints(self) -> list[Endpoint]:
+        """Every endpoint once, in the configuration's order."""
+        return list(dict.fromkeys([*self.models.values(), *self.wildcards.values()]))
+
     def data_paths(self) -> dict[str, DataPath]:
         """Every slug with its data path, in the configuration's order."""
-        endpoints = (*self.models.values(), *self.wildcards.values())
-        return {endpoint.slug: endpoint.data_path for endpoint in endpoints}
+        return {endpoint.slug: endpoint.data_path for endpoint in self.endpoints()}
 
 
 def build_table(loaded: LoadedConfig) -> tuple[ProviderTable, list[Problem]]:
@@ -157,6 +166,8 @@ def _problems(
             (*place, "provider_interface"),
             f"must be one of {', '.join(PROVIDERS)}, not {interface!r}",
         )
+    if entry.name is not None and name == "*":
+        yield loaded.problem((*place, "name"), "a wildcard can't have a name; hints name one model")
     if entry.default and name == "*":
         yield loaded.problem((*place, "default"), "a wildcard can't be the default; name one model")
     if entry.base_url is not None:

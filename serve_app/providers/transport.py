@@ -41,8 +41,7 @@ _SHORTEST_SECRET: Final = 6
 class Transport:
     """Opens exchanges with the providers of a table. Not shared between event loops.
 
-    ``environ`` is read when a request needs it, so a key that is set late works without a
-    restart of anything but the process that sets it.
+    ``environ`` is read when a request first needs it: a key that nobody uses may be missing.
     """
 
     def __init__(
@@ -51,6 +50,7 @@ class Transport:
         self._table = table
         self._environ = environ
         self._timeouts = timeouts
+        self._targets: dict[tuple[Endpoint, str], tuple[URL, str | None]] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
@@ -63,15 +63,15 @@ class Transport:
         if endpoint is None:
             detail = f"the provider client knows no model {str(request.model)!r}"
             return UpstreamFault(FaultKind.UNKNOWN_MODEL, detail)
+        if endpoint.key_needed and endpoint.access_key is None:
+            detail = f"{endpoint.slug} needs a key; add access_key to its model_providers entry"
+            return UpstreamFault(FaultKind.NO_KEY, detail)
         try:
             url, key = self._target(endpoint, request.path)
         except MissingEnvironmentError as error:
             return UpstreamFault(FaultKind.NO_KEY, f"{error} where the gateway runs")
-        fault = url_fault(url)
-        if fault is not None:
-            return UpstreamFault(
-                FaultKind.CONNECT, f"base_url of {request.model.provider}: {fault}"
-            )
+        except ValueError as error:
+            return UpstreamFault(FaultKind.CONNECT, f"base_url of {endpoint.slug} {error}")
         who = request.model.provider
         limit_s = min(request.deadline_s, self._timeouts.total_s)
         ends_at = asyncio.get_running_loop().time() + limit_s
@@ -101,17 +101,27 @@ class Transport:
             await self._session.close()
             self._session = None
 
-    def _target(self, endpoint: Endpoint, path: str) -> tuple[str, str | None]:
+    def _target(self, endpoint: Endpoint, path: str) -> tuple[URL, str | None]:
+        """The address and the key of an endpoint, references expanded; kept once they are known.
+
+        Raises MissingEnvironmentError, or ValueError for what a reference made of the address.
+        """
+        known = self._targets.get((endpoint, path))
+        if known is not None:
+            return known
         base_url = expand(endpoint.base_url, self._environ)
+        fault = url_fault(base_url)
+        if fault is not None:
+            raise ValueError("is no URL once its references are expanded")  # and may be a key
         key = None
         if endpoint.access_key is not None:
             key = expand(endpoint.access_key, self._environ)
-        elif endpoint.key_needed:
-            raise MissingEnvironmentError((f"access_key of {endpoint.interface}",))
-        return target_url(base_url, endpoint.interface, path), key
+        url = URL(target_url(base_url, endpoint.interface, path), encoded=True)
+        self._targets[endpoint, path] = url, key
+        return url, key
 
     async def _send(
-        self, url: str, key: str | None, request: UpstreamRequest
+        self, url: URL, key: str | None, request: UpstreamRequest
     ) -> aiohttp.ClientResponse:
         headers = CIMultiDict(request.headers)
         headers["content-type"] = "application/json"
@@ -120,7 +130,7 @@ class Transport:
             headers["authorization"] = f"Bearer {key}"
         large = len(request.body) > _LARGE_BODY_BYTES
         return await self._opened().post(
-            URL(url, encoded=True),
+            url,
             data=io.BytesIO(request.body) if large else request.body,
             headers=headers,
             allow_redirects=False,
@@ -224,7 +234,7 @@ def _close(response: aiohttp.ClientResponse | None) -> None:
 def _timed_out(error: TimeoutError, who: str, seconds: float) -> UpstreamFault:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return UpstreamFault(FaultKind.CONNECT, f"{who} could not be connected to in time")
-    return UpstreamFault(FaultKind.TIMEOUT, f"{who} did not answer within {seconds:g} s")
+    return UpstreamFault(FaultKind.TIMEOUT, f"{who} did not answer within {seconds:.3g} s")
 
 
 _MEANINGS: tuple[tuple[type[Exception], FaultKind, str], ...] = (

@@ -97,6 +97,26 @@ def test_without_client_keys_other_machines_are_refused(
             assert "client_keys" in answer.error["message"]
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://elsewhere.example", 403),
+        ("null", 403),
+        ("http://[", 403),
+        ("http://localhost:5173", 200),
+        ("http://127.0.0.1:8000", 200),
+        ("app://desktop", 200),
+    ],
+)
+def test_without_client_keys_foreign_web_pages_are_refused(
+    tmp_path: Path, providers: dict[str, ScriptedProvider], origin: str, status: int
+) -> None:
+    """A page from elsewhere can make a browser post to loopback; it gets 403."""
+    with serve_api(write_config(tmp_path, providers), providers, ENVIRON) as site:
+        body = b'{"model": "fast", "messages": []}'
+        assert site.send(body, headers={"origin": origin}).status == status
+
+
 def test_limits_are_configured(tmp_path: Path, providers: dict[str, ScriptedProvider]) -> None:
     """Smaller limits of bodies and headers hold."""
     limits = {"body_bytes": 1000, "header_bytes": 2048}

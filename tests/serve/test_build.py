@@ -1,0 +1,87 @@
+"""The builder: the graph that a configuration binds, and what it refuses; needs no cluster."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from ray import serve
+
+from serve_app.app import build
+from serve_app.errors import ConfigError
+from tests.site import SECRET
+
+CONFIG = """
+version: v0.4.0
+model_providers:
+  - {model: openai/gpt-4o, access_key: $FINGERPOST_TEST_KEY}
+  - {model: vllm/a, base_url: "http://gpu:8000", access_key: $FINGERPOST_TEST_KEY}
+  - {model: vllm/b, base_url: "http://gpu:8001", data_path: inline}
+  - {model: ollama/c, base_url: "http://gpu:11434", data_path: shared}
+"""
+
+
+def _deployments(app: serve.Application) -> dict[str, serve.Deployment]:
+    """Every deployment of a bound graph by its name."""
+    found: dict[str, serve.Deployment] = {}
+    waiting = [app]
+    while waiting:
+        bound = waiting.pop()._bound_deployment
+        found[bound.name] = bound
+        for argument in bound.init_args:
+            values = argument.values() if isinstance(argument, dict) else [argument]
+            waiting += [value for value in values if isinstance(value, serve.Application)]
+    return found
+
+
+def test_each_dedicated_provider_has_a_deployment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scheme, host and port tell providers apart; shared and inline ones have none of their own."""
+    monkeypatch.setenv("FINGERPOST_TEST_KEY", SECRET)
+    file = tmp_path / "gateway.yaml"
+    file.write_text(CONFIG)
+    deployments = _deployments(build({"config": str(file)}))
+    assert set(deployments) == {
+        "Ingress", "Affinity", "Orchestrator", "provider-shared", "provider-openai",
+        "provider-vllm-gpu-8000",
+    }  # fmt: skip
+    assert deployments["Affinity"].num_replicas == 1
+    for name in ("Ingress", "provider-openai", "provider-shared"):
+        assert deployments[name].max_ongoing_requests == 1000
+        assert deployments[name]._deployment_config.autoscaling_config is not None
+        assert deployments[name]._deployment_config.graceful_shutdown_timeout_s == 660
+
+
+def test_no_key_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Serve keeps of a deployment is the path of the file: no key, no reference expanded."""
+    monkeypatch.setenv("FINGERPOST_TEST_KEY", SECRET)
+    file = tmp_path / "gateway.yaml"
+    file.write_text(CONFIG)
+    for deployment in _deployments(build({"config": str(file)})).values():
+        plain = [value for value in deployment.init_args if isinstance(value, str)]
+        assert SECRET.encode() not in pickle.dumps(plain)
+        assert plain in ([str(file)], [])
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({}, "config: PATH"),
+        ({"config": 5}, "config: PATH"),
+        ({"config": "gateway.yaml", "more": 1}, "more"),
+        ({"config": "/no/such/file.yaml"}, "can't be read"),
+    ],
+)
+def test_wrong_arguments_are_refused(args: dict[str, object], said: str) -> None:
+    """The error names the place and what to write there."""
+    with pytest.raises(ConfigError, match=said):
+        build(args)
+
+
+def test_a_relative_path_is_found_in_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The packaged example is found from any working directory."""
+    monkeypatch.chdir(tmp_path)
+    deployments = _deployments(build({"config": "configs/gateway.yaml"}))
+    assert Path(deployments["provider-openai"].init_args[0]).is_absolute()
