@@ -62,10 +62,10 @@ def hop_bytes(environ: Mapping[str, str]) -> int | None:
     if not said or said[0] != "1":
         return None
     raised = environ.get(GRPC_LIMIT, "")
-    return max(0, (int(raised) if raised.isdigit() else _GRPC_DEFAULT) - _HEAD_BYTES)
+    return max(0, (int(raised) if raised.isdecimal() else _GRPC_DEFAULT) - _HEAD_BYTES)
 
 
 def _holds(setting: Setting, said: str) -> bool:
     if setting.at_least:
-        return said.isdigit() and int(said) >= int(setting.value)
+        return said.isdecimal() and int(said) >= int(setting.value)
     return said == setting.value

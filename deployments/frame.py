@@ -29,6 +29,10 @@ VERSION: Final = 1
 _LENGTH = struct.Struct(">I")
 _FAULT, _ESCAPE = b"\x00", b"\x01"
 _MARKS = (_FAULT, _ESCAPE)
+_GARBLED = (
+    struct.error, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
+)  # fmt: skip
+"""What reading bytes that are no frame of ours may raise."""
 
 
 class UnreadableFrameError(Exception):
@@ -62,7 +66,7 @@ def decode_request(frame: bytes) -> UpstreamRequest:
             stream=head["stream"],
             deadline_s=head["deadline_ms"] / 1000,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except _GARBLED as error:
         raise UnreadableFrameError from error
 
 
@@ -84,7 +88,7 @@ def decode_reply(frame: bytes) -> tuple[UpstreamReply | UpstreamFault, bool]:
             return _read_fault(head["fault"]), False
         reply = UpstreamReply(head["status"], _headers(head["headers"]), body)
         return reply, bool(head.get("stream"))
-    except (KeyError, TypeError, ValueError) as error:
+    except _GARBLED as error:
         raise UnreadableFrameError from error
 
 
@@ -104,7 +108,11 @@ def decode_chunk(item: bytes) -> bytes:
         return item
     if item.startswith(_ESCAPE):
         return item[1:]
-    raise StreamBrokenError(_read_fault(json.loads(item[1:])))
+    try:
+        fault = _read_fault(json.loads(item[1:]))
+    except _GARBLED:
+        fault = UpstreamFault(FaultKind.HOP, "the provider client broke off without saying why")
+    raise StreamBrokenError(fault)
 
 
 def _join(head: Mapping[str, Json], body: bytes) -> bytes:
@@ -117,7 +125,7 @@ def _split(frame: bytes) -> tuple[dict[str, Json], bytes]:
         (length,) = _LENGTH.unpack_from(frame)
         head = json.loads(frame[_LENGTH.size : _LENGTH.size + length])
         version = head["v"]
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+    except _GARBLED as error:
         raise UnreadableFrameError from error
     if version != VERSION:
         raise UnreadableFrameError

@@ -83,6 +83,7 @@ class Ingress:
                 access=self._access,
                 meter=self._meter,
                 health=self._health,
+                watched_by_server=True,
             )
         )
 

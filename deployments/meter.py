@@ -1,10 +1,15 @@
 """The Meter port over Serve's metrics, which Ray exports as Prometheus text on every node."""
 
+import asyncio
+from collections import Counter
 from typing import Final
 
 from ray.serve import metrics
 
 from serve_app.ports import METRICS, Metric
+
+FLUSH_S: Final = 1.0
+"""Counts are handed to Ray this often: one call of Ray costs as much as thirty of our own."""
 
 _SECONDS: Final = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600,
@@ -17,6 +22,7 @@ class ServeMeter:
     def __init__(self) -> None:
         self._counters: dict[Metric, metrics.Counter] = {}
         self._histograms: dict[Metric, metrics.Histogram] = {}
+        self._counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
         for metric, spec in METRICS.items():
             if spec.kind == "counter":
                 self._counters[metric] = metrics.Counter(
@@ -31,10 +37,20 @@ class ServeMeter:
                 )
 
     def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
-        """One more of a counter."""
-        self._counters[metric].inc(1.0, tags=dict(zip(METRICS[metric].labels, labels, strict=True)))
+        """One more of a counter; Ray hears of it within FLUSH_S."""
+        if not self._counts:
+            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+        self._counts[metric, labels] += 1
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         """One more value of a histogram."""
-        tags = dict(zip(METRICS[metric].labels, labels, strict=True))
-        self._histograms[metric].observe(value, tags=tags)
+        self._histograms[metric].observe(value, tags=_tags(metric, labels))
+
+    def _flush(self) -> None:
+        counts, self._counts = self._counts, Counter()
+        for (metric, labels), count in counts.items():
+            self._counters[metric].inc(float(count), tags=_tags(metric, labels))
+
+
+def _tags(metric: Metric, labels: tuple[str, ...]) -> dict[str, str]:
+    return dict(zip(METRICS[metric].labels, labels, strict=True))

@@ -7,11 +7,12 @@ by an error event in the client's dialect, because SDKs take a clean end for a c
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
-from serve_app.dialects.sse import Event, Framer, parse_events
+from serve_app.dialects.sse import Event, Framer, parse_event, parse_events
 from serve_app.domain import (
     Chunks,
     FaultKind,
@@ -123,7 +124,7 @@ async def _hold(held: Held, codec: Codec) -> Held | Failure:
             return Failure(judge_fault(error.fault), error.fault)
         size += len(chunk)
         held.ended = not chunk
-        fresh = held.framer.rest() if held.ended else held.framer.feed(chunk)
+        fresh = _whole(held.framer.rest()) if held.ended else held.framer.feed(chunk)
         held.ready += fresh
         for event in parse_events(fresh):
             said = codec.event_error(event)
@@ -138,6 +139,22 @@ async def _hold(held: Held, codec: Codec) -> Held | Failure:
             return _nothing_said()
         if size > HOLD_BYTES:
             return held
+
+
+def _whole(rest: bytes) -> bytes:
+    """What came after the last event's end, unless it is torn in the middle of a line."""
+    return rest if rest.endswith((b"\n", b"\r")) or _is_complete_event(rest) else b""
+
+
+def _is_complete_event(block: bytes) -> bool:
+    data = parse_event(block).data
+    if data is None or data == b"[DONE]":
+        return data is not None
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 async def _next(body: Chunks) -> bytes:
@@ -168,6 +185,8 @@ class Relay:
         self._ending = ending
         self._on_end = on_end
         self._ready = held.ready
+        self._last = b""
+        """The end of what went out last: an error must not share a line with it."""
         self._over = False
         self._reported = False
 
@@ -186,6 +205,7 @@ class Relay:
             else:
                 ready = self._held.framer.feed(chunk) if chunk else self._finish(None)
         self._ending.feed(ready)
+        self._last = ready[-4:]
         return ready
 
     async def _next_chunk(self) -> bytes:
@@ -204,17 +224,16 @@ class Relay:
     def _finish(self, fault: UpstreamFault | None) -> bytes:
         """The last bytes: what is left of a complete stream, or an error event."""
         self._over = True
-        rest = self._held.framer.rest()
-        if fault is None or rest.endswith((b"\n", b"\r")):
-            self._ending.feed(rest)
-        else:
-            rest = b""  # torn in the middle of a line
+        left = self._held.framer.rest()
+        rest = _whole(left) if fault is None else left if left.endswith((b"\n", b"\r")) else b""
+        self._ending.feed(rest)
         if self._ending.complete:
             self._report("")
-            return rest
+            return left if fault is None else rest
         self._report("broken")
-        whole = rest if not rest or rest.endswith((b"\n", b"\r")) else b""
-        return whole + (b"\n" if whole else b"") + self._codec.render_error_event(_broken(fault))
+        before = rest or self._last
+        gap = b"" if before.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) else b"\n\n"
+        return rest + gap + self._codec.render_error_event(_broken(fault))
 
     async def aclose(self) -> None:
         """Closes the upstream; a stream that was not at its end is one whose client left."""

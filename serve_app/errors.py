@@ -4,10 +4,10 @@
 
     GatewayError                    500 internal_error
     ├── InvalidRequest              400 invalid_request
-    │   ├── InvalidJson             400 invalid_json
-    │   ├── DuplicateKey            400 duplicate_key
-    │   ├── NestingTooDeep          400 nesting_too_deep
-    │   └── NoModel                 400 no_model
+    │   └── InvalidJson             400 invalid_json
+    ├── DuplicateKey                400 duplicate_key
+    ├── NestingTooDeep              400 nesting_too_deep
+    ├── NoModel                     400 no_model
     ├── InvalidClientKey            401 invalid_api_key
     ├── AnonymousRefused            403 anonymous_refused
     ├── UnknownPath                 404 unknown_path

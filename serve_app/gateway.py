@@ -53,6 +53,7 @@ READ_KEYS: Final = OWN_KEYS | {"model", "stream", "messages", "n", "metadata"}
 """Of a body: what we read, and therefore refuse to see twice."""
 
 _SURFACE: Final = "chat"
+_MAX_NAME: Final = 400
 _ERRORS: Final = range(400, 600)
 _MAX_RETURNED_BYTES: Final = 16 << 10
 _RETURNED = frozenset(
@@ -257,6 +258,7 @@ def _read_wish(call: Call) -> router.Wish:
     model = call.document.get("model")
     if model is not None and not isinstance(model, str):
         raise InvalidRequest("model must be a text", "model")
+    _check_name(model or "", "model")
     fallbacks: list[str] = []
     for key in ("models", "fallbacks"):
         names = call.document.get(key)
@@ -264,10 +266,18 @@ def _read_wish(call: Call) -> router.Wish:
             continue
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InvalidRequest(f"{key} must be a list of model names", key)
+        for name in names:
+            _check_name(name, key)
         fallbacks += names
     if len(fallbacks) > router.MAX_FALLBACKS:
         raise InvalidRequest(f"at most {router.MAX_FALLBACKS} fall-backs may be named", "models")
     return router.Wish(model, call.hint, tuple(fallbacks))
+
+
+def _check_name(name: str, param: str) -> None:
+    if len(name) > _MAX_NAME or not name.isprintable():
+        message = f"{param} must be a printable name of at most {_MAX_NAME} characters"
+        raise InvalidRequest(message, param)
 
 
 def _choices(document: Document) -> int:
@@ -321,8 +331,9 @@ def _returned(headers: Headers) -> Headers:
     left = _MAX_RETURNED_BYTES
     for name, value in headers:
         if name in _RETURNED or name.startswith(_RETURNED_PREFIXES) or name in _RENAMED:
-            left -= len(name) + len(value)
-            if left > 0:
+            size = len(name) + len(value)
+            if size <= left:
+                left -= size
                 kept.append((_RENAMED.get(name, name), value))
     return tuple(kept)
 

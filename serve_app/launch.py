@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import yaml
@@ -53,6 +53,7 @@ class ServeFile:
     def url(self) -> str:
         """Where the gateway answers."""
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - a comparison
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}"
 
 
@@ -60,17 +61,21 @@ def read_serve_file(path: Path) -> ServeFile:
     """The address and the configuration that a serve.yaml names. Raises ConfigError."""
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-        http = content.get("http_options") or {}
         config = Path(content["applications"][0]["args"]["config"]).expanduser()
-        port = int(http.get("port", 8000))
     except OSError as error:
         problem = Problem(0, "", f"can't be read: {error.strerror}")
         raise ConfigError(str(path), (problem,)) from error
     except (yaml.YAMLError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         message = "needs an application with `args: {config: PATH}`; see configs/serve.yaml"
         raise ConfigError(str(path), (Problem(0, "applications", message),)) from error
-    host = str(http.get("host", "0.0.0.0"))  # noqa: S104 - Serve's own default
-    return ServeFile(path, host, port, config)
+    http: Any = content.get("http_options") or {}
+    if not isinstance(http, dict):
+        http = {"port": None}
+    host, port = http.get("host", "0.0.0.0"), http.get("port", 8000)  # noqa: S104 - Serve's own
+    if not isinstance(host, str) or not str(port).isdecimal():
+        message = "needs a host and a port, such as `{host: 127.0.0.1, port: 8000}`"
+        raise ConfigError(str(path), (Problem(0, "http_options", message),))
+    return ServeFile(path, host, int(port), config)
 
 
 def read_env_file(path: Path) -> dict[str, str]:

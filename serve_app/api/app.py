@@ -47,6 +47,8 @@ class Parts:
     access: Access
     meter: Meter
     health: Callable[[], Json]
+    watched_by_server: bool = False
+    """True where the server cancels a request whose client leaves, unless a header forbids it."""
 
 
 def create_api(parts: Parts) -> Asgi:
@@ -72,7 +74,6 @@ class _Api:
 
         path: str = scope["path"]
         parts, setup = self._parts, self._parts.setup()
-        anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
         try:
             facts = read_headers(scope["headers"], setup.config.limits.header_bytes)
             if path not in _OPEN_PATHS:
@@ -83,7 +84,7 @@ class _Api:
                 await self._rest(scope, receive, watched_send)
         except GatewayError as error:
             self._count(path, error.status)
-            await send_error(send, error, path, anthropic=anthropic, policy=setup.policy.version)
+            await send_error(send, error, scope, setup.policy.version)
         except ClientGoneError:
             parts.meter.count(Metric.CLIENT_GONE, (_surface(path),))
         except asyncio.CancelledError:  # Serve's own watch was quicker
@@ -94,9 +95,7 @@ class _Api:
             self._count(path, 500)
             if started:
                 raise
-            await send_error(
-                send, GatewayError(), path, anthropic=anthropic, policy=setup.policy.version
-            )
+            await send_error(send, GatewayError(), scope, setup.policy.version)
 
     async def _chat(
         self, setup: Setup, facts: HeaderFacts, scope: Scope, receive: Receive, send: Send
@@ -108,6 +107,9 @@ class _Api:
         arrived = gateway.clock()  # how long a client takes to send is not ours to answer for
         document = edits.read(body, unique=READ_KEYS)
         call = Call(setup, document, facts.forwarded, facts.hint, arrived)
+        if self._parts.watched_by_server and not facts.watch_off:
+            await send_answer(send, await gateway.chat(call))
+            return
         async with while_client_stays(receive):
             await send_answer(send, await gateway.chat(call))
 

@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -25,6 +26,9 @@ Scope: TypeAlias = MutableMapping[str, Any]
 HINT_HEADER: Final = b"x-arch-llm-provider-hint"
 BODY_IDLE_S: Final = 30.0
 """How long a client may pause while it sends its body."""
+
+_LENGTH_DIGITS: Final = 20
+"""More of a length says nothing more: it is over every limit."""
 
 _FORWARDED = frozenset(
     {
@@ -53,7 +57,8 @@ class HeaderFacts:
     content_length: int | None
     keys: tuple[bytes, ...]
     """What the client shows as its key, in either way."""
-    anthropic: bool
+    watch_off: bool
+    """The client switched Serve's own watch for clients that leave off."""
     origin: str | None
     """The web page that a browser sends the request for."""
 
@@ -65,7 +70,7 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> HeaderFa
     keys: list[bytes] = []
     hint: str | None = None
     length: int | None = None
-    anthropic = False
+    watch_off = False
     origin: str | None = None
     for name, value in headers:
         size += len(name) + len(value) + 4  # ": " and the line's end
@@ -76,16 +81,16 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> HeaderFa
         elif name == b"x-api-key":
             keys.append(value.strip())
         elif name == b"content-length" and value.isdigit():
-            length = int(value)
+            length = int(value[:_LENGTH_DIGITS])
         elif name == HINT_HEADER:
             hint = value.decode("utf-8", "replace")
-        elif name == b"anthropic-version":
-            anthropic = True
+        elif name == b"x-request-disconnect-disabled":
+            watch_off = True
         elif name == b"origin":
             origin = value.decode("latin-1")
     if size > limit:
         raise HeadersTooLarge(limit)
-    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), anthropic, origin)
+    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), watch_off, origin)
 
 
 class Access:
@@ -129,12 +134,7 @@ def _is_local(scope: Scope) -> bool:
     client, server = scope.get("client"), scope.get("server")
     if not client or not client[0]:
         return True  # a Unix socket
-    if server and client[0] == server[0]:
-        return True
-    try:
-        return ipaddress.ip_address(client[0].partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+    return bool(server and client[0] == server[0]) or _is_loopback(client[0])
 
 
 def _is_own_page(origin: str | None) -> bool:
@@ -165,11 +165,12 @@ def exposure_problem(host: str, config: GatewayConfig) -> str | None:
     )
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
 
@@ -186,18 +187,21 @@ async def read_body(receive: Any, length: int | None, limit: int) -> bytes:  # n
     chunks: list[bytes] = []
     size = 0
     more = True
-    while more:
-        try:
-            async with asyncio.timeout(BODY_IDLE_S):
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(BODY_IDLE_S) as patience:
+            while more:
                 message = await receive()
-        except TimeoutError as error:
-            raise BodyTimeout from error
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise BodyTooLarge(limit)
-        chunks.append(chunk)
-        more = message.get("more_body", False)
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > limit:
+                    raise BodyTooLarge(limit)
+                chunks.append(chunk)
+                more = message.get("more_body", False)
+                if more:
+                    patience.reschedule(loop.time() + BODY_IDLE_S)
+    except TimeoutError as error:
+        raise BodyTimeout from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

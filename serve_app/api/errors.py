@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from serve_app.api.context import Scope
 from serve_app.api.stream import Send, send_answer
 from serve_app.dialects import anthropic_messages, openai_chat
 from serve_app.domain import Headers
@@ -18,12 +19,11 @@ def render(error: GatewayError, path: str, *, anthropic: bool) -> bytes:
     return openai_chat.render_error(error)
 
 
-async def send_error(
-    send: Send, error: GatewayError, path: str, *, anthropic: bool, policy: str
-) -> None:
+async def send_error(send: Send, error: GatewayError, scope: Scope, policy: str) -> None:
     """Sends an error as a complete answer."""
     headers: Headers = (("content-type", "application/json"), ("x-fingerpost-policy", policy))
     if isinstance(error, MethodNotAllowed):
         headers = (*headers, ("allow", error.allowed))
-    body = render(error, path, anthropic=anthropic)
+    anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
+    body = render(error, scope["path"], anthropic=anthropic)
     await send_answer(send, Answer(error.status, headers, body))

@@ -55,6 +55,12 @@ class LoadedConfig:
     kept: Mapping[str, Sequence[int]]
     """For a list with entries left out: where each remaining one stands in the file."""
 
+    def leaves_out(self, name: str) -> bool:
+        """True when an entry that could not be read may be the one that a name means."""
+        provider, slash, _ = name.partition("/")
+        named = any(entry.endswith(f"/{name}") for entry in self.left_out)
+        return name in self.left_out or named or (bool(slash) and f"{provider}/*" in self.left_out)
+
     def problem(self, place: Place, message: str) -> Problem:
         """A problem at a place of ``config``, with the line and the path of the file."""
         if len(place) > 1 and isinstance(place[1], int) and place[0] in self.kept:
@@ -98,7 +104,7 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
     Raises MissingEnvironmentError that names all that are unset or empty.
     """
-    missing = tuple(name for name in references(text) if not environ.get(name))
+    missing = tuple(dict.fromkeys(name for name in references(text) if not environ.get(name)))
     if missing:
         raise MissingEnvironmentError(missing)
     return _REFERENCE.sub(lambda match: environ[match[1] or match[2]], text)
@@ -186,13 +192,29 @@ class _NodeReader:
                 problem="nested too deeply, or anchors that multiply", problem_mark=node.start_mark
             )
         if isinstance(node, yaml.MappingNode):
-            self._loader.flatten_mapping(node)
-            return dict(self._members(node, place, depth))
+            return self._merged(node, place, depth)
         if isinstance(node, yaml.SequenceNode):
             return [
                 self.read(item, (*place, index), depth + 1) for index, item in enumerate(node.value)
             ]
-        return self._loader.construct_object(node)
+        try:
+            return self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
+            raise yaml.MarkedYAMLError(
+                problem=f"{node.value!r} is not what its tag says", problem_mark=node.start_mark
+            ) from error
+
+    def _merged(self, node: yaml.MappingNode, place: Place, depth: int) -> dict[str, Json]:
+        """A mapping with what ``<<`` brings in; its own keys win, and earlier ones over later."""
+        own: dict[str, Json] = {}
+        brought: dict[str, Json] = {}
+        for key, value in self._members(node, place, depth):
+            if key == "<<":
+                for source in value if isinstance(value, list) else [value]:
+                    brought = {**(source if isinstance(source, dict) else {}), **brought}
+            else:
+                own[key] = value
+        return {**brought, **own}
 
     def _members(
         self, node: yaml.MappingNode, place: Place, depth: int
@@ -257,16 +279,23 @@ _MESSAGES: Mapping[str, str] = {
     "model_type": "must be a mapping of keys",
     "model_attributes_type": "must be a mapping of keys",
 }
+_SHOWN_SIGNS = 60
+_KINDS: Mapping[type, str] = {
+    dict: "a mapping", list: "a list", str: "a text", int: "a number", float: "a number",
+    bool: "true or false",
+}  # fmt: skip
 _SECRET_KEYS = frozenset({"access_key", "client_keys"})
 
 
 def _shown(place: Place, value: object) -> str:
     if not _SECRET_KEYS.isdisjoint(place):
-        return f"a {type(value).__name__}"
+        return _KINDS.get(type(value), "this value")
     if value is None:
         return "nothing"
     text = repr(value)
-    return text if len(text) <= 60 else f"a {type(value).__name__}"  # noqa: PLR2004 - a line's rest
+    if isinstance(value, str | int | float) and len(text) <= _SHOWN_SIGNS:
+        return text
+    return _KINDS.get(type(value), "a long value")
 
 
 def _keys_at(place: Place) -> list[str]:

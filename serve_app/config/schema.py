@@ -82,10 +82,18 @@ class Limits(_Strict):
 class Timeouts(_Strict):
     """How long a provider may take, in seconds."""
 
-    connect_s: float = Field(default=5.0, gt=0, description="until the connection stands")
-    first_byte_s: float = Field(default=60.0, gt=0, description="until a stream's head")
-    idle_s: float = Field(default=120.0, gt=0, description="between two chunks of a stream")
-    total_s: float = Field(default=600.0, gt=0, description="for the whole exchange, all attempts")
+    connect_s: float = Field(
+        default=5.0, gt=0, allow_inf_nan=False, description="until the connection stands"
+    )
+    first_byte_s: float = Field(
+        default=60.0, gt=0, allow_inf_nan=False, description="until a stream's head"
+    )
+    idle_s: float = Field(
+        default=120.0, gt=0, allow_inf_nan=False, description="between two chunks of a stream"
+    )
+    total_s: float = Field(
+        default=600.0, gt=0, allow_inf_nan=False, description="for the whole exchange, all attempts"
+    )
 
 
 class GatewayConfig(_Strict):

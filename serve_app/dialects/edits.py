@@ -28,6 +28,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_MAX_DIGITS = 4300
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,6 @@ def read(body: bytes, *, unique: frozenset[str]) -> Document:
         raise NestingTooDeep from None
     except json.JSONDecodeError as error:
         raise _invalid(text, error.pos, error.msg) from error
-    except ValueError as error:  # an integer of thousands of digits, NaN, Infinity
-        raise InvalidJson(f"the body is not valid JSON: {error}") from error
     if _skip(text, end) != len(text):
         raise _invalid(text, end, "something follows the object")
     return Document(text, tuple(order), dict(order), start + 1)
@@ -106,7 +105,7 @@ def _walk(text: str, start: int, unique: frozenset[str]) -> tuple[list[tuple[str
         if text[colon : colon + 1] != ":":
             raise json.JSONDecodeError("expected ':'", text, colon)
         value_start = _skip(text, colon + 1)
-        value, value_end = _DECODER.raw_decode(text, value_start)
+        value, value_end = _value(text, value_start)
         _check_unique(key, seen, unique)
         seen.add(key)
         order.append((key, Member(position, value_start, value_end, value)))
@@ -117,6 +116,17 @@ def _walk(text: str, start: int, unique: frozenset[str]) -> tuple[list[tuple[str
         if mark != ",":
             raise json.JSONDecodeError("expected ',' or '}'", text, position)
         position = _skip(text, position + 1)
+
+
+def _value(text: str, start: int) -> tuple[Json, int]:
+    try:
+        return _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        name = str(error)
+        message = name if name.endswith("is not JSON") else f"a number over {_MAX_DIGITS} digits"
+        raise json.JSONDecodeError(message, text, start) from error
 
 
 def _check_unique(key: str, seen: set[str], unique: frozenset[str]) -> None:
@@ -134,10 +144,9 @@ def _skip(text: str, position: int) -> int:
 def _invalid(text: str, position: int, message: str) -> InvalidJson:
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
-    return InvalidJson(
-        f"the body is not valid JSON at line {line}, column {column}: {message[0].lower()}"
-        f"{message[1:]}"
-    )
+    if not message.startswith("NaN"):
+        message = message[0].lower() + message[1:]
+    return InvalidJson(f"the body is not valid JSON at line {line}, column {column}: {message}")
 
 
 def rewrite(document: Document, *, model: str, cut: frozenset[str]) -> bytes:
@@ -145,7 +154,7 @@ def rewrite(document: Document, *, model: str, cut: frozenset[str]) -> bytes:
 
     Plano's routing keys inside ``metadata`` go too; other metadata stays as it is.
     """
-    name = json.dumps(model, ensure_ascii=False)
+    name = json.dumps(model, ensure_ascii=not _encodes(model))
     edits = _cuts(document.order, cut) + _metadata_cuts(document)
     present = document.members.get("model")
     if present is not None:
@@ -155,6 +164,15 @@ def rewrite(document: Document, *, model: str, cut: frozenset[str]) -> bytes:
         insertion = f'"model": {name}{", " if others else ""}'
         edits.append((document.opened, document.opened, insertion))
     return _apply(document.text, edits).encode("utf-8")
+
+
+def _encodes(text: str) -> bool:
+    """False for a text with half a surrogate pair, which JSON can escape and UTF-8 can't hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _metadata_cuts(document: Document) -> list[Edit]:

@@ -164,9 +164,10 @@ class Ending:
             if event_error(event) is not None:
                 self._done = True
             chunk = _object(event.data or b"")
-            for choice in (chunk or {}).get("choices") or ():
-                if isinstance(choice, dict):
-                    index = choice.get("index", 0)
+            choices = (chunk or {}).get("choices")
+            for choice in choices if isinstance(choices, list) else ():
+                index = choice.get("index", 0) if isinstance(choice, dict) else None
+                if isinstance(index, int):
                     self._seen.add(index)
                     if choice.get("finish_reason"):
                         self._finished.add(index)
@@ -196,7 +197,7 @@ def read_turns(messages: Json) -> tuple[Turn, ...]:
             place = f"messages[{position}]"
             raise InvalidRequest(f"{place} must be an object", place)
         role, text = message.get("role"), _text(message.get("content"))
-        if role in {"user", "assistant"} and text:
+        if text and (role == "user" or role == "assistant"):  # noqa: PLR1714 - may be unhashable
             turns.append(Turn(role, text))
     return tuple(turns)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 MAX_HELD_BYTES = 1 << 20
 """An event larger than this is passed on in pieces, so that no upstream can fill the memory."""
 
-_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+_BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 Adding a provider is one row here and one transcript in the tests; see CONTRIBUTING.md.
 """
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from serve_app.config.load import LoadedConfig, Place, did_you_mean, references
 from serve_app.config.schema import ModelProvider
@@ -40,6 +42,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
     }
 )
 _PORTS = {"http": 80, "https": 443}
+_SIMPLE_HOST = re.compile(r"[a-z0-9.]+")
+_BEFORE_PATH = re.compile(r"(?:\w+://)?[^/]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,8 @@ def _url_problems(loaded: LoadedConfig, place: Place, url: str) -> Iterator[Prob
 
 def url_fault(url: str) -> str | None:
     """What makes a base URL unusable, or None."""
+    if "@" in url.partition("://")[2].partition("/")[0] or ("@" in url and "://" not in url):
+        return "holds a password; put keys into access_key"
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -203,8 +209,6 @@ def url_fault(url: str) -> str | None:
         return f"is no URL: {error}"
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
         return f"must be a URL with scheme and host, such as http://host:8000/v1, not {url!r}"
-    if parts.username or parts.password:
-        return "holds a password; put keys into access_key"
     if parts.query or parts.fragment:
         return "must end with its path; take out what follows '?' or '#'"
     return None
@@ -249,27 +253,33 @@ def slug(interface: str, base_url: str | None) -> str:
     """The name of a provider's client: the interface, and where it is when that is not usual.
 
     Scheme, host and port are part of it, so two servers on one host are two providers. A base
-    URL that refers to the environment is named after the variables, which are the same in every
-    process, while their values need not be.
+    URL that refers to the environment keeps the variables' names, which are the same in every
+    process, while their values need not be. Where a name alone could mean two places, four hex
+    digits of a hash tell them apart.
 
-    >>> slug("openai", None), slug("vllm", "http://gpu:8000/v1"), slug("vllm", "$VLLM_URL")
-    ('openai', 'vllm-gpu-8000', 'vllm-vllm-url')
+    >>> slug("openai", None), slug("vllm", "http://gpu:8000/v1"), slug("vllm", "$GPU")
+    ('openai', 'vllm-gpu-8000', 'vllm-gpu')
     """
-    if base_url is None:
+    usual = PROVIDERS[interface].base_url
+    if base_url is None or (usual is not None and _origin(base_url) == _origin(usual)):
         return interface
+    origin = _origin(base_url)
     names = references(base_url)
-    if names:
-        return _plain(f"{interface}-{'-'.join(names)}")
-    return _plain(f"{interface}-{_place(urlsplit(base_url))}")
+    parts = urlsplit(base_url)
+    host = "-".join(names) if names else str(parts.hostname)
+    place = f"{interface}-{host}"
+    if not names and (parts.scheme == "http" or parts.port not in {None, _PORTS["https"]}):
+        place += f"-{parts.port or _PORTS['http']}"
+    if not names and not place.endswith(host) and parts.scheme == "https":
+        place += "-https"
+    if not _SIMPLE_HOST.fullmatch(host) and origin not in {f"${host}", f"${{{host}}}"}:
+        place += f"-{hashlib.sha256(origin.encode()).hexdigest()[:4]}"
+    return "".join(sign if sign.isalnum() else "-" for sign in place.lower())
 
 
-def _place(parts: SplitResult) -> str:
-    if parts.scheme == "https" and parts.port in {None, _PORTS["https"]}:
-        return str(parts.hostname)
-    if parts.scheme == "https":
-        return f"{parts.hostname}-{parts.port}-https"
-    return f"{parts.hostname}-{parts.port or _PORTS['http']}"
-
-
-def _plain(text: str) -> str:
-    return "".join(sign if sign.isalnum() else "-" for sign in text.lower())
+def _origin(base_url: str) -> str:
+    """Scheme, host and port; with references, what is written before the path."""
+    if references(base_url):
+        return _BEFORE_PATH.match(base_url)[0]  # type: ignore[index]  # matches anything
+    parts = urlsplit(base_url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"

@@ -78,12 +78,13 @@ class Transport:
         head_s = min(limit_s, self._timeouts.first_byte_s) if request.stream else limit_s
         response: aiohttp.ClientResponse | None = None
         try:
-            async with asyncio.timeout(head_s):
+            async with asyncio.timeout(head_s) as patience:
                 response = await self._send(url, key, request)
-            if _is_stream(request, response):
-                body = _Body(response, who, self._timeouts.idle_s, ends_at)
-                return UpstreamReply(response.status, _headers(response), body)
-            async with asyncio.timeout_at(ends_at):
+                if _is_stream(request, response):
+                    body = _Body(response, who, self._timeouts.idle_s, ends_at)
+                    return UpstreamReply(response.status, _headers(response), body)
+                if request.stream:
+                    patience.reschedule(ends_at)
                 return await _read_whole(response, who, key)
         except TimeoutError as error:
             _close(response)
@@ -195,23 +196,32 @@ class _Body:
 async def _read_whole(
     response: aiohttp.ClientResponse, who: str, key: str | None
 ) -> UpstreamReply | UpstreamFault:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            response.close()
-            detail = f"the answer of {who} is larger than {MAX_ANSWER_BYTES} bytes"
-            return UpstreamFault(FaultKind.BAD_ANSWER, detail)
-    response.release()
-    body = b"".join(chunks)
+    body = await _read_at_most(response, MAX_ANSWER_BYTES)
+    if body is None:
+        detail = f"the answer of {who} is larger than {MAX_ANSWER_BYTES} bytes"
+        return UpstreamFault(FaultKind.BAD_ANSWER, detail)
     if response.status in _REDIRECTS:
         detail = f"{who} redirects ({response.status}); configure the address that it names"
         return UpstreamFault(FaultKind.BAD_ANSWER, detail)
     if response.status not in _SUCCESS:
         body = _without(body, key)
     return UpstreamReply(response.status, _headers(response), body)
+
+
+async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """The body; None when it is larger, and then the connection is closed."""
+    announced = response.content_length
+    if announced is not None and announced <= limit:
+        return await response.read()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            response.close()
+            return None
+    return b"".join(chunks)
 
 
 def _without(body: bytes, key: str | None) -> bytes:

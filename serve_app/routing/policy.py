@@ -47,7 +47,7 @@ class Policy:
         if len(same) == 1:
             return same[0], Reason.EXPLICIT
         provider, _, model = name.partition("/")
-        if provider in self.wildcards and model:
+        if provider in self.wildcards and model not in {"", "*"}:
             return ModelRef(provider, model), Reason.EXPLICIT
         return None
 
@@ -113,15 +113,20 @@ def _hints(config: GatewayConfig) -> dict[str, ModelRef]:
     return {
         entry.name: ModelRef.parse(entry.model)
         for entry in config.model_providers
-        if entry.name and "/" in entry.model.strip("/") and not entry.model.endswith("/*")
+        if entry.name and _is_name(entry.model)
     }
 
 
 def _default(config: GatewayConfig) -> ModelRef | None:
     for entry in config.model_providers:
-        if entry.default and "/" in entry.model.strip("/"):
+        if entry.default and _is_name(entry.model):
             return ModelRef.parse(entry.model)
     return None
+
+
+def _is_name(text: str) -> bool:
+    provider, _, name = text.partition("/")
+    return bool(provider) and name not in {"", "*"}
 
 
 def _aliases(loaded: LoadedConfig, policy: Policy) -> tuple[dict[str, ModelRef], list[Problem]]:
@@ -138,7 +143,7 @@ def _aliases(loaded: LoadedConfig, policy: Policy) -> tuple[dict[str, ModelRef],
             problems.append(loaded.problem(place, "a model has this name; take another"))
         elif found is not None:
             aliases[alias] = found[0]
-        elif entry.target not in loaded.left_out:
+        elif not loaded.leaves_out(entry.target):
             problems.append(
                 loaded.problem((*place, "target"), _no_model(loaded, policy, entry.target))
             )
@@ -159,7 +164,7 @@ def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], li
             found = policy.resolve(name)
             if found is not None:
                 models.append(found[0])
-            elif name not in loaded.left_out:
+            elif not loaded.leaves_out(name):
                 problems.append(
                     loaded.problem((*place, "models", position), _no_model(loaded, policy, name))
                 )
@@ -171,6 +176,8 @@ def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], li
 def _no_model(loaded: LoadedConfig, policy: Policy, name: str) -> str:
     if name in loaded.config.model_aliases:
         return f"{name!r} is an alias; name the model itself"
+    if name in policy.bare:
+        return f"{name!r} could be {' or '.join(map(str, policy.bare[name]))}; name one of them"
     near = did_you_mean(name, [*policy.models, *policy.bare])
     way_out = near or "; add it to model_providers"
     return f"no entry of model_providers is named {name!r}{way_out}"

@@ -63,7 +63,7 @@ def by_scores(policy: Policy, routes: tuple[Route, ...], scores: Scores) -> Rout
         if route.name == scores.winner:
             last = () if policy.default is None else (policy.default,)
             models = tuple(dict.fromkeys([*route.models, *last]))
-            return RouteDecision(models, Reason.ROUTE, route.name, scores.routes[route.name])
+            return RouteDecision(models, Reason.ROUTE, route.name, scores.routes.get(route.name))
     return default(policy, Reason.NO_MATCH)
 
 

@@ -1,0 +1,1 @@
+"""Tests without Ray and without sockets; the tree mirrors serve_app."""

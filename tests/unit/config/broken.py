@@ -1,0 +1,93 @@
+"""Broken configurations, each with all that is to be said about it: line, path and text."""
+
+V = "version: v0.4.0\n"
+G = V + "model_providers:\n  - model: openai/gpt-4o\n"
+KEYS = (
+    "version, listeners, model_providers, model_aliases, routing_preferences, client_keys, "
+    "allow_anonymous, limits, timeouts"
+)
+
+NO_SLASH = "names no provider; write provider/name, or provider/* for all names"
+LEFT_OUT = V + "model_providers:\n  - model: openai/%s\n    default: 1\nmodel_aliases:\n  slow:\n"
+NO_BOOL = (4, "model_providers[0].default", "must be true or false, not 1")
+Found = list[tuple[int, str, str]]
+
+# fmt: off
+BROKEN: dict[str, tuple[str, Found]] = {
+    "wrong version": ("version: v9\n", [(1, "version", "must be 'v0.1', 'v0.1.0', '0.1-beta', '0.2.0', 'v0.3.0' or 'v0.4.0', not 'v9'")]),
+    "no version": ("model_providers: []\n", [(1, "version", "missing; add `version:`")]),
+    "version number": ("version: 0.4\n", [(1, "version", "must be 'v0.1', 'v0.1.0', '0.1-beta', '0.2.0', 'v0.3.0' or 'v0.4.0', not 0.4")]),
+    "unknown key": (V + "model_provider: []\n", [(2, "model_provider", "unknown key; did you mean 'model_providers'?")]),
+    "unknown key far": (V + "zzz: 1\n", [(2, "zzz", f"unknown key; known keys: {KEYS}")]),
+    "entry unknown": ((V + "model_providers:\n" "  - model: openai/a\n" "    acces_key: $K\n"), [(4, "model_providers[0].acces_key", "unknown key; did you mean 'access_key'?")]),
+    "entry no model": ((V + "model_providers:\n" "  - default: true\n"), [(3, "model_providers[0].model", "missing; add `model:`")]),
+    "entry text": ((V + "model_providers:\n" "  - openai/a\n"), [(3, "model_providers[0]", "must be a mapping of keys, not 'openai/a'")]),
+    "providers map": ((V + "model_providers:\n" "  model: openai/a\n"), [(2, "model_providers", "must be a list, not a mapping")]),
+    "providers nothing": (V + "model_providers:\n", [(2, "model_providers", "must be a list, not nothing")]),
+    "key type": ((V + "model_providers:\n" "  - model: openai/a\n" "    access_key: [sk-secret]\n"), [(4, "model_providers[0].access_key", "must be a text, not a list")]),
+    "client_keys text": (V + "client_keys: sk-secret\n", [(2, "client_keys", "must be a list, not a text")]),
+    "client_keys empty": (V + "client_keys: []\n", [(2, "client_keys", "list should have at least 1 item after validation, not 0")]),
+    "default yes": ((V + "model_providers:\n" "  - model: openai/a\n" "    default: 'yes'\n"), [(4, "model_providers[0].default", "must be true or false, not 'yes'")]),
+    "data_path": ((V + "model_providers:\n" "  - model: openai/a\n" "    data_path: direct\n"), [(4, "model_providers[0].data_path", "must be 'dedicated', 'shared' or 'inline', not 'direct'")]),
+    "body": ((V + "limits:\n" "  body_bytes: 0\n" "  header_bytes: 10\n"), [(3, "limits.body_bytes", "input should be greater than or equal to 1"), (4, "limits.header_bytes", "input should be greater than or equal to 1024")]),
+    "body text": ((V + "limits:\n" "  body_bytes: 1 MiB\n"), [(3, "limits.body_bytes", "must be a whole number, not '1 MiB'")]),
+    "timeouts": ((V + "timeouts:\n" "  connect_s: 0\n" "  idle_s: soon\n" "  first_bytes: 1\n"), [(3, "timeouts.connect_s", "input should be greater than 0"), (4, "timeouts.idle_s", "must be a number, not 'soon'"), (5, "timeouts.first_bytes", "unknown key; did you mean 'first_byte_s'?")]),
+    "alias text": ((G + "model_aliases:\n" "  fast: openai/gpt-4o\n"), [(5, "model_aliases.fast", "must be a mapping of keys, not 'openai/gpt-4o'")]),
+    "alias no target": ((G + "model_aliases:\n" "  fast: {}\n"), [(5, "model_aliases.fast.target", "missing; add `target:`")]),
+    "alias unknown": ((G + "model_aliases:\n" "  fast:\n" "    target: openai/gpt-4\n"), [(6, "model_aliases.fast.target", "no entry of model_providers is named 'openai/gpt-4'; did you mean 'openai/gpt-4o'?")]),
+    "alias far": ((G + "model_aliases:\n" "  fast:\n" "    target: zzz\n"), [(6, "model_aliases.fast.target", "no entry of model_providers is named 'zzz'; add it to model_providers")]),
+    "alias auto": ((G + "model_aliases:\n" "  Auto:\n" "    target: gpt-4o\n"), [(5, "model_aliases.Auto", "this name leaves the choice to the gateway; take another")]),
+    "alias model": ((G + "model_aliases:\n" "  openai/gpt-4o:\n" "    target: gpt-4o\n"), [(5, "model_aliases.openai/gpt-4o", "a model has this name; take another")]),
+    "alias of alias": ((G + "model_aliases:\n" "  fast:\n" "    target: gpt-4o\n" "  quick:\n" "    target: fast\n"), [(8, "model_aliases.quick.target", "'fast' is an alias; name the model itself")]),
+    "route no models": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: []\n"), [(7, "routing_preferences[0].models", "list should have at least 1 item after validation, not 0")]),
+    "route unknown": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o, gpt-4x]\n"), [(7, "routing_preferences[0].models[1]", "no entry of model_providers is named 'gpt-4x'; did you mean 'gpt-4o'?")]),
+    "route twice": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "  - name: code\n" "    description: e\n" "    models: [gpt-4o]\n"), [(8, "routing_preferences[1].name", "another route is named 'code'")]),
+    "route prefer": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "    selection_policy:\n" "      prefer: best\n"), [(9, "routing_preferences[0].selection_policy.prefer", "must be 'none', 'cheapest' or 'fastest', not 'best'")]),
+    "route empty": ((G + "routing_preferences:\n" "  - name: ''\n" "    description: d\n" "    models: [gpt-4o]\n"), [(5, "routing_preferences[0].name", "string should have at least 1 character")]),
+    "no slash": ((V + "model_providers:\n" "  - model: gpt-4o\n"), [(3, "model_providers[0].model", "'gpt-4o' names no provider; write provider/name, or provider/* for all names")]),
+    "lead slash": ((V + "model_providers:\n" "  - model: /gpt-4o\n"), [(3, "model_providers[0].model", "'/gpt-4o' names no provider; write provider/name, or provider/* for all names")]),
+    "twice": ((V + "model_providers:\n" "  - model: openai/a\n" "  - model: openai/a\n"), [(4, "model_providers[1].model", "'openai/a' stands there twice")]),
+    "names twice": ((V + "model_providers:\n" "  - model: openai/a\n" "    name: x\n" "  - model: openai/b\n" "    name: x\n"), [(6, "model_providers[1].name", "another entry is named 'x'")]),
+    "defaults": ((V + "model_providers:\n" "  - model: openai/a\n" "    default: true\n" "  - model: openai/b\n" "    default: true\n"), [(6, "model_providers[1].default", "'openai/a' is the default already")]),
+    "wild default": ((V + "model_providers:\n" "  - model: openai/*\n" "    default: true\n"), [(4, "model_providers[0].default", "a wildcard can't be the default; name one model")]),
+    "unknown provider": ((V + "model_providers:\n" "  - model: opennai/a\n"), [(3, "model_providers[0].model", "'opennai' is no provider that we know (openai, ollama, vllm); add base_url and provider_interface; did you mean 'openai'?")]),
+    "unknown provider2": ((V + "model_providers:\n" "  - model: zzz/a\n" "    base_url: http://h\n"), [(3, "model_providers[0].model", "'zzz' is no provider that we know (openai, ollama, vllm); add provider_interface")]),
+    "unknown interface": ((V + "model_providers:\n" "  - model: zzz/a\n" "    base_url: http://h\n" "    provider_interface: gemini\n"), [(5, "model_providers[0].provider_interface", "must be one of openai, ollama, vllm, not 'gemini'")]),
+    "known interface": ((V + "model_providers:\n" "  - model: openai/a\n" "    provider_interface: openai\n"), [(4, "model_providers[0].provider_interface", "'openai' is a provider that we know; take provider_interface out")]),
+    "no url": ((V + "model_providers:\n" "  - model: vllm/a\n"), [(3, "model_providers[0]", "'vllm' has no public address; add base_url, such as http://host:8000/v1")]),
+    "url": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: host:8000\n"), [(4, "model_providers[0].base_url", "must be a URL with scheme and host, such as http://host:8000/v1, not 'host:8000'")]),
+    "url2": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: ftp://host\n"), [(4, "model_providers[0].base_url", "must be a URL with scheme and host, such as http://host:8000/v1, not 'ftp://host'")]),
+    "url3": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://u:sk-secret@host\n"), [(4, "model_providers[0].base_url", "holds a password; put keys into access_key")]),
+    "url4": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://host:99999\n"), [(4, "model_providers[0].base_url", "is no URL: Port out of range 0-65535")]),
+    "url5": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://host/v1?key=sk-secret\n"), [(4, "model_providers[0].base_url", "must end with its path; take out what follows '?' or '#'")]),
+    "url6": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://[::1\n"), [(4, "model_providers[0].base_url", "is no URL: Invalid IPv6 URL")]),
+    "paths": ((V + "model_providers:\n" "  - model: openai/a\n" "    data_path: inline\n" "  - model: openai/b\n" "    data_path: shared\n"), [(6, "model_providers[1].data_path", "another model of provider 'openai' says inline; one provider has one data path")]),
+    "dup key": ((V + "model_providers: []\n" "model_providers: []\n"), [(3, "model_providers", "stands there twice; keep one of them")]),
+    "dup key in": ((V + "model_providers:\n" "  - model: openai/a\n" "    default: true\n" "    default: false\n"), [(5, "model_providers[0].default", "stands there twice; keep one of them")]),
+    "complex key": ((V + "? [a, b]\n" ": 1\n"), [(2, "", "a key must be a plain word")]),
+    "syntax": (V + "model_providers: [\n", [(3, "", "is not valid YAML: expected the node content, but found '<stream end>'")]),
+    "tab": ((V + "a:\n" "\tb: 1\n"), [(3, "", "is not valid YAML: found character '\\t' that cannot start any token")]),
+    "tag": (V + "a: !!python/object/apply:os.system [x]\n", [(2, "a", f"unknown key; known keys: {KEYS}")]),
+    "recursive": (V + "a: &a [*a]\n", [(2, "", "is not valid YAML: nested too deeply, or anchors that multiply")]),
+    "recursive map": (V + "a: &a {b: *a}\n", [(2, "", "is not valid YAML: nested too deeply, or anchors that multiply")]),
+    "several": ((V + "model_provider: 1\n" "model_providers:\n" "  - model: openai/a\n" "    default: 1\n" "  - model: zzz/b\n" "model_aliases:\n" "  fast:\n" "    target: openai/nope\n" "  slow:\n" "    target: openai/a\n"), [(2, "model_provider", "unknown key; did you mean 'model_providers'?"), (5, "model_providers[0].default", "must be true or false, not 1"), (6, "model_providers[1].model", "'zzz' is no provider that we know (openai, ollama, vllm); add base_url and provider_interface"), (9, "model_aliases.fast.target", "no entry of model_providers is named 'openai/nope'; add it to model_providers")]),
+    "list": ("- a\n", [(1, "", "must be a mapping of keys, such as `version: v0.4.0`")]),
+    "scalar": ("abc\n", [(1, "", "must be a mapping of keys, such as `version: v0.4.0`")]),
+    "empty": ("", [(1, "", "is empty; start with `version: v0.4.0`")]),
+    "comment": ("# x\n", [(1, "", "is empty; start with `version: v0.4.0`")]),
+    "listener": ((V + "listeners:\n" "  - type: agent\n" "    name: x\n"), [(3, "listeners[0].type", "must be 'model', not 'agent'")]),
+    "listener port": ((V + "listeners:\n" "  - type: model\n" "    name: x\n" "    port: '1'\n"), [(5, "listeners[0].port", "must be a whole number, not '1'")]),
+    "empty alias": ((G + "model_aliases:\n" "  '':\n" "    target: gpt-4o\n"), [(5, "model_aliases.", "this name leaves the choice to the gateway; take another")]),
+
+    # What once failed in another way, or said too much:
+    "a slash first, and default": (V + "model_providers:\n  - model: /openai/gpt-4o\n    default: true\n", [(3, "model_providers[0].model", f"'/openai/gpt-4o' {NO_SLASH}")]),
+    "a slash first, and a name": (V + "model_providers:\n  - model: /openai/gpt-4o\n    name: x\n", [(3, "model_providers[0].model", f"'/openai/gpt-4o' {NO_SLASH}")]),
+    "an alias by the bare name of an entry that is left out": (LEFT_OUT % "a" + "    target: a\n", [NO_BOOL]),
+    "an alias below a wildcard that is left out": (LEFT_OUT % "*" + "    target: openai/x\n", [NO_BOOL]),
+    "a reference to an entry that is left out": (LEFT_OUT % "a" + "    target: openai/a\n", [NO_BOOL]),
+    "lines behind an entry that is left out": (
+        V + "model_providers:\n  - model: openai/a\n    default: 1\n  - model: zzz\n  - name: x\n    model: yyy\n",
+        [NO_BOOL, (5, "model_providers[1].model", f"'zzz' {NO_SLASH}"), (7, "model_providers[2].model", f"'yyy' {NO_SLASH}")],
+    ),
+}
+# fmt: on

@@ -1,0 +1,204 @@
+"""Stand-ins at the ports, scripted by what a test hands them; no mock library."""
+
+import asyncio
+import itertools
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from serve_app.dialects import edits
+from serve_app.domain import (
+    Chunks,
+    FaultKind,
+    Headers,
+    Route,
+    Scores,
+    StreamBrokenError,
+    Turn,
+    Unavailable,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from serve_app.gateway import READ_KEYS, Answer, Call, Gateway, Setup, compile_setup
+from serve_app.ports import METRICS, Metric
+
+FOREVER: Final = 3600.0
+"""As an item of FakeChunks: the provider says nothing more."""
+
+
+class FakeChunks:
+    """A body from a script: bytes are given, numbers are pauses in seconds, exceptions rise."""
+
+    def __init__(self, *script: bytes | float | Exception) -> None:
+        self.script = deque(script)
+        self.closed = 0
+        self.reads = 0
+        self.cancelled = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.reads += 1
+        while self.script:
+            item = self.script.popleft()
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, bytes):
+                return item
+            try:
+                await asyncio.sleep(item)
+            except asyncio.CancelledError:
+                self.cancelled = True
+                raise
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def broken(kind: FaultKind = FaultKind.BROKEN, detail: str = "it broke off") -> StreamBrokenError:
+    """What a body raises when it stops early."""
+    return StreamBrokenError(UpstreamFault(kind, detail))
+
+
+Scripted = UpstreamReply | UpstreamFault | Callable[[UpstreamRequest], UpstreamReply]
+
+
+class FakeUpstream:
+    """Answers by the model's full name, the last answer again and again; remembers all asked."""
+
+    def __init__(self, script: Mapping[str, Sequence[Scripted]]) -> None:
+        self._script = {name: deque(answers) for name, answers in script.items()}
+        self.requests: list[UpstreamRequest] = []
+
+    @property
+    def asked(self) -> list[str]:
+        return [str(request.model) for request in self.requests]
+
+    async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
+        self.requests.append(request)
+        answers = self._script[str(request.model)]
+        answer = answers.popleft() if len(answers) > 1 else answers[0]
+        return answer(request) if callable(answer) else answer
+
+
+class FakeOrchestrator:
+    """Always gives the same scores, or says always the same why not."""
+
+    def __init__(self, said: Scores | Unavailable) -> None:
+        self.said = said
+        self.asked: list[tuple[tuple[Turn, ...], tuple[Route, ...]]] = []
+
+    async def score(self, turns: Sequence[Turn], routes: Sequence[Route]) -> Scores | Unavailable:
+        self.asked.append((tuple(turns), tuple(routes)))
+        return self.said
+
+
+class FakeMeter:
+    """Keeps everything; refuses labels that do not fit the metric."""
+
+    def __init__(self) -> None:
+        self.counts: list[tuple[Metric, tuple[str, ...]]] = []
+        self.values: list[tuple[Metric, float, tuple[str, ...]]] = []
+
+    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
+        assert METRICS[metric].kind == "counter"
+        assert len(labels) == len(METRICS[metric].labels)
+        self.counts.append((metric, labels))
+
+    def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        assert METRICS[metric].kind == "histogram"
+        assert len(labels) == len(METRICS[metric].labels)
+        self.values.append((metric, value, labels))
+
+    def counted(self, metric: Metric) -> list[tuple[str, ...]]:
+        return [labels for kept, labels in self.counts if kept is metric]
+
+    def observed(self, metric: Metric) -> list[tuple[float, tuple[str, ...]]]:
+        return [(value, labels) for kept, value, labels in self.values if kept is metric]
+
+
+class FakeClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+COMPLETION: Final = (
+    b'{"id":"c1","object":"chat.completion","choices":[{"index":0,"message":'
+    b'{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}'
+)
+
+
+def reply(
+    status: int = 200, body: bytes | Chunks = COMPLETION, headers: Headers = ()
+) -> UpstreamReply:
+    """An answer of a provider; a good completion unless something else is said."""
+    return UpstreamReply(status, (("content-type", "application/json"), *headers), body)
+
+
+def fault(kind: FaultKind, detail: str = "it did not work") -> UpstreamFault:
+    """An exchange without an answer."""
+    return UpstreamFault(kind, detail)
+
+
+def setup_of(directory: Path, text: str) -> Setup:
+    """The setup that a gateway.yaml with this text comes to."""
+    file = directory / "gateway.yaml"
+    file.write_text(text, "utf-8")
+    return compile_setup(file)
+
+
+@dataclass
+class Rig:
+    """A gateway between fakes, and one way to ask it."""
+
+    setup: Setup
+    upstream: FakeUpstream
+    orchestrator: FakeOrchestrator
+    meter: FakeMeter = field(default_factory=FakeMeter)
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    @property
+    def gateway(self) -> Gateway:
+        return Gateway(
+            upstream=self.upstream,
+            orchestrator=self.orchestrator,
+            meter=self.meter,
+            clock=self.clock,
+        )
+
+    async def ask(
+        self,
+        body: Mapping[str, Any],
+        *,
+        hint: str | None = None,
+        headers: Headers = (),
+        waited_s: float = 0.0,
+    ) -> Answer:
+        content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
+        document = edits.read(content.encode(), unique=READ_KEYS)
+        arrived = self.clock.now - waited_s
+        return await self.gateway.chat(Call(self.setup, document, headers, hint, arrived))
+
+
+def headers_of(answer: Answer) -> dict[str, str]:
+    """An answer's headers, when none is there twice."""
+    pairs = dict(answer.headers)
+    assert len(pairs) == len(answer.headers)
+    return pairs
+
+
+def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    """``data`` cut at these offsets, without empty pieces."""
+    marks = [0, *sorted(cuts), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(marks) if a < b]

@@ -1,0 +1,150 @@
+"""What the names that clients use stand for."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.domain import ModelRef, Prefer, Reason, Route
+from serve_app.routing.policy import Policy
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+
+TEXT = f"""{V}
+model_providers:
+  - {{model: openai/gpt-4o, name: main, default: true}}
+  - {{model: openai/gpt-4o-mini}}
+  - {{model: vllm/gpt-4o-mini, base_url: "http://h:1"}}
+  - {{model: vllm/llama/3, base_url: "http://h:1", name: openai/gpt-4o-mini}}
+  - {{model: vllm/openai, base_url: "http://h:1"}}
+  - {{model: ollama/*, base_url: "http://h:2"}}
+model_aliases:
+  fast: {{target: openai/gpt-4o-mini}}
+  llama/3: {{target: gpt-4o}}
+  small: {{target: ollama/qwen}}
+  ollama/best: {{target: vllm/openai}}
+routing_preferences:
+  - name: code
+    description: writing code
+    models: [gpt-4o, ollama/coder]
+    selection_policy: {{prefer: cheapest}}
+  - name: talk
+    description: small talk
+    models: [openai/gpt-4o-mini]
+"""
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Policy:
+    return setup_of(tmp_path, TEXT).policy
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "reason"),
+    [
+        ("openai/gpt-4o", "openai/gpt-4o", Reason.EXPLICIT),
+        ("vllm/llama/3", "vllm/llama/3", Reason.EXPLICIT),
+        ("fast", "openai/gpt-4o-mini", Reason.ALIAS),
+        ("llama/3", "openai/gpt-4o", Reason.ALIAS),
+        ("small", "ollama/qwen", Reason.ALIAS),
+        ("ollama/best", "vllm/openai", Reason.ALIAS),
+        ("gpt-4o", "openai/gpt-4o", Reason.EXPLICIT),
+        ("openai", "vllm/openai", Reason.EXPLICIT),
+        ("ollama/anything:8b", "ollama/anything:8b", Reason.EXPLICIT),
+        ("ollama/a/b", "ollama/a/b", Reason.EXPLICIT),
+    ],
+)
+def test_a_name_stands_for_a_model(policy: Policy, name: str, model: str, reason: Reason) -> None:
+    """A configured model first, then an alias, a bare name, and a wildcard."""
+    assert policy.resolve(name) == (ModelRef.parse(model), reason)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "x", "gpt-4o-mini", "GPT-4o", "openai/x", "ollama", "ollama/", "/gpt-4o", "openai/gpt-4o ", "main", "code"],
+)  # fmt: skip
+def test_other_names_stand_for_nothing(policy: Policy, name: str) -> None:
+    """Unknown, ambiguous, of another case, or the name of something else."""
+    assert policy.resolve(name) is None
+
+
+def test_a_wildcard_itself_is_no_model(policy: Policy) -> None:
+    """`provider/*` is how the configuration writes it; no provider has a model of that name."""
+    assert policy.resolve("ollama/*") is None
+
+
+@pytest.mark.parametrize(
+    ("hint", "model"),
+    [
+        ("main", "openai/gpt-4o"),
+        ("openai/gpt-4o-mini", "vllm/llama/3"),
+        ("fast", "openai/gpt-4o-mini"),
+        ("gpt-4o", "openai/gpt-4o"),
+        ("ollama/x", "ollama/x"),
+    ],
+)
+def test_a_hint_stands_for_a_model(policy: Policy, hint: str, model: str) -> None:
+    """The name of an entry first, then any name of a model."""
+    assert policy.resolve_hint(hint) == ModelRef.parse(model)
+
+
+def test_an_unknown_hint_stands_for_nothing(policy: Policy) -> None:
+    """As with any other name."""
+    assert policy.resolve_hint("x") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("gpt-4o-mini", ("openai/gpt-4o-mini", "vllm/gpt-4o-mini")),
+        ("openai/gpt-4", ("openai/gpt-4o", "openai/gpt-4o-mini")),
+        ("fasd", ("fast", "ollama/fasd")),
+        ("zzzzzzzz", ("ollama/zzzzzzzz",)),
+        ("zzzzzzzz/y", ()),
+    ],
+)
+def test_the_nearest_names_are_known(policy: Policy, name: str, nearest: tuple[str, ...]) -> None:
+    """An ambiguous name shows its full forms, an unknown one what is like it."""
+    assert policy.nearest(name)[: len(nearest)] == nearest
+    assert len(policy.nearest(name)) <= 3
+
+
+def test_all_nearest_names_resolve(policy: Policy) -> None:
+    """What is proposed can be used."""
+    for name in ("gpt-4o-mini", "gpt", "llama", "fas", "openai/gpt-4", "x"):
+        assert all(policy.resolve(proposed) for proposed in policy.nearest(name))
+
+
+def test_names_are_shown_in_order(policy: Policy) -> None:
+    """Models and then aliases, as they stand in the file; wildcards are no names."""
+    assert policy.names() == [
+        *("openai/gpt-4o", "openai/gpt-4o-mini", "vllm/gpt-4o-mini", "vllm/llama/3", "vllm/openai"),
+        *("fast", "llama/3", "small", "ollama/best"),
+    ]
+
+
+def test_routes_are_compiled_in_order(policy: Policy) -> None:
+    """With full names, and how their models are ordered."""
+    code = (ModelRef("openai", "gpt-4o"), ModelRef("ollama", "coder"))
+    assert policy.routes == (
+        Route("code", "writing code", code, Prefer.CHEAPEST),
+        Route("talk", "small talk", (ModelRef("openai", "gpt-4o-mini"),)),
+    )
+
+
+def test_the_default_is_known(policy: Policy) -> None:
+    """The entry that says so."""
+    assert policy.default == ModelRef("openai", "gpt-4o")
+
+
+def test_an_empty_configuration_is_an_empty_policy(tmp_path: Path) -> None:
+    """Nothing is configured, nothing is known, and nothing fails."""
+    policy = setup_of(tmp_path, V).policy
+    assert (policy.names(), policy.routes, policy.default) == ([], (), None)
+    assert (policy.resolve("x"), policy.nearest("x")) == (None, ())
+
+
+@pytest.mark.parametrize("attribute", ["models", "bare", "hints", "aliases"])
+def test_a_policy_can_not_be_changed(policy: Policy, attribute: str) -> None:
+    """A request keeps the one that it took; nobody alters it behind its back."""
+    with pytest.raises(TypeError):
+        getattr(policy, attribute)["x"] = 1

@@ -1,0 +1,154 @@
+"""Which models may answer, and why."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.domain import ModelRef, Reason, RouteDecision, Scores
+from serve_app.errors import NoModel, UnknownModel
+from serve_app.routing.policy import Policy
+from serve_app.routing.router import ByContent, Wish, by_scores, decide, default
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+
+MODELS = f"""{V}
+model_providers:
+  - {{model: openai/a, name: first%s}}
+  - {{model: openai/b}}
+  - {{model: vllm/b, base_url: "http://h:1"}}
+  - {{model: ollama/*, base_url: "http://h:2"}}
+model_aliases:
+  fast: {{target: openai/b}}
+"""
+ROUTES = """
+routing_preferences:
+  - {name: code, description: d, models: [openai/b, openai/a]}
+  - {name: talk, description: d, models: [ollama/x]}
+"""
+
+
+def policy_of(directory: Path, *, default: bool = True, routes: bool = True) -> Policy:
+    text = MODELS % (", default: true" if default else "")
+    return setup_of(directory, text + ROUTES * routes).policy
+
+
+def models(*names: str) -> tuple[ModelRef, ...]:
+    return tuple(map(ModelRef.parse, names))
+
+
+@pytest.mark.parametrize(
+    ("wish", "candidates", "reason"),
+    [
+        (Wish("openai/a"), ["openai/a"], Reason.EXPLICIT),
+        (Wish("a"), ["openai/a"], Reason.EXPLICIT),
+        (Wish("ollama/x"), ["ollama/x"], Reason.EXPLICIT),
+        (Wish("fast"), ["openai/b"], Reason.ALIAS),
+        (Wish(None, "first"), ["openai/a"], Reason.EXPLICIT),
+        (Wish("auto", "first"), ["openai/a"], Reason.EXPLICIT),
+        (Wish("openai/b", "first"), ["openai/a"], Reason.EXPLICIT),
+        (Wish("zzz", "first"), ["openai/a"], Reason.EXPLICIT),
+        (Wish("openai/b", "fast"), ["openai/b"], Reason.EXPLICIT),
+        (Wish("openai/b", ""), ["openai/b"], Reason.EXPLICIT),
+        (Wish("a", None, ("fast", "ollama/x")), ["openai/a", "openai/b", "ollama/x"], Reason.EXPLICIT),
+        (Wish("fast", None, ("a",)), ["openai/b", "openai/a"], Reason.ALIAS),
+        (Wish("a", None, ("openai/a", "a", "fast", "openai/b")), ["openai/a", "openai/b"], Reason.EXPLICIT),
+        (Wish(None, "first", ("fast",)), ["openai/a", "openai/b"], Reason.EXPLICIT),
+    ],
+)  # fmt: skip
+def test_a_name_is_decided_at_once(
+    wish: Wish, candidates: list[str], reason: Reason, tmp_path: Path
+) -> None:
+    """Explicit stays explicit: that model, then the client's own fall-backs, each once."""
+    assert decide(policy_of(tmp_path), wish) == RouteDecision(models(*candidates), reason)
+
+
+AUTO = [None, "", "none", "auto", "None", "NONE", "Auto", "AUTO"]
+
+
+@pytest.mark.parametrize("model", AUTO)
+def test_no_name_is_decided_by_content(model: str | None, tmp_path: Path) -> None:
+    """Absent, empty, none and auto, in any case, ask for the routes."""
+    policy = policy_of(tmp_path)
+    assert decide(policy, Wish(model)) == ByContent(policy.routes)
+
+
+@pytest.mark.parametrize("model", AUTO)
+def test_without_routes_the_default_answers(model: str | None, tmp_path: Path) -> None:
+    """There is nothing to score."""
+    decision = decide(policy_of(tmp_path, routes=False), Wish(model))
+    assert decision == RouteDecision(models("openai/a"), Reason.DEFAULT)
+
+
+@pytest.mark.parametrize("model", AUTO)
+def test_without_both_there_is_no_model(model: str | None, tmp_path: Path) -> None:
+    """No routes and no default is the client's 400."""
+    with pytest.raises(NoModel):
+        decide(policy_of(tmp_path, routes=False, default=False), Wish(model))
+
+
+@pytest.mark.parametrize(
+    ("wish", "name", "param", "near"),
+    [
+        (Wish("openai/bb"), "openai/bb", "model", "openai/b"),
+        (Wish("b"), "b", "model", "openai/b"),
+        (Wish("autos"), "autos", "model", "ollama/autos"),
+        (Wish(" auto"), " auto", "model", "ollama/ auto"),
+        (Wish("a", "zzz"), "zzz", "x-arch-llm-provider-hint", "ollama/zzz"),
+        (Wish("a", None, ("fast", "fasd")), "fasd", "models", "fast"),
+    ],
+)
+def test_an_unknown_name_is_refused(
+    wish: Wish, name: str, param: str, near: str, tmp_path: Path
+) -> None:
+    """404 with the name, the place where it stood, and the nearest known ones."""
+    with pytest.raises(UnknownModel) as caught:
+        decide(policy_of(tmp_path), wish)
+    assert (caught.value.model, caught.value.param) == (name, param)
+    assert near in caught.value.nearest
+
+
+@pytest.mark.parametrize("reason", [Reason.DEFAULT, Reason.ORCHESTRATOR_TIMEOUT])
+def test_the_default_is_the_default_model(reason: Reason, tmp_path: Path) -> None:
+    """With the reason of whoever asks for it."""
+    assert default(policy_of(tmp_path), reason) == RouteDecision(models("openai/a"), reason)
+
+
+def test_without_a_default_the_first_route_answers(tmp_path: Path) -> None:
+    """All its models, in their order."""
+    decision = default(policy_of(tmp_path, default=False), Reason.DEFAULT)
+    assert decision.candidates == models("openai/b", "openai/a")
+
+
+@pytest.mark.parametrize(
+    ("winner", "with_default", "candidates", "reason", "confidence"),
+    [
+        ("code", True, ["openai/b", "openai/a"], Reason.ROUTE, 0.7),
+        ("talk", True, ["ollama/x", "openai/a"], Reason.ROUTE, 0.2),
+        ("talk", False, ["ollama/x"], Reason.ROUTE, 0.2),
+        (None, True, ["openai/a"], Reason.NO_MATCH, None),
+        (None, False, ["openai/b", "openai/a"], Reason.NO_MATCH, None),
+        ("gone", True, ["openai/a"], Reason.NO_MATCH, None),
+    ],
+)
+def test_scores_choose_a_route(
+    winner: str | None,
+    with_default: bool,
+    candidates: list[str],
+    reason: Reason,
+    confidence: float | None,
+    tmp_path: Path,
+) -> None:
+    """The winner's models and then the default; without a winner the default."""
+    policy = policy_of(tmp_path, default=with_default)
+    scores = Scores({"code": 0.7, "talk": 0.2}, 0.1, winner)
+    route = winner if reason is Reason.ROUTE else None
+    assert by_scores(policy, policy.routes, scores) == RouteDecision(
+        models(*candidates), reason, route, confidence
+    )
+
+
+def test_a_winner_without_score_has_no_confidence(tmp_path: Path) -> None:
+    """An orchestrator that leaves a score out fails no request."""
+    policy = policy_of(tmp_path)
+    decision = by_scores(policy, policy.routes, Scores({}, 0.1, "code"))
+    assert (decision.route, decision.confidence) == ("code", None)
