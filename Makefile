@@ -13,7 +13,8 @@ demo: install
 	  --beside "$(BIN)/python -m tests.scripted_provider --port 9009"
 
 test: install-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage report --skip-covered --fail-under=95
 
 check: install-test
 	$(BIN)/ruff format --check .

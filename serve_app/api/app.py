@@ -72,7 +72,7 @@ class _Api:
             started = True
             await send(message)
 
-        path: str = scope["path"]
+        path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         parts, setup = self._parts, self._parts.setup()
         try:
             facts = read_headers(scope["headers"], setup.config.limits.header_bytes)

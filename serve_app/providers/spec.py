@@ -42,7 +42,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
     }
 )
 _PORTS = {"http": 80, "https": 443}
-_SIMPLE_HOST = re.compile(r"[a-z0-9.]+")
+_SIMPLE_HOST = re.compile(r"[a-z0-9.-]+")
 _BEFORE_PATH = re.compile(r"(?:\w+://)?[^/]*")
 
 
@@ -254,8 +254,8 @@ def slug(interface: str, base_url: str | None) -> str:
 
     Scheme, host and port are part of it, so two servers on one host are two providers. A base
     URL that refers to the environment keeps the variables' names, which are the same in every
-    process, while their values need not be. Where a name alone could mean two places, four hex
-    digits of a hash tell them apart.
+    process, while their values need not be. A dot is written as a hyphen, a hyphen as two; what
+    else could be mistaken for another place gets four hex digits of a hash.
 
     >>> slug("openai", None), slug("vllm", "http://gpu:8000/v1"), slug("vllm", "$GPU")
     ('openai', 'vllm-gpu-8000', 'vllm-gpu')
@@ -267,11 +267,10 @@ def slug(interface: str, base_url: str | None) -> str:
     names = references(base_url)
     parts = urlsplit(base_url)
     host = "-".join(names) if names else str(parts.hostname)
-    place = f"{interface}-{host}"
+    place = f"{interface}-{host.replace('-', '--')}"
     if not names and (parts.scheme == "http" or parts.port not in {None, _PORTS["https"]}):
         place += f"-{parts.port or _PORTS['http']}"
-    if not names and not place.endswith(host) and parts.scheme == "https":
-        place += "-https"
+        place += "-https" if parts.scheme == "https" else ""
     if not _SIMPLE_HOST.fullmatch(host) and origin not in {f"${host}", f"${{{host}}}"}:
         place += f"-{hashlib.sha256(origin.encode()).hexdigest()[:4]}"
     return "".join(sign if sign.isalnum() else "-" for sign in place.lower())

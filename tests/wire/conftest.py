@@ -123,6 +123,8 @@ def serve_api(
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if peer is not None:
             scope["client"] = (peer, 1)
+        if scope["path"].startswith("/prefix/"):
+            scope["root_path"] = "/prefix"  # as Serve does for an application's route_prefix
         await create(scope, receive, send)
 
     create = create_api(parts)

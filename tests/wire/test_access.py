@@ -128,6 +128,17 @@ def test_limits_are_configured(tmp_path: Path, providers: dict[str, ScriptedProv
         assert refused.error["code"] == "headers_too_large"
 
 
+def test_a_route_prefix_is_not_part_of_the_path(
+    tmp_path: Path, providers: dict[str, ScriptedProvider]
+) -> None:
+    """Below the prefix of the application everything is where it always is."""
+    with serve_api(write_config(tmp_path, providers), providers, ENVIRON) as site:
+        body = b'{"model": "fast", "messages": []}'
+        assert site.send(body, path="/prefix/v1/chat/completions").status == 200
+        assert site.send(method="GET", path="/prefix/v1/models").status == 200
+        assert site.send(method="GET", path="/prefix/healthz").status == 200
+
+
 def test_metrics_are_recorded_with_bounded_labels(
     tmp_path: Path, providers: dict[str, ScriptedProvider]
 ) -> None:
