@@ -196,6 +196,12 @@ async def html(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
     line.whole(b"<html>Bad gateway</html>", 502, {"content-type": "text/html"})
 
 
+async def chunked(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    line.head(200, {"content-type": "application/json"}, None)
+    line.chunk(completion("in chunks", "scripted"))
+    line.end()
+
+
 async def big_headers(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
     headers = {"x-ratelimit-limit-requests": "1", "x-big": "b" * 60_000, "set-cookie": "a=b"}
     line.whole(completion("hello", "scripted"), 200, headers)
@@ -235,6 +241,7 @@ SCRIPTS: dict[str, Script] = {
     "redirect": redirect,
     "html": html,
     "big-headers": big_headers,
+    "chunked": chunked,
     "leak": leak,
     "reset-once": reset_once,
 }
