@@ -40,6 +40,11 @@ SETTINGS: Final = (
         "every stream is cut 120 s after the ingress scales",
         at_least=True,
     ),
+    Setting(
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED",
+        "0",
+        "HAProxy logs each request to a Python process that only counts what replicas count too",
+    ),
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self, cast
 
 from ray.exceptions import RayActorError
+from ray.serve.exceptions import RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
 from deployments.frame import (
@@ -108,12 +109,17 @@ class HandleUpstream:
 
 
 class _Items:
-    """The items of a streamed answer as its chunks."""
+    """The items of a streamed answer as its chunks; ends the hop when it outlives its time."""
 
     def __init__(self, generator: Any, ends_at: float) -> None:  # noqa: ANN401 - untyped handles
         self._generator = generator
-        self._ends_at = ends_at
+        self._late = False
         self._over = False
+        self._timer = asyncio.get_running_loop().call_at(ends_at, self._expire)
+
+    def _expire(self) -> None:
+        self._late = True
+        self._generator.cancel()
 
     def __aiter__(self) -> Self:
         return self
@@ -123,19 +129,18 @@ class _Items:
 
     async def __anext__(self) -> bytes:
         try:
-            async with asyncio.timeout_at(self._ends_at):
-                return decode_chunk(await self.next_item())
+            return decode_chunk(await self.next_item())
         except StopAsyncIteration:
             self._over = True
+            self._timer.cancel()
             raise
-        except TimeoutError as error:
-            fault = UpstreamFault(FaultKind.TIMEOUT, "the provider client stopped in its answer")
-            raise StreamBrokenError(fault) from error
-        except RayActorError as error:
-            fault = UpstreamFault(FaultKind.BROKEN, "the provider client died in its answer")
+        except (RayActorError, RequestCancelledError) as error:
+            kind = FaultKind.TIMEOUT if self._late else FaultKind.BROKEN
+            fault = UpstreamFault(kind, "the provider client stopped in the middle of its answer")
             raise StreamBrokenError(fault) from error
 
     async def aclose(self) -> None:
+        self._timer.cancel()
         if not self._over:
             self._over = True
             self._generator.cancel()

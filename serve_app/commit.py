@@ -219,7 +219,10 @@ class Relay:
             except asyncio.CancelledError:
                 pending.cancel()
                 raise
-        return await _next(held.body)
+        try:
+            return await held.body.__anext__()
+        except StopAsyncIteration:
+            return b""
 
     def _finish(self, fault: UpstreamFault | None) -> bytes:
         """The last bytes: what is left of a complete stream, or an error event."""

@@ -23,7 +23,7 @@ from serve_app.api.context import (
     read_headers,
 )
 from serve_app.api.errors import render, send_error
-from serve_app.api.stream import Message, Receive, Send, send_answer, while_client_stays
+from serve_app.api.stream import AnswerTornError, Receive, Send, send_answer, while_client_stays
 from serve_app.dialects import anthropic_messages, edits
 from serve_app.domain import Json
 from serve_app.errors import GatewayError, MethodNotAllowed, UnknownModel, UnknownPath
@@ -65,13 +65,6 @@ class _Api:
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
-        started = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         parts, setup = self._parts, self._parts.setup()
         try:
@@ -79,9 +72,9 @@ class _Api:
             if path not in _OPEN_PATHS:
                 parts.access.check(scope, facts)
             if path == CHAT_PATH:
-                await self._chat(setup, facts, scope, receive, watched_send)
+                await self._chat(setup, facts, scope, receive, send)
             else:
-                await self._rest(scope, receive, watched_send)
+                await self._rest(scope, receive, send)
         except GatewayError as error:
             self._count(path, error.status)
             await send_error(send, error, scope, setup.policy.version)
@@ -90,11 +83,12 @@ class _Api:
         except asyncio.CancelledError:  # Serve's own watch was quicker
             parts.meter.count(Metric.CLIENT_GONE, (_surface(path),))
             raise
-        except Exception:
+        except AnswerTornError:
+            _log.exception("an answer to %s broke off inside the gateway", path)
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the client hears of it
             _log.exception("a request to %s failed inside the gateway", path)
             self._count(path, 500)
-            if started:
-                raise
             await send_error(send, GatewayError(), scope, setup.policy.version)
 
     async def _chat(

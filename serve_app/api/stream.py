@@ -13,8 +13,15 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
+class AnswerTornError(Exception):
+    """Sending an answer failed when its head was out: nothing else can be said any more."""
+
+
 async def send_answer(send: Send, answer: Answer) -> None:
-    """Sends an answer; a streamed one is closed whatever happens."""
+    """Sends an answer; a streamed one is closed whatever happens.
+
+    Raises AnswerTornError for whatever goes wrong with a stream.
+    """
     headers = [
         (name.encode(), value.encode("latin-1", "replace")) for name, value in answer.headers
     ]
@@ -25,11 +32,14 @@ async def send_answer(send: Send, answer: Answer) -> None:
         await send({"type": "http.response.body", "body": body})
         return
     headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
-    async with aclosing(body):
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        async for chunk in body:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+    try:
+        async with aclosing(body):
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            async for chunk in body:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+    except Exception as error:
+        raise AnswerTornError from error
 
 
 @asynccontextmanager

@@ -161,7 +161,11 @@ def _is_stream(request: UpstreamRequest, response: aiohttp.ClientResponse) -> bo
 
 
 class _Body:
-    """What has arrived, as it arrives: chunks that are ready together come together."""
+    """What has arrived, as it arrives: chunks that are ready together come together.
+
+    One timer for the whole stream, not one a chunk. Only waiting for the provider counts as
+    silence: a client that reads slowly is no fault of the provider.
+    """
 
     def __init__(
         self, response: aiohttp.ClientResponse, who: str, idle_s: float, ends_at: float
@@ -170,26 +174,42 @@ class _Body:
         self._who = who
         self._idle_s = idle_s
         self._ends_at = ends_at
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._timer = self._loop.call_at(self._due(), self._look)
+
+    def _due(self) -> float:
+        since = self._waiting_since
+        return min((self._loop.time() if since is None else since) + self._idle_s, self._ends_at)
+
+    def _look(self) -> None:
+        due = self._due()
+        if due > self._loop.time():
+            self._timer = self._loop.call_at(due, self._look)
+        else:
+            self._response.content.set_exception(TimeoutError())
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        until = min(asyncio.get_running_loop().time() + self._idle_s, self._ends_at)
+        self._waiting_since = self._loop.time()
         try:
-            async with asyncio.timeout_at(until):
-                chunk = await self._response.content.readany()
+            chunk = await self._response.content.readany()
         except TimeoutError as error:
             detail = f"{self._who} stopped sending in the middle of its answer"
             raise StreamBrokenError(UpstreamFault(FaultKind.TIMEOUT, detail)) from error
         except (aiohttp.ClientError, OSError) as error:
             detail = f"{self._who} broke off in the middle of its answer"
             raise StreamBrokenError(UpstreamFault(FaultKind.BROKEN, detail)) from error
+        self._waiting_since = None
         if not chunk:
+            self._timer.cancel()
             raise StopAsyncIteration
         return chunk
 
     async def aclose(self) -> None:
+        self._timer.cancel()
         _close(self._response)
 
 
