@@ -1,0 +1,208 @@
+"""Load on loopback: a process that takes one command a line and answers with one line of figures.
+
+One client is one connection that sends its next request when the last answer is whole. Every
+answer is read to its end and looked at: status 200, and the text that ends a good one.
+"""
+
+import asyncio
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import cast
+
+import httptools
+import psutil
+import uvloop
+
+_PATIENCE_S = 60.0
+"""Beyond the time asked for: an answer that takes longer is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to send, and for how long."""
+
+    port: int
+    path: str
+    body: str
+    clients: int
+    seconds: float
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What came of it."""
+
+    latencies_ms: list[float]
+    errors: int
+    elapsed_s: float
+    first_error: str
+
+    def __add__(self, other: "Figures") -> "Figures":
+        """Both, as if they had been one."""
+        return Figures(
+            self.latencies_ms + other.latencies_ms,
+            self.errors + other.errors,
+            self.elapsed_s + other.elapsed_s,
+            self.first_error or other.first_error,
+        )
+
+    @property
+    def requests(self) -> int:
+        """How many were answered."""
+        return len(self.latencies_ms)
+
+    @property
+    def rps(self) -> float:
+        """Answers in a second."""
+        return self.requests / self.elapsed_s
+
+    def quantile(self, share: float) -> float:
+        """The smallest latency that ``share`` of all are not above."""
+        ordered = sorted(self.latencies_ms)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
+@dataclass(slots=True)
+class _Run:
+    request: bytes
+    ends_at: float
+    expected: bytes
+    on_idle: Callable[[], None]
+    latencies: list[float] = field(default_factory=list)
+    errors: int = 0
+    first_error: str = ""
+
+    def fail(self, what: str) -> None:
+        self.errors += 1
+        self.first_error = self.first_error or what
+
+
+class _Client(asyncio.Protocol):
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._parser = httptools.HttpResponseParser(self)
+        self._parts: list[bytes] = []
+        self._waiting = False
+        self._began = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._next()
+
+    def _next(self) -> None:
+        self._began = time.perf_counter()
+        if self._began >= self._run.ends_at:
+            self._waiting = False
+            self._transport.close()
+            return
+        self._waiting = True
+        self._transport.write(self._run.request)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        run, status = self._run, self._parser.get_status_code()
+        run.latencies.append((time.perf_counter() - self._began) * 1e3)
+        body = b"".join(self._parts)
+        self._parts.clear()
+        if status != 200 or run.expected not in body:
+            run.fail(f"{status}: {body[:300]!r}")
+        self._next()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._waiting:
+            self._run.fail(f"the connection was lost: {error}")
+        self._run.on_idle()
+
+
+async def _put(load: Load) -> Figures:
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    left = load.clients
+
+    def idle() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            done.set()
+
+    head = (
+        f"POST {load.path} HTTP/1.1\r\nhost: 127.0.0.1:{load.port}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(load.body.encode())}\r\n"
+        "accept: */*\r\nuser-agent: load\r\n\r\n"
+    )
+    began = time.perf_counter()
+    run = _Run(
+        (head + load.body).encode(),
+        began + load.seconds,
+        b"data: [DONE]" if load.stream else b'"choices"',
+        idle,
+    )
+    for _ in range(load.clients):
+        await loop.create_connection(lambda: _Client(run), "127.0.0.1", load.port)
+    try:
+        await asyncio.wait_for(done.wait(), load.seconds + _PATIENCE_S)
+    except TimeoutError:
+        run.fail("an answer took too long")
+    elapsed = time.perf_counter() - began
+    return Figures(run.latencies, run.errors, elapsed, run.first_error)
+
+
+class Generator:
+    """The process's other end."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def cpu_seconds(self) -> float:
+        """The CPU time that the load itself has cost."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def put(self, load: Load) -> Figures:
+        """Puts the load on its port and returns when all answers are there."""
+        pipe_in, pipe_out = self._process.stdin, self._process.stdout
+        if pipe_in is None or pipe_out is None:  # they are pipes, see below
+            raise RuntimeError
+        pipe_in.write(json.dumps(asdict(load)) + "\n")
+        pipe_in.flush()
+        return Figures(**json.loads(pipe_out.readline()))
+
+
+@contextmanager
+def generating() -> Iterator[Generator]:
+    """The load generator for as long as the block takes."""
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).resolve())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield Generator(process)
+        finally:
+            process.kill()
+
+
+def main() -> None:
+    """Takes commands until its input ends."""
+    for line in sys.stdin:
+        figures = uvloop.run(_put(Load(**json.loads(line))))
+        print(json.dumps(asdict(figures)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+"""From cells to figures: medians, bars and tables. Pure functions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+from typing import Any, Final
+
+from loadgen import Figures
+from machine import headline
+
+Usage = dict[str, dict[str, float]]
+"""CPU seconds by server and role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """CPU between two moments."""
+
+    seconds: float
+    used: Usage
+    elsewhere_s: float
+    """By processes that are no part of the benchmark."""
+
+    def __add__(self, other: "Window") -> "Window":
+        """Both, as if they had been one."""
+        used = {
+            server: {
+                role: round(roles.get(role, 0.0) + other.used[server].get(role, 0.0), 3)
+                for role in roles.keys() | other.used[server].keys()
+            }
+            for server, roles in self.used.items()
+        }
+        return Window(
+            round(self.seconds + other.seconds, 3),
+            used,
+            round(self.elsewhere_s + other.elsewhere_s, 3),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One load on one variant in one round, or a turn of it."""
+
+    round: int
+    variant: str
+    server: str
+    stream: bool
+    clients: int
+    window: Window
+    figures: Figures
+
+    @property
+    def cpu_ms(self) -> float:
+        """Per request, idle work included."""
+        return self._each(sum(self.window.used[self.server].values()))
+
+    def corrected_ms(self, idle: "Idle") -> float:
+        """Per request, without what the server would have used anyway."""
+        return self.cpu_ms - self._each(idle.rate(self.server) * self.window.seconds)
+
+    def _each(self, seconds: float) -> float:
+        return seconds * 1e3 / max(1, self.figures.requests)
+
+    def __add__(self, other: "Cell") -> "Cell":
+        """Two turns, as if they had been one."""
+        return replace(
+            self, window=self.window + other.window, figures=self.figures + other.figures
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """For the raw results."""
+        return {
+            "round": self.round,
+            "variant": self.variant,
+            "stream": self.stream,
+            "clients": self.clients,
+            "requests": self.figures.requests,
+            "errors": self.figures.errors,
+            "rps": round(self.figures.rps, 2),
+            "p50_ms": round(self.figures.quantile(0.5), 4),
+            "p99_ms": round(self.figures.quantile(0.99), 4),
+            "window": asdict(self.window),
+        }
+
+    def line(self) -> str:
+        """The cell for whoever watches."""
+        what = f"{'stream' if self.stream else 'unary'} c={self.clients}"
+        seen = self.figures
+        text = (
+            f"round {self.round}  {what:<11} {self.variant:<21} "
+            f"{seen.rps:8.0f}/s  p50 {seen.quantile(0.5):8.2f}  p99 {seen.quantile(0.99):8.2f} ms  "
+            f"CPU {self.cpu_ms:7.3f} ms"
+        )
+        return text + (f"  {seen.errors} ERRORS: {seen.first_error}" if seen.errors else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What servers used while nobody asked them."""
+
+    seconds: dict[str, float]
+    used: Usage
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell], pause: Window) -> "Idle":
+        """From the pause, and for each server from every cell in which another was asked."""
+        used = {server: dict(roles) for server, roles in pause.used.items()}
+        seconds = dict.fromkeys(used, pause.seconds)
+        for cell in cells:
+            for server, roles in cell.window.used.items():
+                if server in (cell.server, "mock"):  # the mock is asked in every cell
+                    continue
+                seconds[server] += cell.window.seconds
+                for role, spent in roles.items():
+                    used[server][role] = used[server].get(role, 0.0) + spent
+        return cls(seconds, used)
+
+    def rate(self, server: str) -> float:
+        """CPU seconds in a second."""
+        return sum(self.used[server].values()) / self.seconds[server]
+
+    def by_role(self) -> Usage:
+        """The same by role, largest first."""
+        rates = {}
+        for server, roles in self.used.items():
+            ordered = sorted(roles.items(), key=lambda pair: -pair[1])
+            rates[server] = {
+                role: round(spent / self.seconds[server], 4) for role, spent in ordered
+            }
+        return rates
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Medians of the rounds."""
+
+    stream: bool
+    clients: int
+    variant: str
+    rps: float
+    p50: float
+    p99: float
+    cpu_ms: float
+    cpu_raw_ms: float
+    errors: int
+    cpu_by_role_ms: dict[str, float]
+    rounds_cpu_ms: list[float]
+    rounds_cpu_raw_ms: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A ratio of CPU per request, and what was asked of it."""
+
+    stream: bool
+    clients: int
+    name: str
+    ratio: float
+    """The median of the rounds' ratios."""
+    lowest: float
+    highest: float
+    raw_ratio: float
+    """The same with idle work."""
+    wanted: str
+    holds: bool | None
+    """None where nothing was asked: the ratio shows where the floor is."""
+
+
+_BARS: Final = (
+    ("fingerpost-inline", "raw-inline", "<=", 1.8),
+    ("fingerpost-dedicated", "raw-hop", "<=", 1.3),
+    ("litellm", "fingerpost-inline", ">=", 15.0),
+    ("litellm", "fingerpost-dedicated", ">=", 5.0),
+    ("litellm", "raw-inline", "", 0.0),
+    ("litellm", "raw-hop", "", 0.0),
+)
+
+
+def elsewhere(cells: Sequence[Cell]) -> float:
+    """CPU seconds in a second that went to processes outside the benchmark."""
+    seconds = sum(cell.window.seconds for cell in cells)
+    return round(sum(cell.window.elsewhere_s for cell in cells) / seconds, 3)
+
+
+_HOLDS: Final = {True: "yes", False: "NO", None: ""}
+
+
+def medians(cells: Sequence[Cell], idle: Idle) -> list[Row]:
+    """A row for each load and variant, in the order of their first cells."""
+    groups: dict[tuple[bool, int, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.stream, cell.clients, cell.variant), []).append(cell)
+    return [
+        Row(
+            stream=stream,
+            clients=clients,
+            variant=variant,
+            rps=median(cell.figures.rps for cell in group),
+            p50=median(cell.figures.quantile(0.5) for cell in group),
+            p99=median(cell.figures.quantile(0.99) for cell in group),
+            cpu_ms=median(cell.corrected_ms(idle) for cell in group),
+            cpu_raw_ms=median(cell.cpu_ms for cell in group),
+            errors=sum(cell.figures.errors for cell in group),
+            cpu_by_role_ms=_by_role(group, idle),
+            rounds_cpu_ms=[cell.corrected_ms(idle) for cell in group],
+            rounds_cpu_raw_ms=[cell.cpu_ms for cell in group],
+        )
+        for (stream, clients, variant), group in groups.items()
+    ]
+
+
+def _by_role(group: Sequence[Cell], idle: Idle) -> dict[str, float]:
+    """Mean CPU per request of each role, idle work taken off; roles with under 3 % left out."""
+    server = group[0].server
+    requests = max(1, sum(cell.figures.requests for cell in group))
+    window_s = sum(cell.window.seconds for cell in group)
+    rates = idle.by_role()[server]
+    roles = {role for cell in group for role in cell.window.used[server]}
+    spent = {
+        role: (
+            sum(c.window.used[server].get(role, 0.0) for c in group)
+            - rates.get(role, 0.0) * window_s
+        )
+        * 1e3
+        / requests
+        for role in roles
+    }
+    ordered = sorted(spent.items(), key=lambda pair: -pair[1])
+    least = 0.03 * sum(spent.values())
+    return {role: round(each, 4) for role, each in ordered if each > least}
+
+
+def bars(rows: Sequence[Row]) -> list[Bar]:
+    """Every ratio that both of its variants were measured for."""
+    found = {(row.stream, row.clients, row.variant): row for row in rows}
+    loads = list(dict.fromkeys((row.stream, row.clients) for row in rows))
+    judged = []
+    for above, below, sign, bound in _BARS:
+        for load in loads:
+            one, other = found.get((*load, above)), found.get((*load, below))
+            if one is not None and other is not None:
+                judged.append(_bar(one, other, sign, bound))
+    return judged
+
+
+def _bar(one: Row, other: Row, sign: str, bound: float) -> Bar:
+    each = _ratios(one.rounds_cpu_ms, other.rounds_cpu_ms)
+    ratio = median(each)
+    return Bar(
+        stream=one.stream,
+        clients=one.clients,
+        name=f"{one.variant} / {other.variant}",
+        ratio=ratio,
+        lowest=min(each),
+        highest=max(each),
+        raw_ratio=median(_ratios(one.rounds_cpu_raw_ms, other.rounds_cpu_raw_ms)),
+        wanted=f"{sign} {bound:g}" if sign else "",
+        holds={"<=": ratio <= bound, ">=": ratio >= bound}.get(sign),
+    )
+
+
+def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    return [one / other for one, other in zip(above, below, strict=True)]
+
+
+def table(
+    rows: Sequence[Row], judged: Sequence[Bar], idle: Idle, memory: dict[str, dict[str, float]]
+) -> str:
+    """All figures as Markdown."""
+    lines = [
+        "| load | c | variant | req/s | p50 ms | p99 ms | CPU ms/req | raw CPU ms/req | errors |",
+        "|---|--:|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {_kind(row.stream)} | {row.clients} | {row.variant} | {row.rps:.0f} | {row.p50:.2f} "
+        f"| {row.p99:.2f} | {row.cpu_ms:.3f} | {row.cpu_raw_ms:.3f} | {row.errors} |"
+        for row in rows
+    ]
+    lines += ["", "Ratios of CPU per request:", ""]
+    lines += [
+        "| ratio | load | c | measured | rounds | with idle work | bar | holds |",
+        "|---|---|--:|--:|---|--:|---|---|",
+    ]
+    lines += [
+        f"| {bar.name} | {_kind(bar.stream)} | {bar.clients} | {bar.ratio:.2f} "
+        f"| {bar.lowest:.2f} to {bar.highest:.2f} | {bar.raw_ratio:.2f} | {bar.wanted} "
+        f"| {_HOLDS[bar.holds]} |"
+        for bar in judged
+    ]
+    if "serve" in memory:
+        lines += ["", *_where(rows)]
+    return "\n".join([*lines, "", *_background(idle, memory)])
+
+
+def _where(rows: Iterable[Row]) -> list[str]:
+    lines = ["CPU ms/req by process (means, idle work taken off):", ""]
+    for row in rows:
+        if row.variant in ("mock", "litellm"):
+            continue
+        parts = ", ".join(f"{role} {each:.3f}" for role, each in row.cpu_by_role_ms.items())
+        lines.append(f"- {_kind(row.stream)} c={row.clients} {row.variant}: {parts}")
+    return lines
+
+
+def _background(idle: Idle, memory: dict[str, dict[str, float]]) -> list[str]:
+    lines = ["| server | idle, % of a core | memory (PSS), MB |", "|---|--:|--:|"]
+    lines += [
+        f"| {server} | {idle.rate(server) * 100:.1f} | {sum(roles.values()):.0f} |"
+        for server, roles in memory.items()
+    ]
+    if "serve" in memory:
+        lines += ["", "Memory of the Serve cluster, all applications (MB):", ""]
+    lines += [
+        f"- {role}: {held:.0f}"
+        for role, held in sorted(memory.get("serve", {}).items(), key=lambda pair: -pair[1])
+    ]
+    return lines
+
+
+def markdown(result: dict[str, Any], text: str) -> str:
+    """The whole file."""
+    settings = result["settings"]
+    failed = [bar for bar in result["bars"] if bar["holds"] is False]
+    asked = [bar for bar in result["bars"] if bar["holds"] is not None]
+    verdict = "Every bar holds."
+    if failed:
+        verdict = f"{len(failed)} of {len(asked)} bars do NOT hold."
+    return (
+        f"# Overhead\n\n{headline(result['machine'])} Medians of {settings['rounds']} rounds of "
+        f"{settings['seconds']:g} s a cell, in {settings['turns']} turns. How CPU is counted: "
+        f"benchmarks/overhead.py. Other processes of the machine used "
+        f"{result['elsewhere_cpu_s_per_s']:.2f} cores meanwhile, its host kept "
+        f"{result['stolen_cpu_s_per_s']:.2f}. Raw figures: overhead.json."
+        f"\n\n{verdict}\n\n{text}\n"
+    )
+
+
+def _kind(stream: bool) -> str:  # noqa: FBT001 - a word for it
+    return "stream" if stream else "unary"
