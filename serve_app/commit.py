@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
-from serve_app.dialects.sse import Event, Framer, parse_event, parse_events
+from serve_app.dialects.sse import Event, Framer, iterate_events, parse_event
 from serve_app.domain import (
     Chunks,
     FaultKind,
@@ -126,7 +126,7 @@ async def _hold(held: Held, codec: Codec) -> Held | Failure:
         held.ended = not chunk
         fresh = _whole(held.framer.rest()) if held.ended else held.framer.feed(chunk)
         held.ready += fresh
-        for event in parse_events(fresh):
+        for event in iterate_events(fresh):
             said = codec.event_error(event)
             if said is not None:
                 return _error_event(codec, said, event)

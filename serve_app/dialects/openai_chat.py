@@ -17,7 +17,6 @@ from serve_app.errors import GatewayError, InvalidRequest
 PATH: Final = "/chat/completions"
 """Below a provider's base URL."""
 
-_DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 _TYPES: Mapping[int, str] = MappingProxyType(
     {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 )
@@ -152,7 +151,7 @@ class Ending:
 
     def feed(self, events: bytes) -> None:
         """Bytes that end at an event's end."""
-        if b"[DONE]" in events and _DONE.search(events):
+        if b"[DONE]" in events and _holds_done(events):
             self._done = True
         elif self._parse_all or b'"finish_reason"' in events or b'"error"' in events:
             self._read(events)
@@ -174,6 +173,17 @@ class Ending:
 
 
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
+
+
+def _holds_done(events: bytes) -> bool:
+    """True when a line is ``data: [DONE]``; a plain search, which a pattern is no match for."""
+    at = events.find(b"[DONE]")
+    while at >= 0:
+        line = max(events.rfind(b"\n", 0, at), events.rfind(b"\r", 0, at)) + 1
+        if events[line:at] in {b"data:", b"data: "}:
+            return True
+        at = events.find(b"[DONE]", at + 1)
+    return False
 
 
 def _object(data: bytes) -> dict[str, Json] | None:

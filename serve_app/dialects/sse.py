@@ -5,6 +5,7 @@ fields ``event`` and ``data``. Nothing here decodes or rewrites; what goes in co
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_HELD_BYTES = 1 << 20
@@ -41,7 +42,19 @@ def parse_event(block: bytes) -> Event:
 
 def parse_events(complete: bytes) -> list[Event]:
     """The events in bytes that end at an event's end; empty blocks are none."""
-    return [parse_event(block) for block in _BOUNDARY.split(complete) if block.strip()]
+    return list(iterate_events(complete))
+
+
+def iterate_events(complete: bytes) -> Iterator[Event]:
+    """As parse_events, one at a time, for who needs the first ones only."""
+    start = 0
+    for boundary in _BOUNDARY.finditer(complete):
+        block = complete[start : boundary.start()]
+        start = boundary.end()
+        if block.strip():
+            yield parse_event(block)
+    if complete[start:].strip():
+        yield parse_event(complete[start:])
 
 
 class Framer:
