@@ -2,6 +2,10 @@
 # make demo   the same without any key   make check  linters, types and import contracts
 PYTHON ?= python3.11
 BIN := .venv/bin
+# No bytecode of the many modules that never run: it would be a sixth of the installation.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --override requirements/override.txt --custom-compile-command "make lock"
 
 .PHONY: run demo test check install install-test lock clean
 
@@ -30,20 +34,18 @@ install-test: .venv/test.stamp
 	$(PYTHON) -m venv .venv
 
 .venv/base.stamp: requirements/base.txt pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/base.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(PIP) -r requirements/base.txt
+	$(PIP) -e .
 	@touch $@
 
 .venv/test.stamp: requirements/test.txt .venv/base.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/test.txt
+	$(PIP) -r requirements/test.txt
 	@touch $@
 
 # Needs uv. Only this resolves; everything else installs what it wrote.
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --custom-compile-command "make lock" requirements/base.in -o requirements/base.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --custom-compile-command "make lock" requirements/test.in -o requirements/test.txt
+	$(LOCK) requirements/base.in -o requirements/base.txt
+	$(LOCK) requirements/test.in -o requirements/test.txt
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, Self, cast
 
 from ray.exceptions import RayActorError
@@ -17,11 +17,10 @@ from deployments.frame import (
 )
 from serve_app.domain import (
     FaultKind,
+    Question,
     Reason,
-    Route,
     Scores,
     StreamBrokenError,
-    Turn,
     Unavailable,
     UpstreamFault,
     UpstreamReply,
@@ -147,25 +146,23 @@ class _Items:
 
 
 class HandleOrchestrator:
-    """Orchestrator over its deployment: never raises, never takes longer than its deadline."""
+    """Orchestrator over its deployment. How long it may take is for the guard before it to say."""
 
-    def __init__(self, handle: DeploymentHandle, deadline_s: float) -> None:
+    def __init__(self, handle: DeploymentHandle) -> None:
         self._score = handle.score
-        self._deadline_s = deadline_s
 
-    async def score(self, turns: Sequence[Turn], routes: Sequence[Route]) -> Scores | Unavailable:
-        """The orchestrator's scores, or why there are none in time."""
-        response = self._score.remote(tuple(turns), tuple(routes))
+    async def score(self, question: Question) -> Scores | Unavailable:
+        """The orchestrator's scores, or why there are none."""
+        response = self._score.remote(question)
         try:
-            async with asyncio.timeout(self._deadline_s):
-                return cast("Scores | Unavailable", await response)
-        except TimeoutError:
-            response.cancel()
-            detail = f"no answer within {self._deadline_s:g} s"
-            return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+            return cast("Scores | Unavailable", await response)
         except asyncio.CancelledError:
             response.cancel()
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
-            _log.warning("the orchestrator failed: %s", type(error).__name__)
-            return Unavailable(Reason.ORCHESTRATOR_ERROR, type(error).__name__)
+            return Unavailable(Reason.ORCHESTRATOR_ERROR, f"its replica failed: {_name(error)}")
+
+
+def _name(error: Exception) -> str:
+    """What Ray wraps is told by its cause."""
+    return type(getattr(error, "cause", None) or error).__name__

@@ -15,12 +15,14 @@ from deployments.meter import ServeMeter
 from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access
 from serve_app.config.load import notices
-from serve_app.domain import DataPath, Json
-from serve_app.gateway import Gateway, Setup, compile_setup
+from serve_app.decision import Setup, compile_setup
+from serve_app.domain import DataPath, Json, Question, Route, Turn
+from serve_app.engines.guard import Breaker, Guard
+from serve_app.gateway import Gateway
 from serve_app.ports import Upstream
 from serve_app.providers.transport import Transport
 
-_ORCHESTRATOR_DEADLINE_S = 0.3
+_PROBED = (Route("greeting", "greetings", ()),)
 _log = logging.getLogger("fingerpost")
 
 
@@ -50,9 +52,16 @@ class Ingress:
         ]
         for warning in self._warnings:
             _log.warning(warning)
+        self._guard = Guard(
+            HandleOrchestrator(orchestrator),
+            deadline_s=self._setup.config.orchestrator.deadline_ms / 1e3,
+            clock=time.monotonic,
+            meter=self._meter,
+            breaker=Breaker(time.monotonic),
+        )
         self._gateway = Gateway(
             upstream=DataPaths(self._paths(providers), HandleUpstream(shared, self._max_bytes)),
-            orchestrator=HandleOrchestrator(orchestrator, _ORCHESTRATOR_DEADLINE_S),
+            orchestrator=self._guard,
             meter=self._meter,
             clock=time.monotonic,
         )
@@ -90,11 +99,29 @@ class Ingress:
     def _current(self) -> Setup:
         return self._setup
 
-    def _health(self) -> Json:
+    async def _health(self) -> Json:
         return {
             "status": "ok",
             "policy": self._setup.policy.version,
             "providers": self._setup.providers.data_paths(),
-            "orchestrator": {"engine": None, "state": "unavailable"},
+            "orchestrator": await self._orchestrator_health(),
             "warnings": self._warnings,
+        }
+
+    async def _orchestrator_health(self) -> Json:
+        """As this replica of the ingress last saw it; asked only where nothing good is known.
+
+        A question would wake an orchestrator that is scaled to zero.
+        """
+        if self._guard.asked == 0 or self._guard.last_fault is not None:
+            turn = Turn("user", f"hello {self._guard.asked}")  # a new one each time: never cached
+            await self._guard.score(Question((turn,), _PROBED, "probe"))
+        fault = self._guard.last_fault
+        return {
+            "engine": self._setup.config.orchestrator.engine,
+            "routes": len(self._setup.policy.routes),
+            "state": "ok" if fault is None else fault.reason,
+            "detail": None if fault is None else fault.detail,
+            "breaker": self._guard.breaker_state,
+            "asked": self._guard.asked,
         }

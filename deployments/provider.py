@@ -11,8 +11,8 @@ from deployments.frame import (
     encode_chunk_fault,
     encode_reply,
 )
+from serve_app.decision import compile_setup
 from serve_app.domain import FaultKind, StreamBrokenError, UpstreamFault
-from serve_app.gateway import compile_setup
 from serve_app.providers.transport import Transport
 
 _UNREADABLE = encode_reply(UpstreamFault(FaultKind.HOP, "the ingress is of another version"))

@@ -15,9 +15,9 @@ from deployments.ingress import Ingress
 from deployments.orchestrator import Orchestrator
 from deployments.provider import ProviderClient
 from serve_app.api.context import exposure_problem
+from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath
 from serve_app.errors import ConfigError, Problem
-from serve_app.gateway import Setup, compile_setup
 from serve_app.providers.spec import SHARED_SLUG
 
 PROJECT: Final = Path(__file__).resolve().parent.parent

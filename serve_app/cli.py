@@ -10,8 +10,8 @@ from pathlib import Path
 from serve_app import launch
 from serve_app.api.context import exposure_problem
 from serve_app.config.load import notices, references
+from serve_app.decision import Setup, compile_setup
 from serve_app.errors import ConfigError
-from serve_app.gateway import Setup, compile_setup
 from serve_app.providers.spec import Endpoint
 
 _USAGE, _FAILED = 2, 1

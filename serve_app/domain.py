@@ -13,7 +13,8 @@ Json: TypeAlias = Any
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Header pairs in order; names are lower case."""
 
-AUTO_NAMES = frozenset({"", "none", "auto"})
+AUTO = "auto"
+AUTO_NAMES = frozenset({"", "none", AUTO})
 """What a client may write in ``model`` to leave the choice to the gateway."""
 
 
@@ -97,6 +98,8 @@ class Route:
     description: str
     models: tuple[ModelRef, ...]
     prefer: Prefer = Prefer.NONE
+    examples: tuple[str, ...] = ()
+    """What users say when they mean this route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +119,33 @@ class RouteDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What an orchestrator is asked: which of these routes is this conversation about?"""
+
+    turns: tuple[Turn, ...]
+    """The conversation as far as the engine looks at it."""
+    routes: tuple[Route, ...]
+    """At least one, in configuration order."""
+    key: str
+    """Stands for the routes: equal keys mean equal routes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
-    """What an orchestrator thinks of a conversation: a score per route name and for none."""
+    """What an orchestrator thinks of a conversation: a score per route name and for none.
+
+    Scores of one engine compare with one another; those of different engines do not.
+    """
 
     routes: Mapping[str, float]
+    """In configuration order."""
     no_match: float
+    """What the best route has to reach to win."""
     winner: str | None
+    margin: float = 0.0
+    """What the best route has to be ahead of the second to win."""
+    cached: bool = False
+    """Remembered from an equal question."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,11 @@ may still be tried and the client has seen nothing; after it every byte goes out
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
 from serve_app.commit import Failure, Held, Relay, hold
-from serve_app.config.load import load, raise_problems
-from serve_app.config.schema import GatewayConfig
+from serve_app.decision import OWN_KEYS, Call, Decided, decide
 from serve_app.dialects import openai_chat
 from serve_app.dialects.edits import Document, rewrite
 from serve_app.domain import (
@@ -24,7 +22,6 @@ from serve_app.domain import (
     ModelRef,
     Reason,
     RouteDecision,
-    Unavailable,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
@@ -38,22 +35,12 @@ from serve_app.errors import (
     UpstreamTimeout,
 )
 from serve_app.ports import Clock, Meter, Metric, Orchestrator, Upstream
-from serve_app.providers.spec import ProviderTable, build_table
 from serve_app.providers.verdict import Verdict, judge_fault, judge_status
-from serve_app.routing import router
-from serve_app.routing.policy import Policy, compile_policy
 
 MAX_ATTEMPTS: Final = 4
 """Upstream exchanges for one request, whatever the number of candidates."""
 
-OWN_KEYS: Final = frozenset({"routing_preferences", "models", "fallbacks"})
-"""Of a body: meant for the gateway, and not sent on."""
-
-READ_KEYS: Final = OWN_KEYS | {"model", "stream", "messages", "n", "metadata"}
-"""Of a body: what we read, and therefore refuse to see twice."""
-
 _SURFACE: Final = "chat"
-_MAX_NAME: Final = 400
 _ERRORS: Final = range(400, 600)
 _MAX_RETURNED_BYTES: Final = 16 << 10
 _RETURNED = frozenset(
@@ -74,37 +61,6 @@ _ERROR_OF_FAULT: Final[Mapping[FaultKind, type[UpstreamFailed]]] = {
     FaultKind.TOO_LARGE: HopTooSmall,
 }
 _RENAMED = {"x-request-id": "x-fingerpost-upstream-request-id"}
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """One configuration, compiled: immutable, versioned, handed on by reference."""
-
-    config: GatewayConfig
-    policy: Policy
-    providers: ProviderTable
-
-
-def compile_setup(file: str | Path) -> Setup:
-    """The setup that a configuration file comes to. Raises ConfigError with all its problems."""
-    loaded = load(file)
-    providers, problems = build_table(loaded)
-    policy, more = compile_policy(loaded)
-    raise_problems(loaded, [*problems, *more])
-    return Setup(loaded.config, policy, providers)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request as the API layer read it."""
-
-    setup: Setup
-    document: Document
-    headers: Headers
-    """Those that go on to the provider."""
-    hint: str | None
-    arrived: float
-    """When, on the gateway's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +118,16 @@ class Gateway:
         stream = call.document.get("stream")
         if stream is not None and not isinstance(stream, bool):
             raise InvalidRequest("stream must be true or false", "stream")
-        if not isinstance(call.document.get("messages"), list):
-            raise InvalidRequest("messages must be there and be a list", "messages")
-        decision = router.decide(call.setup.policy, _read_wish(call))
-        if isinstance(decision, router.ByContent):
-            decision = await self._by_content(call, decision)
-        run = _Run(call, decision, bool(stream), self.clock() - call.arrived)
+        decided = await decide(call, self._orchestrator)
+        run = _Run(call, decided.decision, bool(stream), self.clock() - call.arrived)
         return self._answer(run, await self._try_candidates(run))
 
-    async def _by_content(self, call: Call, question: router.ByContent) -> RouteDecision:
-        turns = openai_chat.read_turns(call.document.get("messages"))
-        scores = await self._orchestrator.score(turns, question.routes)
-        if isinstance(scores, Unavailable):
-            return router.default(call.setup.policy, scores.reason)
-        return router.by_scores(call.setup.policy, question.routes, scores)
+    async def decide(self, call: Call, *, by_content: bool = False) -> Decided:
+        """What ``chat`` would do with this request, or, ``by_content``, which route it matches.
+
+        Raises GatewayError only for what is wrong with the request.
+        """
+        return await decide(call, self._orchestrator, by_content=by_content)
 
     async def _try_candidates(self, run: _Run) -> Attempt:
         outcome: Attempt = Failure(Verdict.FINAL)
@@ -230,7 +182,7 @@ class Gateway:
         now, meter = self.clock(), self._meter
         spent_s = now - run.call.arrived
         meter.observe(Metric.OVERHEAD_SECONDS, spent_s - run.upstream_s, (_SURFACE,))
-        headers = _decision_headers(run, spent_s)
+        headers = _run_headers(run, spent_s)
         if isinstance(outcome, Held):
             labels = (_SURFACE, run.candidate.provider, run.model_label)
             meter.observe(Metric.FIRST_TOKEN_SECONDS, spent_s, labels)
@@ -252,32 +204,6 @@ class Gateway:
             self._meter.count(Metric.BROKEN_STREAMS, (provider,))
         labels = (_SURFACE, provider, run.model_label, error_type)
         self._meter.observe(Metric.REQUEST_SECONDS, self.clock() - run.call.arrived, labels)
-
-
-def _read_wish(call: Call) -> router.Wish:
-    model = call.document.get("model")
-    if model is not None and not isinstance(model, str):
-        raise InvalidRequest("model must be a text", "model")
-    _check_name(model or "", "model")
-    fallbacks: list[str] = []
-    for key in ("models", "fallbacks"):
-        names = call.document.get(key)
-        if names is None:
-            continue
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InvalidRequest(f"{key} must be a list of model names", key)
-        for name in names:
-            _check_name(name, key)
-        fallbacks += names
-    if len(fallbacks) > router.MAX_FALLBACKS:
-        raise InvalidRequest(f"at most {router.MAX_FALLBACKS} fall-backs may be named", "models")
-    return router.Wish(model, call.hint, tuple(fallbacks))
-
-
-def _check_name(name: str, param: str) -> None:
-    if len(name) > _MAX_NAME or not name.isprintable():
-        message = f"{param} must be a printable name of at most {_MAX_NAME} characters"
-        raise InvalidRequest(message, param)
 
 
 def _choices(document: Document) -> int:
@@ -343,22 +269,31 @@ def _encoded(value: str) -> str:
     return quote(value, safe="/:@+*,;=!$()[] ")
 
 
-def _decision_headers(run: _Run, spent_s: float) -> Headers:
-    """What was decided, in headers. Durations of Server-Timing are milliseconds."""
-    decision = run.decision
-    timing = (
-        f"decide;dur={run.decided_s * 1e3:.2f}, upstream;dur={run.upstream_s * 1e3:.2f}, "
-        f"gateway;dur={(spent_s - run.upstream_s) * 1e3:.2f}"
-    )
+def decision_headers(
+    decision: RouteDecision, model: ModelRef, reason: Reason, version: str
+) -> Headers:
+    """What was decided, in headers; names are percent-encoded."""
     headers = [
-        ("x-fingerpost-model", _encoded(str(run.candidate))),
-        ("x-fingerpost-reason", run.reason.value),
-        ("x-fingerpost-attempts", str(run.attempts)),
-        ("x-fingerpost-policy", run.call.setup.policy.version),
-        ("server-timing", timing),
+        ("x-fingerpost-model", _encoded(str(model))),
+        ("x-fingerpost-reason", reason.value),
+        ("x-fingerpost-policy", version),
     ]
     if decision.route is not None:
         headers.append(("x-fingerpost-route", _encoded(decision.route)))
     if decision.confidence is not None:
         headers.append(("x-fingerpost-confidence", f"{decision.confidence:.3f}"))
     return tuple(headers)
+
+
+def _run_headers(run: _Run, spent_s: float) -> Headers:
+    """The decision and what became of it. Durations of Server-Timing are milliseconds."""
+    timing = (
+        f"decide;dur={run.decided_s * 1e3:.2f}, upstream;dur={run.upstream_s * 1e3:.2f}, "
+        f"gateway;dur={(spent_s - run.upstream_s) * 1e3:.2f}"
+    )
+    version = run.call.setup.policy.version
+    return (
+        *decision_headers(run.decision, run.candidate, run.reason, version),
+        ("x-fingerpost-attempts", str(run.attempts)),
+        ("server-timing", timing),
+    )

@@ -3,7 +3,7 @@
 Real implementations stand in providers/, affinity/ and deployments/; tests bring their own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -12,9 +12,8 @@ from typing import Literal, Protocol
 from serve_app.domain import (
     Binding,
     ModelRef,
-    Route,
+    Question,
     Scores,
-    Turn,
     Unavailable,
     UpstreamFault,
     UpstreamReply,
@@ -33,7 +32,7 @@ class Upstream(Protocol):
 class Orchestrator(Protocol):
     """Scores routes for a conversation."""
 
-    async def score(self, turns: Sequence[Turn], routes: Sequence[Route]) -> Scores | Unavailable:
+    async def score(self, question: Question) -> Scores | Unavailable:
         """A score for every route and for none of them; never raises."""
         ...
 
@@ -70,6 +69,8 @@ class Metric(StrEnum):
     REQUESTS = "fingerpost_requests_total"
     ATTEMPTS = "fingerpost_upstream_attempts_total"
     OVERHEAD_SECONDS = "fingerpost_overhead_seconds"
+    DECISIONS = "fingerpost_decisions_total"
+    DECISION_SECONDS = "fingerpost_decision_seconds"
     CLIENT_GONE = "fingerpost_client_gone_total"
     BROKEN_STREAMS = "fingerpost_broken_streams_total"
 
@@ -111,6 +112,14 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "histogram",
             ("surface",),
             "Seconds that a request spent in the gateway itself before its answer began.",
+        ),
+        Metric.DECISIONS: MetricSpec(
+            "counter",
+            ("outcome",),
+            "Decisions by content, by how they came: scored, cached, joined, or why not at all.",
+        ),
+        Metric.DECISION_SECONDS: MetricSpec(
+            "histogram", ("outcome",), "Seconds that the orchestrator took, by what came of it."
         ),
         Metric.CLIENT_GONE: MetricSpec(
             "counter", ("surface",), "Requests whose client left before the end."

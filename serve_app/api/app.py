@@ -5,11 +5,14 @@ itself. Access comes before any path is looked up, and is decided by an allow-li
 """
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
+from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -24,17 +27,24 @@ from serve_app.api.context import (
 )
 from serve_app.api.errors import render, send_error
 from serve_app.api.stream import AnswerTornError, Receive, Send, send_answer, while_client_stays
+from serve_app.decision import READ_KEYS, Call, Setup, render_explanation, render_routing
 from serve_app.dialects import anthropic_messages, edits
-from serve_app.domain import Json
+from serve_app.domain import Headers, Json
 from serve_app.errors import GatewayError, MethodNotAllowed, UnknownModel, UnknownPath
-from serve_app.gateway import READ_KEYS, Call, Gateway, Setup
+from serve_app.gateway import Answer, Gateway, decision_headers
 from serve_app.ports import Meter, Metric
 
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
 CHAT_PATH: Final = "/v1/chat/completions"
+ROUTING_PATH: Final = "/routing/v1/chat/completions"
+"""Plano's decision API: which route a conversation matches; names in it decide nothing."""
+EXPLAIN_PATH: Final = "/v1/route"
+"""What would be done with a chat completion, and everything that this rests on."""
+_SURFACES: Final = {CHAT_PATH: "chat", ROUTING_PATH: "routing", EXPLAIN_PATH: "route"}
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
 _NOT_ALLOWED: Final = 405
+_TRACE_ID = re.compile("[0-9a-f]{32}")
 _log = logging.getLogger("fingerpost")
 
 
@@ -46,7 +56,7 @@ class Parts:
     setup: Callable[[], Setup]
     access: Access
     meter: Meter
-    health: Callable[[], Json]
+    health: Callable[[], Awaitable[Json]]
     watched_by_server: bool = False
     """True where the server cancels a request whose client leaves, unless a header forbids it."""
 
@@ -71,8 +81,8 @@ class _Api:
             facts = read_headers(scope["headers"], setup.config.limits.header_bytes)
             if path not in _OPEN_PATHS:
                 parts.access.check(scope, facts)
-            if path == CHAT_PATH:
-                await self._chat(setup, facts, scope, receive, send)
+            if path in _SURFACES:
+                await self._decided(path, setup, facts, scope, receive, send)
             else:
                 await self._rest(scope, receive, send)
         except GatewayError as error:
@@ -91,28 +101,59 @@ class _Api:
             self._count(path, 500)
             await send_error(send, GatewayError(), scope, setup.policy.version)
 
-    async def _chat(
-        self, setup: Setup, facts: HeaderFacts, scope: Scope, receive: Receive, send: Send
+    async def _decided(
+        self,
+        path: str,
+        setup: Setup,
+        facts: HeaderFacts,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
+        """The surfaces that take a chat completion's body."""
         if scope["method"] != "POST":
-            raise MethodNotAllowed(scope["method"], CHAT_PATH, "POST")
+            raise MethodNotAllowed(scope["method"], path, "POST")
         gateway = self._parts.gateway
         body = await read_body(receive, facts.content_length, setup.config.limits.body_bytes)
         arrived = gateway.clock()  # how long a client takes to send is not ours to answer for
         document = edits.read(body, unique=READ_KEYS)
         call = Call(setup, document, facts.forwarded, facts.hint, arrived)
         if self._parts.watched_by_server and not facts.watch_off:
-            await send_answer(send, await gateway.chat(call))
+            await send_answer(send, await self._answer(path, call))
             return
         async with while_client_stays(receive):
-            await send_answer(send, await gateway.chat(call))
+            await send_answer(send, await self._answer(path, call))
+
+    async def _answer(self, path: str, call: Call) -> Answer:
+        gateway = self._parts.gateway
+        if path == CHAT_PATH:
+            return await gateway.chat(call)
+        decided = await gateway.decide(call, by_content=path == ROUTING_PATH)
+        decision, version = decided.decision, call.setup.policy.version
+        if path == ROUTING_PATH:
+            content = render_routing(decided, _trace_id(call.headers))
+        else:
+            content = render_explanation(call, decided, gateway.clock() - call.arrived)
+        self._parts.meter.count(Metric.REQUESTS, (_SURFACES[path], "200", decision.reason))
+        headers = decision_headers(decision, decision.candidates[0], decision.reason, version)
+        body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+        return Answer(200, (("content-type", "application/json"), *headers), body)
 
     def _count(self, path: str, status: int) -> None:
         self._parts.meter.count(Metric.REQUESTS, (_surface(path), str(status), ""))
 
 
 def _surface(path: str) -> str:
-    return "chat" if path == CHAT_PATH else "other"
+    return _SURFACES.get(path, "other")
+
+
+def _trace_id(headers: Headers) -> str:
+    """Of the caller's trace, by ``traceparent`` (W3C Trace Context), else a new one."""
+    for name, value in headers:
+        parts = value.split("-")
+        if name == "traceparent" and len(parts) > 1 and _TRACE_ID.fullmatch(parts[1]):
+            return parts[1]
+    return uuid4().hex
 
 
 def _create_rest(parts: Parts) -> FastAPI:
@@ -127,7 +168,7 @@ def _create_rest(parts: Parts) -> FastAPI:
     @app.head("/healthz")
     @app.get("/healthz")
     async def healthz() -> Json:
-        return parts.health()
+        return await parts.health()
 
     @app.get("/v1/models")
     async def models(request: Request) -> Json:
@@ -139,7 +180,7 @@ def _create_rest(parts: Parts) -> FastAPI:
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Json:
         setup = parts.setup()
-        if setup.policy.resolve(name) is None:
+        if not setup.policy.knows(name):
             raise UnknownModel(name, setup.policy.nearest(name))
         if "anthropic-version" in request.headers:
             return anthropic_messages.render_model(name)

@@ -82,14 +82,24 @@ def load(file: str | Path) -> LoadedConfig:
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=True)
     else:
+        config = _placed(config, file)
         return LoadedConfig(str(file), version, config, lines, (), frozenset(), {})
-    problems = tuple(_problem(lines, *_explain(detail)) for detail in details)
+    problems = tuple(_problem(lines, *explain(detail)) for detail in details)
     pruned, left_out, kept = _prune(data, [tuple(detail["loc"]) for detail in details])
     try:
         config = GatewayConfig.model_validate(pruned)
     except ValidationError:
         raise ConfigError(str(file), _in_order(problems)) from None
-    return LoadedConfig(str(file), version, config, lines, problems, left_out, kept)
+    return LoadedConfig(str(file), version, _placed(config, file), lines, problems, left_out, kept)
+
+
+def _placed(config: GatewayConfig, file: str | Path) -> GatewayConfig:
+    """The configuration with paths that no longer depend on where a process runs."""
+    engine = config.orchestrator
+    if engine.model is None:
+        return config
+    model = str(Path(file).absolute().parent / Path(engine.model).expanduser())
+    return config.model_copy(update={"orchestrator": engine.model_copy(update={"model": model})})
 
 
 def raise_problems(loaded: LoadedConfig, more: Iterable[Problem]) -> None:
@@ -116,14 +126,20 @@ def references(text: str) -> tuple[str, ...]:
 
 
 def notices(config: GatewayConfig) -> list[str]:
-    """Keys that are accepted and not in force, one line each."""
+    """What is accepted and not in force, or likely not what was meant; one line each."""
     found = []
     if config.listeners:
         found.append("listeners is not in force: Serve's http_options say where to listen")
     if any(route.selection_policy for route in config.routing_preferences):
         found.append("selection_policy is not in force: models stay in the order given")
-    if config.routing_preferences:
-        found.append("routing_preferences decide nothing yet: there is no routing engine")
+    found += [
+        f"route {route.name!r} has one example, which helps little; give three"
+        for route in config.routing_preferences
+        if len(route.examples) == 1
+    ]
+    model = config.orchestrator.model
+    if model is not None and not Path(model).is_file():
+        found.append(f"orchestrator.model: there is no file {model} on this machine")
     return found
 
 
@@ -251,7 +267,7 @@ def _problem(lines: Mapping[Place, int], place: Place, message: str) -> Problem:
     return Problem(lines.get(known, 0), path(place), message)
 
 
-def _explain(detail: ErrorDetails) -> tuple[Place, str]:
+def explain(detail: ErrorDetails) -> tuple[Place, str]:
     """The place and a message of our own for one of pydantic's findings."""
     place = tuple(step for step in detail["loc"] if step != "[key]")
     kind, context = detail["type"], detail.get("ctx", {})

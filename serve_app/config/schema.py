@@ -1,9 +1,9 @@
 """What may stand in ``gateway.yaml``; strict: unknown keys and wrong types are problems.
 
 The shape is that of Plano's ``plano_config.yaml``, plus keys of our own: ``client_keys``,
-``allow_anonymous``, ``limits``, ``timeouts`` and ``data_path``. What one value alone can't show
-(duplicates, names that point nowhere) is checked where the values are used: providers/spec.py
-and routing/policy.py.
+``allow_anonymous``, ``limits``, ``timeouts``, ``orchestrator``, ``examples`` and ``data_path``.
+What one value alone can't show (duplicates, names that point nowhere) is checked where the values
+are used: providers/spec.py and routing/policy.py.
 """
 
 from typing import Annotated, Literal
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve_app.domain import DataPath, Prefer
 
 MEBIBYTE = 1 << 20
+
+MAX_EXAMPLES = 64
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -52,9 +54,9 @@ class ModelProvider(_Strict):
 
 
 class Alias(_Strict):
-    """A name that clients may use for a model."""
+    """A name that clients may use for a model, or for the choice among the routes."""
 
-    target: Text
+    target: Text = Field(description="a model, or `auto` for the choice by content")
 
 
 class SelectionPolicy(_Strict):
@@ -70,6 +72,39 @@ class RoutingPreference(_Strict):
     description: Text
     models: Annotated[list[Text], Field(min_length=1)]
     selection_policy: SelectionPolicy | None = None
+    examples: Annotated[list[Text], Field(max_length=MAX_EXAMPLES)] = Field(
+        default=[], description="what users say when they mean this route; three or more are best"
+    )
+
+
+class Orchestrator(_Strict):
+    """What matches conversations to routes."""
+
+    engine: Literal["embedding"] = Field(default="embedding", description="what it runs on")
+    model: Text | None = Field(
+        default=None, description="an ONNX file with other weights; a relative path is the file's"
+    )
+    min_confidence: float = Field(
+        default=0.12, ge=0, le=1, description="a route must score so much to win"
+    )
+    min_margin: float = Field(
+        default=0.0, ge=0, le=1, description="and must be so much ahead of the second"
+    )
+    max_query_tokens: int = Field(
+        default=64, ge=8, le=512, description="of a longer text head and tail are looked at"
+    )
+    threads: int = Field(default=1, ge=1, le=64, description="of the engine, in each replica")
+    deadline_ms: int = Field(
+        default=300, ge=10, le=60_000, description="after which a request goes on without it"
+    )
+
+
+class Overrides(_Strict):
+    """Plano's switches, as far as they are in force."""
+
+    always_route: bool = Field(
+        default=False, description="decide by content also where the client names a model"
+    )
 
 
 class Limits(_Strict):
@@ -104,6 +139,8 @@ class GatewayConfig(_Strict):
     model_providers: list[ModelProvider] = []
     model_aliases: dict[str, Alias] = {}
     routing_preferences: list[RoutingPreference] = []
+    orchestrator: Orchestrator = Orchestrator()
+    overrides: Overrides = Overrides()
     client_keys: Annotated[list[Text], Field(min_length=1)] | None = Field(
         default=None,
         description="keys that clients must show, best as `$NAME`; None: no key",

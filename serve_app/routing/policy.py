@@ -3,14 +3,14 @@
 A request takes the policy once, when it arrives, and keeps that one to its end.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 
 from serve_app.config.load import LoadedConfig, did_you_mean
-from serve_app.config.schema import GatewayConfig
-from serve_app.domain import AUTO_NAMES, ModelRef, Prefer, Reason, Route
+from serve_app.config.schema import GatewayConfig, RoutingPreference
+from serve_app.domain import AUTO, AUTO_NAMES, ModelRef, Prefer, Reason, Route
 from serve_app.errors import Problem
 
 _NEAREST = 3
@@ -29,9 +29,12 @@ class Policy:
     """Models by their name without the provider; several where it is ambiguous."""
     hints: Mapping[str, ModelRef]
     """Models by the ``name`` of their configuration entry."""
-    aliases: Mapping[str, ModelRef]
+    aliases: Mapping[str, ModelRef | None]
+    """None where the alias leaves the choice to the gateway."""
     routes: tuple[Route, ...]
     default: ModelRef | None
+    always_route: bool = False
+    """Also requests that name a model are decided by content, where a route matches."""
 
     def resolve(self, name: str) -> tuple[ModelRef, Reason] | None:
         """The model that a name stands for, and whether it is explicit or an alias.
@@ -41,8 +44,9 @@ class Policy:
         """
         if name in self.models:
             return self.models[name], Reason.EXPLICIT
-        if name in self.aliases:
-            return self.aliases[name], Reason.ALIAS
+        target = self.aliases.get(name)
+        if target is not None:
+            return target, Reason.ALIAS
         same = self.bare.get(name, ())
         if len(same) == 1:
             return same[0], Reason.EXPLICIT
@@ -50,6 +54,14 @@ class Policy:
         if provider in self.wildcards and model not in {"", "*"}:
             return ModelRef(provider, model), Reason.EXPLICIT
         return None
+
+    def leaves_open(self, name: str) -> bool:
+        """True for a name by which a client leaves the choice to the gateway."""
+        return name.lower() in AUTO_NAMES or (name in self.aliases and self.aliases[name] is None)
+
+    def knows(self, name: str) -> bool:
+        """True for a name that a request may have."""
+        return self.leaves_open(name) or self.resolve(name) is not None
 
     def resolve_hint(self, name: str) -> ModelRef | None:
         """The model that a provider hint stands for: an entry's name, or any model's name."""
@@ -59,8 +71,11 @@ class Policy:
         return None if found is None else found[0]
 
     def names(self) -> list[str]:
-        """Every name that a client can be shown: models, then aliases, in configuration order."""
-        return [*self.models, *self.aliases]
+        """Every name that a client can be shown: models, then aliases, in configuration order.
+
+        Where there are routes, ``auto`` comes last.
+        """
+        return [*self.models, *self.aliases, *([AUTO] if self.routes else [])]
 
     def nearest(self, name: str) -> tuple[str, ...]:
         """Known names that a client may have meant; empty when none is near."""
@@ -84,6 +99,7 @@ def compile_policy(loaded: LoadedConfig) -> tuple[Policy, list[Problem]]:
         aliases=MappingProxyType({}),
         routes=(),
         default=_default(config),
+        always_route=config.overrides.always_route,
     )
     aliases, problems = _aliases(loaded, policy)
     routes, more = _routes(loaded, policy)
@@ -129,8 +145,10 @@ def _is_name(text: str) -> bool:
     return bool(provider) and name not in {"", "*"}
 
 
-def _aliases(loaded: LoadedConfig, policy: Policy) -> tuple[dict[str, ModelRef], list[Problem]]:
-    aliases: dict[str, ModelRef] = {}
+def _aliases(
+    loaded: LoadedConfig, policy: Policy
+) -> tuple[dict[str, ModelRef | None], list[Problem]]:
+    aliases: dict[str, ModelRef | None] = {}
     problems: list[Problem] = []
     for alias, entry in loaded.config.model_aliases.items():
         place = ("model_aliases", alias)
@@ -143,9 +161,13 @@ def _aliases(loaded: LoadedConfig, policy: Policy) -> tuple[dict[str, ModelRef],
             problems.append(loaded.problem(place, "a model has this name; take another"))
         elif found is not None:
             aliases[alias] = found[0]
+        elif entry.target.lower() == AUTO:
+            aliases[alias] = None
         elif not loaded.leaves_out(entry.target):
             problems.append(
-                loaded.problem((*place, "target"), _no_model(loaded, policy, entry.target))
+                loaded.problem(
+                    (*place, "target"), no_model(policy, entry.target, loaded.config.model_aliases)
+                )
             )
     return aliases, problems
 
@@ -166,15 +188,24 @@ def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], li
                 models.append(found[0])
             elif not loaded.leaves_out(name):
                 problems.append(
-                    loaded.problem((*place, "models", position), _no_model(loaded, policy, name))
+                    loaded.problem(
+                        (*place, "models", position),
+                        no_model(policy, name, loaded.config.model_aliases),
+                    )
                 )
-        prefer = entry.selection_policy.prefer if entry.selection_policy else Prefer.NONE
-        routes.append(Route(entry.name, entry.description, tuple(models), prefer))
+        routes.append(route_of(entry, tuple(models)))
     return tuple(routes), problems
 
 
-def _no_model(loaded: LoadedConfig, policy: Policy, name: str) -> str:
-    if name in loaded.config.model_aliases:
+def route_of(entry: RoutingPreference, models: tuple[ModelRef, ...]) -> Route:
+    """The route that an entry of ``routing_preferences`` describes."""
+    prefer = entry.selection_policy.prefer if entry.selection_policy else Prefer.NONE
+    return Route(entry.name, entry.description, models, prefer, tuple(entry.examples))
+
+
+def no_model(policy: Policy, name: str, aliases: Collection[str]) -> str:
+    """What is wrong with a model's name that stands for no model, and the way out."""
+    if name in aliases:
         return f"{name!r} is an alias; name the model itself"
     if name in policy.bare:
         return f"{name!r} could be {' or '.join(map(str, policy.bare[name]))}; name one of them"

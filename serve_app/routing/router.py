@@ -1,8 +1,8 @@
 """Decides which models may answer a request, and why; a plain function of policy and request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from serve_app.domain import AUTO_NAMES, ModelRef, Reason, Route, RouteDecision, Scores
+from serve_app.domain import ModelRef, Reason, Route, RouteDecision, Scores, Unavailable
 from serve_app.errors import NoModel, UnknownModel
 from serve_app.routing.policy import Policy
 
@@ -27,44 +27,74 @@ class ByContent:
     """Not decided by name: an orchestrator has to score these routes."""
 
     routes: tuple[Route, ...]
+    otherwise: RouteDecision | None = None
+    """Where a model was named all the same: what holds when no route matches."""
 
 
-def decide(policy: Policy, wish: Wish) -> RouteDecision | ByContent:
+def decide(
+    policy: Policy, wish: Wish, routes: tuple[Route, ...] | None = None
+) -> RouteDecision | ByContent:
     """What a wish comes to.
 
-    A hint and a name are explicit and stay so; a name that is absent, empty, ``none`` or
-    ``auto`` is decided by content where there are routes, else it is the default model.
+    A hint and a name are explicit and stay so, unless the policy always routes. A name that is
+    absent, empty, ``none`` or ``auto``, or an alias of these, is decided by content where there
+    are routes (``routes``, else the policy's own), else it is the default model.
     Raises UnknownModel or NoModel.
     """
+    routes = policy.routes if routes is None else routes
+    name = wish.hint or wish.model
+    if name is None or policy.leaves_open(name):
+        return ByContent(routes) if routes else default(policy, Reason.DEFAULT)
     if wish.hint:
         hinted = policy.resolve_hint(wish.hint)
         if hinted is None:
             raise UnknownModel(wish.hint, policy.nearest(wish.hint), "x-arch-llm-provider-hint")
-        return _named(policy, hinted, Reason.EXPLICIT, wish)
-    if wish.model is not None and wish.model.lower() not in AUTO_NAMES:
-        return _named(policy, *_resolve(policy, wish.model, "model"), wish)
-    if policy.routes:
-        return ByContent(policy.routes)
-    return default(policy, Reason.DEFAULT)
+        named = _named(policy, hinted, Reason.EXPLICIT, wish)
+    else:
+        named = _named(policy, *_resolve(policy, name, "model"), wish)
+    return ByContent(routes, named) if policy.always_route and routes else named
 
 
-def default(policy: Policy, reason: Reason) -> RouteDecision:
-    """The default model, else the first model of the first route. Raises NoModel."""
+def default(policy: Policy, reason: Reason, routes: tuple[Route, ...] = ()) -> RouteDecision:
+    """The default model, else all models of the first route. Raises NoModel."""
     if policy.default is not None:
         return RouteDecision((policy.default,), reason)
-    if policy.routes:
-        return RouteDecision(policy.routes[0].models, reason)
+    for route in routes or policy.routes:
+        return RouteDecision(route.models, reason)
     raise NoModel
 
 
-def by_scores(policy: Policy, routes: tuple[Route, ...], scores: Scores) -> RouteDecision:
-    """The winning route's models and then the default; without a winner the default alone."""
-    for route in routes:
-        if route.name == scores.winner:
-            last = () if policy.default is None else (policy.default,)
-            models = tuple(dict.fromkeys([*route.models, *last]))
-            return RouteDecision(models, Reason.ROUTE, route.name, scores.routes.get(route.name))
-    return default(policy, Reason.NO_MATCH)
+def by_scores(policy: Policy, asked: ByContent, said: Scores | Unavailable) -> RouteDecision:
+    """The winning route's models and then the default; without a winner what holds then.
+
+    That is the model that was named, if one was, else the default. Raises NoModel.
+    """
+    if isinstance(said, Unavailable):
+        return asked.otherwise or default(policy, said.reason, asked.routes)
+    for route in asked.routes:
+        if route.name == said.winner:
+            reason = Reason.CACHED if said.cached else Reason.ROUTE
+            return _routed(policy, asked, route, reason, said.routes.get(route.name))
+    if asked.otherwise is not None:
+        return asked.otherwise
+    decision = default(policy, Reason.NO_MATCH, asked.routes)
+    return replace(decision, confidence=confidence(max(said.routes.values(), default=None)))
+
+
+def confidence(score: float | None) -> float | None:
+    """A score as a number from 0 to 1; None where nothing was scored."""
+    return None if score is None else min(max(score, 0.0), 1.0)
+
+
+def _routed(
+    policy: Policy, asked: ByContent, route: Route, reason: Reason, score: float | None
+) -> RouteDecision:
+    last: tuple[ModelRef, ...] = () if policy.default is None else (policy.default,)
+    if asked.otherwise is not None:
+        reason = Reason.ALWAYS_ROUTE
+        last = (*asked.otherwise.candidates, *last)
+    models = tuple(dict.fromkeys([*route.models, *last]))
+    return RouteDecision(models, reason, route.name, confidence(score))
 
 
 def _named(policy: Policy, model: ModelRef, reason: Reason, wish: Wish) -> RouteDecision:

@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
+from serve_app.decision import READ_KEYS, Call, Setup, compile_setup
 from serve_app.dialects import edits
 from serve_app.domain import (
     Chunks,
     FaultKind,
     Headers,
-    Route,
+    Question,
     Scores,
     StreamBrokenError,
-    Turn,
     Unavailable,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.gateway import READ_KEYS, Answer, Call, Gateway, Setup, compile_setup
+from serve_app.gateway import Answer, Gateway
 from serve_app.ports import METRICS, Metric
 
 FOREVER: Final = 3600.0
@@ -92,10 +92,10 @@ class FakeOrchestrator:
 
     def __init__(self, said: Scores | Unavailable) -> None:
         self.said = said
-        self.asked: list[tuple[tuple[Turn, ...], tuple[Route, ...]]] = []
+        self.asked: list[Question] = []
 
-    async def score(self, turns: Sequence[Turn], routes: Sequence[Route]) -> Scores | Unavailable:
-        self.asked.append((tuple(turns), tuple(routes)))
+    async def score(self, question: Question) -> Scores | Unavailable:
+        self.asked.append(question)
         return self.said
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from serve_app.decision import Setup
 from serve_app.domain import FaultKind, Reason, Scores, Unavailable, UpstreamRequest
 from serve_app.errors import InvalidRequest, NoModel, UnknownModel
-from serve_app.gateway import Answer, Setup
+from serve_app.gateway import Answer
 from serve_app.ports import Metric
 from tests.unit.config.broken import V
 from tests.unit.fakes import (

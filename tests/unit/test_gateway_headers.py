@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.decision import Setup
 from serve_app.domain import FaultKind
 from serve_app.errors import InvalidRequest, UnknownModel
-from serve_app.gateway import Setup
 from tests.unit.fakes import COMPLETION, FakeChunks, Scripted, fault, headers_of, reply, setup_of
 from tests.unit.test_gateway import TEXT, rig
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from serve_app.domain import FaultKind, Reason, Scores, Turn, Unavailable, UpstreamRequest
+from serve_app.decision import Setup
+from serve_app.domain import FaultKind, Question, Reason, Scores, Turn, Unavailable, UpstreamRequest
 from serve_app.errors import InvalidRequest
-from serve_app.gateway import Setup
 from serve_app.ports import Metric
 from tests.unit.fakes import FakeChunks, broken, fault, headers_of, reply, setup_of
 from tests.unit.test_gateway import ROUTES, TEXT, rig
@@ -29,7 +29,8 @@ async def test_the_winning_route_answers(setup: Setup) -> None:
     assert headers["x-fingerpost-reason"] == "route"
     assert headers["x-fingerpost-route"] == "code %C3%A9"
     assert headers["x-fingerpost-confidence"] == "0.877"
-    assert asking.orchestrator.asked == [((Turn("user", "Hello"),), setup.policy.routes)]
+    asked = Question((Turn("user", "Hello"),), setup.policy.routes, setup.policy.version)
+    assert asking.orchestrator.asked == [asked]
 
 
 async def test_a_route_falls_back_to_the_default(setup: Setup) -> None:
@@ -87,10 +88,11 @@ async def test_messages_that_can_not_be_read_are_refused(setup: Setup) -> None:
 
 @pytest.mark.parametrize("role", [["user"], {"a": 1}, 1, None])
 async def test_an_odd_role_fails_no_request(role: Any, setup: Setup) -> None:
-    """What a message's role is, is the provider's to judge."""
-    asking = rig(setup, {"openai/b": reply()}, SCORES)
+    """What a message's role is, is the provider's to judge; what nobody said, nobody scores."""
+    asking = rig(setup, {"openai/a": reply()}, SCORES)
     answer = await asking.ask({"messages": [{"role": role, "content": "x"}]})
-    assert (answer.status, asking.orchestrator.asked[0][0]) == (200, ())
+    assert (answer.status, asking.orchestrator.asked) == (200, [])
+    assert headers_of(answer)["x-fingerpost-reason"] == "no_match"
 
 
 async def test_a_good_answer_is_recorded(setup: Setup) -> None:

@@ -16,14 +16,16 @@ from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
 from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access
+from serve_app.decision import compile_setup
 from serve_app.domain import (
+    Question,
     Reason,
     Unavailable,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.gateway import Gateway, compile_setup
+from serve_app.gateway import Gateway
 from serve_app.ports import METRICS, Metric
 from serve_app.providers.transport import Transport
 from tests.scripted_provider import ScriptedProvider
@@ -47,9 +49,9 @@ class FakeMeter:
 
 
 class NoOrchestrator:
-    """What the Orchestrator's deployment answers so far."""
+    """What an Orchestrator without an engine answers."""
 
-    async def score(self, turns: Any, routes: Any) -> Unavailable:
+    async def score(self, question: Question) -> Unavailable:
         return Unavailable(Reason.ORCHESTRATOR_ERROR, "none here")
 
 
@@ -112,12 +114,16 @@ def serve_api(
         meter=meter or FakeMeter(),
         clock=time.monotonic,
     )
+
+    async def health() -> Any:
+        return {"status": "ok", "providers": setup.providers.data_paths()}
+
     parts = Parts(
         gateway=gateway,
         setup=lambda: setup,
         access=Access(setup.config, environ),
         meter=meter or FakeMeter(),
-        health=lambda: {"status": "ok", "providers": setup.providers.data_paths()},
+        health=health,
     )
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.decision import compile_setup
 from serve_app.domain import (
     Chunks,
     FaultKind,
@@ -13,7 +14,6 @@ from serve_app.domain import (
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.gateway import compile_setup
 from serve_app.providers import transport as module
 from serve_app.providers.transport import Transport
 from tests.scripted_provider import ScriptedProvider

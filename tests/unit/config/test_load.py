@@ -18,9 +18,9 @@ from serve_app.config.load import (
     raise_problems,
     references,
 )
+from serve_app.decision import compile_setup
 from serve_app.domain import DataPath, Prefer
 from serve_app.errors import ConfigError, Problem
-from serve_app.gateway import compile_setup
 from tests.unit.config.broken import BROKEN, Found, G, V
 from tests.unit.fakes import setup_of
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from serve_app.decision import OWN_KEYS, READ_KEYS
 from serve_app.dialects.edits import PLANO_METADATA_KEYS, read, rewrite
 from serve_app.domain import Json
 from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
-from serve_app.gateway import OWN_KEYS, READ_KEYS
 
 NOTHING: frozenset[str] = frozenset()
 

@@ -119,6 +119,7 @@ def test_names_are_shown_in_order(policy: Policy) -> None:
     assert policy.names() == [
         *("openai/gpt-4o", "openai/gpt-4o-mini", "vllm/gpt-4o-mini", "vllm/llama/3", "vllm/openai"),
         *("fast", "llama/3", "small", "ollama/best"),
+        "auto",  # there are routes
     ]
 
 

@@ -125,9 +125,9 @@ def test_without_a_default_the_first_route_answers(tmp_path: Path) -> None:
         ("code", True, ["openai/b", "openai/a"], Reason.ROUTE, 0.7),
         ("talk", True, ["ollama/x", "openai/a"], Reason.ROUTE, 0.2),
         ("talk", False, ["ollama/x"], Reason.ROUTE, 0.2),
-        (None, True, ["openai/a"], Reason.NO_MATCH, None),
-        (None, False, ["openai/b", "openai/a"], Reason.NO_MATCH, None),
-        ("gone", True, ["openai/a"], Reason.NO_MATCH, None),
+        (None, True, ["openai/a"], Reason.NO_MATCH, 0.7),
+        (None, False, ["openai/b", "openai/a"], Reason.NO_MATCH, 0.7),
+        ("gone", True, ["openai/a"], Reason.NO_MATCH, 0.7),
     ],
 )
 def test_scores_choose_a_route(
@@ -142,7 +142,7 @@ def test_scores_choose_a_route(
     policy = policy_of(tmp_path, default=with_default)
     scores = Scores({"code": 0.7, "talk": 0.2}, 0.1, winner)
     route = winner if reason is Reason.ROUTE else None
-    assert by_scores(policy, policy.routes, scores) == RouteDecision(
+    assert by_scores(policy, ByContent(policy.routes), scores) == RouteDecision(
         models(*candidates), reason, route, confidence
     )
 
@@ -150,5 +150,5 @@ def test_scores_choose_a_route(
 def test_a_winner_without_score_has_no_confidence(tmp_path: Path) -> None:
     """An orchestrator that leaves a score out fails no request."""
     policy = policy_of(tmp_path)
-    decision = by_scores(policy, policy.routes, Scores({}, 0.1, "code"))
+    decision = by_scores(policy, ByContent(policy.routes), Scores({}, 0.1, "code"))
     assert (decision.route, decision.confidence) == ("code", None)

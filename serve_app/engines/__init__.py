@@ -1,0 +1,1 @@
+"""What orchestrators run on; an engine's library is imported by its constructor only."""

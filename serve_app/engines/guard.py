@@ -1,0 +1,266 @@
+"""What stands around any engine, so that none of its moods is a request's: deadline, breaker,
+bounded cache, single flight, and a thread with a queue that sheds load.
+
+The ingress has a Guard before the hop to the Orchestrator. Each replica of the Orchestrator has
+one around its engine, so that equal questions of several ingresses are one decision, too.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Final, Protocol
+
+from serve_app.domain import Question, Reason, Scores, Unavailable
+from serve_app.ports import Clock, Meter, Metric, Orchestrator
+
+CACHE_ENTRIES: Final = 4096
+MAX_FLIGHTS: Final = 512
+"""Different questions under way at once; more are answered "busy"."""
+
+FAILURES_TO_OPEN: Final = 5
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 30.0
+
+_log = logging.getLogger("fingerpost")
+
+
+class Engine(Protocol):
+    """Scores questions synchronously; may raise whatever it likes."""
+
+    def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
+        """The scores; ``in_time`` says whether anybody still waits for them."""
+        ...
+
+
+class Breaker:
+    """Stops asking after several failures in a row, and lets one probe through after a pause."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._pause_s = FIRST_PAUSE_S
+        self._closed_again_at = 0.0
+        self._probing = False
+
+    @property
+    def state(self) -> str:
+        """``closed``, ``open`` or ``half_open``."""
+        if self._failures < FAILURES_TO_OPEN:
+            return "closed"
+        return "open" if self._clock() < self._closed_again_at else "half_open"
+
+    def lets_through(self) -> bool:
+        """True when a question may be asked now; in half-open that is one at a time."""
+        state = self.state
+        if state == "closed":
+            return True
+        if state == "open" or self._probing:
+            return False
+        self._probing = True
+        return True
+
+    def succeeded(self) -> None:
+        """An answer came; all is well again."""
+        self._failures, self._pause_s, self._probing = 0, FIRST_PAUSE_S, False
+
+    def failed(self) -> None:
+        """No answer came, or none in time."""
+        if self._probing:
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._probing = False
+        self._failures += 1
+        self._closed_again_at = self._clock() + self._pause_s
+
+    def forgotten(self) -> None:
+        """Nobody waited for the answer, which says nothing about the engine."""
+        self._probing = False
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A question under way and how many wait for it."""
+
+    task: asyncio.Task[Scores | Unavailable]
+    waiting: int = 0
+
+
+class Guard:
+    """An orchestrator around another one. It never raises and never takes longer than it may."""
+
+    def __init__(
+        self,
+        inner: Orchestrator,
+        *,
+        deadline_s: float,
+        clock: Clock,
+        meter: Meter | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self._inner = inner
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._meter = meter
+        self._breaker = breaker
+        self._cache: OrderedDict[bytes, Scores] = OrderedDict()
+        self._flights: dict[bytes, _Flight] = {}
+        self.asked = 0
+        """How often the inner orchestrator was asked."""
+        self.last_fault: Unavailable | None = None
+        """Why the last question that was asked had no answer; None after one that had."""
+
+    @property
+    def breaker_state(self) -> str:
+        """``closed``, ``open`` or ``half_open``."""
+        return "closed" if self._breaker is None else self._breaker.state
+
+    async def score(self, question: Question) -> Scores | Unavailable:
+        """Remembered scores, those of an equal question under way, or new ones."""
+        key = _key(question)
+        known = self._cache.get(key)
+        if known is not None:
+            self._cache.move_to_end(key)
+            self._count("cached")
+            return known
+        flight = self._flights.get(key)
+        if flight is None:
+            refusal = self._refusal()
+            if refusal is not None:
+                self._count(refusal.reason)
+                return refusal
+            flight = _Flight(asyncio.create_task(self._ask(key, question)))
+            self._flights[key] = flight
+        else:
+            self._count("joined")
+        return await self._wait(key, flight)
+
+    async def _wait(self, key: bytes, flight: _Flight) -> Scores | Unavailable:
+        """The flight's outcome. It goes on as long as somebody waits for it, and no longer."""
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if flight.waiting == 0 and not flight.task.done():
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+                flight.task.cancel()
+
+    def _refusal(self) -> Unavailable | None:
+        if len(self._flights) >= MAX_FLIGHTS:
+            detail = f"{MAX_FLIGHTS} questions are under way already"
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
+        if self._breaker is not None and not self._breaker.lets_through():
+            why = "" if self.last_fault is None else f"; last: {self.last_fault.detail}"
+            return Unavailable(Reason.BREAKER_OPEN, f"it failed several times in a row{why}")
+        return None
+
+    async def _ask(self, key: bytes, question: Question) -> Scores | Unavailable:
+        started = self._clock()
+        self.asked += 1
+        try:
+            said = await self._in_time(question)
+        except asyncio.CancelledError:
+            if self._breaker is not None:
+                self._breaker.forgotten()
+            raise
+        finally:
+            flight = self._flights.get(key)
+            if flight is not None and flight.task is asyncio.current_task():
+                del self._flights[key]
+        self._hear(key, said)
+        outcome = "scored" if isinstance(said, Scores) else said.reason
+        self._count(outcome)
+        if self._meter is not None:
+            self._meter.observe(Metric.DECISION_SECONDS, self._clock() - started, (outcome,))
+        return said
+
+    async def _in_time(self, question: Question) -> Scores | Unavailable:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._inner.score(question)
+        except TimeoutError:
+            detail = f"no answer within {self._deadline_s * 1e3:g} ms"
+            return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
+            _log.exception("the orchestrator raised")
+            return Unavailable(Reason.ORCHESTRATOR_ERROR, f"it raised {type(error).__name__}")
+
+    def _hear(self, key: bytes, said: Scores | Unavailable) -> None:
+        if isinstance(said, Scores):
+            self._cache[key] = replace(said, cached=True)
+            if len(self._cache) > CACHE_ENTRIES:
+                self._cache.popitem(last=False)
+            self._recovered()
+            return
+        if self._breaker is not None and said.reason is not Reason.ORCHESTRATOR_BUSY:
+            self._breaker.failed()
+        elif self._breaker is not None:
+            self._breaker.forgotten()
+        if self.last_fault is None:
+            _log.warning("the orchestrator gives no decisions: %s: %s", said.reason, said.detail)
+        self.last_fault = said
+
+    def _recovered(self) -> None:
+        if self._breaker is not None:
+            self._breaker.succeeded()
+        if self.last_fault is not None:
+            _log.warning("the orchestrator gives decisions again")
+        self.last_fault = None
+
+    def _count(self, outcome: str) -> None:
+        if self._meter is not None:
+            self._meter.count(Metric.DECISIONS, (outcome,))
+
+
+class EngineThread:
+    """An orchestrator that runs an engine on one thread of its own, and sheds load.
+
+    A question is turned away at once when those before it will take longer than it may wait.
+    """
+
+    def __init__(self, engine: Engine, *, deadline_s: float, clock: Clock) -> None:
+        self._engine = engine
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(1, "engine")
+        self._queued = 0
+        self._typical_s = 0.0
+
+    async def score(self, question: Question) -> Scores | Unavailable:
+        """The engine's scores, "busy", or "timeout" for a question that waited for too long."""
+        if self._queued * self._typical_s > self._deadline_s:
+            detail = f"{self._queued} questions wait, {self._typical_s * 1e3:.0f} ms each"
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
+        ends_at = self._clock() + self._deadline_s
+        self._queued += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self._run, question, ends_at)
+        finally:
+            self._queued -= 1
+
+    def _run(self, question: Question, ends_at: float) -> Scores | Unavailable:
+        started = self._clock()
+        if started >= ends_at:
+            return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "it waited for too long")
+        said = self._engine.score(question, lambda: self._clock() < ends_at)
+        took = self._clock() - started
+        self._typical_s += (took - self._typical_s) / 8 if self._typical_s else took
+        return said
+
+    def close(self) -> None:
+        """Ends the thread once it is idle; questions that wait are dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _key(question: Question) -> bytes:
+    digest = blake2b(question.key.encode(), digest_size=16)
+    for turn in question.turns:
+        text = turn.text.encode("utf-8", "replace")
+        digest.update(b"\0%c%d:" % (turn.role[0].encode(), len(text)))
+        digest.update(text)
+    return digest.digest()

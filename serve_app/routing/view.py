@@ -1,0 +1,77 @@
+"""What of a conversation the embedding scorer looks at: what the user said last, with context.
+
+A follow-up such as "and tomorrow?" says nothing alone, so earlier turns of the user join in until
+there is enough to go by. Answers are left out: they are long, and they are about the last route.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from serve_app.domain import Turn
+
+ENOUGH_WORDS: Final = 24
+"""Once the user's last turns hold so many words, no earlier ones are needed."""
+
+MAX_TURNS: Final = 5
+
+KEPT_CHARACTERS: Final = 2000
+"""Of a longer turn so many are kept at each end; the scorer's own limit is in tokens, and lower."""
+
+ENVELOPES: Final = (
+    "system-reminder",
+    "user-prompt-submit-hook",
+    "environment_context",
+    "environment_details",
+    "user_instructions",
+    "command-name",
+    "command-message",
+    "local-command-caveat",
+    "local-command-stdout",
+    "local-command-stderr",
+)
+"""Tags by which coding agents put words of their own into the user's turns."""
+
+_BYTES_OF_A_WORD: Final = 8  # where no spaces part words
+
+
+def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The user's last turns, oldest first, without envelopes and shortened in the middle.
+
+    Empty when the user said nothing in words.
+    """
+    kept: list[Turn] = []
+    words = 0
+    for turn in reversed(turns):
+        if turn.role != "user":
+            continue
+        text = without_envelopes(turn.text, ENVELOPES).strip()
+        if not text:
+            continue
+        if len(text) > 2 * KEPT_CHARACTERS:
+            text = f"{text[:KEPT_CHARACTERS]} … {text[-KEPT_CHARACTERS:]}"
+        kept.append(Turn("user", text))
+        words += max(len(text.split()), len(text.encode("utf-8", "replace")) // _BYTES_OF_A_WORD)
+        if words >= ENOUGH_WORDS or len(kept) == MAX_TURNS:
+            break
+    return tuple(reversed(kept))
+
+
+def without_envelopes(text: str, tags: Iterable[str]) -> str:
+    """The text without ``<tag>...</tag>``; one that is not closed goes to the end of the text."""
+    if "<" not in text:
+        return text
+    for tag in tags:
+        opening, closing = f"<{tag}>", f"</{tag}>"
+        start = text.find(opening)
+        if start < 0:
+            continue
+        parts = []
+        at = 0
+        while start >= 0:
+            parts.append(text[at:start])
+            end = text.find(closing, start)
+            at = len(text) if end < 0 else end + len(closing)
+            start = text.find(opening, at)
+        parts.append(text[at:])
+        text = "".join(parts)
+    return text
