@@ -1,24 +1,57 @@
-"""The command line: ``fingerpost check`` and ``fingerpost run``."""
+"""The command line: ``fingerpost check``, ``run``, ``route`` and ``eval``."""
 
 import argparse
+import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from tqdm import tqdm
 
 from serve_app import launch
 from serve_app.api.context import exposure_problem
 from serve_app.config.load import notices, references
-from serve_app.decision import Setup, compile_setup
-from serve_app.errors import ConfigError
+from serve_app.decision import Decided, Setup, compile_setup, render_explanation
+from serve_app.dialects.openai_chat import read_turns
+from serve_app.domain import Json, Question, Scores, Turn
+from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, Settings, settings_of
+from serve_app.errors import ConfigError, InvalidRequest, Problem
+from serve_app.evaluation import Case, draw_examples, evaluate, read_set
 from serve_app.providers.spec import Endpoint
+from serve_app.report import as_json, as_svg, as_text, compare, table
+from serve_app.routing.router import ByContent, by_scores
+from serve_app.routing.view import recent
 
-_USAGE, _FAILED = 2, 1
+_FAILED = 1
+_SHOWN = 200
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit status: 0, 1 when it failed, 2 when it was asked wrongly."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        match chosen.command:
+            case "check":
+                _print("\n".join(summary(compile_setup(chosen.file))))
+            case "run":
+                _run(chosen.file, chosen.env, shlex.split(chosen.beside))
+            case "route":
+                _route(chosen)
+            case "eval":
+                return _eval(chosen)
+    except (ConfigError, InvalidRequest, launch.LaunchError, EngineFaultError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a program's output
+        return _FAILED
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fingerpost", description="An LLM routing gateway.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="say what is wrong with a gateway.yaml, or sum it up")
@@ -27,16 +60,152 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("file", type=Path, nargs="?", default=Path("configs/serve.yaml"))
     run.add_argument("--env", type=Path, default=Path("configs/serve.env"), help="Serve's settings")
     run.add_argument("--beside", default="", help="a command to run as long as the gateway runs")
-    chosen = parser.parse_args(arguments)
+    route = commands.add_parser("route", help="show which route a text matches, and why")
+    route.add_argument(
+        "text", help="what a user says; - reads it, or a JSON list of messages, from standard input"
+    )
+    route.add_argument("--config", type=Path, default=Path("configs/gateway.yaml"))
+    route.add_argument("--json", action="store_true", help="what POST /v1/route answers")
+    _add_eval(commands.add_parser("eval", help="measure the engine on a labelled set"))
+    return parser
+
+
+def _add_eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="JSON lines: routes first, then cases")
+    parser.add_argument("--config", type=Path, help="take the settings of a gateway.yaml")
+    parser.add_argument("--model", type=Path, help="an ONNX file with other weights")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--max-query-tokens", type=int)
+    parser.add_argument("--min-confidence", type=float)
+    parser.add_argument("--min-margin", type=float)
+    parser.add_argument("--no-archetypes", action="store_true", help="without the bank's prompts")
+    parser.add_argument("--no-examples", action="store_true", help="without the routes' examples")
+    parser.add_argument(
+        "--draw", type=int, nargs="*", default=[], metavar="N",
+        help="also with N examples a route drawn from the set, the drawn cases left out",
+    )  # fmt: skip
+    parser.add_argument("--draws", type=int, default=5, help="how often, for a mean")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the confusion matrix")
+    parser.add_argument(
+        "--compare", type=Path, metavar="OTHER", help="a report of --json, or another labelled set"
+    )
+    parser.add_argument("--fail-under", type=float, metavar="ACCURACY", help="exit with 1 below")
+
+
+def _route(chosen: argparse.Namespace) -> None:
+    setup = compile_setup(chosen.config)
+    policy = setup.policy
+    if not policy.routes:
+        problem = Problem(0, "routing_preferences", "there are no routes; add one with models")
+        raise ConfigError(str(chosen.config), (problem,))
+    engine = EmbeddingEngine(settings_of(setup.config.orchestrator))
+    engine.scorer.prepare(policy.routes)
+    turns = recent(_conversation(sys.stdin.read() if chosen.text == "-" else chosen.text))
+    question = Question(turns, policy.routes, policy.version)
+    started = time.perf_counter()
+    said = engine.score(question, lambda: True) if turns else Scores({}, 0.0, None)
+    took_s = time.perf_counter() - started
+    decided = Decided(by_scores(policy, ByContent(policy.routes), said), question, said)
+    explained = render_explanation(setup, decided, took_s)
+    if chosen.json:
+        _print(json.dumps(explained, ensure_ascii=False, indent=2))
+    else:
+        _print("\n".join(_explanation(setup, explained)))
+
+
+def _conversation(text: str) -> tuple[Turn, ...]:
+    """A JSON list of messages, or an object with one, as turns; any other text as the user's."""
     try:
-        if chosen.command == "check":
-            _print("\n".join(summary(compile_setup(chosen.file))))
-        else:
-            _run(chosen.file, chosen.env, shlex.split(chosen.beside))
-    except (ConfigError, launch.LaunchError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a program's output
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    messages = value.get("messages") if isinstance(value, dict) else value
+    return read_turns(messages) if isinstance(messages, list) else (Turn("user", text),)
+
+
+def _explanation(setup: Setup, explained: Mapping[str, Json]) -> list[str]:
+    """A decision as lines: every score, what was decided, and why."""
+    asked, routes = explained["orchestrator"], setup.policy.routes
+    scores = asked["scores"] or {}
+    rows = [["", "route", "score", "models"]]
+    for route in sorted(routes, key=lambda route: -scores.get(route.name, 0.0)):
+        mark = "->" if route.name == explained["route"] else ""
+        score = f"{scores[route.name]:.3f}" if route.name in scores else "-"
+        rows.append([mark, route.name, score, ", ".join(map(str, route.models))])
+    limits = asked["thresholds"]
+    margin = "" if asked["margin"] is None else f", {asked['margin']:.3f} ahead of the next"
+    lines = [f"seen: {turn['content'][:_SHOWN]}" for turn in asked["seen"]]
+    lines += ["", *table(rows, right=(2,)), ""]
+    lines.append(
+        f"decided: {explained['route'] or 'no route'} (reason {explained['reason']}{margin}; "
+        f"min_confidence {limits['min_confidence']:g}, min_margin {limits['min_margin']:g}; "
+        f"{explained['took_ms']:.1f} ms)"
+    )
+    lines += [
+        f"  {position}. {candidate['model']}: {candidate['why']}"
+        for position, candidate in enumerate(explained["candidates"], 1)
+    ]
+    return lines
+
+
+def _eval(chosen: argparse.Namespace) -> int:
+    if chosen.plot is not None and chosen.plot.suffix != ".svg":
+        raise ConfigError(
+            str(chosen.plot), (Problem(0, "--plot", "name a file that ends in .svg"),)
+        )
+    settings = _settings(chosen)
+    labelled = read_set(chosen.file)
+    if chosen.no_examples:
+        bare = tuple(replace(route, examples=()) for route in labelled.routes)
+        labelled = replace(labelled, routes=bare)
+    engine = EmbeddingEngine(settings)
+    found = evaluate(labelled, settings, _bar, engine)
+    drawn = [
+        draw_examples(labelled, engine, settings, count, chosen.draws) for count in chosen.draw
+    ]
+    found = replace(found, draws=tuple(drawn))
+    report = as_json(found)
+    if chosen.json:
+        _print(json.dumps(report, ensure_ascii=False, indent=2))
+    else:
+        _print("\n".join(as_text(found)))
+    if chosen.compare is not None:
+        lines = compare(report, _other_report(chosen.compare, settings, engine))
+        print("\n".join(["", *lines]), file=sys.stderr if chosen.json else sys.stdout)
+    if chosen.plot is not None:
+        chosen.plot.write_bytes(as_svg(found))
+    if chosen.fail_under is not None and found.accuracy < chosen.fail_under:
+        print(f"accuracy {found.accuracy:.3f} is under {chosen.fail_under:g}", file=sys.stderr)  # noqa: T201
         return _FAILED
     return 0
+
+
+def _settings(chosen: argparse.Namespace) -> Settings:
+    """Those of the configuration, if one is named, with what the command line says instead."""
+    settings = Settings()
+    if chosen.config is not None:
+        settings = settings_of(compile_setup(chosen.config).config.orchestrator)
+    names = ("model", "threads", "max_query_tokens", "min_confidence", "min_margin")
+    said = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
+    return replace(settings, **said, archetypes=not chosen.no_archetypes)
+
+
+def _bar(cases: Sequence[Case]) -> Iterable[Case]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    bar: Iterable[Case] = tqdm(cases, unit="case", disable=None, leave=False)
+    return bar
+
+
+def _other_report(other: Path, settings: Settings, engine: EmbeddingEngine) -> Mapping[str, Json]:
+    """What to compare with: a report read from a file, or made of another set."""
+    try:
+        report: Json = json.loads(other.read_text("utf-8"))
+    except (OSError, ValueError):
+        report = None
+    if isinstance(report, dict) and "confusion" in report:
+        return report
+    return as_json(evaluate(read_set(other), settings, _bar, engine))
 
 
 def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:

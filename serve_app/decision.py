@@ -228,10 +228,10 @@ def render_routing(decided: Decided, trace_id: str) -> Json:
     }
 
 
-def render_explanation(call: Call, decided: Decided, took_s: float) -> Json:
+def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
     """A decision with all that it rests on; what ``/v1/route`` answers. Times in milliseconds."""
     decision, said, question = decided.decision, decided.said, decided.question
-    settings = call.setup.config.orchestrator
+    settings = setup.config.orchestrator
     asked: Json = None
     if question is not None:
         asked = {
@@ -258,11 +258,11 @@ def render_explanation(call: Call, decided: Decided, took_s: float) -> Json:
         "reason": decision.reason,
         "confidence": decision.confidence,
         "candidates": [
-            {"model": str(model), "why": why(model, call.setup.policy, decided)}
+            {"model": str(model), "why": why(model, setup.policy, decided)}
             for model in decision.candidates
         ],
         "orchestrator": asked,
-        "policy": call.setup.policy.version,
+        "policy": setup.policy.version,
         "took_ms": round(took_s * 1e3, 3),
     }
 

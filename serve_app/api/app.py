@@ -133,7 +133,7 @@ class _Api:
         if path == ROUTING_PATH:
             content = render_routing(decided, _trace_id(call.headers))
         else:
-            content = render_explanation(call, decided, gateway.clock() - call.arrived)
+            content = render_explanation(call.setup, decided, gateway.clock() - call.arrived)
         self._parts.meter.count(Metric.REQUESTS, (_SURFACES[path], "200", decision.reason))
         headers = decision_headers(decision, decision.candidates[0], decision.reason, version)
         body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")

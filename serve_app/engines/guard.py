@@ -185,6 +185,11 @@ class Guard:
         except TimeoutError:
             detail = f"no answer within {self._deadline_s * 1e3:g} ms"
             return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return Unavailable(Reason.ORCHESTRATOR_ERROR, "it gave the question up")
         except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
             _log.exception("the orchestrator raised")
             return Unavailable(Reason.ORCHESTRATOR_ERROR, f"it raised {type(error).__name__}")

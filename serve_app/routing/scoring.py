@@ -59,7 +59,7 @@ def phrases(description: str) -> tuple[str, ...]:
 
 
 def readable(name: str) -> str:
-    """A route's name as words: ``book_flight`` and ``bookFlight`` become ``book flight``."""
+    """A route's name as words: ``book_flight`` becomes ``book flight``, ``bookFlight`` ``book Flight``."""
     return re.sub(r"[_.\-]+", " ", _CAMEL.sub(" ", name)).strip() or name
 
 
@@ -99,12 +99,10 @@ class Scorer:
         min_confidence: float,
         min_margin: float = 0.0,
         archetypes: Sequence[Archetype] = ARCHETYPES,
-        use_examples: bool = True,
     ) -> None:
         self._embed = embed
         self._min_confidence = min_confidence
         self._min_margin = min_margin
-        self._use_examples = use_examples
         self._texts: OrderedDict[str, Vector] = OrderedDict()
         self._sets: OrderedDict[tuple[Route, ...], _RouteSet] = OrderedDict()
         self._rows = 0
@@ -182,7 +180,7 @@ class Scorer:
         lists = [phrases(route.description) for route in routes]
         examples = []
         for index, route in enumerate(routes):
-            if route.examples and self._use_examples:
+            if route.examples:
                 own = rows(route.examples)
                 weight = _EXAMPLE_WEIGHTS[min(len(own), len(_EXAMPLE_WEIGHTS) - 1)]
                 examples.append((index, own, _unit(own.mean(axis=0)), weight))

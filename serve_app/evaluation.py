@@ -1,0 +1,320 @@
+"""How well an engine finds the routes of a labelled set; what ``fingerpost eval`` measures.
+
+A labelled set is a file of JSON lines: first ``{"routes": [{"name", "description", "examples"?}]}``,
+then one case a line, ``{"messages": [{"role", "content"}], "expect": NAME or null}``, where null
+says that no route matches.
+"""
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from serve_app.dialects import openai_chat
+from serve_app.domain import Json, Question, Route, Scores, Turn
+from serve_app.engines.embedding import EmbeddingEngine, Settings, seen
+from serve_app.errors import ConfigError, InvalidRequest, Problem
+from serve_app.routing.archetypes import ARCHETYPES
+from serve_app.routing.scoring import Scorer, Vector
+from serve_app.routing.view import recent
+
+NOWHERE: Final = "(no route)"
+"""How "no route matches" is written where names of routes stand."""
+
+COLLIDING: Final = 0.8
+"""Descriptions with a larger cosine are hard to tell apart."""
+
+_THRESHOLDS: Final = tuple(round(0.02 * step, 2) for step in range(26))
+_MAX_SHOWN: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One conversation and where it belongs."""
+
+    turns: tuple[Turn, ...]
+    expect: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSet:
+    """Routes, and conversations that are known to belong to them or to none."""
+
+    file: str
+    routes: tuple[Route, ...]
+    cases: tuple[Case, ...]
+
+
+def read_set(file: Path) -> LabelledSet:
+    """The set in a file. Raises ConfigError with every line that is wrong, and why."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(file), (Problem(0, "", f"can't be read: {error}"),)) from error
+    problems: list[Problem] = []
+    routes = _read_routes(lines[0] if lines else "", problems)
+    cases = []
+    for number, line in enumerate(lines[1:], 2):
+        if line.strip():
+            case = _read_case(line, number, {route.name for route in routes}, problems)
+            cases += [] if case is None else [case]
+    if not problems and not cases:
+        problems.append(Problem(len(lines), "", "holds no cases; add one a line"))
+    if problems:
+        raise ConfigError(str(file), tuple(problems))
+    return LabelledSet(str(file), routes, tuple(cases))
+
+
+def _read_routes(line: str, problems: list[Problem]) -> tuple[Route, ...]:
+    wanted = 'must be {"routes": [{"name": ..., "description": ...}, ...]}'
+    entries = (_object(line) or {}).get("routes")
+    if not isinstance(entries, list) or not entries:
+        problems.append(Problem(1, "", wanted))
+        return ()
+    routes: list[Route] = []
+    for index, entry in enumerate(entries):
+        place = f"routes[{index}]"
+        texts = entry if isinstance(entry, dict) else {}
+        name, description = texts.get("name"), texts.get("description")
+        examples = texts.get("examples", [])
+        if not (isinstance(name, str) and name and isinstance(description, str) and description):
+            problems.append(Problem(1, place, "needs a name and a description, both texts"))
+        elif not isinstance(examples, list) or not all(isinstance(e, str) for e in examples):
+            problems.append(Problem(1, f"{place}.examples", "must be a list of texts"))
+        elif any(name == route.name for route in routes):
+            problems.append(Problem(1, place, f"another route is named {name!r}"))
+        else:
+            routes.append(Route(name, description, (), examples=tuple(examples)))
+    return tuple(routes)
+
+
+def _read_case(line: str, number: int, names: set[str], problems: list[Problem]) -> Case | None:
+    case = _object(line)
+    if case is None:
+        problems.append(Problem(number, "", "is no JSON object"))
+        return None
+    expect = case.get("expect", "")
+    if not (expect is None or (isinstance(expect, str) and expect in names)):
+        problems.append(Problem(number, "expect", f"{expect!r} is no route of line 1, nor null"))
+        return None
+    try:
+        turns = openai_chat.read_turns(case.get("messages"))
+    except InvalidRequest as error:
+        problems.append(Problem(number, "messages", str(error)))
+        return None
+    return Case(turns, expect)
+
+
+def _object(line: str) -> dict[str, Json] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one case."""
+
+    case: Case
+    best: str
+    """The route with the highest score, wins or not."""
+    score: float
+    decided: str | None
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        """The best route is the expected one; False where none is expected."""
+        return self.best == self.case.expect
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Accuracy with examples drawn from the set itself, the drawn cases left out."""
+
+    examples: int
+    accuracies: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over the draws."""
+        return sum(self.accuracies) / len(self.accuracies)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All that was found out about one set."""
+
+    labelled: LabelledSet
+    settings: Settings
+    outcomes: tuple[Outcome, ...]
+    collisions: tuple[tuple[float, str, str], ...]
+    draws: tuple[Draws, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """Of the cases with a route: the share whose best route is right, thresholds aside."""
+        return _share(outcome.right for outcome in self.outcomes if outcome.case.expect is not None)
+
+    @property
+    def decided(self) -> float:
+        """Of all cases: the share decided rightly with the thresholds, "no route" included."""
+        return _share(outcome.decided == outcome.case.expect for outcome in self.outcomes)
+
+    def confusion(self) -> Counter[tuple[str, str]]:
+        """How often (expected, decided) came up; with thresholds."""
+        return Counter(
+            (outcome.case.expect or NOWHERE, outcome.decided or NOWHERE)
+            for outcome in self.outcomes
+        )
+
+    def by_route(self) -> Iterator[tuple[str, float | None, float | None, int]]:
+        """Name, precision, recall and number of cases of each route and of none."""
+        counts = self.confusion()
+        for name in [*(route.name for route in self.labelled.routes), NOWHERE]:
+            expected = sum(count for (wish, _), count in counts.items() if wish == name)
+            decided = sum(count for (_, said), count in counts.items() if said == name)
+            hits = counts[name, name]
+            yield (
+                name,
+                hits / decided if decided else None,
+                hits / expected if expected else None,
+                expected,
+            )
+
+    def thresholds(self) -> list[tuple[float, float, float]]:
+        """Of ``min_confidence``: its value, in-scope accuracy, share of no-match recognized.
+
+        Empty where the set has no case without a route.
+        """
+        inside = [outcome for outcome in self.outcomes if outcome.case.expect is not None]
+        outside = [outcome.score for outcome in self.outcomes if outcome.case.expect is None]
+        if not inside or not outside:
+            return []
+        return [
+            (
+                limit,
+                _share(outcome.right and outcome.score >= limit for outcome in inside),
+                _share(score < limit for score in outside),
+            )
+            for limit in _THRESHOLDS
+        ]
+
+    def recommended(self) -> float | None:
+        """The threshold with the highest mean of both shares; the lowest of equal ones."""
+        found = self.thresholds()
+        return max(found, key=lambda row: (row[1] + row[2], -row[0]))[0] if found else None
+
+    def auroc(self) -> float | None:
+        """How well the best score tells cases with a route from those without: 0.5 is chance."""
+        inside = [outcome.score for outcome in self.outcomes if outcome.case.expect is not None]
+        outside = [outcome.score for outcome in self.outcomes if outcome.case.expect is None]
+        if not inside or not outside:
+            return None
+        differences = np.subtract.outer(np.array(inside), np.array(outside))
+        return float((differences > 0).mean() + (differences == 0).mean() / 2)
+
+    def latency_ms(self, share: float) -> float:
+        """A quantile of the time that a decision took."""
+        return float(np.quantile([outcome.seconds for outcome in self.outcomes], share)) * 1e3
+
+
+Progress = Callable[[Sequence[Case]], Iterable[Case]]
+"""Passes cases through and shows how far it is."""
+
+
+def evaluate(
+    labelled: LabelledSet, settings: Settings, progress: Progress, engine: EmbeddingEngine
+) -> Evaluation:
+    """Decides every case of a set, one after the other."""
+    engine.scorer.prepare(labelled.routes)
+    outcomes = []
+    for case in progress(labelled.cases):
+        question = Question(recent(case.turns), labelled.routes, labelled.file)
+        if not question.turns:  # nothing was said in words: the gateway asks no engine either
+            outcomes.append(Outcome(case, NOWHERE, 0.0, None, 0.0))
+            continue
+        started = time.perf_counter()
+        said = engine.score(question, lambda: True)
+        seconds = time.perf_counter() - started
+        if isinstance(said, Scores):
+            outcomes.append(_outcome(case, said, seconds))
+    return Evaluation(labelled, settings, tuple(outcomes), tuple(_collisions(labelled, engine)))
+
+
+def _outcome(case: Case, said: Scores, seconds: float) -> Outcome:
+    best = max(said.routes, key=lambda name: said.routes[name])
+    return Outcome(case, best, said.routes[best], said.winner, seconds)
+
+
+def draw_examples(
+    labelled: LabelledSet, engine: EmbeddingEngine, settings: Settings, examples: int, draws: int
+) -> Draws:
+    """Accuracy with so many examples a route, drawn from its own cases, which then don't count.
+
+    Seeded by the number of the draw. A route with too few cases keeps one of them to be asked.
+    """
+    known: dict[str, Vector] = {}
+
+    def embed(text: str) -> Vector:
+        if text not in known:
+            known[text] = engine.model.embed(text)
+        return known[text]
+
+    bank = ARCHETYPES if settings.archetypes else ()
+    scorer = Scorer(embed, min_confidence=0.0, archetypes=bank)
+    accuracies = []
+    for draw in range(draws):
+        chosen = _chosen(labelled.cases, examples, random.Random(draw))  # noqa: S311 - no secret
+        routes = tuple(
+            replace(route, examples=tuple(_text(case) for case in chosen.get(route.name, ())))
+            for route in labelled.routes
+        )
+        used = {id(case) for cases in chosen.values() for case in cases}
+        accuracies.append(
+            _share(
+                _outcome(case, scorer.score(_text(case), routes), 0.0).right
+                for case in labelled.cases
+                if case.expect is not None and id(case) not in used
+            )
+        )
+    return Draws(examples, tuple(accuracies))
+
+
+def _chosen(
+    cases: Sequence[Case], examples: int, chance: random.Random
+) -> Mapping[str, list[Case]]:
+    by_route: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.expect is not None:
+            by_route.setdefault(case.expect, []).append(case)
+    return {name: chance.sample(own, min(examples, len(own) - 1)) for name, own in by_route.items()}
+
+
+def _text(case: Case) -> str:
+    return seen(Question(recent(case.turns), (), ""))
+
+
+def _collisions(labelled: LabelledSet, engine: EmbeddingEngine) -> Iterator[tuple[float, str, str]]:
+    """Pairs of routes whose descriptions are nearly one, the nearest first."""
+    cosines = engine.scorer.similarity(labelled.routes)
+    pairs = [
+        (float(cosines[a, b]), labelled.routes[a].name, labelled.routes[b].name)
+        for a in range(len(cosines))
+        for b in range(a)
+        if cosines[a, b] >= COLLIDING
+    ]
+    yield from sorted(pairs, reverse=True)[:_MAX_SHOWN]
+
+
+def _share(hits: Iterable[bool]) -> float:
+    counted = list(hits)
+    return sum(counted) / len(counted) if counted else 0.0
