@@ -7,14 +7,24 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import Request, urlopen
 
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from serve_app import launch
 from serve_app.api.context import exposure_problem
-from serve_app.config.load import notices, references
+from serve_app.config.load import (
+    MissingEnvironmentError,
+    expand,
+    explain,
+    notices,
+    references,
+)
+from serve_app.config.schema import Orchestrator
 from serve_app.decision import Decided, Setup, compile_setup, render_explanation
 from serve_app.dialects.openai_chat import read_turns
 from serve_app.domain import Json, Question, Scores, Turn
@@ -73,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="JSON lines: routes first, then cases")
     parser.add_argument("--config", type=Path, help="take the settings of a gateway.yaml")
-    parser.add_argument("--model", type=Path, help="an ONNX file with other weights")
+    parser.add_argument("--model", help="an ONNX file with other weights")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--max-query-tokens", type=int)
     parser.add_argument("--min-confidence", type=float)
@@ -183,12 +193,20 @@ def _eval(chosen: argparse.Namespace) -> int:
 
 def _settings(chosen: argparse.Namespace) -> Settings:
     """Those of the configuration, if one is named, with what the command line says instead."""
-    settings = Settings()
+    section = Orchestrator()
     if chosen.config is not None:
-        settings = settings_of(compile_setup(chosen.config).config.orchestrator)
+        section = compile_setup(chosen.config).config.orchestrator
     names = ("model", "threads", "max_query_tokens", "min_confidence", "min_margin")
     said = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
-    return replace(settings, **said, archetypes=not chosen.no_archetypes)
+    try:
+        section = Orchestrator.model_validate({**section.model_dump(), **said})
+    except ValidationError as error:
+        problems = [
+            Problem(0, f"--{str(found['loc'][0]).replace('_', '-')}", explain(found)[1])
+            for found in error.errors(include_url=False)
+        ]
+        raise ConfigError("the command line", tuple(problems)) from error
+    return replace(settings_of(section), archetypes=not chosen.no_archetypes)
 
 
 def _bar(cases: Sequence[Case]) -> Iterable[Case]:
@@ -200,10 +218,10 @@ def _bar(cases: Sequence[Case]) -> Iterable[Case]:
 def _other_report(other: Path, settings: Settings, engine: EmbeddingEngine) -> Mapping[str, Json]:
     """What to compare with: a report read from a file, or made of another set."""
     try:
-        report: Json = json.loads(other.read_text("utf-8"))
-    except (OSError, ValueError):
-        report = None
-    if isinstance(report, dict) and "confusion" in report:
+        report: dict[str, Json] = dict(json.loads(other.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        report = {}
+    if "confusion" in report:
         return report
     return as_json(evaluate(read_set(other), settings, _bar, engine))
 
@@ -222,10 +240,36 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
     def on_healthy(seconds: float) -> None:
         _print(f"Fingerpost is up after {seconds:.0f} s at {serve_file.url}")
         _print("\n".join(summary(setup)))
+        if setup.policy.routes:
+            _print(f"\nA decision of the gateway:\n\n{_decision(setup, serve_file.url)}")
         _print(f"\nTry it:\n\n{example(setup, serve_file.url)}\n\nCtrl-C stops it.")
 
     _print(f"starting {file} ({serve_file.config}); this takes about half a minute ...")
     launch.run(serve_file, settings, neighbour, on_healthy)
+
+
+_ASKED = "Write a Python function that reverses a linked list"
+
+
+def _decision(setup: Setup, url: str) -> str:
+    """What the running gateway decides for a prompt, with all of its scores."""
+    body = json.dumps({"messages": [{"role": "user", "content": _ASKED}]}).encode()
+    headers = {"content-type": "application/json"}
+    if setup.config.client_keys is not None:
+        with suppress(MissingEnvironmentError):
+            headers["authorization"] = f"Bearer {expand(setup.config.client_keys[0], os.environ)}"
+    request = Request(f"{url}/v1/route", body, headers)  # noqa: S310 - our own address
+    try:
+        with urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+            explained = json.loads(answer.read())
+    except (OSError, ValueError) as error:
+        return f"  it could not be asked: {error}"
+    scores = (explained["orchestrator"] or {}).get("scores") or {}
+    shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
+    return (
+        f'  "{_ASKED}"\n  -> {explained["route"]}, {explained["model"]} '
+        f"({explained['reason']}; {shown}; {explained['took_ms']:.0f} ms)"
+    )
 
 
 def summary(setup: Setup) -> list[str]:

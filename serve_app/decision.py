@@ -45,6 +45,9 @@ MAX_ROUTES: Final = 128
 MAX_ROUTE_CHARACTERS: Final = 64 << 10
 """Of the routes of one request, all texts together: each of them costs the engine time."""
 
+MAX_PREFERENCES: Final = 4 * MAX_ROUTE_CHARACTERS
+"""Characters of JSON that the routes of one request may take; checking them blocks the loop."""
+
 _MAX_NAME: Final = 400
 _PREFERENCES = TypeAdapter(list[RoutingPreference])
 
@@ -124,9 +127,13 @@ def read_preferences(
     With ``known_only`` every model has to be one that the gateway serves; otherwise any
     ``provider/name`` will do. Raises InvalidRequest that names the field.
     """
-    value = document.get(PREFERENCES)
-    if value is None:
+    member = document.members.get(PREFERENCES)
+    if member is None or member.value is None:
         return None
+    value = member.value
+    if member.value_end - member.value_start > MAX_PREFERENCES:
+        message = f"{PREFERENCES} may take at most {MAX_PREFERENCES} characters"
+        raise InvalidRequest(message, PREFERENCES)
     if isinstance(value, list) and len(value) > MAX_ROUTES:
         raise InvalidRequest(f"{PREFERENCES} may hold at most {MAX_ROUTES} routes", PREFERENCES)
     try:

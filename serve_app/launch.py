@@ -5,6 +5,7 @@ runs in a session and a temporary directory of its own; when it is stopped, what
 left of the session goes too.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from typing import Any, Final
 import psutil
 import yaml
 
+from serve_app.domain import Json, Reason
 from serve_app.errors import ConfigError, Problem
 
 _PORTS: Final = {
@@ -32,6 +34,9 @@ _PORTS: Final = {
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
 }
 START_S: Final = 180.0
+ORCHESTRATOR_S: Final = 30.0
+"""For the orchestrator after the ingress answers; its engine takes some seconds to load."""
+
 STOP_S: Final = 15.0
 _SHOWN_LINES: Final = 25
 
@@ -139,13 +144,21 @@ class Gateway:
         return self._process.pid
 
     def wait_until_healthy(self) -> float:
-        """Seconds until /healthz answered. Raises LaunchError with the end of the log."""
+        """Seconds until all of it answers. Raises LaunchError with the end of the log.
+
+        An orchestrator that does not come up is waited for a while, and then done without.
+        """
         started = time.monotonic()
+        answers_since = 0.0
         while time.monotonic() - started < START_S:
             if self._process.poll() is not None:
                 raise LaunchError(f"serve run ended:\n{self.log_end()}")
-            if is_healthy(self._file.url):
-                return time.monotonic() - started
+            health = read_health(self._file.url)
+            now = time.monotonic()
+            if health is not None:
+                answers_since = answers_since or now
+                if is_settled(health) or now - answers_since > ORCHESTRATOR_S:
+                    return now - started
             if "DEPLOY_FAILED" in self.log_end():
                 raise LaunchError(f"the application could not be deployed:\n{self.log_end()}")
             time.sleep(0.2)
@@ -191,13 +204,19 @@ def in_session(session: int) -> list[psutil.Process]:
     return found
 
 
-def is_healthy(url: str) -> bool:
-    """True when the gateway at this address says that it is well."""
+def read_health(url: str) -> Json | None:
+    """What the gateway at this address says of itself; None while it says nothing."""
     try:
         with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:  # noqa: S310 - http
-            return bool(answer.status == 200)  # noqa: PLR2004 - HTTP
-    except OSError:
-        return False
+            return json.loads(answer.read())
+    except (OSError, ValueError):
+        return None
+
+
+def is_settled(health: Json) -> bool:
+    """False while the orchestrator may still be starting."""
+    state = health.get("orchestrator", {}).get("state") if isinstance(health, dict) else None
+    return state not in {Reason.ORCHESTRATOR_TIMEOUT, Reason.BREAKER_OPEN}
 
 
 def refuse_taken_port(serve_file: ServeFile) -> None:

@@ -116,7 +116,7 @@ def _collisions(evaluation: Evaluation) -> list[str]:
     return [f"{cosine:.2f}  {a} / {b}" for cosine, a, b in evaluation.collisions[:_MOST_CONFUSED]]
 
 
-def as_json(evaluation: Evaluation) -> Json:
+def as_json(evaluation: Evaluation) -> dict[str, Json]:
     """The report for programs; times in milliseconds."""
     return {
         "file": evaluation.labelled.file,

@@ -66,6 +66,8 @@ class EmbeddingModel:
         from tokenizers import BertWordPieceTokenizer  # noqa: PLC0415 - as above
 
         weights = settings.model or _default_model()
+        if not weights.is_file():
+            raise EngineFaultError(f"there is no file {weights}; see orchestrator.model")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = 1

@@ -4,6 +4,7 @@ A follow-up such as "and tomorrow?" says nothing alone, so earlier turns of the 
 there is enough to go by. Answers are left out: they are long, and they are about the last route.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -58,20 +59,12 @@ def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
 
 def without_envelopes(text: str, tags: Iterable[str]) -> str:
     """The text without ``<tag>...</tag>``; one that is not closed goes to the end of the text."""
-    if "<" not in text:
-        return text
-    for tag in tags:
-        opening, closing = f"<{tag}>", f"</{tag}>"
-        start = text.find(opening)
-        if start < 0:
-            continue
-        parts = []
-        at = 0
-        while start >= 0:
-            parts.append(text[at:start])
-            end = text.find(closing, start)
-            at = len(text) if end < 0 else end + len(closing)
-            start = text.find(opening, at)
-        parts.append(text[at:])
-        text = "".join(parts)
-    return text
+    opening = re.compile(f"<({'|'.join(map(re.escape, tags))})>")
+    parts = []
+    at = 0
+    while (found := opening.search(text, at)) is not None:
+        parts.append(text[at : found.start()])
+        closing = f"</{found[1]}>"
+        end = text.find(closing, found.end())
+        at = len(text) if end < 0 else end + len(closing)
+    return "".join([*parts, text[at:]])
