@@ -20,6 +20,30 @@ from tests.scripted_provider import Exchange, ScriptedProvider
 
 SECRET = "sk-scripted-secret-0123456789"
 TIMEOUTS = {"connect_s": 1.0, "first_byte_s": 2.0, "idle_s": 2.0, "total_s": 4.0}
+ROUTES = [
+    {
+        "name": "code",
+        "description": "writing, explaining and debugging code",
+        "models": ["dedicated/coder", "inline/parrot"],
+    },
+    {
+        "name": "poems and songs",
+        "description": "poems, song lyrics and other verse",
+        "models": ["inline/poet"],
+    },
+    {
+        "name": "translation",
+        "description": "translating texts from one language into another",
+        "models": ["shared/polyglot"],
+    },
+]
+PROMPTS = {
+    "code": "Debug this python function, it raises an IndexError",
+    "poems and songs": "Write a poem about the sea at night",
+    "translation": "Translate this sentence into French please",
+}
+"""One for each route that nobody could mistake."""
+
 DATA_PATHS = ("dedicated", "shared", "inline")
 """Each has a provider of its own; its models are named ``<data path>/<script>``."""
 
@@ -53,11 +77,12 @@ class Site:
     host: str
     port: int
     providers: dict[str, ScriptedProvider]
-    checked: int = 0
+    prefix: str = ""
+    """Of the application, where it is not at the root."""
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self.host}:{self.port}{self.prefix}"
 
     def client(self, **options: Any) -> Any:
         """The official SDK; untyped, because tests say what it may not, too."""
@@ -77,7 +102,7 @@ class Site:
         with contextlib.closing(line):
             shown = {"content-type": "application/json", **(headers or {})}
             chunked = body is not None and not isinstance(body, bytes)
-            line.request(method, path, body, shown, encode_chunked=chunked)
+            line.request(method, self.prefix + path, body, shown, encode_chunked=chunked)
             answer = line.getresponse()
             pairs = [(name.lower(), value) for name, value in answer.getheaders()]
             return Answered(answer.status, dict(pairs), answer.read(), [name for name, _ in pairs])
@@ -96,6 +121,11 @@ class Site:
     def alive(self) -> None:
         """Fails unless an ordinary request is still answered."""
         assert self.ask("dedicated/parrot").status == 200
+
+    def explain(self, text: str, **fields: Any) -> Any:
+        """What the gateway says it would do with a text."""
+        body = {"messages": [{"role": "user", "content": text}], **fields}
+        return self.send(json.dumps(body).encode(), path="/v1/route").json
 
 
 def eventually(check: Callable[[], bool], within_s: float) -> float:
@@ -143,9 +173,34 @@ def write_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
     config = {
         "version": "v0.4.0",
         "model_providers": entries,
-        "model_aliases": {"fast": {"target": "dedicated/parrot"}},
+        "model_aliases": {"fast": {"target": "dedicated/parrot"}, "smart": {"target": "auto"}},
+        "routing_preferences": ROUTES,
+        "orchestrator": {"min_confidence": 0.2, "deadline_ms": 2000},
         "timeouts": TIMEOUTS,
     }
     file = folder / "gateway.yaml"
     file.write_text(json.dumps(config, indent=1))  # JSON is YAML
+    return file
+
+
+def write_routing_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
+    """A gateway that always routes and has no default model; every provider is inline."""
+    config = {
+        "version": "v0.4.0",
+        "model_providers": [
+            {
+                "model": f"{data_path}/*",
+                "base_url": provider.url,
+                "provider_interface": "vllm",
+                "data_path": "inline",
+            }
+            for data_path, provider in providers.items()
+        ],
+        "model_aliases": {"plain": {"target": "shared/parrot"}},
+        "routing_preferences": ROUTES,
+        "overrides": {"always_route": True},
+        "orchestrator": {"min_confidence": 0.2, "deadline_ms": 2000},
+    }
+    file = folder / "routing.yaml"
+    file.write_text(json.dumps(config, indent=1))
     return file

@@ -115,9 +115,9 @@ class EmbeddingEngine:
 
     name: Final = "embedding"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, model: EmbeddingModel | None = None) -> None:
         """Loads and warms the model: a second or two. Raises EngineFaultError."""
-        self.model = EmbeddingModel(settings)
+        self.model = model or EmbeddingModel(settings)
         self.scorer = Scorer(
             self.model.embed,
             min_confidence=settings.min_confidence,

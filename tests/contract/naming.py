@@ -45,11 +45,11 @@ def test_a_name_is_answered_by_its_model(
 
 
 @pytest.mark.parametrize("name", [None, "", "none", "auto", "AUTO"])
-def test_no_name_is_the_default_model(site: Site, name: str | None) -> None:
-    """Who names no model gets the default one, and the body says which."""
+def test_no_name_and_no_match_is_the_default_model(site: Site, name: str | None) -> None:
+    """Who names no model and says nothing in particular gets the default one."""
     answer = site.ask(name)
     assert answer.status == 200
-    assert answer.headers["x-fingerpost-reason"] == "default"
+    assert answer.headers["x-fingerpost-reason"] == "no_match"
     assert answer.headers["x-fingerpost-model"] == "dedicated/parrot"
     assert site.exchange("dedicated").json["model"] == "parrot"
 

@@ -14,7 +14,15 @@ import yaml
 
 from serve_app import launch
 from tests.scripted_provider import ScriptedProvider
-from tests.site import DATA_PATHS, SECRET, Site, closed_port, write_config
+from tests.site import (
+    DATA_PATHS,
+    SECRET,
+    Site,
+    closed_port,
+    eventually,
+    write_config,
+    write_routing_config,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -72,6 +80,19 @@ def cluster(cluster_providers: dict[str, ScriptedProvider]) -> Iterator[Cluster]
     application["deployments"] = [
         {"name": f"provider-{slug}", "num_replicas": 2, "autoscaling_config": None}
     ]
+    routing = {
+        **application,
+        "name": "routing",
+        "route_prefix": "/routing-site",
+        "args": {"config": str(write_routing_config(home, cluster_providers))},
+        "deployments": [
+            {
+                "name": "Orchestrator",
+                "autoscaling_config": {"min_replicas": 0, "max_replicas": 1},
+            }
+        ],
+    }
+    serve["applications"].append(routing)
     file = home / "serve.yaml"
     file.write_text(yaml.safe_dump(serve))
     settings = launch.read_env_file(CONFIGS / "serve.env")
@@ -93,3 +114,11 @@ def cluster(cluster_providers: dict[str, ScriptedProvider]) -> Iterator[Cluster]
 def site(cluster: Cluster) -> Site:
     """The contract's gateway: HAProxy, ingress, provider clients."""
     return cluster.site
+
+
+@pytest.fixture(scope="session")
+def routing_site(cluster: Cluster) -> Site:
+    """The second application; its Orchestrator starts at zero replicas, so it is woken first."""
+    site = Site("127.0.0.1", cluster.site.port, cluster.site.providers, "/routing-site")
+    eventually(lambda: site.explain("hello")["orchestrator"]["scores"] is not None, 60)
+    return site

@@ -68,7 +68,10 @@ def test_a_stream_whose_replica_dies_ends_in_an_error(cluster: Cluster) -> None:
 _ASK_HANDLES = """
 import asyncio, json, ray
 from ray import serve
-from serve_app.domain import Binding, ModelRef, Route
+from serve_app.domain import Binding, ModelRef, Question, Route, Turn
+
+ROUTES = (Route("verse", "poems", ()), Route("code", "programs", ()))
+QUESTION = Question((Turn("user", "a poem about the sea"),), ROUTES, "test")
 
 async def main():
     app = lambda name: serve.get_deployment_handle(name, "fingerpost")
@@ -79,7 +82,7 @@ async def main():
         await store.bind.remote("s", Binding(other), None),
         await store.bind.remote("s", Binding(other), model),
         str((await store.get.remote("s")).model),
-        (await app("Orchestrator").score.remote((), (Route("r", "d", (model,)),))).reason.value,
+        (await app("Orchestrator").score.remote(QUESTION)).winner,
     ]))
 
 ray.init(log_to_driver=False)
@@ -88,7 +91,7 @@ asyncio.run(main())
 
 
 def test_affinity_and_orchestrator_answer_over_their_handles(cluster: Cluster) -> None:
-    """The store puts if absent and swaps; the orchestrator says that it has no engine."""
+    """The store puts if absent and swaps; the orchestrator finds the route."""
     environ = {**cluster.environ, "RAY_ADDRESS": cluster.address}
     asked = subprocess.run(
         [sys.executable, "-c", _ASK_HANDLES],
@@ -96,13 +99,14 @@ def test_affinity_and_orchestrator_answer_over_their_handles(cluster: Cluster) -
     )  # fmt: skip
     assert asked.returncode == 0, asked.stderr
     said = json.loads(asked.stdout.strip().splitlines()[-1])
-    assert said == [True, True, False, True, "c/d", "orchestrator_error"]
+    assert said == [True, True, False, True, "c/d", "verse"]
 
 
 def test_metrics_are_exported_as_prometheus_text(cluster: Cluster) -> None:
     """Every node exports what the ingress recorded, with our names and labels."""
     cluster.site.ask("fast")
     cluster.site.ask("fast", stream=True)
+    cluster.site.ask("auto")
     discovery = cluster.home / "ray" / "prom_metrics_service_discovery.json"
     target = json.loads(discovery.read_text())[0]["targets"][0]
     port = target.rpartition(":")[2]
@@ -119,6 +123,8 @@ def test_metrics_are_exported_as_prometheus_text(cluster: Cluster) -> None:
         "ray_gen_ai_server_time_to_first_token_bucket",
         "ray_fingerpost_upstream_attempts_total",
         "ray_fingerpost_overhead_seconds_bucket",
+        "ray_fingerpost_decisions_total",
+        "ray_fingerpost_decision_seconds_bucket",
     ):
         assert name in shown, name
 

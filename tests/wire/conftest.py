@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,19 @@ from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
 from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access
-from serve_app.decision import compile_setup
+from serve_app.decision import Setup, compile_setup
 from serve_app.domain import (
-    Question,
-    Reason,
-    Unavailable,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
 )
+from serve_app.engines.embedding import EmbeddingEngine, EmbeddingModel, Settings, settings_of
+from serve_app.engines.guard import EngineThread, Guard
 from serve_app.gateway import Gateway
 from serve_app.ports import METRICS, Metric
 from serve_app.providers.transport import Transport
 from tests.scripted_provider import ScriptedProvider
-from tests.site import SECRET, Site, write_config
+from tests.site import SECRET, Site, write_config, write_routing_config
 
 
 class FakeMeter:
@@ -48,11 +48,17 @@ class FakeMeter:
         self.count(metric, labels)
 
 
-class NoOrchestrator:
-    """What an Orchestrator without an engine answers."""
+@lru_cache(maxsize=1)
+def _model() -> EmbeddingModel:
+    return EmbeddingModel(Settings())
 
-    async def score(self, question: Question) -> Unavailable:
-        return Unavailable(Reason.ORCHESTRATOR_ERROR, "none here")
+
+def orchestrator_of(setup: Setup) -> Guard:
+    """The embedded engine as the Orchestrator runs it, in this process."""
+    engine = EmbeddingEngine(settings_of(setup.config.orchestrator), _model())
+    deadline_s = setup.config.orchestrator.deadline_ms / 1e3
+    thread = EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
+    return Guard(thread, deadline_s=deadline_s, clock=time.monotonic)
 
 
 class FramedUpstream:
@@ -110,7 +116,7 @@ def serve_api(
     client._transport._environ = environ
     gateway = Gateway(
         upstream=_Paths(transport, FramedUpstream(client)),
-        orchestrator=NoOrchestrator(),
+        orchestrator=orchestrator_of(setup),
         meter=meter or FakeMeter(),
         clock=time.monotonic,
     )
@@ -171,5 +177,17 @@ def site(
 ) -> Iterator[Site]:
     """The contract's gateway, without Ray."""
     config = write_config(tmp_path_factory.mktemp("wire"), providers)
+    with serve_api(config, providers, environ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def routing_site(
+    tmp_path_factory: pytest.TempPathFactory,
+    providers: dict[str, ScriptedProvider],
+    environ: dict[str, str],
+) -> Iterator[Site]:
+    """A gateway that always routes and has no default model."""
+    config = write_routing_config(tmp_path_factory.mktemp("routing"), providers)
     with serve_api(config, providers, environ) as running:
         yield running

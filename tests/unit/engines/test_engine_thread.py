@@ -1,0 +1,137 @@
+"""The thread that an engine runs on, and its queue."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from serve_app.domain import Question, Reason, Scores, Unavailable
+from serve_app.engines.guard import EngineThread, Guard
+from tests.unit.engines.test_guard import SCORES, leave, question, settle
+from tests.unit.fakes import FakeClock
+
+
+class Engine:
+    """Scores on its thread: takes its time, waits for its gate, may raise."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.takes_s = 0.0
+        self.error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.started = threading.Event()
+        self.threads: set[int] = set()
+        self.asked: list[str] = []
+        self.in_time: list[bool] = []
+
+    def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
+        self.threads.add(threading.get_ident())
+        self.asked.append(question.turns[0].text)
+        self.in_time.append(in_time())
+        self.started.set()
+        assert self.gate.wait(10)
+        self.clock.now += self.takes_s
+        self.in_time.append(in_time())
+        if self.error is not None:
+            raise self.error
+        return SCORES
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine(FakeClock())
+
+
+@pytest.fixture
+def thread(engine: Engine) -> Iterator[EngineThread]:
+    made = EngineThread(engine, deadline_s=0.3, clock=engine.clock)
+    yield made
+    engine.gate.set()
+    made.close()
+
+
+async def start(thread: EngineThread, *texts: str) -> list[asyncio.Task[Scores | Unavailable]]:
+    tasks = [asyncio.create_task(thread.score(question(text))) for text in texts]
+    await settle()
+    return tasks
+
+
+async def test_the_engine_runs_off_the_loop(engine: Engine, thread: EngineThread) -> None:
+    """On one thread of its own, while the loop goes on."""
+    engine.gate.clear()
+    tasks = await start(thread, "a", "b")
+    engine.gate.set()  # by the loop, which would stand still otherwise
+    assert await asyncio.gather(*tasks) == [SCORES] * 2
+    assert engine.asked == ["a", "b"]
+    assert len(engine.threads) == 1
+    assert threading.get_ident() not in engine.threads
+
+
+async def test_an_engine_knows_when_it_is_late(engine: Engine, thread: EngineThread) -> None:
+    """So that it can stop in the middle of its work."""
+    engine.takes_s = 0.3
+    assert await thread.score(question()) == SCORES
+    assert engine.in_time == [True, False]
+
+
+async def test_a_queue_that_is_too_long_is_told(engine: Engine, thread: EngineThread) -> None:
+    """A question that would wait longer than it may is turned away at once; others are not."""
+    engine.takes_s = 0.2
+    await thread.score(question("first"))
+    engine.gate.clear()
+    engine.takes_s = 0.0
+    tasks = await start(thread, "a", "b")
+    assert await thread.score(question("c")) == Unavailable(
+        Reason.ORCHESTRATOR_BUSY, "2 questions wait, 200 ms each"
+    )
+    engine.gate.set()
+    assert await asyncio.gather(*tasks) == [SCORES] * 2
+    assert await thread.score(question("d")) == SCORES
+
+
+async def test_stale_questions_are_not_run(engine: Engine, thread: EngineThread) -> None:
+    """Nobody waits for them any more."""
+    engine.gate.clear()
+    engine.takes_s = 0.3
+    first, second = await start(thread, "a", "b")
+    engine.gate.set()
+    assert await first == SCORES
+    assert await second == Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "it waited for too long")
+    assert engine.asked == ["a"]
+
+
+async def test_an_engine_that_raises_goes_on(engine: Engine, thread: EngineThread) -> None:
+    """The guard before it says so, and the thread takes the next question."""
+    guard = Guard(thread, deadline_s=5.0, clock=engine.clock)
+    engine.error = RuntimeError("x")
+    assert await guard.score(question("a")) == Unavailable(
+        Reason.ORCHESTRATOR_ERROR, "it raised RuntimeError"
+    )
+    engine.error = None
+    assert await guard.score(question("a")) == SCORES
+
+
+async def test_who_leaves_the_queue_is_not_run(engine: Engine, thread: EngineThread) -> None:
+    """And makes room in it."""
+    engine.gate.clear()
+    first, second, third = await start(thread, "a", "b", "c")
+    await leave(second)
+    engine.gate.set()
+    assert [await first, await third] == [SCORES] * 2
+    assert engine.asked == ["a", "c"]
+
+
+async def test_a_thread_that_ends_drops_what_waits(engine: Engine, thread: EngineThread) -> None:
+    """Those who asked are told, and so are those who ask later."""
+    guard = Guard(thread, deadline_s=5.0, clock=engine.clock)
+    engine.gate.clear()
+    running, waiting = (asyncio.create_task(guard.score(question(text))) for text in "ab")
+    assert await asyncio.to_thread(engine.started.wait, 10)
+    thread.close()
+    gave_up = Unavailable(Reason.ORCHESTRATOR_ERROR, "it gave the question up")
+    assert await waiting == gave_up
+    engine.gate.set()
+    assert await running == SCORES
+    assert isinstance(await guard.score(question("c")), Unavailable)

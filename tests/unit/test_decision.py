@@ -1,0 +1,411 @@
+"""From a request to its candidates: inline routes, and what is told about a decision."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.decision import (
+    MAX_PREFERENCES,
+    MAX_ROUTE_CHARACTERS,
+    MAX_ROUTES,
+    PREFERENCES,
+    READ_KEYS,
+    Call,
+    Decided,
+    Setup,
+    decide,
+    read_preferences,
+    render_explanation,
+    render_routing,
+)
+from serve_app.dialects import edits
+from serve_app.domain import (
+    Json,
+    ModelRef,
+    Prefer,
+    Reason,
+    Route,
+    RouteDecision,
+    Scores,
+    Unavailable,
+)
+from serve_app.errors import InvalidRequest, NoModel, UnknownModel
+from serve_app.routing.router import MAX_FALLBACKS
+from tests.unit.config.broken import V
+from tests.unit.fakes import FakeOrchestrator, setup_of
+
+TEXT: Final = f"""{V}
+model_providers:
+  - {{model: openai/a%s}}
+  - {{model: openai/b}}
+  - {{model: openai/gpt-4o}}
+  - {{model: vllm/b, base_url: "http://h:1"}}
+  - {{model: ollama/*, base_url: "http://h:2"}}
+model_aliases:
+  fast: {{target: openai/b}}
+  smart: {{target: auto}}
+routing_preferences:
+  - {{name: code, description: writing code, models: [openai/b, ollama/x]}}
+  - {{name: talk, description: small talk, models: [openai/a]}}
+orchestrator: {{min_confidence: 0.25, min_margin: 0.05, max_query_tokens: 32}}
+"""
+A, B, X = (ModelRef.parse(name) for name in ("openai/a", "openai/b", "ollama/x"))
+SCORES = Scores({"code": 0.75, "talk": 0.5}, 0.25, "code", 0.05)
+NO_MATCH = Scores({"code": 0.2, "talk": 0.1}, 0.25, None, 0.05)
+DOWN = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer within 300 ms")
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    return setup_of(tmp_path_factory.mktemp("setup"), TEXT % ", default: true")
+
+
+def call_of(setup: Setup, body: Mapping[str, Any], hint: str | None = None) -> Call:
+    content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
+    return Call(setup, edits.read(content.encode(), unique=READ_KEYS), (), hint, 0.0)
+
+
+def inline(setup: Setup, value: Json, *, known_only: bool = True) -> tuple[Route, ...] | None:
+    document = call_of(setup, {PREFERENCES: value}).document
+    return read_preferences(document, setup.policy, known_only=known_only)
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    return {"name": "r", "description": "d", "models": ["a"], **changes}
+
+
+def refusal(setup: Setup, value: Json, *, known_only: bool = True) -> InvalidRequest:
+    """Why these preferences are refused; the text begins with the field or names it."""
+    with pytest.raises(InvalidRequest) as caught:
+        inline(setup, value, known_only=known_only)
+    assert str(caught.value).startswith(str(caught.value.param))
+    return caught.value
+
+
+def test_a_request_brings_its_routes(setup: Setup) -> None:
+    """In its order, with full names for every way to name a model."""
+    value = [
+        entry(models=["openai/a", "b", "fast", "ollama/x"][::2], examples=["one", "two"]),
+        entry(name="é 写", models=["gpt-4o", "ollama/x"], selection_policy={"prefer": "cheapest"}),
+        entry(name="again", models=["a", "openai/a"], selection_policy=None),
+    ]
+    assert inline(setup, value) == (
+        Route("r", "d", (A, B), Prefer.NONE, ("one", "two")),
+        Route("é 写", "d", (ModelRef("openai", "gpt-4o"), X), Prefer.CHEAPEST),
+        Route("again", "d", (A, A)),
+    )
+
+
+def test_no_routes_are_not_none_given(setup: Setup) -> None:
+    """An empty list takes the configured routes away; null and absence leave them."""
+    assert inline(setup, []) == ()
+    assert inline(setup, None) is None
+    document = call_of(setup, {}).document
+    assert read_preferences(document, setup.policy, known_only=True) is None
+
+
+MALFORMED: list[tuple[Json, str, str]] = [
+    ("code", "", "must be a list, not 'code'"),
+    ({"code": 1}, "", "must be a list, not a mapping"),
+    (1, "", "must be a list, not 1"),
+    (False, "", "must be a list, not False"),
+    ("x" * 99, "", "must be a list, not a text"),
+    (["code"], "[0]", "must be a mapping of keys, not 'code'"),
+    ([None], "[0]", "must be a mapping of keys, not nothing"),
+    ([[]], "[0]", "must be a mapping of keys, not a list"),
+    ([entry(), 1], "[1]", "must be a mapping of keys, not 1"),
+    ([{}], "[0].name", "missing; add `name:`"),
+    ([{"name": "x", "models": ["a"]}], "[0].description", "missing; add `description:`"),
+    ([{"name": "x", "description": "d"}], "[0].models", "missing; add `models:`"),
+    ([entry(name="")], "[0].name", "at least 1 character"),
+    ([entry(name=None)], "[0].name", "must be a text, not nothing"),
+    ([entry(description=["d"])], "[0].description", "must be a text, not a list"),
+    ([entry(description="")], "[0].description", "at least 1 character"),
+    ([entry(models=[])], "[0].models", "at least 1 item"),
+    ([entry(models="a")], "[0].models", "must be a list, not 'a'"),
+    ([entry(models={"a": 1})], "[0].models", "must be a list, not a mapping"),
+    ([entry(models=["a", 1])], "[0].models[1]", "must be a text, not 1"),
+    ([entry(models=["a", ""])], "[0].models[1]", "at least 1 character"),
+    ([entry(exampels=["x"])], "[0].exampels", "unknown key; did you mean 'examples'?"),
+    ([entry(weight=1)], "[0].weight", "known keys: name, description, models"),
+    ([entry(examples="x")], "[0].examples", "must be a list, not 'x'"),
+    ([entry(examples=None)], "[0].examples", "must be a list, not nothing"),
+    ([entry(examples=["x", 1])], "[0].examples[1]", "must be a text, not 1"),
+    ([entry(examples=[""])], "[0].examples[0]", "at least 1 character"),
+    ([entry(examples=["x"] * 65)], "[0].examples", "at most 64 items"),
+    ([entry(selection_policy="cheapest")], "[0].selection_policy", "must be a mapping of keys"),
+    ([entry(selection_policy={})], "[0].selection_policy.prefer", "missing"),
+    ([entry(selection_policy={"prefer": "best"})], "[0].selection_policy.prefer", "must be 'none', 'cheapest' or 'fastest', not 'best'"),
+    ([entry(selection_policy={"prefer": 1})], "[0].selection_policy.prefer", "not 1"),
+    ([entry(), entry()], "[1].name", "another route is named 'r'"),
+    ([entry(name="a"), entry(name="b"), entry(name="a")], "[2].name", "another route is named 'a'"),
+    ([entry(models=["gpt-4x"])], "[0].models[0]", "'gpt-4x'; did you mean 'gpt-4o'?"),
+    ([entry(), entry(name="s", models=["a", "openai/aa"])], "[1].models[1]", "did you mean 'openai/a'?"),
+    ([entry(models=["zzzzzz"])], "[0].models[0]", "add it to model_providers"),
+    ([entry(models=["b"])], "[0].models[0]", "could be openai/b or vllm/b"),
+    ([entry(models=["smart"])], "[0].models[0]", "is an alias; name the model itself"),
+    ([entry(models=["auto"])], "[0].models[0]", "no entry of model_providers is named 'auto'"),
+    ([entry(models=["ollama/*"])], "[0].models[0]", "is named 'ollama/*'"),
+    ([entry(models=["a\n"])], "[0].models[0]", "must be a printable name"),
+    ([entry(models=["a", "ollama/" + "x" * 400])], "[0].models[1]", "of at most 400 characters"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "place", "text"), MALFORMED)
+def test_malformed_routes_are_refused(setup: Setup, value: Json, place: str, text: str) -> None:
+    """With the field that is wrong, what is wrong with it, and a way out."""
+    error = refusal(setup, value)
+    assert error.param == PREFERENCES + place
+    assert text in error.message
+
+
+@pytest.mark.parametrize("name", ["any/model", "nobody/x/y", "openai/zzz", "x/*"])
+def test_who_only_asks_may_name_any_model(setup: Setup, name: str) -> None:
+    """The decision API may be asked about models that are served elsewhere."""
+    routes = inline(setup, [entry(models=[name, "fast", "a"])], known_only=False)
+    assert routes == (Route("r", "d", (ModelRef.parse(name), B, A)),)
+    assert refusal(setup, [entry(models=[name])]).param == f"{PREFERENCES}[0].models[0]"
+
+
+@pytest.mark.parametrize("name", ["gpt-4x", "b", "/x", "x/", "smart", "auto"])
+def test_a_bare_name_has_to_be_known(setup: Setup, name: str) -> None:
+    """Nobody can say whose model it is."""
+    error = refusal(setup, [entry(models=[name])], known_only=False)
+    assert error.param == f"{PREFERENCES}[0].models[0]"
+
+
+def test_routes_of_a_request_are_bounded(setup: Setup) -> None:
+    """In number, in the texts that are embedded, and in the JSON that is looked at."""
+    most = [entry(name=f"r{number}") for number in range(MAX_ROUTES)]
+    assert len(inline(setup, most) or ()) == MAX_ROUTES
+    assert refusal(setup, [*most, entry()]).message.endswith("at most 128 routes")
+    room = MAX_ROUTE_CHARACTERS - len("rd" + "xyz")
+    assert inline(setup, [entry(description="d" * (1 + room), examples=["x", "yz"])])
+    for long in (entry(description="d" * (2 + room), examples=["x", "yz"]),
+                 entry(name="r" * (MAX_ROUTE_CHARACTERS + 1))):  # fmt: skip
+        assert refusal(setup, [long]).message.endswith("at most 65536 characters of text")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [entry(models=[1] * MAX_PREFERENCES)],
+        [entry(**{f"key{number}": 1 for number in range(MAX_PREFERENCES // 8)})],
+        {"x" * MAX_PREFERENCES: 1},
+        [entry(models=["a"] * (MAX_PREFERENCES // 4))],
+    ],
+    ids=["models", "keys", "mapping", "known models"],
+)
+def test_huge_preferences_are_not_looked_at(setup: Setup, value: Json) -> None:
+    """Each wrong element would cost time and memory in which no other request is served."""
+    error = refusal(setup, value)
+    assert (error.param, error.message.rpartition("take ")[2]) == (
+        PREFERENCES,
+        f"at most {MAX_PREFERENCES} characters",
+    )
+
+
+TREES: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from(["a", "openai/b", "", "cheapest", 1, 0.5, True, None]) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*entry(), "selection_policy", "prefer", "examples", "x"]),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=15,
+)
+ENTRIES = st.fixed_dictionaries(
+    {"name": st.text(max_size=2), "description": TREES, "models": st.lists(TREES, max_size=2)},
+    optional={"selection_policy": TREES, "examples": TREES, "x": TREES},
+)
+
+
+@given(TREES | st.lists(ENTRIES, max_size=3), st.booleans())
+def test_any_preferences_are_routes_or_refused(setup: Setup, value: Any, known_only: bool) -> None:
+    """Whatever stands there, it is understood or the field that is wrong is named."""
+    try:
+        routes = inline(setup, value, known_only=known_only)
+    except InvalidRequest as error:
+        place = str(error.param)
+    else:
+        place = PREFERENCES
+        assert (routes is None) == (value is None)
+        assert all(route.name and route.description and route.models for route in routes or ())
+    assert place.startswith(PREFERENCES)
+
+
+async def test_inline_routes_are_what_is_asked_about(setup: Setup) -> None:
+    """Instead of the configured ones, under a key that stands for all that they say."""
+    keys = []
+    for value in ([entry()], [entry()], [entry(description="e")], [entry(examples=["x"])], None):
+        asked = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
+        decided = await decide(call_of(setup, {PREFERENCES: value}), asked)
+        assert decided.question is not None
+        assert asked.asked == [decided.question]
+        keys.append(decided.question.key)
+        names = ["code", "talk"] if value is None else ["r"]
+        assert [route.name for route in decided.question.routes] == names
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 4
+    assert keys[-1] == setup.policy.version
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "unknown"},
+        {"model": 1},
+        {"model": "openai/b", "models": "x"},
+        {"fallbacks": ["zzz"] * (MAX_FALLBACKS + 1)},
+        {"model": "x" * 999},
+    ],
+)
+async def test_by_content_names_decide_nothing(setup: Setup, body: dict[str, Any]) -> None:
+    """Nor are they looked at; the same request is refused where they decide."""
+    asked = FakeOrchestrator(SCORES)
+    decided = await decide(call_of(setup, body, hint="unknown"), asked, by_content=True)
+    assert decided.decision == RouteDecision((B, X, A), Reason.ROUTE, "code", 0.75)
+    with pytest.raises((InvalidRequest, UnknownModel)):
+        await decide(call_of(setup, body), asked)
+
+
+@pytest.mark.parametrize("messages", [[], [{"role": "assistant", "content": "Hi"}], [{"role": "user", "content": "<system-reminder>x"}]])  # fmt: skip
+async def test_nothing_said_is_nothing_asked(setup: Setup, messages: Json) -> None:
+    """The default answers, without a score that it could have."""
+    asked = FakeOrchestrator(SCORES)
+    decided = await decide(call_of(setup, {"messages": messages}), asked)
+    assert decided.decision == RouteDecision((A,), Reason.NO_MATCH)
+    assert asked.asked == []
+    explained = render_explanation(setup, decided, 0.0)["orchestrator"]
+    assert (explained["seen"], explained["scores"], explained["margin"]) == ([], None, None)
+
+
+async def test_without_routes_and_default_there_is_no_model(tmp_path: Path) -> None:
+    """An empty list takes the last way out only where nothing else is configured."""
+    setup = setup_of(tmp_path, f"{V}model_providers:\n  - model: openai/a\n")
+    with pytest.raises(NoModel):
+        await decide(call_of(setup, {PREFERENCES: []}), FakeOrchestrator(SCORES))
+    decided = await decide(call_of(setup, {PREFERENCES: [entry()]}), FakeOrchestrator(NO_MATCH))
+    assert decided.decision.candidates == (A,)
+
+
+async def explain(setup: Setup, said: Scores | Unavailable, **body: Any) -> tuple[Decided, Json]:
+    decided = await decide(call_of(setup, body), FakeOrchestrator(said))
+    return decided, render_explanation(setup, decided, 0.0012344)
+
+
+async def test_an_explanation_says_all(setup: Setup) -> None:
+    """What was seen, scored and asked for, and why each candidate stands where it stands."""
+    _, explained = await explain(setup, SCORES)
+    assert json.loads(json.dumps(explained)) == {
+        "model": "openai/b",
+        "route": "code",
+        "reason": "route",
+        "confidence": 0.75,
+        "candidates": [
+            {"model": "openai/b", "why": "model 1 of route 'code'"},
+            {"model": "ollama/x", "why": "model 2 of route 'code'"},
+            {"model": "openai/a", "why": "the default model"},
+        ],
+        "orchestrator": {
+            "engine": "embedding",
+            "seen": [{"role": "user", "content": "Hello"}],
+            "max_query_tokens": 32,
+            "thresholds": {"min_confidence": 0.25, "min_margin": 0.05},
+            "scores": {"code": 0.75, "talk": 0.5},
+            "margin": 0.25,
+            "cached": False,
+            "unavailable": None,
+        },
+        "policy": setup.policy.version,
+        "took_ms": 1.234,
+    }
+
+
+NAMED, FALLBACK = "the model that the request names", "a fall-back that the request names"
+DEFAULT, LAST = "the default model", "what the request names, after the route's models"
+FIRST = "of the first route, because there is no default model"
+NO_DEFAULT, ALWAYS = TEXT % "", TEXT % ", default: true" + "overrides: {always_route: true}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "body", "whys"),
+    [
+        (NO_DEFAULT, SCORES, {"model": "vllm/b", "models": ["fast"], "fallbacks": ["a"]}, [NAMED, FALLBACK, FALLBACK]),
+        (ALWAYS, NO_MATCH, {"model": "vllm/b", "fallbacks": ["fast", "a"]}, [NAMED, FALLBACK, DEFAULT]),
+        (ALWAYS, DOWN, {"model": "a"}, [NAMED]),
+        (ALWAYS, DOWN, {"model": "fast"}, ["the target of the alias that the request names"]),
+        (ALWAYS, SCORES, {"model": "vllm/b", "fallbacks": ["ollama/x", "gpt-4o"]}, ["model 1 of route 'code'", "model 2 of route 'code'", LAST, LAST, DEFAULT]),
+        (ALWAYS, SCORES, {"model": "smart"}, ["model 1 of route 'code'", "model 2 of route 'code'", DEFAULT]),
+        (ALWAYS, NO_MATCH, {}, [DEFAULT]),
+        (ALWAYS, DOWN, {}, [DEFAULT]),
+        (ALWAYS, SCORES, {PREFERENCES: []}, [DEFAULT]),
+        (NO_DEFAULT, NO_MATCH, {}, [FIRST, FIRST]),
+        (NO_DEFAULT, DOWN, {PREFERENCES: [entry(models=["gpt-4o"])]}, [FIRST]),
+        (NO_DEFAULT, SCORES, {}, ["model 1 of route 'code'", "model 2 of route 'code'"]),
+    ],
+)  # fmt: skip
+async def test_every_candidate_has_its_why(
+    text: str, said: Scores | Unavailable, body: dict[str, Any], whys: list[str], tmp_path: Path
+) -> None:
+    """For every way by which a model can come to be a candidate."""
+    decided, explained = await explain(setup_of(tmp_path, text), said, **body)
+    assert [candidate["why"] for candidate in explained["candidates"]] == whys
+    assert len(whys) == len(decided.decision.candidates)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "confidence", "told"),
+    [
+        (replace(SCORES, cached=True), "cached", 0.75, (SCORES.routes, 0.25, True, None)),
+        (NO_MATCH, "no_match", 0.2, (NO_MATCH.routes, 0.1, False, None)),
+        (DOWN, "orchestrator_timeout", None, (None, None, False, DOWN.detail)),
+        (Scores({"code": -0.1}, 0.0, None), "no_match", 0.0, ({"code": -0.1}, None, False, None)),
+    ],
+)
+async def test_what_the_orchestrator_said_is_told(
+    setup: Setup, said: Scores | Unavailable, reason: str, confidence: float, told: tuple[Json, ...]
+) -> None:
+    """Its scores with the lead of the best one, or why there are none."""
+    _, explained = await explain(setup, said)
+    asked = explained["orchestrator"]
+    assert (explained["reason"], explained["confidence"]) == (reason, confidence)
+    assert tuple(asked[key] for key in ("scores", "margin", "cached", "unavailable")) == told
+
+
+async def test_who_names_a_model_asks_nobody(setup: Setup) -> None:
+    """There is nothing to tell of an orchestrator."""
+    _, explained = await explain(setup, SCORES, model="vllm/b")
+    assert (explained["reason"], explained["route"]) == ("explicit", None)
+    assert (explained["orchestrator"], explained["confidence"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (SCORES, (["openai/b", "ollama/x"], "code", ["openai/b", "ollama/x", "openai/a"], "route", 0.75, SCORES.routes)),
+        (NO_MATCH, (["none"], None, ["openai/a"], "no_match", 0.2, NO_MATCH.routes)),
+        (DOWN, (["none"], None, ["openai/a"], "orchestrator_timeout", None, None)),
+        (Scores({}, 0.0, None), (["none"], None, ["openai/a"], "no_match", None, None)),
+    ],
+)  # fmt: skip
+async def test_the_decision_api_answers_in_planos_words(
+    setup: Setup, said: Scores | Unavailable, expected: tuple[Json, ...]
+) -> None:
+    """The models of the route, or "none"; what else the gateway knows stands beside it."""
+    decided = await decide(call_of(setup, {}), FakeOrchestrator(said), by_content=True)
+    keys = ("models", "route", "candidates", "reason", "confidence", "scores")
+    rendered = json.loads(json.dumps(render_routing(decided, "trace")))
+    assert rendered == {
+        **dict(zip(keys, expected, strict=True)),
+        **{"trace_id": "trace", "pinned": False, "switched": False},
+    }
