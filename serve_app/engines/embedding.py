@@ -16,6 +16,7 @@ import numpy as np
 
 from serve_app.config.schema import Orchestrator
 from serve_app.domain import Question, Reason, Scores, Unavailable
+from serve_app.engines import minilm
 from serve_app.routing.archetypes import ARCHETYPES
 from serve_app.routing.scoring import OutOfTimeError, Scorer, Vector
 
@@ -65,7 +66,7 @@ class EmbeddingModel:
         import onnxruntime  # noqa: PLC0415 - only who makes an engine needs its library
         from tokenizers import BertWordPieceTokenizer  # noqa: PLC0415 - as above
 
-        weights = settings.model or _default_model()
+        weights = settings.model or _default_weights()
         if not weights.is_file():
             raise EngineFaultError(f"there is no file {weights}; see orchestrator.model")
         options = onnxruntime.SessionOptions()
@@ -73,9 +74,12 @@ class EmbeddingModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(weights), options, providers=["CPUExecutionProvider"]
-            )
+            if settings.model is None:
+                self._session = minilm.open_session(weights, options)
+            else:
+                self._session = onnxruntime.InferenceSession(
+                    str(weights), options, providers=["CPUExecutionProvider"]
+                )
         except Exception as error:
             raise EngineFaultError(f"{weights} is no ONNX model that runs here: {error}") from error
         self._inputs = [value.name for value in self._session.get_inputs()]
@@ -140,7 +144,7 @@ def seen(question: Question) -> str:
     return "\n".join(turn.text for turn in question.turns)
 
 
-def _default_model() -> Path:
+def _default_weights() -> Path:
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise EngineFaultError(

@@ -42,7 +42,7 @@ def test_no_request_is_lost_when_the_orchestrator_is_killed(cluster: Cluster) ->
     until = time.monotonic() + 8
 
     def load(client: int) -> list[tuple[int, str]]:
-        said = []
+        said: list[tuple[int, str]] = []
         while time.monotonic() < until:
             said.append(_ask(site, f"{PROMPTS['code']} {client}.{len(said)}"))
         return said

@@ -144,6 +144,61 @@ def test_an_empty_configuration_is_an_empty_policy(tmp_path: Path) -> None:
     assert (policy.resolve("x"), policy.nearest("x")) == (None, ())
 
 
+@pytest.fixture
+def smart(tmp_path: Path) -> Policy:
+    """With aliases by which clients leave the choice to the gateway."""
+    added = "model_aliases:\n  smart: {target: auto}\n  Best: {target: AUTO}\n  talker: {target: Auto}\n"
+    return setup_of(tmp_path, TEXT.replace("model_aliases:\n", added)).policy
+
+
+@pytest.mark.parametrize(
+    ("name", "leaves_open", "knows"),
+    [
+        *[(name, True, True) for name in ("", "none", "auto", "NONE", "Auto")],
+        *[(name, True, True) for name in ("smart", "Best", "talker")],
+        *[(name, False, True) for name in ("openai/gpt-4o", "gpt-4o", "fast", "ollama/x")],
+        *[(name, False, False) for name in ("Smart", "best", " auto", "ollama/*", "main", "code")],
+    ],
+)
+def test_names_leave_the_choice_open(
+    smart: Policy, name: str, leaves_open: bool, knows: bool
+) -> None:
+    """Those that mean nothing in any case, and aliases of auto as they are written."""
+    assert (smart.leaves_open(name), smart.knows(name)) == (leaves_open, knows)
+    assert (smart.resolve(name) is not None) == (knows and not leaves_open)
+
+
+def test_an_alias_of_auto_is_shown(smart: Policy) -> None:
+    """Where it stands in the file; it is no model, and can be proposed."""
+    assert smart.names()[5:8] == ["smart", "Best", "talker"]
+    assert (smart.aliases["smart"], smart.resolve_hint("smart")) == (None, None)
+    assert smart.nearest("smrt")[0] == "smart"
+    assert all(map(smart.knows, [*smart.names(), *smart.nearest("talk"), *smart.nearest("bets")]))
+
+
+def test_a_model_may_be_called_auto(tmp_path: Path) -> None:
+    """An alias reaches it; as a bare name the word keeps its meaning."""
+    text = f"{V}model_providers: [{{model: openai/auto}}]\nmodel_aliases: {{x: {{target: auto}}}}\n"
+    policy = setup_of(tmp_path, text).policy
+    assert policy.resolve("x") == (ModelRef("openai", "auto"), Reason.ALIAS)
+    assert (policy.leaves_open("x"), policy.leaves_open("auto")) == (False, True)
+
+
+@pytest.mark.parametrize(("text", "always"), [("", False), ("overrides: {}\n", False), ("overrides: {always_route: true}\n", True)])  # fmt: skip
+def test_names_decide_unless_it_says_otherwise(text: str, always: bool, tmp_path: Path) -> None:
+    """Plano's switch."""
+    assert setup_of(tmp_path, TEXT + text).policy.always_route is always
+
+
+def test_examples_belong_to_their_route(tmp_path: Path) -> None:
+    """In their order."""
+    text = TEXT.replace(
+        "description: small talk", "description: d\n    examples: [hi, how are you]"
+    )
+    code, talk = setup_of(tmp_path, text).policy.routes
+    assert (code.examples, talk.examples) == ((), ("hi", "how are you"))
+
+
 @pytest.mark.parametrize("attribute", ["models", "bare", "hints", "aliases"])
 def test_a_policy_can_not_be_changed(policy: Policy, attribute: str) -> None:
     """A request keeps the one that it took; nobody alters it behind its back."""

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.domain import ModelRef, Reason, RouteDecision, Scores
+from serve_app.domain import ModelRef, Reason, RouteDecision, Scores, Unavailable
 from serve_app.errors import NoModel, UnknownModel
 from serve_app.routing.policy import Policy
-from serve_app.routing.router import ByContent, Wish, by_scores, decide, default
+from serve_app.routing.router import ByContent, Wish, by_scores, confidence, decide, default
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
 
@@ -19,6 +19,7 @@ model_providers:
   - {{model: ollama/*, base_url: "http://h:2"}}
 model_aliases:
   fast: {{target: openai/b}}
+  smart: {{target: auto}}
 """
 ROUTES = """
 routing_preferences:
@@ -27,9 +28,14 @@ routing_preferences:
 """
 
 
-def policy_of(directory: Path, *, default: bool = True, routes: bool = True) -> Policy:
+ALWAYS = "overrides: {always_route: true}\n"
+
+
+def policy_of(
+    directory: Path, *, default: bool = True, routes: bool = True, always: bool = False
+) -> Policy:
     text = MODELS % (", default: true" if default else "")
-    return setup_of(directory, text + ROUTES * routes).policy
+    return setup_of(directory, text + ROUTES * routes + ALWAYS * always).policy
 
 
 def models(*names: str) -> tuple[ModelRef, ...]:
@@ -62,12 +68,12 @@ def test_a_name_is_decided_at_once(
     assert decide(policy_of(tmp_path), wish) == RouteDecision(models(*candidates), reason)
 
 
-AUTO = [None, "", "none", "auto", "None", "NONE", "Auto", "AUTO"]
+AUTO = [None, "", "none", "auto", "None", "NONE", "Auto", "AUTO", "smart"]
 
 
 @pytest.mark.parametrize("model", AUTO)
 def test_no_name_is_decided_by_content(model: str | None, tmp_path: Path) -> None:
-    """Absent, empty, none and auto, in any case, ask for the routes."""
+    """Absent, empty, none and auto, in any case, and an alias of these, ask for the routes."""
     policy = policy_of(tmp_path)
     assert decide(policy, Wish(model)) == ByContent(policy.routes)
 
@@ -152,3 +158,110 @@ def test_a_winner_without_score_has_no_confidence(tmp_path: Path) -> None:
     policy = policy_of(tmp_path)
     decision = by_scores(policy, ByContent(policy.routes), Scores({}, 0.1, "code"))
     assert (decision.route, decision.confidence) == ("code", None)
+
+
+@pytest.mark.parametrize("always", [True, False])
+@pytest.mark.parametrize("wish", [Wish("auto"), Wish("a", "smart"), Wish("zzz", "NONE")])
+def test_a_hint_may_leave_the_choice_open(wish: Wish, always: bool, tmp_path: Path) -> None:
+    """It goes before the name, whatever it says."""
+    policy = policy_of(tmp_path, always=always)
+    assert decide(policy, wish) == ByContent(policy.routes)
+
+
+NAMED = [
+    (Wish("vllm/b"), ["vllm/b"], Reason.EXPLICIT),
+    (Wish("fast"), ["openai/b"], Reason.ALIAS),
+    (Wish("zzz", "first"), ["openai/a"], Reason.EXPLICIT),
+    (Wish("vllm/b", None, ("fast", "ollama/y")), ["vllm/b", "openai/b", "ollama/y"], Reason.EXPLICIT),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wish", "candidates", "reason"), NAMED)
+def test_always_route_asks_also_where_a_model_is_named(
+    wish: Wish, candidates: list[str], reason: Reason, tmp_path: Path
+) -> None:
+    """What the name stands for is kept for the case that no route matches."""
+    policy = policy_of(tmp_path, always=True)
+    otherwise = RouteDecision(models(*candidates), reason)
+    assert decide(policy, wish) == ByContent(policy.routes, otherwise)
+    assert decide(policy, wish, policy.routes[1:]) == ByContent(policy.routes[1:], otherwise)
+
+
+@pytest.mark.parametrize(("wish", "candidates", "reason"), NAMED)
+def test_always_route_needs_routes(
+    wish: Wish, candidates: list[str], reason: Reason, tmp_path: Path
+) -> None:
+    """Where there are none, or the request takes them away, a name is explicit."""
+    named = RouteDecision(models(*candidates), reason)
+    assert decide(policy_of(tmp_path, always=True), wish, ()) == named
+    assert decide(policy_of(tmp_path, always=True, routes=False), wish) == named
+
+
+def test_always_route_takes_no_unknown_name(tmp_path: Path) -> None:
+    """A route might win; the mistake is told all the same."""
+    for wish in (Wish("openai/bb"), Wish("a", "zzz"), Wish("a", None, ("fasd",))):
+        with pytest.raises(UnknownModel):
+            decide(policy_of(tmp_path, always=True), wish)
+
+
+@pytest.mark.parametrize(
+    ("named", "winner", "candidates"),
+    [
+        (["vllm/b"], "code", ["openai/b", "openai/a", "vllm/b"]),
+        (["vllm/b"], "talk", ["ollama/x", "vllm/b", "openai/a"]),
+        (["openai/a"], "talk", ["ollama/x", "openai/a"]),
+        (["ollama/x", "vllm/b"], "talk", ["ollama/x", "vllm/b", "openai/a"]),
+    ],
+)
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_route_that_matches_beats_the_name(
+    named: list[str], winner: str, candidates: list[str], cached: bool, tmp_path: Path
+) -> None:
+    """Its models, what was named, and the default, each once."""
+    policy = policy_of(tmp_path, always=True)
+    asked = ByContent(policy.routes, RouteDecision(models(*named), Reason.EXPLICIT))
+    said = Scores({"code": 0.7, "talk": 0.2}, 0.1, winner, cached=cached)
+    assert by_scores(policy, asked, said) == RouteDecision(
+        models(*candidates), Reason.ALWAYS_ROUTE, winner, said.routes[winner]
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Scores({"code": 0.7}, 0.9, None),
+        Scores({}, 0.0, None),
+        Scores({"code": 0.7}, 0.1, "gone"),
+        Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "x"),
+        Unavailable(Reason.BREAKER_OPEN, "x"),
+    ],
+)
+@pytest.mark.parametrize("reason", [Reason.EXPLICIT, Reason.ALIAS])
+def test_without_a_match_the_name_holds(
+    said: Scores | Unavailable, reason: Reason, tmp_path: Path
+) -> None:
+    """As if nobody had been asked."""
+    policy = policy_of(tmp_path, always=True)
+    named = RouteDecision(models("vllm/b", "openai/b"), reason)
+    assert by_scores(policy, ByContent(policy.routes, named), said) is named
+
+
+@pytest.mark.parametrize("with_default", [True, False])
+def test_without_an_orchestrator_the_default_answers(with_default: bool, tmp_path: Path) -> None:
+    """Or the first of the routes that were asked about; the reason is the orchestrator's."""
+    policy = policy_of(tmp_path, default=with_default)
+    said = Unavailable(Reason.ORCHESTRATOR_BUSY, "x")
+    expected = models("openai/a") if with_default else models("ollama/x")
+    assert by_scores(policy, ByContent(policy.routes[1:]), said) == RouteDecision(
+        expected, Reason.ORCHESTRATOR_BUSY
+    )
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"), [(None, None), (-0.2, 0.0), (0.0, 0.0), (0.5, 0.5), (1.0000001, 1.0)]
+)
+def test_a_confidence_is_between_nothing_and_all(
+    score: float | None, expected: float | None
+) -> None:
+    """A cosine may be a little more or less; a client sees no such number."""
+    assert confidence(score) == expected

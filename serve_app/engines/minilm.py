@@ -1,0 +1,70 @@
+"""all-MiniLM-L6-v2 on int8 arithmetic: our graph over the weights of the pinned package.
+
+The package's own graph turns its int8 weights into floats and computes with these. Ours,
+``minilm.onnx``, multiplies int8 by int8, which takes half the time, and holds no weights:
+``minilm.json`` says from which bytes of the package's file each tensor is made. Both files come
+from benchmarks/minilm/build_graph.py; docs/decisions/0005-minilm-graph.md says how it keeps the
+accuracy, and what was measured.
+"""
+
+import json
+import mmap
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+GRAPH: Final = Path(__file__).parent / "minilm.onnx"
+TENSORS: Final = Path(__file__).parent / "minilm.json"
+
+_Array = npt.NDArray[Any]
+
+
+def open_session(weights: Path, options: Any) -> Any:  # noqa: ANN401 - onnxruntime has no types
+    """An onnxruntime session, ``input_ids`` int64 ``(1, n)`` to ``embedding`` float32 ``(384,)``.
+
+    ``weights`` is the pinned package's model.onnx, whose hash the caller has checked; ``options``
+    are onnxruntime's SessionOptions. For n from 1 to 512; onnxruntime 1.26 divides by zero at 0.
+    The embedding is the mean over the tokens, of length 1. Needs onnxruntime 1.26 or newer.
+    """
+    import onnxruntime  # noqa: PLC0415 - only who makes an engine needs its library
+
+    recipes: dict[str, dict[str, Any]] = json.loads(TENSORS.read_bytes())["tensors"]
+    with weights.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        values = [_tensor(data, recipe) for recipe in recipes.values()]
+        options.add_external_initializers(
+            list(recipes), [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in values]
+        )
+    return onnxruntime.InferenceSession(
+        GRAPH.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _tensor(data: mmap.mmap, recipe: dict[str, Any]) -> _Array:
+    """One initializer: a term as it is, or ``value * times + plus`` in float32."""
+    array = _term(data, recipe["value"])
+    if "times" in recipe:
+        array = array.astype(np.float32) * _term(data, recipe["times"])
+    if "plus" in recipe:
+        array = array + _term(data, recipe["plus"])
+    return np.array(array, recipe["dtype"], order="C").reshape(recipe["shape"])
+
+
+def _term(data: mmap.mmap, spec: dict[str, Any]) -> _Array:
+    """An array from byte ranges: joined along ``axis``, then ``take``, ``append`` and ``zero``."""
+    parts: list[_Array] = []
+    for offset, dtype, shape in spec["parts"]:
+        count = int(np.prod(shape))
+        parts.append(np.frombuffer(data, dtype, count, offset).reshape(shape))
+    array = parts[0] if len(parts) == 1 else np.concatenate(parts, spec.get("axis", 0))
+    if "take" in spec:  # only these rows or columns
+        axis, index = spec["take"]
+        array = array.take(index, axis)
+    if "append" in spec:  # these rows once more, at the end
+        axis, index = spec["append"]
+        array = np.concatenate([array, array.take(index, axis)], axis)
+    if "zero" in spec:  # these columns muted
+        array = array.copy()
+        array[..., spec["zero"]] = 0
+    return array

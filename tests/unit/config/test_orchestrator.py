@@ -1,0 +1,102 @@
+"""The orchestrator's section, and notices about what is likely not meant."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.config.load import load, notices
+from serve_app.config.schema import MAX_EXAMPLES, Orchestrator
+from tests.unit.config.broken import G, V
+from tests.unit.fakes import setup_of
+
+
+def model_of(directory: Path, name: str) -> str | None:
+    """Where the model is that a configuration in this folder names."""
+    return setup_of(directory, f"{V}orchestrator: {{model: {name!r}}}\n").config.orchestrator.model
+
+
+def test_every_setting_has_a_value(tmp_path: Path) -> None:
+    """The shipped model and its thresholds."""
+    expected = Orchestrator(
+        engine="embedding",
+        model=None,
+        min_confidence=0.12,
+        min_margin=0.0,
+        max_query_tokens=64,
+        threads=1,
+        deadline_ms=300,
+    )
+    for text in (V, f"{V}orchestrator: {{}}\n"):
+        assert setup_of(tmp_path, text).config.orchestrator == expected
+
+
+def test_every_setting_can_be_set(tmp_path: Path) -> None:
+    """Whole numbers will do for thresholds."""
+    text = "{engine: embedding, min_confidence: 1, min_margin: 0.2, max_query_tokens: 8, threads: 4, deadline_ms: 60000}"
+    assert setup_of(tmp_path, f"{V}orchestrator: {text}\n").config.orchestrator == Orchestrator(
+        min_confidence=1, min_margin=0.2, max_query_tokens=8, threads=4, deadline_ms=60_000
+    )
+
+
+def test_a_relative_model_lies_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a process runs, and however the file was named."""
+    assert model_of(tmp_path, "m.onnx") == str(tmp_path / "m.onnx")
+    assert model_of(tmp_path, "models/m.onnx") == str(tmp_path / "models" / "m.onnx")
+    monkeypatch.chdir(tmp_path)
+    assert model_of(Path(), "m.onnx") == str(tmp_path / "m.onnx")
+
+
+def test_other_models_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An absolute path is one, and a tilde is a home; of somebody unknown it is part of a name."""
+    monkeypatch.setenv("HOME", "/home/me")
+    assert model_of(tmp_path, "/models/m.onnx") == "/models/m.onnx"
+    assert model_of(tmp_path, "~/m.onnx") == "/home/me/m.onnx"
+    assert model_of(tmp_path, "~no_such_user/m") == str(tmp_path / "~no_such_user" / "m")
+
+
+def test_a_model_beside_a_problem_is_placed_too(tmp_path: Path) -> None:
+    """What the rest of a file says changes nothing."""
+    (tmp_path / "gateway.yaml").write_text(f"{V}zzz: 1\norchestrator: {{model: m.onnx}}\n", "utf-8")
+    loaded = load(tmp_path / "gateway.yaml")
+    assert loaded.config.orchestrator.model == str(tmp_path / "m.onnx")
+    assert [problem.path for problem in loaded.problems] == ["zzz"]
+
+
+@pytest.mark.parametrize("name", ["m.onnx", ".", "x" * 300, "a/b/c"])
+def test_a_model_that_is_not_there_is_noticed(name: str, tmp_path: Path) -> None:
+    """It may be there on the engine's machine, so nothing is refused."""
+    config = setup_of(tmp_path, f"{V}orchestrator: {{model: {name!r}}}\n").config
+    assert notices(config) == [
+        f"orchestrator.model: there is no file {tmp_path / name} on this machine"
+    ]
+
+
+def test_a_model_that_is_there_is_fine(tmp_path: Path) -> None:
+    """Whatever it holds; that is for the engine to say."""
+    (tmp_path / "m.onnx").touch()
+    config = setup_of(tmp_path, f"{V}orchestrator: {{model: m.onnx}}\n").config
+    assert notices(config) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, MAX_EXAMPLES])
+def test_a_single_example_is_noticed(count: int, tmp_path: Path) -> None:
+    """It helps little; none, two or more are as they should be."""
+    route = "  - {name: %s, description: d, models: [gpt-4o], examples: %s}\n"
+    text = f"{G}routing_preferences:\n" + route % ("a b", ["x"] * count) + route % ("c", [])
+    found = notices(setup_of(tmp_path, text).config)
+    assert found == ["route 'a b' has one example, which helps little; give three"] * (count == 1)
+
+
+def test_what_is_not_in_force_is_noticed(tmp_path: Path) -> None:
+    """A line for each key that Plano has and that changes nothing here."""
+    text = (
+        f"{G}listeners: [{{type: model, name: x}}]\nrouting_preferences:\n  - {{name: a, "
+        "description: d, models: [gpt-4o], selection_policy: {prefer: fastest}}\n"
+    )
+    assert notices(setup_of(tmp_path, text).config) == [
+        "listeners is not in force: Serve's http_options say where to listen",
+        "selection_policy is not in force: models stay in the order given",
+    ]
+    assert notices(setup_of(tmp_path, G).config) == []
