@@ -13,6 +13,9 @@ from serve_app.engines.guard import EngineThread, Guard
 FIRST_RETRY_S: Final = 5.0
 LONGEST_RETRY_S: Final = 300.0
 
+_SHARE: Final = 0.8
+"""Of the deadline that the ingress keeps: "busy" from here arrives before it gives up there."""
+
 _log = logging.getLogger("fingerpost")
 
 
@@ -25,10 +28,10 @@ class Orchestrator:
     """
 
     def __init__(self, config: str) -> None:
+        self._closing = threading.Event()
         self._setup = compile_setup(config)
         self._guard: Guard | None = None
         self._fault = ""
-        self._closing = threading.Event()
         self._try_engine()
         if self._guard is None:
             threading.Thread(target=self._retry, name="engine-retry", daemon=True).start()
@@ -53,7 +56,7 @@ class Orchestrator:
             _log.exception("the engine can't be made")
             self._note(f"{type(error).__name__}: {error}")
         else:
-            deadline_s = self._setup.config.orchestrator.deadline_ms / 1e3
+            deadline_s = _SHARE * self._setup.config.orchestrator.deadline_ms / 1e3
             thread = EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
             self._guard = Guard(thread, deadline_s=deadline_s, clock=time.monotonic)
 

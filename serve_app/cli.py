@@ -6,11 +6,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
-from urllib.request import Request, urlopen
+from typing import TextIO
+from urllib.request import Request
 
 from pydantic import ValidationError
 from tqdm import tqdm
@@ -30,7 +32,7 @@ from serve_app.dialects.openai_chat import read_turns
 from serve_app.domain import Json, Question, Scores, Turn
 from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, Settings, settings_of
 from serve_app.errors import ConfigError, InvalidRequest, Problem
-from serve_app.evaluation import Case, draw_examples, evaluate, read_set
+from serve_app.evaluation import Case, Evaluation, draw_examples, evaluate, read_set
 from serve_app.providers.spec import Endpoint
 from serve_app.report import as_json, as_svg, as_text, compare, table
 from serve_app.routing.router import ByContent, by_scores
@@ -91,16 +93,27 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-archetypes", action="store_true", help="without the bank's prompts")
     parser.add_argument("--no-examples", action="store_true", help="without the routes' examples")
     parser.add_argument(
-        "--draw", type=int, nargs="*", default=[], metavar="N",
+        "--draw", type=_at_least(0), nargs="*", default=[], metavar="N",
         help="also with N examples a route drawn from the set, the drawn cases left out",
     )  # fmt: skip
-    parser.add_argument("--draws", type=int, default=5, help="how often, for a mean")
+    parser.add_argument("--draws", type=_at_least(1), default=5, help="how often, for a mean")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the confusion matrix")
     parser.add_argument(
         "--compare", type=Path, metavar="OTHER", help="a report of --json, or another labelled set"
     )
     parser.add_argument("--fail-under", type=float, metavar="ACCURACY", help="exit with 1 below")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """Reads a number of the command line."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} up, not {text}")
+        return int(text)
+
+    return read
 
 
 def _route(chosen: argparse.Namespace) -> None:
@@ -111,7 +124,10 @@ def _route(chosen: argparse.Namespace) -> None:
         raise ConfigError(str(chosen.config), (problem,))
     engine = EmbeddingEngine(settings_of(setup.config.orchestrator))
     engine.scorer.prepare(policy.routes)
-    turns = recent(_conversation(sys.stdin.read() if chosen.text == "-" else chosen.text))
+    text = chosen.text
+    if text == "-":
+        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    turns = recent(_conversation(text))
     question = Question(turns, policy.routes, policy.version)
     started = time.perf_counter()
     said = engine.score(question, lambda: True) if turns else Scores({}, 0.0, None)
@@ -128,7 +144,7 @@ def _conversation(text: str) -> tuple[Turn, ...]:
     """A JSON list of messages, or an object with one, as turns; any other text as the user's."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     messages = value.get("messages") if isinstance(value, dict) else value
     return read_turns(messages) if isinstance(messages, list) else (Turn("user", text),)
@@ -182,13 +198,21 @@ def _eval(chosen: argparse.Namespace) -> int:
         _print("\n".join(as_text(found)))
     if chosen.compare is not None:
         lines = compare(report, _other_report(chosen.compare, settings, engine))
-        print("\n".join(["", *lines]), file=sys.stderr if chosen.json else sys.stdout)
+        _print("\n".join(["", *lines]), sys.stderr if chosen.json else sys.stdout)
     if chosen.plot is not None:
-        chosen.plot.write_bytes(as_svg(found))
+        _plot(found, chosen.plot)
     if chosen.fail_under is not None and found.accuracy < chosen.fail_under:
         print(f"accuracy {found.accuracy:.3f} is under {chosen.fail_under:g}", file=sys.stderr)  # noqa: T201
         return _FAILED
     return 0
+
+
+def _plot(found: Evaluation, file: Path) -> None:
+    try:
+        file.write_bytes(as_svg(found))
+    except OSError as error:
+        problem = Problem(0, "--plot", f"can't be written: {error.strerror}")
+        raise ConfigError(str(file), (problem,)) from error
 
 
 def _settings(chosen: argparse.Namespace) -> Settings:
@@ -219,7 +243,7 @@ def _other_report(other: Path, settings: Settings, engine: EmbeddingEngine) -> M
     """What to compare with: a report read from a file, or made of another set."""
     try:
         report: dict[str, Json] = dict(json.loads(other.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         report = {}
     if "confusion" in report:
         return report
@@ -260,9 +284,9 @@ def _decision(setup: Setup, url: str) -> str:
             headers["authorization"] = f"Bearer {expand(setup.config.client_keys[0], os.environ)}"
     request = Request(f"{url}/v1/route", body, headers)  # noqa: S310 - our own address
     try:
-        with urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+        with launch.open_directly(request, timeout=10) as answer:
             explained = json.loads(answer.read())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return f"  it could not be asked: {error}"
     scores = (explained["orchestrator"] or {}).get("scores") or {}
     shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
@@ -316,8 +340,11 @@ def example(setup: Setup, url: str) -> str:
     )
 
 
-def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - a program's output
+def _print(text: str, file: TextIO | None = None) -> None:
+    """What the output's encoding has no sign for, such as half a surrogate pair, is escaped."""
+    file = file or sys.stdout
+    encoding = file.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=file, flush=True)
 
 
 if __name__ == "__main__":

@@ -54,11 +54,11 @@ class LabelledSet:
 def read_set(file: Path) -> LabelledSet:
     """The set in a file. Raises ConfigError with every line that is wrong, and why."""
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8").split("\n")  # splitlines() also cuts inside of texts
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(file), (Problem(0, "", f"can't be read: {error}"),)) from error
     problems: list[Problem] = []
-    routes = _read_routes(lines[0] if lines else "", problems)
+    routes = _read_routes(lines[0], problems)
     cases = []
     for number, line in enumerate(lines[1:], 2):
         if line.strip():
@@ -114,7 +114,7 @@ def _read_case(line: str, number: int, names: set[str], problems: list[Problem])
 def _object(line: str) -> dict[str, Json] | None:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -281,7 +281,7 @@ def draw_examples(
         used = {id(case) for cases in chosen.values() for case in cases}
         accuracies.append(
             _share(
-                _outcome(case, scorer.score(_text(case), routes), 0.0).right
+                _text(case) != "" and _outcome(case, scorer.score(_text(case), routes), 0.0).right
                 for case in labelled.cases
                 if case.expect is not None and id(case) not in used
             )
@@ -294,7 +294,7 @@ def _chosen(
 ) -> Mapping[str, list[Case]]:
     by_route: dict[str, list[Case]] = {}
     for case in cases:
-        if case.expect is not None:
+        if case.expect is not None and _text(case):
             by_route.setdefault(case.expect, []).append(case)
     return {name: chance.sample(own, min(examples, len(own) - 1)) for name, own in by_route.items()}
 

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -39,6 +40,9 @@ ORCHESTRATOR_S: Final = 30.0
 
 STOP_S: Final = 15.0
 _SHOWN_LINES: Final = 25
+
+open_directly: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+"""As ``urlopen``, but past any proxy: what runs on this machine is not behind one."""
 
 
 class LaunchError(Exception):
@@ -207,9 +211,9 @@ def in_session(session: int) -> list[psutil.Process]:
 def read_health(url: str) -> Json | None:
     """What the gateway at this address says of itself; None while it says nothing."""
     try:
-        with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:  # noqa: S310 - http
+        with open_directly(f"{url}/healthz", timeout=2) as answer:
             return json.loads(answer.read())
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return None
 
 

@@ -151,7 +151,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Json]:
             {"cosine": cosine, "routes": [a, b]} for cosine, a, b in evaluation.collisions
         ],
         "examples": [
-            {"examples": draws.examples, "mean": draws.mean, "accuracies": draws.accuracies}
+            {"examples": draws.examples, "mean": draws.mean, "accuracies": list(draws.accuracies)}
             for draws in evaluation.draws
         ],
     }
@@ -232,4 +232,4 @@ def _say(
     said.set("fill", "white" if light else "black")
     if turned:
         said.set("transform", f"rotate(-60 {x} {y})")
-    said.text = text
+    said.text = "".join(sign if sign.isprintable() else "?" for sign in text)  # or no XML

@@ -136,7 +136,7 @@ class EmbeddingEngine:
             return self.scorer.score(text, question.routes, in_time=in_time)
         except OutOfTimeError:
             detail = "the texts of these routes are still being embedded; ask again"
-            return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # no fault: the routes are new
 
 
 def seen(question: Question) -> str:

@@ -236,7 +236,7 @@ class EngineThread:
         self._typical_s = 0.0
 
     async def score(self, question: Question) -> Scores | Unavailable:
-        """The engine's scores, "busy", or "timeout" for a question that waited for too long."""
+        """The engine's scores, or "busy", also for a question that has waited for too long."""
         if self._queued * self._typical_s > self._deadline_s:
             detail = f"{self._queued} questions wait, {self._typical_s * 1e3:.0f} ms each"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
@@ -251,7 +251,7 @@ class EngineThread:
     def _run(self, question: Question, ends_at: float) -> Scores | Unavailable:
         started = self._clock()
         if started >= ends_at:
-            return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "it waited for too long")
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, "it waited for too long")
         said = self._engine.score(question, lambda: self._clock() < ends_at)
         took = self._clock() - started
         self._typical_s += (took - self._typical_s) / 8 if self._typical_s else took

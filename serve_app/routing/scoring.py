@@ -32,7 +32,7 @@ Matrix: TypeAlias = npt.NDArray[np.float32]
 
 Embed: TypeAlias = Callable[[str], Vector]
 
-MAX_TEXTS: Final = 8192
+MAX_TEXTS: Final = 16384
 """Embeddings of route texts that are kept; 1.5 KB each at 384 dimensions."""
 
 MAX_ROWS: Final = 16384

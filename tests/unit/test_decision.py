@@ -83,6 +83,16 @@ async def test_inline_routes_are_what_is_asked_about(setup: Setup) -> None:
     assert keys[-1] == setup.policy.version
 
 
+async def test_who_asks_by_content_may_name_any_model(setup: Setup) -> None:
+    """Of its own routes; a request that shall be answered needs models that are served."""
+    call = call_of(setup, {PREFERENCES: [entry(models=["nobody/x"])]})
+    asked = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
+    decided = await decide(call, asked, by_content=True)
+    assert decided.decision.candidates == (ModelRef("nobody", "x"), A)
+    with pytest.raises(InvalidRequest):
+        await decide(call, asked)
+
+
 @pytest.mark.parametrize(
     "body",
     [

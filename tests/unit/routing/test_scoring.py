@@ -233,9 +233,10 @@ def test_scores_stand_in_the_order_of_the_routes() -> None:
 
 def test_of_many_equal_routes_the_first_wins() -> None:
     """Also where sorting could mix them up."""
-    routes = tuple(route(str(number), "same") for number in range(64))
-    assert scorer().score("same", routes).winner == "0"
-    assert scorer().score("same", routes[::-1]).winner == "63"
+    words = ["b"] * 5 + ["a"] * 40 + ["c"] * 30
+    routes = tuple(route(f"r{n}", word) for n, word in enumerate(words))
+    assert scorer().score("a a a b b c", routes).winner == "r5"
+    assert scorer().score("a a a b b c", routes[::-1]).winner == "r44"
 
 
 def test_routes_are_embedded_once_and_texts_each_time() -> None:
@@ -262,16 +263,20 @@ def test_routes_share_what_they_have_in_common() -> None:
 
 def test_texts_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one whose last use is longest ago goes, and is embedded again when it is needed."""
-    monkeypatch.setattr(scoring, "MAX_TEXTS", 6)
+    monkeypatch.setattr(scoring, "MAX_TEXTS", 7)
     bag = Bag()
     judge = scorer(bag)
-    for name in ("a", "b", "c", "d"):
-        judge.prepare((route(name, f"{name}s"),))
-        assert len(judge._texts) <= 6
-    judge.prepare((route("c", "cs"), route("d", "ds")))
-    assert len(bag.asked) == 12
-    judge.prepare((route("d", "ds"), route("a", "as")))
-    assert bag.asked[12:] == ["a: as", "a", "as"]
+    judge.prepare((route("a", "as"),))
+    judge.prepare((route("b", "bs"),))
+    judge.prepare((route("a", "as", "example"),))  # seven texts; those of b are the oldest
+    judge.prepare((route("c", "cs"),))
+    assert len(judge._texts) == 7
+    assert len(bag.asked) == len(set(bag.asked)) == 10
+    judge.prepare((route("a", "as", "example", "example"), route("c", "cs")))
+    assert len(bag.asked) == 10
+    judge.prepare((route("b", "bs", "again"),))
+    assert bag.asked[10:] == ["b: bs", "again", "b", "bs"]
+    assert len(judge._texts) == 7
 
 
 def test_sets_of_routes_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
