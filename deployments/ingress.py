@@ -17,7 +17,8 @@ from serve_app.api.context import Access
 from serve_app.config.load import notices
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath, Json, Question, Route, Turn
-from serve_app.engines.guard import Breaker, Guard
+from serve_app.breaker import Breaker
+from serve_app.engines.guard import Guard
 from serve_app.gateway import Gateway
 from serve_app.ports import Upstream
 from serve_app.providers.transport import Transport

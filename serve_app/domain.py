@@ -157,11 +157,42 @@ class Unavailable:
 
 
 @dataclass(frozen=True, slots=True)
+class Visit:
+    """A model that a session was on, when it was used last, and what it then had cached."""
+
+    model: str
+    last_used: float
+    """Seconds since the epoch."""
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What switching models has cost a session so far, in US dollars, against staying."""
+
+    baseline_usd: float = 0.0
+    switch_spend_usd: float = 0.0
+    session_cost_usd: float = 0.0
+    switches: int = 0
+    history: tuple[Visit, ...] = ()
+    """At most 8, the newest last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Binding:
     """The memory that a session stays on a model."""
 
     model: ModelRef
     route: str | None = None
+    lane: str = ""
+    """The name that was asked for: empty for none, or an alias."""
+    last_used: float = 0.0
+    """Seconds since the epoch."""
+    default_model: str | None = None
+    prefix_hash: str | None = None
+    cached_tokens: int = 0
+    """Of the last answer, as the provider counted them."""
+    spend: Spend = Spend()
 
 
 @dataclass(frozen=True, slots=True)

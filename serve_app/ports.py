@@ -41,7 +41,7 @@ class AffinityStore(Protocol):
     """Remembers which model a session is on. An absent binding is None; a failure raises."""
 
     async def get(self, key: str) -> Binding | None:
-        """The live binding of this session, if there is one."""
+        """The live binding of this session, if there is one; using it keeps it alive."""
         ...
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
