@@ -22,11 +22,11 @@ from typing import Any, Final
 
 from machine import headline, machine
 
+from serve_app.breaker import Breaker
 from serve_app.decision import READ_KEYS, Call, Setup, compile_setup
 from serve_app.dialects import edits
 from serve_app.domain import Question, Route, Turn, UpstreamReply, UpstreamRequest
 from serve_app.engines.embedding import EmbeddingEngine, Settings
-from serve_app.breaker import Breaker
 from serve_app.engines.guard import EngineThread, Guard
 from serve_app.evaluation import read_set
 from serve_app.gateway import Gateway

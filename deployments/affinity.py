@@ -3,17 +3,20 @@
 import time
 
 from serve_app.affinity.memory import MemoryStore
+from serve_app.decision import compile_setup
 from serve_app.domain import Binding, ModelRef
-
-_MAX_ENTRIES = 10_000
-_TTL_S = 600.0
 
 
 class Affinity:
     """Bindings of sessions to models, one at a time: put if absent, compare and set."""
 
-    def __init__(self) -> None:
-        self._store = MemoryStore(max_entries=_MAX_ENTRIES, ttl_s=_TTL_S, clock=time.monotonic)
+    def __init__(self, config: str) -> None:
+        section = compile_setup(config).config.routing
+        self._store = MemoryStore(
+            max_entries=section.session_max_entries,
+            ttl_s=section.session_ttl_seconds,
+            clock=time.monotonic,
+        )
 
     async def get(self, key: str) -> Binding | None:
         """The live binding of a session."""

@@ -16,7 +16,9 @@ from deployments.frame import (
     encode_request,
 )
 from serve_app.domain import (
+    Binding,
     FaultKind,
+    ModelRef,
     Question,
     Reason,
     Scores,
@@ -145,6 +147,31 @@ class _Items:
             self._generator.cancel()
 
 
+class HandleStore:
+    """AffinityStore over its deployment; failures rise, and who asks decides how long to wait."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._get = handle.get
+        self._bind = handle.bind
+
+    async def get(self, key: str) -> Binding | None:
+        """The live binding of a session."""
+        return cast("Binding | None", await _awaited(self._get.remote(key)))
+
+    async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        """Put if absent, or, with ``instead_of``, swap if that model is bound; True if stored."""
+        return bool(await _awaited(self._bind.remote(key, binding, instead_of)))
+
+
+async def _awaited(response: Any) -> Any:  # noqa: ANN401 - untyped handles
+    """The answer; who stops waiting for it cancels the call."""
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
+
+
 class HandleOrchestrator:
     """Orchestrator over its deployment. How long it may take is for the guard before it to say."""
 
@@ -153,12 +180,8 @@ class HandleOrchestrator:
 
     async def score(self, question: Question) -> Scores | Unavailable:
         """The orchestrator's scores, or why there are none."""
-        response = self._score.remote(question)
         try:
-            return cast("Scores | Unavailable", await response)
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
+            return cast("Scores | Unavailable", await _awaited(self._score.remote(question)))
         except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
             return Unavailable(Reason.ORCHESTRATOR_ERROR, f"its replica failed: {_name(error)}")
 

@@ -8,19 +8,23 @@ from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from serve_app.affinity.redis import RedisStore
+from serve_app.affinity.steady import SteadyStore
 
 from deployments.environment import hop_bytes, unmet
-from deployments.handles import DataPaths, HandleOrchestrator, HandleUpstream
+from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, HandleUpstream
 from deployments.meter import ServeMeter
+from serve_app.affinity.local import LocalStore
+from serve_app.affinity.sessions import NoStore, Sessions
 from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access
-from serve_app.config.load import notices
+from serve_app.breaker import Breaker
+from serve_app.config.load import MissingEnvironmentError, expand, notices
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath, Json, Question, Route, Turn
-from serve_app.breaker import Breaker
 from serve_app.engines.guard import Guard
 from serve_app.gateway import Gateway
-from serve_app.ports import Upstream
+from serve_app.ports import AffinityStore, Metric, Upstream
 from serve_app.providers.transport import Transport
 
 _PROBED = (Route("greeting", "greetings", ()),)
@@ -37,10 +41,10 @@ class Ingress:
         providers: Mapping[str, DeploymentHandle],
         shared: DeploymentHandle,
         orchestrator: DeploymentHandle,
-        affinity: DeploymentHandle,
+        affinity: DeploymentHandle | None,
     ) -> None:
+        """``affinity`` is None where the bindings are in Redis."""
         self._setup = compile_setup(config)
-        self._affinity = affinity
         self._transport = Transport(self._setup.providers, os.environ, self._setup.config.timeouts)
         self._access = Access(self._setup.config, os.environ)
         self._meter = ServeMeter()
@@ -63,9 +67,35 @@ class Ingress:
         self._gateway = Gateway(
             upstream=DataPaths(self._paths(providers), HandleUpstream(shared, self._max_bytes)),
             orchestrator=self._guard,
+            sessions=self._sessions(affinity),
             meter=self._meter,
             clock=time.monotonic,
         )
+
+    def _sessions(self, affinity: DeploymentHandle | None) -> Sessions:
+        section = self._setup.config.routing
+        store: AffinityStore
+        if affinity is not None:
+            store = HandleStore(affinity)
+        else:
+            url = section.session_cache.url or ""
+            try:
+                store = RedisStore(expand(url, os.environ), ttl_s=section.session_ttl_seconds)
+            except (MissingEnvironmentError, ValueError) as error:
+                store = NoStore(f"routing.session_cache.url: {error}")
+        self._steady = SteadyStore(
+            store,
+            clock=time.monotonic,
+            breaker=Breaker(time.monotonic),
+            report=lambda event: self._meter.count(Metric.SESSIONS, (event,)),
+        )
+        local = LocalStore(
+            self._steady,
+            max_entries=section.session_max_entries,
+            ttl_s=section.session_ttl_seconds,
+            clock=time.monotonic,
+        )
+        return Sessions(local, self._meter)
 
     def _missing_keys(self) -> list[str]:
         endpoints = self._setup.providers.endpoints()
@@ -106,6 +136,10 @@ class Ingress:
             "policy": self._setup.policy.version,
             "providers": self._setup.providers.data_paths(),
             "orchestrator": await self._orchestrator_health(),
+            "sessions": {
+                "store": self._setup.config.routing.session_cache.type,
+                "trouble": self._steady.trouble,
+            },
             "warnings": self._warnings,
         }
 

@@ -69,8 +69,15 @@ def build(args: dict[str, Any]) -> Application:
         providers,
         _deployment(ProviderClient, f"provider-{SHARED_SLUG}", _IO_BOUND).bind(path),
         _deployment(Orchestrator, "Orchestrator", _ORCHESTRATOR).bind(path),
-        _deployment(Affinity, "Affinity", _AFFINITY).bind(),
+        _affinity(setup, path),
     )
+
+
+def _affinity(setup: Setup, path: str) -> Application | None:
+    """The store in memory; none where the ingress asks Redis itself."""
+    if setup.config.routing.session_cache.type == "redis":
+        return None
+    return _deployment(Affinity, "Affinity", _AFFINITY).bind(path)
 
 
 def _deployment(target: type, name: str, options: dict[str, Any]) -> serve.Deployment:

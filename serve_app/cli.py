@@ -27,12 +27,13 @@ from serve_app.config.load import (
     references,
 )
 from serve_app.config.schema import Orchestrator
-from serve_app.decision import Decided, Setup, compile_setup, render_explanation
+from serve_app.decision import Decided, Setup, compile_setup
 from serve_app.dialects.openai_chat import read_turns
 from serve_app.domain import Json, Question, Scores, Turn
 from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, Settings, settings_of
 from serve_app.errors import ConfigError, InvalidRequest, Problem
 from serve_app.evaluation import Case, Evaluation, draw_examples, evaluate, read_set
+from serve_app.explain import render_explanation
 from serve_app.providers.spec import Endpoint
 from serve_app.report import as_json, as_svg, as_text, compare, table
 from serve_app.routing.router import ByContent, by_scores

@@ -3,24 +3,33 @@
 This is the asynchronous half of deciding; serve_app/routing/router.py holds the rules.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from serve_app.affinity.key import (
+    Session,
+    implicit_session,
+    is_off,
+    named_session,
+    tenant_of,
+    wanted_headers,
+)
+from serve_app.affinity.sessions import Place, Sessions
 from serve_app.config.load import explain, load, path, raise_problems
 from serve_app.config.schema import GatewayConfig, RoutingPreference
-from serve_app.dialects import openai_chat
+from serve_app.dialects import openai_chat, turns
 from serve_app.dialects.edits import Document
 from serve_app.domain import (
+    AUTO_NAMES,
     Headers,
-    Json,
     ModelRef,
     Question,
-    Reason,
     Route,
     RouteDecision,
     Scores,
@@ -59,6 +68,8 @@ class Setup:
     config: GatewayConfig
     policy: Policy
     providers: ProviderTable
+    session_headers: frozenset[bytes] = frozenset()
+    """Names of the headers that decide about sessions."""
 
 
 def compile_setup(file: str | Path) -> Setup:
@@ -66,8 +77,13 @@ def compile_setup(file: str | Path) -> Setup:
     loaded = load(file)
     providers, problems = build_table(loaded)
     policy, more = compile_policy(loaded)
+    routing = loaded.config.routing
+    if routing.session_cache.type == "redis" and routing.session_cache.url is None:
+        place = ("routing", "session_cache")
+        more.append(loaded.problem(place, "type redis needs `url: redis://host:6379`"))
     raise_problems(loaded, [*problems, *more])
-    return Setup(loaded.config, policy, providers)
+    wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
+    return Setup(loaded.config, policy, providers, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +97,8 @@ class Call:
     hint: str | None
     arrived: float
     """When, on the gateway's clock."""
+    named: Mapping[str, str] = MappingProxyType({})
+    """Headers that decide about the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +109,17 @@ class Decided:
     question: Question | None = None
     """What the orchestrator was asked, if it was."""
     said: Scores | Unavailable | None = None
+    place: Place | None = None
+    """The request's session; None where it has none, or names its model."""
 
 
-async def decide(call: Call, orchestrator: Orchestrator, *, by_content: bool = False) -> Decided:
+async def decide(
+    call: Call, orchestrator: Orchestrator, sessions: Sessions, *, by_content: bool = False
+) -> Decided:
     """Which models may answer a request. With ``by_content`` names in it decide nothing.
 
+    A session that is bound stays on its model, and the orchestrator is not asked; where the
+    configuration routes on user turns, that holds for all other turns and in an open tool loop.
     Raises InvalidRequest, UnknownModel or NoModel.
     """
     messages = call.document.get("messages")
@@ -107,8 +131,30 @@ async def decide(call: Call, orchestrator: Orchestrator, *, by_content: bool = F
     asked = router.decide(policy, wish, inline)
     if isinstance(asked, RouteDecision):
         return Decided(asked)
+    place = None
+    session = None if asked.otherwise else _session_of(call, wish)
+    if session is not None:
+        place = await sessions.find(session, _may_answer(policy, inline))
+        if place.live and place.found is not None and _stays(call):
+            return Decided(router.pinned(policy, asked.routes, place.found), place=place)
+    decided = await _ask(call, orchestrator, asked, inline)
+    if place is None:
+        return decided
+    if place.live and place.found is not None and decided.decision.route is None:
+        decision = router.pinned(policy, asked.routes, place.found)  # nothing says to move
+        return replace(decided, decision=decision, place=place)
+    return replace(decided, place=place)
+
+
+async def _ask(
+    call: Call,
+    orchestrator: Orchestrator,
+    asked: router.ByContent,
+    inline: tuple[Route, ...] | None,
+) -> Decided:
+    policy = call.setup.policy
     question = Question(
-        turns=recent(openai_chat.read_turns(messages)),
+        turns=recent(openai_chat.read_turns(call.document.get("messages"))),
         routes=asked.routes,
         key=policy.version if inline is None else _digest(inline),
     )
@@ -117,6 +163,51 @@ async def decide(call: Call, orchestrator: Orchestrator, *, by_content: bool = F
         return Decided(router.by_scores(policy, asked, silent), question, silent)
     said = await orchestrator.score(question)
     return Decided(router.by_scores(policy, asked, said), question, said)
+
+
+def _session_of(call: Call, wish: router.Wish) -> Session | None:
+    """The session that a request belongs to, by its headers or by how it begins."""
+    config, named = call.setup.config, call.named
+    if is_off(named):
+        return None
+    tenant = tenant_of(named, config.routing.session_cache.tenant_header)
+    name = wish.hint or wish.model or ""
+    lane = "" if name.lower() in AUTO_NAMES else name
+    own = named_session(named, config.routing.session_headers)
+    if own is None and _is_implicit(config):
+        messages = call.document.get("messages")
+        own = implicit_session(
+            tenant,
+            turns.system_texts(messages),
+            turns.tool_names(call.document.get("tools")),
+            turns.first_user_text(messages),
+        )
+    return None if own is None else Session(own, tenant, lane)
+
+
+def _is_implicit(config: GatewayConfig) -> bool:
+    """Plano's rule for when a conversation that nobody named is a session all the same."""
+    caching = config.prompt_caching
+    by_caching = caching.enabled if caching.session_affinity is None else caching.session_affinity
+    return by_caching or config.routing.route_on_user_only
+
+
+def _stays(call: Call) -> bool:
+    """True for a turn at which a bound session is not decided anew."""
+    messages = call.document.get("messages")
+    return (
+        not call.setup.config.routing.route_on_user_only
+        or not turns.is_user_turn(messages)
+        or turns.holds_tool_loop(messages)
+    )
+
+
+def _may_answer(policy: Policy, inline: tuple[Route, ...] | None) -> Callable[[ModelRef], bool]:
+    """Whether a bound model is still among those that a request may get."""
+    if inline is None:
+        return lambda model: policy.resolve(str(model)) is not None
+    models = {model for route in inline for model in route.models}
+    return lambda model: model in models or model == policy.default
 
 
 def read_preferences(
@@ -208,91 +299,3 @@ def check_name(name: str, param: str) -> None:
     if len(name) > _MAX_NAME or not name.isprintable():
         message = f"{param} must be a printable name of at most {_MAX_NAME} characters"
         raise InvalidRequest(message, param)
-
-
-NOTHING: Final = "none"
-"""Plano's word in ``models`` where no route was found; the client takes what it likes."""
-
-
-def render_routing(decided: Decided, trace_id: str) -> Json:
-    """The decision API's answer: Plano's keys, and what it does not tell.
-
-    Source: Plano 0.4, ``/routing/v1``. ``models`` are those of the route, best first.
-    """
-    decision, said = decided.decision, decided.said
-    routes = () if decided.question is None else decided.question.routes
-    models = next((route.models for route in routes if route.name == decision.route), ())
-    return {
-        "models": [str(model) for model in models] or [NOTHING],
-        "route": decision.route,
-        "trace_id": trace_id,
-        "pinned": False,
-        "switched": False,
-        "candidates": [str(model) for model in decision.candidates],
-        "reason": decision.reason,
-        "confidence": decision.confidence,
-        "scores": (dict(said.routes) or None) if isinstance(said, Scores) else None,
-    }
-
-
-def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
-    """A decision with all that it rests on; what ``/v1/route`` answers. Times in milliseconds."""
-    decision, said, question = decided.decision, decided.said, decided.question
-    settings = setup.config.orchestrator
-    asked: Json = None
-    if question is not None:
-        asked = {
-            "engine": settings.engine,
-            "seen": [{"role": turn.role, "content": turn.text} for turn in question.turns],
-            "max_query_tokens": settings.max_query_tokens,
-            "thresholds": {
-                "min_confidence": settings.min_confidence,
-                "min_margin": settings.min_margin,
-            },
-            "scores": None,
-            "margin": None,
-            "cached": False,
-            "unavailable": said.detail if isinstance(said, Unavailable) else None,
-        }
-    if asked is not None and isinstance(said, Scores):
-        ranked = sorted(said.routes.values(), reverse=True)
-        asked["scores"] = dict(said.routes) or None
-        asked["margin"] = round(ranked[0] - ranked[1], 6) if len(ranked) > 1 else None
-        asked["cached"] = said.cached
-    return {
-        "model": str(decision.candidates[0]),
-        "route": decision.route,
-        "reason": decision.reason,
-        "confidence": decision.confidence,
-        "candidates": [
-            {"model": str(model), "why": why(model, setup.policy, decided)}
-            for model in decision.candidates
-        ],
-        "orchestrator": asked,
-        "policy": setup.policy.version,
-        "took_ms": round(took_s * 1e3, 3),
-    }
-
-
-_WHY_NAMED: Final[Mapping[Reason, str]] = {
-    Reason.EXPLICIT: "the model that the request names",
-    Reason.ALIAS: "the target of the alias that the request names",
-}
-
-
-def why(model: ModelRef, policy: Policy, decided: Decided) -> str:
-    """Why a candidate stands where it stands."""
-    decision, question = decided.decision, decided.question
-    for route in () if question is None else question.routes:
-        if route.name == decision.route and model in route.models:
-            return f"model {route.models.index(model) + 1} of route {route.name!r}"
-    first = model == decision.candidates[0]
-    if first and decision.reason in _WHY_NAMED:
-        return _WHY_NAMED[decision.reason]
-    if model == policy.default:
-        return "the default model"
-    if decision.reason in _WHY_NAMED:
-        return "a fall-back that the request names"
-    if decision.reason is Reason.ALWAYS_ROUTE:
-        return "what the request names, after the route's models"
-    return "of the first route, because there is no default model"

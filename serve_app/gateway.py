@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
+from serve_app.affinity.sessions import Place, Sessions
 from serve_app.commit import Failure, Held, Relay, hold
 from serve_app.decision import OWN_KEYS, Call, Decided, decide
 from serve_app.dialects import openai_chat
@@ -22,6 +23,7 @@ from serve_app.domain import (
     ModelRef,
     Reason,
     RouteDecision,
+    Unavailable,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
@@ -83,6 +85,7 @@ class _Run:
     decision: RouteDecision
     stream: bool
     decided_s: float
+    place: Place | None = None
     candidate: ModelRef = field(init=False)
     attempts: int = 0
     upstream_s: float = 0.0
@@ -106,10 +109,17 @@ class Gateway:
     """Answers requests by means of its ports; keeps nothing of any request."""
 
     def __init__(
-        self, *, upstream: Upstream, orchestrator: Orchestrator, meter: Meter, clock: Clock
+        self,
+        *,
+        upstream: Upstream,
+        orchestrator: Orchestrator,
+        sessions: Sessions,
+        meter: Meter,
+        clock: Clock,
     ) -> None:
         self._upstream = upstream
         self._orchestrator = orchestrator
+        self._sessions = sessions
         self._meter = meter
         self.clock = clock
 
@@ -118,16 +128,27 @@ class Gateway:
         stream = call.document.get("stream")
         if stream is not None and not isinstance(stream, bool):
             raise InvalidRequest("stream must be true or false", "stream")
-        decided = await decide(call, self._orchestrator)
-        run = _Run(call, decided.decision, bool(stream), self.clock() - call.arrived)
-        return self._answer(run, await self._try_candidates(run))
+        decided = await decide(call, self._orchestrator, self._sessions)
+        run = _Run(call, decided.decision, bool(stream), self.clock() - call.arrived, decided.place)
+        outcome = await self._try_candidates(run)
+        if not isinstance(outcome, Failure):
+            await self.settle(decided, run.candidate)
+        return self._answer(run, outcome)
 
     async def decide(self, call: Call, *, by_content: bool = False) -> Decided:
         """What ``chat`` would do with this request, or, ``by_content``, which route it matches.
 
         Raises GatewayError only for what is wrong with the request.
         """
-        return await decide(call, self._orchestrator, by_content=by_content)
+        return await decide(call, self._orchestrator, self._sessions, by_content=by_content)
+
+    async def settle(self, decided: Decided, model: ModelRef) -> None:
+        """Binds the request's session to the model that answers it.
+
+        What was decided without the orchestrator, because that had no answer, binds nobody.
+        """
+        if decided.place is not None and not isinstance(decided.said, Unavailable):
+            await self._sessions.settle(decided.place, model, decided.decision.route)
 
     async def _try_candidates(self, run: _Run) -> Attempt:
         outcome: Attempt = Failure(Verdict.FINAL)
@@ -292,8 +313,11 @@ def _run_headers(run: _Run, spent_s: float) -> Headers:
         f"gateway;dur={(spent_s - run.upstream_s) * 1e3:.2f}"
     )
     version = run.call.setup.policy.version
+    place = run.place
+    found = () if place is None else (("x-fingerpost-affinity", place.state),)
     return (
         *decision_headers(run.decision, run.candidate, run.reason, version),
+        *found,
         ("x-fingerpost-attempts", str(run.attempts)),
         ("server-timing", timing),
     )

@@ -71,6 +71,7 @@ class Metric(StrEnum):
     OVERHEAD_SECONDS = "fingerpost_overhead_seconds"
     DECISIONS = "fingerpost_decisions_total"
     DECISION_SECONDS = "fingerpost_decision_seconds"
+    SESSIONS = "fingerpost_session_events_total"
     CLIENT_GONE = "fingerpost_client_gone_total"
     BROKEN_STREAMS = "fingerpost_broken_streams_total"
 
@@ -120,6 +121,11 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
         ),
         Metric.DECISION_SECONDS: MetricSpec(
             "histogram", ("outcome",), "Seconds that the orchestrator took, by what came of it."
+        ),
+        Metric.SESSIONS: MetricSpec(
+            "counter",
+            ("event",),
+            "What happened to sessions: hit, miss, void, store, rebind, lost, error.",
         ),
         Metric.CLIENT_GONE: MetricSpec(
             "counter", ("surface",), "Requests whose client left before the end."

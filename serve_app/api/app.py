@@ -27,10 +27,11 @@ from serve_app.api.context import (
 )
 from serve_app.api.errors import render, send_error
 from serve_app.api.stream import AnswerTornError, Receive, Send, send_answer, while_client_stays
-from serve_app.decision import READ_KEYS, Call, Setup, render_explanation, render_routing
+from serve_app.decision import READ_KEYS, Call, Setup
 from serve_app.dialects import anthropic_messages, edits
 from serve_app.domain import Headers, Json
 from serve_app.errors import GatewayError, MethodNotAllowed, UnknownModel, UnknownPath
+from serve_app.explain import render_explanation, render_routing
 from serve_app.gateway import Answer, Gateway, decision_headers
 from serve_app.ports import Meter, Metric
 
@@ -78,7 +79,9 @@ class _Api:
         path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         parts, setup = self._parts, self._parts.setup()
         try:
-            facts = read_headers(scope["headers"], setup.config.limits.header_bytes)
+            facts = read_headers(
+                scope["headers"], setup.config.limits.header_bytes, setup.session_headers
+            )
             if path not in _OPEN_PATHS:
                 parts.access.check(scope, facts)
             if path in _SURFACES:
@@ -117,7 +120,7 @@ class _Api:
         body = await read_body(receive, facts.content_length, setup.config.limits.body_bytes)
         arrived = gateway.clock()  # how long a client takes to send is not ours to answer for
         document = edits.read(body, unique=READ_KEYS)
-        call = Call(setup, document, facts.forwarded, facts.hint, arrived)
+        call = Call(setup, document, facts.forwarded, facts.hint, arrived, facts.named)
         if self._parts.watched_by_server and not facts.watch_off:
             await send_answer(send, await self._answer(path, call))
             return
@@ -129,6 +132,8 @@ class _Api:
         if path == CHAT_PATH:
             return await gateway.chat(call)
         decided = await gateway.decide(call, by_content=path == ROUTING_PATH)
+        if path == ROUTING_PATH and decided.decision.route is not None:
+            await gateway.settle(decided, decided.decision.candidates[0])
         decision, version = decided.decision, call.setup.policy.version
         if path == ROUTING_PATH:
             content = render_routing(decided, _trace_id(call.headers))

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Container, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -30,6 +30,7 @@ BODY_IDLE_S: Final = 30.0
 _LENGTH_DIGITS: Final = 20
 """More of a length says nothing more: it is over every limit."""
 
+_KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
 _FORWARDED = frozenset(
     {
         b"accept",
@@ -61,9 +62,13 @@ class HeaderFacts:
     """The client switched Serve's own watch for clients that leave off."""
     origin: str | None
     """The web page that a browser sends the request for."""
+    named: Mapping[str, str]
+    """Those that the configuration asks for, by their lower-case names."""
 
 
-def read_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> HeaderFacts:
+def read_headers(
+    headers: Iterable[tuple[bytes, bytes]], limit: int, wanted: Container[bytes] = ()
+) -> HeaderFacts:
     """The facts. Raises HeadersTooLarge when all headers together are over ``limit`` bytes."""
     size = 0
     forwarded: list[tuple[str, str]] = []
@@ -72,14 +77,15 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> HeaderFa
     length: int | None = None
     watch_off = False
     origin: str | None = None
+    named: dict[str, str] = {}
     for name, value in headers:
         size += len(name) + len(value) + 4  # ": " and the line's end
+        if name in wanted:
+            named[name.decode("latin-1")] = value.decode("utf-8", "replace")
         if name in _FORWARDED:
             forwarded.append((name.decode("latin-1"), value.decode("latin-1")))
-        elif name == b"authorization" and value[:7].lower() == b"bearer ":
-            keys.append(value[7:].strip())
-        elif name == b"x-api-key":
-            keys.append(value.strip())
+        elif name in _KEY_HEADERS:
+            keys += _shown_key(name, value)
         elif name == b"content-length" and value.isdigit():
             length = int(value[:_LENGTH_DIGITS])
         elif name == HINT_HEADER:
@@ -90,7 +96,13 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]], limit: int) -> HeaderFa
             origin = value.decode("latin-1")
     if size > limit:
         raise HeadersTooLarge(limit)
-    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), watch_off, origin)
+    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), watch_off, origin, named)
+
+
+def _shown_key(name: bytes, value: bytes) -> list[bytes]:
+    if name == b"x-api-key":
+        return [value.strip()]
+    return [value[7:].strip()] if value[:7].lower() == b"bearer " else []
 
 
 class Access:

@@ -312,7 +312,7 @@ _KINDS: Mapping[type, str] = {
     dict: "a mapping", list: "a list", str: "a text", int: "a number", float: "a number",
     bool: "true or false",
 }  # fmt: skip
-_SECRET_KEYS = frozenset({"access_key", "client_keys"})
+_SECRET_KEYS = frozenset({"access_key", "client_keys", "url"})
 
 
 def _shown(place: Place, value: object) -> str:

@@ -16,6 +16,16 @@ MEBIBYTE = 1 << 20
 
 MAX_EXAMPLES = 64
 
+CLIENT_HEADERS = (
+    "x-session-affinity",
+    "x-session-id",
+    "x-claude-code-session-id",
+    "session-id",
+    "session_id",
+    "thread-id",
+)
+"""By which coding agents name their sessions of their own accord; the first one counts."""
+
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -99,6 +109,41 @@ class Orchestrator(_Strict):
     )
 
 
+class SessionCache(_Strict):
+    """Where bindings of sessions are kept."""
+
+    type: Literal["memory", "redis"] = "memory"
+    url: Text | None = Field(
+        default=None, description="of Redis: redis://, rediss:// or unix://", repr=False
+    )
+    tenant_header: Text | None = Field(
+        default=None, description="a header whose value keeps the sessions of tenants apart"
+    )
+
+
+class Routing(_Strict):
+    """Sessions that stay on their model."""
+
+    session_ttl_seconds: int = Field(default=600, ge=1, description="after the last use")
+    session_max_entries: int = Field(
+        default=10_000, ge=1, le=10_000, description="in memory; the least recently used go"
+    )
+    session_cache: SessionCache = SessionCache()
+    session_headers: list[Text] = Field(
+        default=list(CLIENT_HEADERS), description="headers of clients that name a session, too"
+    )
+    route_on_user_only: bool = Field(
+        default=False, description="decide anew when the user speaks, and only then"
+    )
+
+
+class PromptCaching(_Strict):
+    """Plano's section, as far as it is in force: sessions by the beginning of a conversation."""
+
+    enabled: bool = False
+    session_affinity: bool | None = Field(default=None, description="true when enabled")
+
+
 class Overrides(_Strict):
     """Plano's switches, as far as they are in force."""
 
@@ -141,6 +186,8 @@ class GatewayConfig(_Strict):
     routing_preferences: list[RoutingPreference] = []
     orchestrator: Orchestrator = Orchestrator()
     overrides: Overrides = Overrides()
+    routing: Routing = Routing()
+    prompt_caching: PromptCaching = PromptCaching()
     client_keys: Annotated[list[Text], Field(min_length=1)] | None = Field(
         default=None,
         description="keys that clients must show, best as `$NAME`; None: no key",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from serve_app.domain import ModelRef, Reason, Route, RouteDecision, Scores, Unavailable
+from serve_app.domain import Binding, ModelRef, Reason, Route, RouteDecision, Scores, Unavailable
 from serve_app.errors import NoModel, UnknownModel
 from serve_app.routing.policy import Policy
 
@@ -79,6 +79,15 @@ def by_scores(policy: Policy, asked: ByContent, said: Scores | Unavailable) -> R
         return asked.otherwise
     decision = default(policy, Reason.NO_MATCH, asked.routes)
     return replace(decision, confidence=confidence(max(said.routes.values(), default=None)))
+
+
+def pinned(policy: Policy, routes: tuple[Route, ...], binding: Binding) -> RouteDecision:
+    """The model that a session is on, then the rest of its route, then the default."""
+    rest = next((route.models for route in routes if route.name == binding.route), ())
+    last: tuple[ModelRef, ...] = () if policy.default is None else (policy.default,)
+    models = tuple(dict.fromkeys([binding.model, *rest, *last]))
+    route = binding.route if rest else None
+    return RouteDecision(models, Reason.AFFINITY, route)
 
 
 def confidence(score: float | None) -> float | None:

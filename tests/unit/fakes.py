@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
+from serve_app.affinity.sessions import Sessions
 from serve_app.decision import READ_KEYS, Call, Setup, compile_setup
 from serve_app.dialects import edits
 from serve_app.domain import (
+    Binding,
     Chunks,
     FaultKind,
     Headers,
+    ModelRef,
     Question,
     Scores,
     StreamBrokenError,
@@ -99,6 +102,25 @@ class FakeOrchestrator:
         return self.said
 
 
+class FakeStore:
+    """Bindings in a dictionary; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.bindings: dict[str, Binding] = {}
+        self.asked: list[str] = []
+
+    async def get(self, key: str) -> Binding | None:
+        self.asked.append(key)
+        return self.bindings.get(key)
+
+    async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        current = self.bindings.get(key)
+        if (None if current is None else current.model) != instead_of:
+            return False
+        self.bindings[key] = binding
+        return True
+
+
 class FakeMeter:
     """Keeps everything; refuses labels that do not fit the metric."""
 
@@ -167,12 +189,14 @@ class Rig:
     orchestrator: FakeOrchestrator
     meter: FakeMeter = field(default_factory=FakeMeter)
     clock: FakeClock = field(default_factory=FakeClock)
+    store: FakeStore = field(default_factory=FakeStore)
 
     @property
     def gateway(self) -> Gateway:
         return Gateway(
             upstream=self.upstream,
             orchestrator=self.orchestrator,
+            sessions=Sessions(self.store, self.meter, lambda: 1_700_000_000.0),
             meter=self.meter,
             clock=self.clock,
         )
@@ -184,11 +208,13 @@ class Rig:
         hint: str | None = None,
         headers: Headers = (),
         waited_s: float = 0.0,
+        named: Mapping[str, str] | None = None,
     ) -> Answer:
         content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
         document = edits.read(content.encode(), unique=READ_KEYS)
         arrived = self.clock.now - waited_s
-        return await self.gateway.chat(Call(self.setup, document, headers, hint, arrived))
+        call = Call(self.setup, document, headers, hint, arrived, named or {})
+        return await self.gateway.chat(call)
 
 
 def headers_of(answer: Answer) -> dict[str, str]:

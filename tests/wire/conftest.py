@@ -15,10 +15,15 @@ import uvicorn
 
 from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
+from serve_app.affinity.local import LocalStore
+from serve_app.affinity.memory import MemoryStore
+from serve_app.affinity.sessions import Sessions
 from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import (
+    Binding,
+    ModelRef,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
@@ -59,6 +64,36 @@ def orchestrator_of(setup: Setup) -> Guard:
     deadline_s = setup.config.orchestrator.deadline_ms / 1e3
     thread = EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
     return Guard(thread, deadline_s=deadline_s, clock=time.monotonic)
+
+
+class _Memory:
+    """The Affinity deployment without Serve."""
+
+    def __init__(self, setup: Setup) -> None:
+        section = setup.config.routing
+        self._store = MemoryStore(
+            max_entries=section.session_max_entries,
+            ttl_s=section.session_ttl_seconds,
+            clock=time.monotonic,
+        )
+
+    async def get(self, key: str) -> Binding | None:
+        return self._store.get(key)
+
+    async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        return self._store.bind(key, binding, instead_of=instead_of)
+
+
+def sessions_of(setup: Setup) -> Sessions:
+    """Sessions as the ingress keeps them, over a store in memory."""
+    section = setup.config.routing
+    local = LocalStore(
+        _Memory(setup),
+        max_entries=section.session_max_entries,
+        ttl_s=section.session_ttl_seconds,
+        clock=time.monotonic,
+    )
+    return Sessions(local, FakeMeter())
 
 
 class FramedUpstream:
@@ -117,6 +152,7 @@ def serve_api(
     gateway = Gateway(
         upstream=_Paths(transport, FramedUpstream(client)),
         orchestrator=orchestrator_of(setup),
+        sessions=sessions_of(setup),
         meter=meter or FakeMeter(),
         clock=time.monotonic,
     )

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from serve_app.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_S, Breaker
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines import guard as guards
-from serve_app.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_S, Breaker
 from serve_app.engines.guard import Guard
 from serve_app.ports import Metric
 from tests.unit.fakes import FakeClock, FakeMeter
