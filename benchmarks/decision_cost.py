@@ -106,7 +106,7 @@ async def per_second(engine: EmbeddingEngine, routes: tuple[Route, ...]) -> dict
 
 
 class _Upstream:
-    async def open(self, request: UpstreamRequest) -> UpstreamReply:
+    async def open(self, _request: UpstreamRequest) -> UpstreamReply:
         return UpstreamReply(200, (("content-type", "application/json"),), _COMPLETION)
 
 

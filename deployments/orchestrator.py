@@ -56,9 +56,10 @@ class Orchestrator:
             _log.exception("the engine can't be made")
             self._note(f"{type(error).__name__}: {error}")
         else:
-            deadline_s = _SHARE * self._setup.config.orchestrator.deadline_ms / 1e3
-            thread = EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
-            self._guard = Guard(thread, deadline_s=deadline_s, clock=time.monotonic)
+            deadline_s = self._setup.config.orchestrator.deadline_ms / 1e3
+            thread = EngineThread(engine, deadline_s=_SHARE * deadline_s, clock=time.monotonic)
+            # who asks has the deadline; here it is only for an engine that hangs
+            self._guard = Guard(thread, deadline_s=2 * deadline_s, clock=time.monotonic)
 
     def _note(self, fault: str) -> None:
         if fault != self._fault:

@@ -29,7 +29,7 @@ from serve_app.config.load import (
 from serve_app.config.schema import Orchestrator
 from serve_app.decision import Decided, Setup, compile_setup
 from serve_app.dialects.openai_chat import read_turns
-from serve_app.domain import Json, Question, Scores, Turn
+from serve_app.domain import AUTO, Json, Question, Scores, Turn
 from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, Settings, settings_of
 from serve_app.errors import ConfigError, InvalidRequest, Problem
 from serve_app.evaluation import Case, Evaluation, draw_examples, evaluate, read_set
@@ -291,9 +291,10 @@ def _decision(setup: Setup, url: str) -> str:
         return f"  it could not be asked: {error}"
     scores = (explained["orchestrator"] or {}).get("scores") or {}
     shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
+    why = [explained["reason"], *([shown] if shown else []), f"{explained['took_ms']:.0f} ms"]
     return (
-        f'  "{_ASKED}"\n  -> {explained["route"]}, {explained["model"]} '
-        f"({explained['reason']}; {shown}; {explained['took_ms']:.0f} ms)"
+        f'  "{_ASKED}"\n  -> {explained["route"] or "no route"}, {explained["model"]} '
+        f"({'; '.join(why)})"
     )
 
 
@@ -309,7 +310,7 @@ def summary(setup: Setup) -> list[str]:
     for prefix, endpoint in providers.wildcards.items():
         lines.append(f"models {prefix}/*{_key_state(endpoint)}")
     lines += [f"note: {notice}" for notice in notices(setup.config)]
-    lines += [f"alias {alias} -> {model}" for alias, model in policy.aliases.items()]
+    lines += [f"alias {alias} -> {model or AUTO}" for alias, model in policy.aliases.items()]
     lines += [
         f"route {route.name} -> {', '.join(map(str, route.models))}" for route in policy.routes
     ]

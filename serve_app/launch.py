@@ -220,7 +220,7 @@ def read_health(url: str) -> Json | None:
 def is_settled(health: Json) -> bool:
     """False while the orchestrator may still be starting."""
     state = health.get("orchestrator", {}).get("state") if isinstance(health, dict) else None
-    return state not in {Reason.ORCHESTRATOR_TIMEOUT, Reason.BREAKER_OPEN}
+    return state != Reason.ORCHESTRATOR_TIMEOUT
 
 
 def refuse_taken_port(serve_file: ServeFile) -> None:

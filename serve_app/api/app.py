@@ -185,7 +185,7 @@ def _create_rest(parts: Parts) -> FastAPI:
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Json:
         setup = parts.setup()
-        if not setup.policy.knows(name):
+        if not name or not setup.policy.knows(name):
             raise UnknownModel(name, setup.policy.nearest(name))
         if "anthropic-version" in request.headers:
             return anthropic_messages.render_model(name)

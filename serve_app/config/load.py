@@ -291,6 +291,8 @@ def explain(detail: ErrorDetails) -> tuple[Place, str]:
         return place, f"missing; add `{place[-1]}:`"
     if kind in {"literal_error", "enum"}:
         return place, f"must be {context['expected']}, not {_shown(place, detail['input'])}"
+    if kind == "too_long":
+        return place, f"may hold at most {context['max_length']}, not {context['actual_length']}"
     message = _MESSAGES.get(kind)
     if message is not None:
         return place, f"{message}, not {_shown(place, detail['input'])}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from serve_app.domain import Binding, ModelRef, Reason, Route, RouteDecision, Scores, Unavailable
-from serve_app.errors import NoModel, UnknownModel
+from serve_app.errors import InvalidRequest, NoModel, UnknownModel
 from serve_app.routing.policy import Policy
 
 MAX_FALLBACKS = 16
@@ -39,7 +39,7 @@ def decide(
     A hint and a name are explicit and stay so, unless the policy always routes. A name that is
     absent, empty, ``none`` or ``auto``, or an alias of these, is decided by content where there
     are routes (``routes``, else the policy's own), else it is the default model.
-    Raises UnknownModel or NoModel.
+    Raises UnknownModel, NoModel or InvalidRequest.
     """
     routes = policy.routes if routes is None else routes
     name = wish.hint or wish.model
@@ -107,8 +107,14 @@ def _routed(
 
 
 def _named(policy: Policy, model: ModelRef, reason: Reason, wish: Wish) -> RouteDecision:
-    others = [_resolve(policy, name, "models")[0] for name in wish.fallbacks]
+    others = [_resolve_fallback(policy, name) for name in wish.fallbacks]
     return RouteDecision(tuple(dict.fromkeys([model, *others])), reason)
+
+
+def _resolve_fallback(policy: Policy, name: str) -> ModelRef:
+    if policy.leaves_open(name):
+        raise InvalidRequest(f"{name!r} is no model to fall back to; name one", "models")
+    return _resolve(policy, name, "models")[0]
 
 
 def _resolve(policy: Policy, name: str, param: str) -> tuple[ModelRef, Reason]:

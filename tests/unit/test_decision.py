@@ -8,15 +8,16 @@ from typing import Any, Final
 
 import pytest
 
+from serve_app.affinity.sessions import Sessions
 from serve_app.decision import (
     PREFERENCES,
     READ_KEYS,
     Call,
     Decided,
     Setup,
-    decide,
-    render_explanation,
-    render_routing,
+)
+from serve_app.decision import (
+    decide as decide_in_sessions,
 )
 from serve_app.dialects import edits
 from serve_app.domain import (
@@ -28,9 +29,11 @@ from serve_app.domain import (
     Unavailable,
 )
 from serve_app.errors import InvalidRequest, NoModel, UnknownModel
+from serve_app.explain import render_explanation, render_routing
+from serve_app.ports import Orchestrator
 from serve_app.routing.router import MAX_FALLBACKS
 from tests.unit.config.broken import V
-from tests.unit.fakes import FakeOrchestrator, setup_of
+from tests.unit.fakes import FakeMeter, FakeOrchestrator, FakeStore, setup_of
 
 TEXT: Final = f"""{V}
 model_providers:
@@ -56,6 +59,12 @@ DOWN = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer within 300 ms")
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     return setup_of(tmp_path_factory.mktemp("setup"), TEXT % ", default: true")
+
+
+async def decide(call: Call, orchestrator: Orchestrator, *, by_content: bool = False) -> Decided:
+    """Of a request without a session."""
+    sessions = Sessions(FakeStore(), FakeMeter())
+    return await decide_in_sessions(call, orchestrator, sessions, by_content=by_content)
 
 
 def call_of(setup: Setup, body: Mapping[str, Any], hint: str | None = None) -> Call:
