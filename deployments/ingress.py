@@ -8,14 +8,14 @@ from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
-from serve_app.affinity.redis import RedisStore
-from serve_app.affinity.steady import SteadyStore
 
 from deployments.environment import hop_bytes, unmet
 from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, HandleUpstream
 from deployments.meter import ServeMeter
 from serve_app.affinity.local import LocalStore
+from serve_app.affinity.redis import RedisStore
 from serve_app.affinity.sessions import NoStore, Sessions
+from serve_app.affinity.steady import SteadyStore
 from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access
 from serve_app.breaker import Breaker

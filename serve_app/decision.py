@@ -4,10 +4,9 @@ This is the asynchronous half of deciding; serve_app/routing/router.py holds the
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -97,7 +96,7 @@ class Call:
     hint: str | None
     arrived: float
     """When, on the gateway's clock."""
-    named: Mapping[str, str] = MappingProxyType({})
+    named: Mapping[str, str] = field(default_factory=dict)
     """Headers that decide about the session."""
 
 
@@ -174,14 +173,11 @@ def _session_of(call: Call, wish: router.Wish) -> Session | None:
     name = wish.hint or wish.model or ""
     lane = "" if name.lower() in AUTO_NAMES else name
     own = named_session(named, config.routing.session_headers)
-    if own is None and _is_implicit(config):
-        messages = call.document.get("messages")
-        own = implicit_session(
-            tenant,
-            turns.system_texts(messages),
-            turns.tool_names(call.document.get("tools")),
-            turns.first_user_text(messages),
-        )
+    messages = call.document.get("messages")
+    first = turns.first_user_text(messages) if own is None and _is_implicit(config) else None
+    if first is not None:
+        tools = ",".join(turns.tool_names(call.document.get("tools")))
+        own = implicit_session(tenant, turns.system_texts(messages), tools, first)
     return None if own is None else Session(own, tenant, lane)
 
 
