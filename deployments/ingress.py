@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ray import serve
@@ -25,8 +26,10 @@ from serve_app.domain import DataPath, Json, Question, Route, Turn
 from serve_app.engines.guard import Guard
 from serve_app.gateway import Gateway
 from serve_app.ports import AffinityStore, Metric, Upstream
+from serve_app.providers.prices import price_table
 from serve_app.providers.transport import Transport
 
+_STORE_PAUSE_S = 2.0  # asking a store that is gone costs little; missing one that is back, more
 _PROBED = (Route("greeting", "greetings", ()),)
 _log = logging.getLogger("fingerpost")
 
@@ -86,7 +89,7 @@ class Ingress:
         self._steady = SteadyStore(
             store,
             clock=time.monotonic,
-            breaker=Breaker(time.monotonic),
+            breaker=Breaker(time.monotonic, longest_pause_s=_STORE_PAUSE_S),
             report=lambda event: self._meter.count(Metric.SESSIONS, (event,)),
         )
         local = LocalStore(
@@ -95,7 +98,10 @@ class Ingress:
             ttl_s=section.session_ttl_seconds,
             clock=time.monotonic,
         )
-        return Sessions(local, self._meter)
+        sessions = Sessions(local, self._meter, partial(price_table, self._setup.config))
+        if section.routing_budget is not None:
+            _ = sessions.prices  # now, not while somebody waits
+        return sessions
 
     def _missing_keys(self) -> list[str]:
         endpoints = self._setup.providers.endpoints()

@@ -12,8 +12,9 @@ LONGEST_PAUSE_S: Final = 30.0
 class Breaker:
     """Stops asking after several failures in a row, and lets one probe through after a pause."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, longest_pause_s: float = LONGEST_PAUSE_S) -> None:
         self._clock = clock
+        self._longest_pause_s = longest_pause_s
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
         self._closed_again_at = 0.0
@@ -43,7 +44,7 @@ class Breaker:
     def failed(self) -> None:
         """No answer came, or none in time."""
         if self._probing:
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
         self._probing = False
         self._failures += 1
         self._closed_again_at = self._clock() + self._pause_s

@@ -12,6 +12,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from serve_app.affinity.key import (
+    BUDGET_HEADER,
     Session,
     implicit_session,
     is_off,
@@ -40,6 +41,7 @@ from serve_app.providers.spec import ProviderTable, build_table
 from serve_app.routing import router
 from serve_app.routing.policy import Policy, compile_policy, no_model, route_of
 from serve_app.routing.view import recent
+from serve_app.switching import Switch, budget_of, judge, stays
 
 PREFERENCES: Final = "routing_preferences"
 
@@ -110,6 +112,8 @@ class Decided:
     said: Scores | Unavailable | None = None
     place: Place | None = None
     """The request's session; None where it has none, or names its model."""
+    switch: Switch | None = None
+    """What a budget said to the session's change, where there is one."""
 
 
 async def decide(
@@ -117,8 +121,8 @@ async def decide(
 ) -> Decided:
     """Which models may answer a request. With ``by_content`` names in it decide nothing.
 
-    A session that is bound stays on its model, and the orchestrator is not asked; where the
-    configuration routes on user turns, that holds for all other turns and in an open tool loop.
+    A session that is bound stays on its model, and the orchestrator is not asked, unless the
+    configuration lets sessions move.
     Raises InvalidRequest, UnknownModel or NoModel.
     """
     messages = call.document.get("messages")
@@ -130,32 +134,45 @@ async def decide(
     asked = router.decide(policy, wish, inline)
     if isinstance(asked, RouteDecision):
         return Decided(asked)
-    place = None
     session = None if asked.otherwise else _session_of(call, wish)
-    if session is not None:
-        place = await sessions.find(session, _may_answer(policy, inline))
-        if place.live and place.found is not None and _stays(call):
-            return Decided(router.pinned(policy, asked.routes, place.found), place=place)
-    decided = await _ask(call, orchestrator, asked, inline)
-    if place is None:
-        return decided
-    if place.live and place.found is not None and decided.decision.route is None:
-        decision = router.pinned(policy, asked.routes, place.found)  # nothing says to move
-        return replace(decided, decision=decision, place=place)
-    return replace(decided, place=place)
+    if session is None:
+        return await _ask(call, orchestrator, asked)
+    place = await sessions.find(session, _may_answer(policy, inline))
+    return await _decide_in_session(call, orchestrator, sessions, asked, place)
 
 
-async def _ask(
+async def _decide_in_session(
     call: Call,
     orchestrator: Orchestrator,
+    sessions: Sessions,
     asked: router.ByContent,
-    inline: tuple[Route, ...] | None,
+    place: Place,
 ) -> Decided:
+    """What the session is bound to, unless this turn may move it and something says so."""
+    policy, config = call.setup.policy, call.setup.config
+    budget = budget_of(config, call.named.get(BUDGET_HEADER))
+    bound = place.found if place.live else None
+    if bound is not None and stays(config, call.document, budget):
+        decided = Decided(router.pinned(policy, asked.routes, bound))
+    else:
+        decided = await _ask(call, orchestrator, asked)
+        if bound is not None and decided.decision.route is None:  # nothing says to move
+            decided = replace(decided, decision=router.pinned(policy, asked.routes, bound))
+    switch = None
+    if budget is not None:
+        candidate = decided.decision.candidates[0]
+        switch = judge(call.document, place, candidate, budget, sessions.prices, sessions.now())
+        if bound is not None and not switch.decision.allowed:
+            decided = replace(decided, decision=router.pinned(policy, asked.routes, bound))
+    return replace(decided, place=place, switch=switch)
+
+
+async def _ask(call: Call, orchestrator: Orchestrator, asked: router.ByContent) -> Decided:
     policy = call.setup.policy
     question = Question(
         turns=recent(openai_chat.read_turns(call.document.get("messages"))),
         routes=asked.routes,
-        key=policy.version if inline is None else _digest(inline),
+        key=policy.version if asked.routes is policy.routes else _digest(asked.routes),
     )
     if not question.turns:  # nothing was said in words, so there is nothing to match
         silent = Scores({}, 0.0, None)
@@ -185,17 +202,9 @@ def _is_implicit(config: GatewayConfig) -> bool:
     """Plano's rule for when a conversation that nobody named is a session all the same."""
     caching = config.prompt_caching
     by_caching = caching.enabled if caching.session_affinity is None else caching.session_affinity
-    return by_caching or config.routing.route_on_user_only
-
-
-def _stays(call: Call) -> bool:
-    """True for a turn at which a bound session is not decided anew."""
-    messages = call.document.get("messages")
-    return (
-        not call.setup.config.routing.route_on_user_only
-        or not turns.is_user_turn(messages)
-        or turns.holds_tool_loop(messages)
-    )
+    routing = config.routing
+    by_routing = routing.route_on_user_only and bool(config.routing_preferences)
+    return by_caching or by_routing or routing.routing_budget is not None
 
 
 def _may_answer(policy: Policy, inline: tuple[Route, ...] | None) -> Callable[[ModelRef], bool]:

@@ -62,7 +62,7 @@ def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
         "route": decision.route,
         "reason": decision.reason,
         "confidence": decision.confidence,
-        "session": None if decided.place is None else _session(decided),
+        "session": None if decided.place is None else {**_session(decided), **_switch(decided)},
         "candidates": [
             {"model": str(model), "why": why(model, setup.policy, decided)}
             for model in decision.candidates
@@ -82,6 +82,22 @@ def _session(decided: Decided) -> dict[str, Json]:
         **named,
         "pinned": found is not None,
         "switched": found is not None and found.model != decision.candidates[0],
+    }
+
+
+def _switch(decided: Decided) -> dict[str, Json]:
+    """What the budget said, where there is one; dollars."""
+    if decided.switch is None:
+        return {}
+    judged = decided.switch.decision
+    return {
+        "budget": {
+            "allowed": judged.allowed,
+            "reason": judged.reason,
+            "cost_usd": judged.cost_usd,
+            "baseline_usd": judged.spend.baseline_usd,
+            "switch_spend_usd": judged.spend.switch_spend_usd,
+        }
     }
 
 

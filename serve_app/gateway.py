@@ -148,7 +148,8 @@ class Gateway:
         What was decided without the orchestrator, because that had no answer, binds nobody.
         """
         if decided.place is not None and not isinstance(decided.said, Unavailable):
-            await self._sessions.settle(decided.place, model, decided.decision.route)
+            books = None if decided.switch is None else decided.switch.books
+            await self._sessions.settle(decided.place, model, decided.decision.route, books)
 
     async def _try_candidates(self, run: _Run) -> Attempt:
         outcome: Attempt = Failure(Verdict.FINAL)

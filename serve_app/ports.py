@@ -49,6 +49,28 @@ class AffinityStore(Protocol):
         ...
 
 
+class ModelPrice(Protocol):
+    """What a model's input costs, in US dollars for a million tokens."""
+
+    @property
+    def input_usd(self) -> float:
+        """Where nothing is cached."""
+        ...
+
+    @property
+    def cached_input_usd(self) -> float | None:
+        """Where it is cached; None where that is unknown."""
+        ...
+
+
+class PriceTable(Protocol):
+    """What models cost."""
+
+    def price(self, model: ModelRef, context_tokens: int = 0) -> ModelPrice | None:
+        """The price for a prompt of so many tokens; None where it is unknown."""
+        ...
+
+
 class Clock(Protocol):
     """Monotonic seconds."""
 

@@ -176,6 +176,7 @@ def write_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
         "model_aliases": {"fast": {"target": "dedicated/parrot"}, "smart": {"target": "auto"}},
         "routing_preferences": ROUTES,
         "orchestrator": {"min_confidence": 0.2, "deadline_ms": 2000},
+        "routing": {"session_cache": {"tenant_header": "X-Tenant"}},
         "timeouts": TIMEOUTS,
     }
     file = folder / "gateway.yaml"
@@ -202,5 +203,32 @@ def write_routing_config(folder: Path, providers: dict[str, ScriptedProvider]) -
         "orchestrator": {"min_confidence": 0.2, "deadline_ms": 2000},
     }
     file = folder / "routing.yaml"
+    file.write_text(json.dumps(config, indent=1))
+    return file
+
+
+def write_sessions_config(
+    folder: Path, providers: dict[str, ScriptedProvider], redis: str | None = None
+) -> Path:
+    """A gateway for sessions, in memory or on Redis; every provider is inline."""
+    cache = {"type": "memory"} if redis is None else {"type": "redis", "url": redis}
+    entries: list[dict[str, Any]] = [
+        {
+            "model": f"{data_path}/*",
+            "base_url": provider.url,
+            "provider_interface": "vllm",
+            "data_path": "inline",
+        }
+        for data_path, provider in providers.items()
+    ]
+    entries.append({**entries[0], "model": "dedicated/parrot", "default": True})
+    config = {
+        "version": "v0.4.0",
+        "model_providers": entries,
+        "routing_preferences": ROUTES,
+        "orchestrator": {"min_confidence": 0.2, "deadline_ms": 2000},
+        "routing": {"session_cache": {**cache, "tenant_header": "x-tenant"}},
+    }
+    file = folder / f"sessions-{cache['type']}.yaml"
     file.write_text(json.dumps(config, indent=1))
     return file

@@ -13,6 +13,9 @@ EXPLICIT_HEADER: Final = "x-model-affinity"
 OFF_HEADERS: Final = ("x-plano-cache", "x-fingerpost-affinity")
 """``off`` in one of them leaves a request without a session."""
 
+BUDGET_HEADER: Final = "x-plano-max-switch-spend-pct"
+"""The share of what staying would have cost that switches of a session may cost."""
+
 IMPLICIT_SALT: Final = "plano-affinity-v1"
 
 _LONGEST: Final = 256
@@ -43,7 +46,7 @@ class Session:
 
 def wanted_headers(client_headers: Iterable[str], tenant_header: str | None) -> frozenset[bytes]:
     """The names of all headers that decide about sessions, in lower case."""
-    names = [EXPLICIT_HEADER, *OFF_HEADERS, *client_headers]
+    names = [EXPLICIT_HEADER, *OFF_HEADERS, BUDGET_HEADER, *client_headers]
     names += [] if tenant_header is None else [tenant_header]
     return frozenset(name.lower().encode() for name in names)
 
@@ -75,22 +78,31 @@ def implicit_session(tenant: str, system: str, tools: str, first_user: str) -> s
     them ended by the byte 0x1f. Of more than LONGEST_IMPLICIT bytes it is another hash, because
     FNV takes 0.2 us a byte here; with Plano such a session is not shared.
     """
-    parts = (IMPLICIT_SALT, tenant, system, tools, first_user)
-    content = b"".join(part.encode("utf-8", "replace") + _END_OF_CHUNK for part in parts)
+    return f"implicit:{_hashed(tenant, system, tools, first_user)}"
+
+
+def prefix_hash(tenant: str, system: str, tools: str) -> str:
+    """What stands for a conversation's system prompt and tools: 16 hex digits, as above."""
+    return _hashed(tenant, system, tools)
+
+
+def _hashed(*parts: str) -> str:
+    salted = (IMPLICIT_SALT, *parts)
+    content = b"".join(part.encode("utf-8", "replace") + _END_OF_CHUNK for part in salted)
     digest = blake2b(content, digest_size=8).digest()
     if len(content) > LONGEST_IMPLICIT:
-        return f"implicit:{digest.hex()}"
-    known = _implicit.get(digest)
+        return digest.hex()
+    known = _hashes.get(digest)
     if known is None:
-        known = f"implicit:{_fnv1a(content):016x}"
-        _implicit[digest] = known
-        if len(_implicit) > _MAX_KNOWN:
-            del _implicit[next(iter(_implicit))]
+        known = f"{_fnv1a(content):016x}"
+        _hashes[digest] = known
+        if len(_hashes) > _MAX_KNOWN:
+            del _hashes[next(iter(_hashes))]
     return known
 
 
-_implicit: dict[bytes, str] = {}
-"""Computed keys by a quick hash of the same bytes; every turn of a session asks again."""
+_hashes: dict[bytes, str] = {}
+"""Computed hashes by a quick one of the same bytes; every turn of a session asks again."""
 
 
 def _fnv1a(content: bytes) -> int:

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from serve_app.affinity.key import Session
-from serve_app.domain import Binding, ModelRef
-from serve_app.ports import AffinityStore, Meter, Metric
+from serve_app.domain import Binding, ModelRef, Spend
+from serve_app.ports import AffinityStore, Meter, Metric, PriceTable
 
 
 class Event(StrEnum):
@@ -41,13 +42,28 @@ class Place:
         return Event.HIT if self.live else Event.VOID
 
 
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a session with a budget writes down at every turn."""
+
+    default_model: str
+    prefix_hash: str
+    spend: Spend
+
+
 class Sessions:
     """Finds and makes bindings. Nothing here fails a request: the store may be anything."""
 
     def __init__(
-        self, store: AffinityStore, meter: Meter, wall_clock: Callable[[], float] = time.time
+        self,
+        store: AffinityStore,
+        meter: Meter,
+        prices: Callable[[], PriceTable],
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """``prices`` is called when a budget needs them for the first time."""
         self._store = store
+        self._make_prices = prices
         self._meter = meter
         self._wall_clock = wall_clock
 
@@ -61,18 +77,39 @@ class Sessions:
         self._count(Event.HIT if live else Event.VOID)
         return Place(session, found, live)
 
-    async def settle(self, place: Place, model: ModelRef, route: str | None) -> None:
+    async def settle(
+        self, place: Place, model: ModelRef, route: str | None, books: Books | None = None
+    ) -> None:
         """Binds the session to the model that has answered.
 
         Put if absent where nothing was found, compare and set where another model was: who comes
-        too late keeps its answer, not its binding.
+        too late keeps its answer, not its binding. With ``books`` the same model is set anew.
         """
         before = None if place.found is None else place.found.model
-        if before == model:
+        if before == model and books is None:
             return
-        binding = Binding(model, route, lane=place.session.lane, last_used=self._wall_clock())
+        binding = Binding(model, route, lane=place.session.lane, last_used=self.now())
+        if books is not None:
+            binding = replace(
+                binding,
+                default_model=books.default_model,
+                prefix_hash=books.prefix_hash,
+                spend=books.spend,
+            )
         stored = await self._store.bind(place.session.key, binding, instead_of=before)
-        self._count((Event.STORE if before is None else Event.REBIND) if stored else Event.LOST)
+        if not stored:
+            self._count(Event.LOST)
+        elif before != model:
+            self._count(Event.STORE if before is None else Event.REBIND)
+
+    @cached_property
+    def prices(self) -> PriceTable:
+        """What models cost, for sessions with a budget."""
+        return self._make_prices()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._wall_clock()
 
     def _count(self, event: Event) -> None:
         self._meter.count(Metric.SESSIONS, (event,))

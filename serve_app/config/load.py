@@ -141,6 +141,9 @@ def notices(config: GatewayConfig) -> list[str]:
         for route in config.routing_preferences
         if len(route.examples) == 1
     ]
+    budget = config.routing.routing_budget
+    if budget is not None and budget.record_counterfactual:
+        found.append("routing.routing_budget.record_counterfactual is not in force")
     model = config.orchestrator.model
     if model is not None and not _is_file(model):
         found.append(f"orchestrator.model: there is no file {model} on this machine")

@@ -121,6 +121,29 @@ class SessionCache(_Strict):
     )
 
 
+class RoutingBudget(_Strict):
+    """What switching models may cost a session, against what staying would have cost."""
+
+    max_switch_spend_pct: float = Field(
+        ge=0, le=100, allow_inf_nan=False, description="of the costs of staying"
+    )
+    replenish_on_rebind: bool = Field(
+        default=True, description="a session that starts anew has its whole budget again"
+    )
+    cache_read_discount: float = Field(
+        default=0.1, ge=0, le=1, description="of the input price, where no cached price is known"
+    )
+    record_counterfactual: bool = False
+
+
+class Price(_Strict):
+    """What a model costs, in US dollars for a million tokens."""
+
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
+    cached_input: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+
 class Routing(_Strict):
     """Sessions that stay on their model."""
 
@@ -131,6 +154,9 @@ class Routing(_Strict):
     session_cache: SessionCache = SessionCache()
     session_headers: list[Text] = Field(
         default=list(CLIENT_HEADERS), description="headers of clients that name a session, too"
+    )
+    routing_budget: RoutingBudget | None = Field(
+        default=None, description="sessions may switch within it; None: they stay"
     )
     route_on_user_only: bool = Field(
         default=False, description="decide anew when the user speaks, and only then"
@@ -188,6 +214,9 @@ class GatewayConfig(_Strict):
     overrides: Overrides = Overrides()
     routing: Routing = Routing()
     prompt_caching: PromptCaching = PromptCaching()
+    prices: dict[str, Price] = Field(
+        default={}, description="by `provider/name`, in place of the published ones"
+    )
     client_keys: Annotated[list[Text], Field(min_length=1)] | None = Field(
         default=None,
         description="keys that clients must show, best as `$NAME`; None: no key",

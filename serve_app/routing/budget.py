@@ -8,9 +8,10 @@ its cache had it never changed. Source: Plano, ``routing_budget``.
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from serve_app.domain import Binding, ModelRef, Spend, Visit
+from serve_app.ports import ModelPrice
 
 WARM_S: Final = 300.0
 """Providers keep a cache for so long after its last use."""
@@ -19,20 +20,6 @@ MAX_VISITS: Final = 8
 
 _MILLION: Final = 1_000_000
 _MAX_PERCENT: Final = 100.0
-
-
-class Rates(Protocol):
-    """What a model's input costs, in US dollars for a million tokens."""
-
-    @property
-    def input_usd(self) -> float:
-        """Where nothing is cached."""
-        ...
-
-    @property
-    def cached_input_usd(self) -> float | None:
-        """Where it is cached; None where that is unknown."""
-        ...
 
 
 class SwitchReason(StrEnum):
@@ -65,9 +52,9 @@ class Budget:
 class Prices:
     """The prices of the model that a session is on, of the other, and of its first one."""
 
-    anchor: Rates | None
-    candidate: Rates | None
-    default: Rates | None
+    anchor: ModelPrice | None
+    candidate: ModelPrice | None
+    default: ModelPrice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +172,12 @@ def _cost(prices: Prices, tokens: int, warm: int, discount: float) -> float | No
     return (fresh + cached - tokens * _cached_usd(prices.anchor, discount)) / _MILLION
 
 
-def _read(rates: Rates | None, tokens: int, discount: float) -> float:
+def _read(rates: ModelPrice | None, tokens: int, discount: float) -> float:
     """What reading a cached context costs; nothing where there is no price."""
     return 0.0 if rates is None else tokens * _cached_usd(rates, discount) / _MILLION
 
 
-def _cached_usd(rates: Rates, discount: float) -> float:
+def _cached_usd(rates: ModelPrice, discount: float) -> float:
     usd = rates.cached_input_usd
     return rates.input_usd * discount if usd is None else usd
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,7 +23,9 @@ from tests.site import (
     eventually,
     write_config,
     write_routing_config,
+    write_sessions_config,
 )
+from tests.unit.affinity.redis_server import Server, running
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -37,13 +40,13 @@ class Cluster:
     gateway: launch.Gateway
     seconds_to_health: float = 0.0
 
-    def replicas(self, deployment: str = "") -> dict[int, str]:
+    def replicas(self, deployment: str = "", app: str = "fingerpost") -> dict[int, str]:
         """Process ids of replicas and their deployments, found in our own session only."""
         found = {}
         for process in launch.in_session(self.gateway.session):
             with suppress(psutil.NoSuchProcess):
                 title = " ".join(process.cmdline())
-                name = title.partition("ray::ServeReplica:fingerpost:")[2].strip()
+                name = title.partition(f"ray::ServeReplica:{app}:")[2].strip()
                 if name and deployment in {"", name}:
                     found[process.pid] = name
         return found
@@ -66,9 +69,59 @@ def cluster_providers() -> Iterator[dict[str, ScriptedProvider]]:
         yield {name: stack.enter_context(ScriptedProvider()) for name in DATA_PATHS}
 
 
+@dataclass
+class SessionSite:
+    """A gateway with two replicas of its ingress, and where its bindings are."""
+
+    site: Site
+    app: str
+    redis: Server | None
+
+
+_REDIS: dict[str, Server] = {}
+BACKENDS = ("memory", "redis")
+
+
+def _session_apps(
+    application: dict[str, Any], home: Path, providers: dict[str, ScriptedProvider]
+) -> list[dict[str, Any]]:
+    apps = []
+    for backend in BACKENDS:
+        url = _REDIS["server"].url if backend == "redis" else None
+        config = write_sessions_config(home, providers, url)
+        two = {"name": "Ingress", "num_replicas": 2, "autoscaling_config": None}
+        own = {
+            "name": f"sessions-{backend}",
+            "route_prefix": f"/sessions-{backend}",
+            "args": {"config": str(config)},
+            "deployments": [two],
+        }
+        apps.append({**application, **own})
+    return apps
+
+
+@pytest.fixture(params=BACKENDS)
+def sessions(cluster: Cluster, request: pytest.FixtureRequest) -> SessionSite:
+    """Each backend in turn."""
+    app = f"sessions-{request.param}"
+    site = Site("127.0.0.1", cluster.site.port, cluster.site.providers, f"/{app}")
+    eventually(lambda: site.explain("hello")["orchestrator"]["scores"] is not None, 60)
+    return SessionSite(site, app, _REDIS["server"] if request.param == "redis" else None)
+
+
 @pytest.fixture(scope="session")
-def cluster(cluster_providers: dict[str, ScriptedProvider]) -> Iterator[Cluster]:
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for the whole run; tests kill and stop it."""
+    with running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    cluster_providers: dict[str, ScriptedProvider], redis_server: Server
+) -> Iterator[Cluster]:
     """The graph with two replicas of the dedicated provider's client."""
+    _REDIS["server"] = redis_server
     home = Path(tempfile.mkdtemp(prefix="fpt-", dir="/tmp"))
     port = closed_port()
     config = write_config(home, cluster_providers)
@@ -92,7 +145,7 @@ def cluster(cluster_providers: dict[str, ScriptedProvider]) -> Iterator[Cluster]
             }
         ],
     }
-    serve["applications"].append(routing)
+    serve["applications"] += [routing, *_session_apps(application, home, cluster_providers)]
     file = home / "serve.yaml"
     file.write_text(yaml.safe_dump(serve))
     settings = launch.read_env_file(CONFIGS / "serve.env")

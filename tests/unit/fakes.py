@@ -28,6 +28,7 @@ from serve_app.domain import (
 )
 from serve_app.gateway import Answer, Gateway
 from serve_app.ports import METRICS, Metric
+from serve_app.providers.prices import price_table
 
 FOREVER: Final = 3600.0
 """As an item of FakeChunks: the provider says nothing more."""
@@ -190,13 +191,16 @@ class Rig:
     meter: FakeMeter = field(default_factory=FakeMeter)
     clock: FakeClock = field(default_factory=FakeClock)
     store: FakeStore = field(default_factory=FakeStore)
+    wall_clock: FakeClock = field(default_factory=lambda: FakeClock(1_700_000_000.0))
 
     @property
     def gateway(self) -> Gateway:
         return Gateway(
             upstream=self.upstream,
             orchestrator=self.orchestrator,
-            sessions=Sessions(self.store, self.meter, lambda: 1_700_000_000.0),
+            sessions=Sessions(
+                self.store, self.meter, lambda: price_table(self.setup.config), self.wall_clock
+            ),
             meter=self.meter,
             clock=self.clock,
         )

@@ -31,6 +31,7 @@ from serve_app.domain import (
 from serve_app.errors import InvalidRequest, NoModel, UnknownModel
 from serve_app.explain import render_explanation, render_routing
 from serve_app.ports import Orchestrator
+from serve_app.providers.prices import PriceTable
 from serve_app.routing.router import MAX_FALLBACKS
 from tests.unit.config.broken import V
 from tests.unit.fakes import FakeMeter, FakeOrchestrator, FakeStore, setup_of
@@ -63,7 +64,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
 
 async def decide(call: Call, orchestrator: Orchestrator, *, by_content: bool = False) -> Decided:
     """Of a request without a session."""
-    sessions = Sessions(FakeStore(), FakeMeter())
+    sessions = Sessions(FakeStore(), FakeMeter(), PriceTable)
     return await decide_in_sessions(call, orchestrator, sessions, by_content=by_content)
 
 
@@ -154,6 +155,7 @@ async def test_an_explanation_says_all(setup: Setup) -> None:
         "route": "code",
         "reason": "route",
         "confidence": 0.75,
+        "session": None,
         "candidates": [
             {"model": "openai/b", "why": "model 1 of route 'code'"},
             {"model": "ollama/x", "why": "model 2 of route 'code'"},

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from serve_app.engines.embedding import EmbeddingEngine, EmbeddingModel, Setting
 from serve_app.engines.guard import EngineThread, Guard
 from serve_app.gateway import Gateway
 from serve_app.ports import METRICS, Metric
+from serve_app.providers.prices import price_table
 from serve_app.providers.transport import Transport
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
@@ -93,7 +94,7 @@ def sessions_of(setup: Setup) -> Sessions:
         ttl_s=section.session_ttl_seconds,
         clock=time.monotonic,
     )
-    return Sessions(local, FakeMeter())
+    return Sessions(local, FakeMeter(), partial(price_table, setup.config))
 
 
 class FramedUpstream:

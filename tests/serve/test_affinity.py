@@ -1,0 +1,175 @@
+"""Sessions on a cluster: two replicas of the ingress, bindings in memory or on a real Redis."""
+
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from tests.serve.conftest import Cluster, SessionSite
+from tests.site import PROMPTS, Site, eventually
+
+CODE, VERSE = "dedicated/coder", "inline/poet"
+_DECISIONS = """
+import asyncio, ray, sys
+from ray import serve
+ray.init(log_to_driver=False)
+async def main():
+    print(await serve.get_deployment_handle("Orchestrator", sys.argv[1]).decisions.remote())
+asyncio.run(main())
+"""
+
+
+def _ask(site: Site, session: str, text: str, **headers: str) -> dict[str, str]:
+    body = {"model": "auto", "messages": [{"role": "user", "content": text}]}
+    answer = site.send(json.dumps(body).encode(), headers={"x-model-affinity": session, **headers})
+    assert answer.status == 200, answer.body
+    return answer.headers
+
+
+def _model(site: Site, session: str, text: str) -> str:
+    return _ask(site, session, text)["x-fingerpost-model"]
+
+
+def _decisions(cluster: Cluster, app: str) -> int:
+    environ = {**cluster.environ, "RAY_ADDRESS": cluster.address}
+    asked = subprocess.run(
+        [sys.executable, "-c", _DECISIONS, app],
+        env=environ, capture_output=True, text=True, timeout=90, check=True,
+    )  # fmt: skip
+    return int(asked.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def session() -> str:
+    return uuid4().hex
+
+
+def test_a_binding_holds_on_both_ingresses(
+    cluster: Cluster, sessions: SessionSite, session: str
+) -> None:
+    """At once, whoever is asked; the orchestrator decides the first turn and no other."""
+    site = sessions.site
+    assert len(cluster.replicas("Ingress", sessions.app)) == 2
+    before = _decisions(cluster, sessions.app)
+    assert _model(site, session, f"{PROMPTS['code']} {session}") == CODE
+    texts = [f"{PROMPTS['poems and songs']} {number}" for number in range(24)]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        seen = list(pool.map(lambda text: _ask(site, session, text), texts))
+    assert {headers["x-fingerpost-model"] for headers in seen} == {CODE}
+    assert {headers["x-fingerpost-reason"] for headers in seen} == {"affinity"}
+    assert _decisions(cluster, sessions.app) == before + 1
+
+
+def test_first_requests_at_once_end_in_one_binding(sessions: SessionSite) -> None:
+    """Whatever each of them was answered by."""
+    for _ in range(4):
+        session = uuid4().hex
+        texts = [PROMPTS["code"], PROMPTS["poems and songs"]] * 3
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            first = set(pool.map(partial(_model, sessions.site, session), texts))
+        later = {_model(sessions.site, session, PROMPTS["translation"]) for _ in range(6)}
+        assert len(later) == 1
+        assert later <= first <= {CODE, VERSE}
+
+
+def _bound(sessions: SessionSite, count: int) -> list[str]:
+    names = [uuid4().hex for _ in range(count)]
+    assert {_model(sessions.site, name, PROMPTS["code"]) for name in names} == {CODE}
+    return names
+
+
+def _keeps(site: Site, name: str) -> bool:
+    return _model(site, name, f"{PROMPTS['poems and songs']} {time.monotonic()}") == CODE
+
+
+@pytest.mark.parametrize("sessions", ["memory"], indirect=True)
+def test_the_store_s_replica_may_die(cluster: Cluster, sessions: SessionSite) -> None:
+    """SIGKILL under load: no request is lost, and live sessions keep their models."""
+    names = _bound(sessions, 8)
+    (victim,) = cluster.replicas("Affinity", sessions.app)
+    until = time.monotonic() + 8
+
+    def load(name: str) -> list[bool]:
+        kept = []
+        while time.monotonic() < until:
+            kept.append(_keeps(sessions.site, name))
+        return kept
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        running = [pool.submit(load, name) for name in names]
+        time.sleep(2)
+        os.kill(victim, signal.SIGKILL)
+        kept = [one for future in running for one in future.result()]
+    assert all(kept)
+    assert len(kept) > 50
+    eventually(lambda: bool(cluster.replicas("Affinity", sessions.app)), 30)
+    assert all(_keeps(sessions.site, name) for name in names)
+
+
+@pytest.mark.parametrize("sessions", ["redis"], indirect=True)
+def test_bindings_are_plano_s(sessions: SessionSite, session: str) -> None:
+    """Ours can be read as Plano writes them, and one of Plano's is honoured."""
+    assert sessions.redis is not None
+    _ask(sessions.site, session, PROMPTS["code"], **{"x-tenant": "acme"})
+    written = json.loads(_redis(sessions, "GET", f"plano:affinity:acme:{session}"))
+    assert (written["anchor_model"], written["route_name"]) == (CODE, "code")
+    other = uuid4().hex
+    value = {"anchor_model": "shared/polyglot", "route_name": "translation", "last_used": 1}
+    _redis(sessions, "SET", f"plano:affinity:{other}", json.dumps(value))
+    assert _model(sessions.site, other, PROMPTS["code"]) == "shared/polyglot"
+
+
+@pytest.mark.parametrize("sessions", ["redis"], indirect=True)
+@pytest.mark.parametrize("trouble", ["stopped", "killed"])
+def test_redis_in_trouble_fails_no_request(sessions: SessionSite, trouble: str) -> None:
+    """Nobody waits more than a moment for it, and soon after its return it is used again."""
+    redis, site = sessions.redis, sessions.site
+    assert redis is not None
+    (name,) = _bound(sessions, 1)
+    if trouble == "stopped":
+        redis.send(signal.SIGSTOP)
+    else:
+        redis.kill()
+    try:
+        waits = []
+        for number in range(20):
+            started = time.monotonic()
+            _ask(site, f"{name}-{number}", PROMPTS["code"])
+            waits.append(time.monotonic() - started)
+        assert max(waits) < 1.0  # reading and binding, 250 ms each, and the request itself
+        assert sorted(waits)[10] < 0.2  # the breaker is open by then
+        assert _keeps(site, name)  # the ingresses remember; a binding is not forgotten with Redis
+    finally:
+        if trouble == "stopped":
+            redis.send(signal.SIGCONT)
+        else:
+            redis.start()
+
+    def used_again() -> bool:
+        fresh = uuid4().hex
+        _ask(site, fresh, PROMPTS["code"])
+        return bool(_redis(sessions, "GET", f"plano:affinity:{fresh}"))
+
+    eventually(used_again, 20)
+
+
+def _redis(sessions: SessionSite, *words: str) -> str:
+    """One command, by hand; the empty string for nothing."""
+    assert sessions.redis is not None
+    with closing(socket.create_connection(("127.0.0.1", sessions.redis.port), 5)) as line:
+        parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
+        line.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
+        answer = line.makefile("rb")
+        said = answer.readline().decode()
+        if said.startswith("$-1") or not said.startswith("$"):
+            return ""
+        return answer.read(int(said[1:])).decode()
