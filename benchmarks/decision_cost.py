@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from machine import headline, machine
 
+from serve_app.affinity.sessions import NoStore, Sessions
 from serve_app.breaker import Breaker
 from serve_app.decision import READ_KEYS, Call, Setup, compile_setup
 from serve_app.dialects import edits
@@ -31,6 +32,7 @@ from serve_app.engines.guard import EngineThread, Guard
 from serve_app.evaluation import read_set
 from serve_app.gateway import Gateway
 from serve_app.ports import Metric
+from serve_app.providers.prices import PriceTable
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "decision_cost"
@@ -105,12 +107,17 @@ async def per_second(engine: EmbeddingEngine, routes: tuple[Route, ...]) -> dict
     return {"per_cpu_second": guard.asked / busy, "per_second": guard.asked / wall}
 
 
-class _Upstream:
+class Instantly:
+    """An upstream that has its answer ready."""
+
     async def open(self, _request: UpstreamRequest) -> UpstreamReply:
+        """The same completion each time."""
         return UpstreamReply(200, (("content-type", "application/json"),), _COMPLETION)
 
 
-class _Meter:
+class Forgetful:
+    """A meter that keeps nothing."""
+
     def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
         """Forgets it."""
 
@@ -130,11 +137,15 @@ async def cached(engine: EmbeddingEngine) -> dict[str, float]:
         inner,
         deadline_s=60.0,
         clock=time.monotonic,
-        meter=_Meter(),
+        meter=Forgetful(),
         breaker=Breaker(time.monotonic),
     )
     gateway = Gateway(
-        upstream=_Upstream(), orchestrator=guard, meter=_Meter(), clock=time.monotonic
+        upstream=Instantly(),
+        orchestrator=guard,
+        sessions=Sessions(NoStore("none is asked"), Forgetful(), PriceTable),
+        meter=Forgetful(),
+        clock=time.monotonic,
     )
     spent: dict[str, list[float]] = {"vllm/parrot": [], "auto": []}
     await _chats(gateway, setup, "auto", 1)

@@ -44,6 +44,9 @@ PROMPTS = {
 }
 """One for each route that nobody could mistake."""
 
+SESSION_TTL_S, SESSION_ENTRIES = 6, 200
+"""Of the gateways for sessions: short, so that the ends can be seen."""
+
 DATA_PATHS = ("dedicated", "shared", "inline")
 """Each has a provider of its own; its models are named ``<data path>/<script>``."""
 
@@ -226,8 +229,13 @@ def write_sessions_config(
         "version": "v0.4.0",
         "model_providers": entries,
         "routing_preferences": ROUTES,
+        "model_aliases": {"smart": {"target": "auto"}},
         "orchestrator": {"min_confidence": 0.2, "deadline_ms": 2000},
-        "routing": {"session_cache": {**cache, "tenant_header": "x-tenant"}},
+        "routing": {
+            "session_cache": {**cache, "tenant_header": "x-tenant"},
+            "session_ttl_seconds": SESSION_TTL_S,
+            "session_max_entries": SESSION_ENTRIES,
+        },
     }
     file = folder / f"sessions-{cache['type']}.yaml"
     file.write_text(json.dumps(config, indent=1))

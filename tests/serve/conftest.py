@@ -100,13 +100,23 @@ def _session_apps(
     return apps
 
 
+def _session_site(cluster: Cluster, backend: str) -> SessionSite:
+    app = f"sessions-{backend}"
+    site = Site("127.0.0.1", cluster.site.port, cluster.site.providers, f"/{app}")
+    eventually(lambda: site.explain("hello")["orchestrator"]["scores"] is not None, 60)
+    return SessionSite(site, app, _REDIS["server"] if backend == "redis" else None)
+
+
 @pytest.fixture(params=BACKENDS)
 def sessions(cluster: Cluster, request: pytest.FixtureRequest) -> SessionSite:
     """Each backend in turn."""
-    app = f"sessions-{request.param}"
-    site = Site("127.0.0.1", cluster.site.port, cluster.site.providers, f"/{app}")
-    eventually(lambda: site.explain("hello")["orchestrator"]["scores"] is not None, 60)
-    return SessionSite(site, app, _REDIS["server"] if request.param == "redis" else None)
+    return _session_site(cluster, request.param)
+
+
+@pytest.fixture
+def redis_sessions(cluster: Cluster) -> SessionSite:
+    """The one on Redis."""
+    return _session_site(cluster, "redis")
 
 
 @pytest.fixture(scope="session")

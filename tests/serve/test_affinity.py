@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from tests.serve.conftest import Cluster, SessionSite
-from tests.site import PROMPTS, Site, eventually
+from tests.site import PROMPTS, SESSION_ENTRIES, SESSION_TTL_S, Site, eventually
 
 CODE, VERSE = "dedicated/coder", "inline/poet"
 _DECISIONS = """
@@ -81,6 +81,31 @@ def test_first_requests_at_once_end_in_one_binding(sessions: SessionSite) -> Non
         assert later <= first <= {CODE, VERSE}
 
 
+def test_a_session_ends_some_time_after_its_last_use(sessions: SessionSite, session: str) -> None:
+    """Each use keeps it alive; without any it is decided anew."""
+    assert _model(sessions.site, session, PROMPTS["code"]) == CODE
+    for _ in range(4):
+        time.sleep(SESSION_TTL_S / 2.5)
+        assert _model(sessions.site, session, PROMPTS["poems and songs"]) == CODE
+    time.sleep(SESSION_TTL_S + 1.5)
+    assert _model(sessions.site, session, PROMPTS["poems and songs"]) == VERSE
+
+
+@pytest.mark.parametrize("sessions", ["memory"], indirect=True)
+def test_the_least_recently_used_sessions_go_first(sessions: SessionSite, session: str) -> None:
+    """Once there are more than may be kept."""
+    assert _model(sessions.site, session, PROMPTS["code"]) == CODE
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        names = [uuid4().hex for _ in range(SESSION_ENTRIES * 3)]
+        list(pool.map(lambda name: _ask(sessions.site, name, PROMPTS["code"]), names))
+    assert _model(sessions.site, session, PROMPTS["poems and songs"]) == VERSE
+
+
+def test_with_redis_there_is_no_store_of_our_own(cluster: Cluster, sessions: SessionSite) -> None:
+    """The ingresses ask it themselves."""
+    assert bool(cluster.replicas("Affinity", sessions.app)) is (sessions.redis is None)
+
+
 def _bound(sessions: SessionSite, count: int) -> list[str]:
     names = [uuid4().hex for _ in range(count)]
     assert {_model(sessions.site, name, PROMPTS["code"]) for name in names} == {CODE}
@@ -135,6 +160,7 @@ def test_redis_in_trouble_fails_no_request(sessions: SessionSite, trouble: str) 
     redis, site = sessions.redis, sessions.site
     assert redis is not None
     (name,) = _bound(sessions, 1)
+    assert all(_keeps(site, name) for _ in range(16))  # so that both ingresses have seen it
     if trouble == "stopped":
         redis.send(signal.SIGSTOP)
     else:
@@ -147,7 +173,7 @@ def test_redis_in_trouble_fails_no_request(sessions: SessionSite, trouble: str) 
             waits.append(time.monotonic() - started)
         assert max(waits) < 1.0  # reading and binding, 250 ms each, and the request itself
         assert sorted(waits)[10] < 0.2  # the breaker is open by then
-        assert _keeps(site, name)  # the ingresses remember; a binding is not forgotten with Redis
+        assert all(_keeps(site, name) for _ in range(4))  # an ingress remembers what it has seen
     finally:
         if trouble == "stopped":
             redis.send(signal.SIGCONT)
