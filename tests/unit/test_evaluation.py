@@ -23,6 +23,8 @@ from serve_app.evaluation import (
     evaluate,
     read_set,
 )
+from serve_app.routing.archetypes import ARCHETYPES
+from serve_app.routing.scoring import Vector
 
 CODE: Final = {"name": "code", "description": "writing, explaining and debugging code"}
 POEMS: Final = {"name": "poems", "description": "poems, song lyrics and rhymes"}
@@ -36,6 +38,7 @@ def line(text: str, expect: str | None, /, **more: Json) -> str:
 
 BARE: Final = Settings(archetypes=False)
 GOOD: Final = line("Write a haiku", "poems")
+MISSED: Final = line("A ballad about the sea, in rhymes", "code")
 PROMPTS: Final = [
     ("Write a Python function that adds two numbers", "code"),
     ("Why does this loop never end?", "code"),
@@ -225,10 +228,10 @@ def test_thresholds_are_tried() -> None:
     found = evaluation_of(*OUTCOMES)
     rows = {limit: (inside, outside) for limit, inside, outside in found.thresholds()}
     assert list(rows) == pytest.approx([step / 50 for step in range(26)])
-    assert rows[0.0] == rows[0.1] == (3 / 4, 0)  # a score that is equal is enough
+    assert rows[0.0] == rows[0.1] == (3 / 4, 0.0)  # a score that is equal is enough
     assert rows[0.12] == rows[0.3] == (3 / 4, 1 / 2)
     assert rows[0.32] == rows[0.4] == (2 / 4, 1 / 2)
-    assert rows[0.42] == rows[0.5] == (2 / 4, 1)
+    assert rows[0.42] == rows[0.5] == (2 / 4, 1.0)
     assert found.recommended() == 0.42
 
 
@@ -327,7 +330,7 @@ def test_a_draw_leaves_out_what_it_drew(engine: EmbeddingEngine, tmp_path: Path)
 
     However many examples are wanted, a route keeps one case that is asked.
     """
-    read = labelled(tmp_path, line("A ballad about the sea, in rhymes", "code"))
+    read = labelled(tmp_path, MISSED)
     drawn = {count: draw_examples(read, engine, BARE, count, 12) for count in (0, 1, 9)}
     assert {count: set(draws.accuracies) for count, draws in drawn.items()} == {
         0: {7 / 8},
@@ -339,12 +342,28 @@ def test_a_draw_leaves_out_what_it_drew(engine: EmbeddingEngine, tmp_path: Path)
 
 def test_draws_are_reproducible(engine: EmbeddingEngine, tmp_path: Path) -> None:
     """Each draw has its own seed, so that more of them begin with the same ones."""
-    read = labelled(tmp_path)
-    three = draw_examples(read, engine, BARE, 1, 3)
-    five = draw_examples(read, engine, BARE, 1, 5)
-    assert five.accuracies[:3] == three.accuracies
-    assert three.mean == pytest.approx(sum(three.accuracies) / 3)
-    assert min(five.accuracies) > 0.5
+    read = labelled(tmp_path, MISSED)
+    some = draw_examples(read, engine, BARE, 1, 30)
+    more = draw_examples(read, engine, BARE, 1, 35)
+    assert len(set(some.accuracies)) == 2
+    assert (len(more.accuracies), more.accuracies[:30]) == (35, some.accuracies)
+    assert some.mean == pytest.approx(sum(some.accuracies) / 30)
+
+
+@pytest.mark.parametrize("archetypes", [False, True])
+def test_a_draw_is_with_the_bank_or_without(
+    archetypes: bool, engine: EmbeddingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the settings say."""
+    read, asked, embed = labelled(tmp_path), [""], engine.model.embed
+
+    def remembering(text: str) -> Vector:
+        asked.append(text)
+        return embed(text)
+
+    monkeypatch.setattr(engine.model, "embed", remembering)
+    draw_examples(read, engine, replace(BARE, archetypes=archetypes), 0, 1)
+    assert (ARCHETYPES[0].prompts[0] in asked) is archetypes
 
 
 def test_the_sets_own_examples_are_no_part_of_a_draw(
