@@ -47,6 +47,8 @@ _LOCAL_BAR_MS, _REDIS_BAR_MS, _CPU_BAR_MS = 0.1, 2.0, 0.15
 class _Memory:
     """The store of the Affinity deployment, asked without a hop."""
 
+    trouble = None
+
     def __init__(self) -> None:
         self.store = MemoryStore(max_entries=10_000, ttl_s=600, clock=time.monotonic)
 

@@ -22,7 +22,8 @@ from typing import Any, Final
 
 from machine import headline, machine
 
-from serve_app.affinity.sessions import NoStore, Sessions
+from serve_app.affinity.sessions import Sessions
+from serve_app.affinity.steady import NoStore
 from serve_app.breaker import Breaker
 from serve_app.decision import READ_KEYS, Call, Setup, compile_setup
 from serve_app.dialects import edits

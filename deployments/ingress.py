@@ -15,12 +15,12 @@ from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, Hand
 from deployments.meter import ServeMeter
 from serve_app.affinity.local import LocalStore
 from serve_app.affinity.redis import RedisStore
-from serve_app.affinity.sessions import NoStore, Sessions
-from serve_app.affinity.steady import SteadyStore
+from serve_app.affinity.sessions import Sessions
+from serve_app.affinity.steady import NoStore, SteadyStore
 from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access
 from serve_app.breaker import Breaker
-from serve_app.config.load import MissingEnvironmentError, expand, notices
+from serve_app.config.load import MissingEnvironmentError, expand, notices, references
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath, Json, Question, Route, Turn
 from serve_app.engines.guard import Guard
@@ -57,6 +57,7 @@ class Ingress:
             *notices(self._setup.config),
             *self._access.warnings,
             *self._missing_keys(),
+            *self._missing_url(),
         ]
         for warning in self._warnings:
             _log.warning(warning)
@@ -109,6 +110,14 @@ class Ingress:
             f"{name} is not set: provider {endpoint.slug} can't be asked"
             for endpoint in endpoints
             for name in endpoint.missing(os.environ)
+        ]
+
+    def _missing_url(self) -> list[str]:
+        url = self._setup.config.routing.session_cache.url or ""
+        return [
+            f"{name} is not set: routing.session_cache.url can't be used, and sessions are not kept"
+            for name in references(url)
+            if not os.environ.get(name)
         ]
 
     def _paths(self, handles: Mapping[str, DeploymentHandle]) -> dict[str, Upstream]:

@@ -48,7 +48,7 @@ PREFERENCES: Final = "routing_preferences"
 OWN_KEYS: Final = frozenset({PREFERENCES, "models", "fallbacks"})
 """Of a body: meant for the gateway, and not sent on."""
 
-READ_KEYS: Final = OWN_KEYS | {"model", "stream", "messages", "n", "metadata"}
+READ_KEYS: Final = OWN_KEYS | {"model", "stream", "messages", "n", "metadata", "tools"}
 """Of a body: what we read, and therefore refuse to see twice."""
 
 MAX_ROUTES: Final = 128
@@ -82,6 +82,11 @@ def compile_setup(file: str | Path) -> Setup:
     if routing.session_cache.type == "redis" and routing.session_cache.url is None:
         place = ("routing", "session_cache")
         more.append(loaded.problem(place, "type redis needs `url: redis://host:6379`"))
+    more += [
+        loaded.problem(("prices", name), no_model(policy, name, policy.aliases))
+        for name in loaded.config.prices
+        if policy.resolve(name) is None and not loaded.leaves_out(name)
+    ]
     raise_problems(loaded, [*problems, *more])
     wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
     return Setup(loaded.config, policy, providers, wanted)

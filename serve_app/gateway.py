@@ -6,7 +6,7 @@ may still be tried and the client has seen nothing; after it every byte goes out
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, TypeAlias
 from urllib.parse import quote
@@ -23,6 +23,7 @@ from serve_app.domain import (
     ModelRef,
     Reason,
     RouteDecision,
+    Spend,
     Unavailable,
     UpstreamFault,
     UpstreamReply,
@@ -147,9 +148,16 @@ class Gateway:
 
         What was decided without the orchestrator, because that had no answer, binds nobody.
         """
-        if decided.place is not None and not isinstance(decided.said, Unavailable):
-            books = None if decided.switch is None else decided.switch.books
-            await self._sessions.settle(decided.place, model, decided.decision.route, books)
+        decision, place = decided.decision, decided.place
+        in_trouble = (
+            isinstance(decided.said, Unavailable) and decision.reason == decided.said.reason
+        )
+        if place is None or in_trouble:
+            return
+        books = None if decided.switch is None else decided.switch.books
+        if books is not None and model != decision.candidates[0]:  # it moved, but not for a price
+            books = replace(books, spend=Spend() if place.found is None else place.found.spend)
+        await self._sessions.settle(place, model, decision.route, books)
 
     async def _try_candidates(self, run: _Run) -> Attempt:
         outcome: Attempt = Failure(Verdict.FINAL)

@@ -71,7 +71,7 @@ def judge(
 ) -> Switch:
     """Whether the session may change to ``candidate``, and its books after this turn.
 
-    The context is counted as a quarter of the body's bytes: no tokenizer is asked. ``now`` is in
+    The context is counted as a quarter of the body's characters: no tokenizer is asked. ``now`` is in
     seconds since the epoch.
     """
     tokens = len(document.text) // _BYTES_OF_A_TOKEN

@@ -1,7 +1,8 @@
 """What an ingress remembers of sessions, in front of the store that all ingresses share."""
 
 from collections import OrderedDict
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from serve_app.domain import Binding, ModelRef
 from serve_app.ports import AffinityStore, Clock
@@ -10,61 +11,102 @@ FRESH_S: Final = 5.0
 """A remembered binding answers for so long; then the store is asked again."""
 
 
+class WatchedStore(AffinityStore, Protocol):
+    """A store that never raises, and says when its answer is none."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last operation had no answer; None where it had one."""
+        ...
+
+
+@dataclass(slots=True)
+class _Remembered:
+    binding: Binding
+    asked_at: float
+    """When the store said so."""
+    used_at: float
+
+
 class LocalStore:
     """A store in front of another one. Hits are remembered for a while, misses never.
 
     What the other one has forgotten although it was used within its time to live, because it
-    was started anew, is put back from here.
+    was started anew, is put back from here. While it gives no answers, what is remembered holds.
     """
 
     def __init__(
-        self, inner: AffinityStore, *, max_entries: int, ttl_s: float, clock: Clock
+        self, inner: WatchedStore, *, max_entries: int, ttl_s: float, clock: Clock
     ) -> None:
         self._inner = inner
         self._max_entries = max_entries
         self._ttl_s = ttl_s
         self._fresh_s = min(FRESH_S, ttl_s / 4)
         self._clock = clock
-        self._known: OrderedDict[str, tuple[Binding, float]] = OrderedDict()
+        self._known: OrderedDict[str, _Remembered] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<LocalStore {len(self._known)}/{self._max_entries} bindings>"
 
     async def get(self, key: str) -> Binding | None:
-        """The binding, at most FRESH_S old."""
-        remembered = self._known.get(key)
-        now = self._clock()
-        if remembered is not None and now - remembered[1] < self._fresh_s:
-            self._known.move_to_end(key)
-            return remembered[0]
+        """The binding, at most FRESH_S old unless the store gives no answers."""
+        remembered = self._live(key)
+        if remembered is not None:
+            remembered.used_at = self._clock()
+            if remembered.used_at - remembered.asked_at < self._fresh_s:
+                return remembered.binding
         found = await self._inner.get(key)
         if found is None and remembered is not None:
-            found = await self._put_back(key, *remembered)
-        if found is None:
-            self._known.pop(key, None)
-        else:
+            if self._inner.trouble is not None:
+                return remembered.binding
+            return await self._put_back(key, remembered.binding)
+        if found is not None:
             self._remember(key, found)
         return found
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
-        """Binds in the store, and remembers what is bound there now."""
+        """Binds in the store, and remembers what is bound there now.
+
+        While the store gives no answers the binding holds here, and is put there later.
+        """
         stored = await self._inner.bind(key, binding, instead_of=instead_of)
         if stored:
             self._remember(key, binding)
-        else:
+        elif self._inner.trouble is None:
             self._known.pop(key, None)
+        else:
+            remembered = self._live(key)
+            bound = None if remembered is None else remembered.binding.model
+            if bound == instead_of:
+                self._remember(key, binding)
+                self._known[key].asked_at = float("-inf")
+                return True
         return stored
 
-    async def _put_back(self, key: str, binding: Binding, asked_at: float) -> Binding | None:
-        """A binding that the store should still have; None where its time is up."""
-        if self._clock() - asked_at >= self._ttl_s:
-            return None
+    async def _put_back(self, key: str, binding: Binding) -> Binding | None:
+        """A binding that the store should still have, or what another put there first."""
         if await self._inner.bind(key, binding, instead_of=None):
+            self._remember(key, binding)
             return binding
-        return await self._inner.get(key) or binding  # another was quicker, or it can't be asked
+        found = None if self._inner.trouble is not None else await self._inner.get(key)
+        if found is None:
+            return binding
+        self._remember(key, found)
+        return found
+
+    def _live(self, key: str) -> _Remembered | None:
+        remembered = self._known.get(key)
+        if remembered is None:
+            return None
+        if self._clock() - remembered.used_at >= self._ttl_s:
+            del self._known[key]
+            return None
+        self._known.move_to_end(key)
+        return remembered
 
     def _remember(self, key: str, binding: Binding) -> None:
-        self._known[key] = (binding, self._clock())
+        now = self._clock()
+        self._known[key] = _Remembered(binding, now, now)
         self._known.move_to_end(key)
         if len(self._known) > self._max_entries:
             self._known.popitem(last=False)

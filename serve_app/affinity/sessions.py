@@ -21,7 +21,7 @@ class Event(StrEnum):
     STORE = "store"
     REBIND = "rebind"
     LOST = "lost"
-    """Another request of the same session was quicker."""
+    """Nothing was bound: another request of the same session was quicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Sessions:
     async def find(self, session: Session, may_answer: Callable[[ModelRef], bool]) -> Place:
         """What is known of a session; live where its model may answer this request."""
         found = await self._store.get(session.key)
-        if found is None or found.lane != session.lane:
+        if found is None:
             self._count(Event.MISS)
             return Place(session, None)
         live = may_answer(found.model)
@@ -86,7 +86,8 @@ class Sessions:
         too late keeps its answer, not its binding. With ``books`` the same model is set anew.
         """
         before = None if place.found is None else place.found.model
-        if before == model and books is None:
+        moved = place.found is None or (route is not None and place.found.route != route)
+        if before == model and books is None and not moved:
             return
         binding = Binding(model, route, lane=place.session.lane, last_used=self.now())
         if books is not None:
@@ -113,20 +114,3 @@ class Sessions:
 
     def _count(self, event: Event) -> None:
         self._meter.count(Metric.SESSIONS, (event,))
-
-
-class NoStore:
-    """A store that can't be made; says why to whoever asks it."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    async def get(self, key: str) -> Binding | None:
-        """Raises ConnectionError."""
-        del key
-        raise ConnectionError(self._reason)
-
-    async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
-        """Raises ConnectionError."""
-        del key, binding, instead_of
-        raise ConnectionError(self._reason)

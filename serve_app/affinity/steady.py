@@ -124,3 +124,20 @@ def _named(error: BaseException | None) -> str | None:
         return None
     # What others write into their errors may hold an address with its password.
     return str(error) if isinstance(error, StoreError) else f"it raised {type(error).__name__}"
+
+
+class NoStore:
+    """A store that can't be made; says why to whoever asks it."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def get(self, key: str) -> Binding | None:
+        """Raises StoreError."""
+        del key
+        raise StoreError(self._reason)
+
+    async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        """Raises StoreError."""
+        del key, binding, instead_of
+        raise StoreError(self._reason)

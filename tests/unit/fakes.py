@@ -109,12 +109,15 @@ class FakeStore:
     def __init__(self) -> None:
         self.bindings: dict[str, Binding] = {}
         self.asked: list[str] = []
+        self.trouble: str | None = None
 
     async def get(self, key: str) -> Binding | None:
         self.asked.append(key)
-        return self.bindings.get(key)
+        return None if self.trouble else self.bindings.get(key)
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        if self.trouble:
+            return False
         current = self.bindings.get(key)
         if (None if current is None else current.model) != instead_of:
             return False

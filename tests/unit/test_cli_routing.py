@@ -14,13 +14,13 @@ import pytest
 
 from serve_app import cli
 from serve_app.cli import main
-from serve_app.decision import decide, render_explanation
 from serve_app.domain import Scores
 from serve_app.engines.embedding import EmbeddingEngine, EmbeddingModel, Settings
+from serve_app.explain import render_explanation
 from serve_app.routing.scoring import Vector
 from tests.unit.config.broken import G, V
 from tests.unit.fakes import FakeOrchestrator, setup_of
-from tests.unit.test_decision import call_of
+from tests.unit.test_decision import call_of, decide
 from tests.unit.test_evaluation import HEAD, PROMPTS, line, write
 
 TEXT: Final = f"""{V}

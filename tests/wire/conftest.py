@@ -70,6 +70,8 @@ def orchestrator_of(setup: Setup) -> Guard:
 class _Memory:
     """The Affinity deployment without Serve."""
 
+    trouble = None
+
     def __init__(self, setup: Setup) -> None:
         section = setup.config.routing
         self._store = MemoryStore(

@@ -85,3 +85,48 @@ async def test_memory_is_bounded(local: LocalStore, inner: FakeStore) -> None:
     inner.bindings.clear()
     assert await local.get("99999") == A
     assert await local.get("5") is None
+
+
+async def test_while_the_store_is_away_what_is_remembered_holds(
+    local: LocalStore, inner: FakeStore, clock: FakeClock
+) -> None:
+    """Bindings are made here, each use keeps them alive, and later they are put there."""
+    await local.bind("s", A, instead_of=None)
+    inner.trouble = "away"
+    inner.bindings.clear()
+    for _ in range(5):
+        clock.now += 400
+        assert await local.get("s") == A
+    assert await local.bind("t", A, instead_of=None)
+    assert not await local.bind("t", A, instead_of=B.model)
+    assert await local.bind("t", B, instead_of=A.model)
+    assert await local.get("t") == B
+    inner.trouble = None
+    assert [await local.get("s"), await local.get("t")] == [A, B]
+    assert inner.bindings == {"s": A, "t": B}
+
+
+async def test_what_nobody_used_ends_while_the_store_is_away(
+    local: LocalStore, inner: FakeStore, clock: FakeClock
+) -> None:
+    """Its time is the same as there."""
+    await local.bind("s", A, instead_of=None)
+    inner.trouble = "away"
+    clock.now += 600
+    assert await local.get("s") is None
+
+
+async def test_another_may_have_put_back_first(
+    local: LocalStore, inner: FakeStore, clock: FakeClock
+) -> None:
+    """Then that is the binding."""
+    await local.bind("s", A, instead_of=None)
+    clock.now += FRESH_S
+    answers = iter([None])
+
+    async def late(key: str) -> Binding | None:
+        inner.bindings[key] = B
+        return next(answers, B)
+
+    inner.get = late  # type: ignore[method-assign]
+    assert await local.get("s") == B

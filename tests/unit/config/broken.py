@@ -3,7 +3,7 @@
 V = "version: v0.4.0\n"
 G = V + "model_providers:\n  - model: openai/gpt-4o\n"
 KEYS = (
-    "version, listeners, model_providers, model_aliases, routing_preferences, orchestrator, overrides, routing, prompt_caching, client_keys, "
+    "version, listeners, model_providers, model_aliases, routing_preferences, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
     "allow_anonymous, limits, timeouts"
 )
 
