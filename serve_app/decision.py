@@ -3,7 +3,7 @@
 This is the asynchronous half of deciding; serve_app/routing/router.py holds the rules.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from serve_app.affinity.key import (
     wanted_headers,
 )
 from serve_app.affinity.sessions import Place, Sessions
-from serve_app.config.load import explain, load, path, raise_problems
+from serve_app.config.load import LoadedConfig, explain, load, path, raise_problems
 from serve_app.config.schema import GatewayConfig, RoutingPreference
 from serve_app.dialects import openai_chat, turns
 from serve_app.dialects.edits import Document
@@ -35,7 +35,7 @@ from serve_app.domain import (
     Scores,
     Unavailable,
 )
-from serve_app.errors import InvalidRequest
+from serve_app.errors import InvalidRequest, Problem
 from serve_app.ports import Orchestrator
 from serve_app.providers.spec import ProviderTable, build_table
 from serve_app.routing import router
@@ -82,14 +82,19 @@ def compile_setup(file: str | Path) -> Setup:
     if routing.session_cache.type == "redis" and routing.session_cache.url is None:
         place = ("routing", "session_cache")
         more.append(loaded.problem(place, "type redis needs `url: redis://host:6379`"))
-    more += [
-        loaded.problem(("prices", name), no_model(policy, name, policy.aliases))
-        for name in loaded.config.prices
-        if policy.resolve(name) is None and not loaded.leaves_out(name)
-    ]
+    more += _unknown_prices(loaded, policy)
     raise_problems(loaded, [*problems, *more])
     wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
     return Setup(loaded.config, policy, providers, wanted)
+
+
+def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:
+    for name in loaded.config.prices:
+        found = policy.resolve(name)
+        if found is None and not loaded.leaves_out(name):
+            yield loaded.problem(("prices", name), no_model(policy, name, policy.aliases))
+        elif found is not None and str(found[0]) != name:
+            yield loaded.problem(("prices", name), f"write the model in full: {found[0]}")
 
 
 @dataclass(frozen=True, slots=True)

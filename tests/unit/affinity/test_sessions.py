@@ -7,6 +7,7 @@ import pytest
 
 from serve_app.decision import Setup
 from serve_app.domain import Binding, FaultKind, ModelRef, Reason, Scores, Unavailable
+from serve_app.errors import ConfigError
 from serve_app.ports import Metric
 from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, fault, headers_of, reply, setup_of
 
@@ -192,7 +193,7 @@ async def test_implicit_sessions_are_asked_for(
 
 def test_redis_needs_an_address(tmp_path: Path) -> None:
     """Said with the place."""
-    with pytest.raises(Exception, match="needs `url"):
+    with pytest.raises(ConfigError, match="needs `url"):
         setup_of(tmp_path, TEXT + "routing: {session_cache: {type: redis}}\n")
 
 
@@ -202,3 +203,17 @@ def test_a_setup_knows_its_headers(tmp_path: Path) -> None:
     setup: Setup = setup_of(tmp_path, text)
     assert {b"x-mine", b"t", b"x-model-affinity"} <= setup.session_headers
     assert b"session-id" not in setup.session_headers
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("openia/a", "did you mean 'openai/a'"),
+        ("b", "write the model in full: openai/b"),
+        ("smart", "is an alias; name the model itself"),
+    ],
+)
+def test_prices_are_those_of_models(tmp_path: Path, name: str, said: str) -> None:
+    """A price that nobody would ever look up is a mistake, and told as one."""
+    with pytest.raises(ConfigError, match=said):
+        setup_of(tmp_path, f"{TEXT}prices: {{{name}: {{input: 1, output: 2}}}}\n")
