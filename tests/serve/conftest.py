@@ -1,4 +1,7 @@
-"""One Serve cluster for all tests here, started and stopped as ``make run`` does it."""
+"""One Serve cluster for all tests here, started and stopped as ``make run`` does it.
+
+Of the scope ``package``: it is gone before the tests of other folders run.
+"""
 
 import os
 import shutil
@@ -62,7 +65,7 @@ class Cluster:
         raise AssertionError(message)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster_providers() -> Iterator[dict[str, ScriptedProvider]]:
     """The providers behind the cluster."""
     with ExitStack() as stack:
@@ -119,14 +122,14 @@ def redis_sessions(cluster: Cluster) -> SessionSite:
     return _session_site(cluster, "redis")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One for the whole run; tests kill and stop it."""
     with running(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(
     cluster_providers: dict[str, ScriptedProvider], redis_server: Server
 ) -> Iterator[Cluster]:
@@ -179,7 +182,7 @@ def site(cluster: Cluster) -> Site:
     return cluster.site
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def routing_site(cluster: Cluster) -> Site:
     """The second application; its Orchestrator starts at zero replicas, so it is woken first."""
     site = Site("127.0.0.1", cluster.site.port, cluster.site.providers, "/routing-site")
