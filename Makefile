@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 # No bytecode of the many modules that never run: it would be a sixth of the installation.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
+# Imported once, so that its bytecode is there before many processes want it at the same time.
+USED = import ray._private.worker, serve_app.app, serve_app.cli, onnxruntime, tokenizers
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --override requirements/override.txt --custom-compile-command "make lock"
 
@@ -36,10 +38,12 @@ install-test: .venv/test.stamp
 .venv/base.stamp: requirements/base.txt pyproject.toml | .venv/bin/python
 	$(PIP) -r requirements/base.txt
 	$(PIP) -e .
+	@$(BIN)/python -c "$(USED)"
 	@touch $@
 
 .venv/test.stamp: requirements/test.txt .venv/base.stamp
 	$(PIP) -r requirements/test.txt
+	@$(BIN)/python -m compileall -q -q -j 0 .venv/lib || true  # templates of code are no code
 	@touch $@
 
 # Needs uv. Only this resolves; everything else installs what it wrote.

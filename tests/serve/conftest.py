@@ -106,6 +106,7 @@ def _session_apps(
 def _session_site(cluster: Cluster, backend: str) -> SessionSite:
     app = f"sessions-{backend}"
     site = Site("127.0.0.1", cluster.site.port, cluster.site.providers, f"/{app}")
+    eventually(lambda: len(cluster.replicas("Ingress", app)) == 2, 60)
     eventually(lambda: site.explain("hello")["orchestrator"]["scores"] is not None, 60)
     return SessionSite(site, app, _REDIS["server"] if backend == "redis" else None)
 

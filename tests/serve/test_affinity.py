@@ -58,7 +58,6 @@ def test_a_binding_holds_on_both_ingresses(
 ) -> None:
     """At once, whoever is asked; the orchestrator decides the first turn and no other."""
     site = sessions.site
-    assert len(cluster.replicas("Ingress", sessions.app)) == 2
     before = _decisions(cluster, sessions.app)
     assert _model(site, session, f"{PROMPTS['code']} {session}") == CODE
     texts = [f"{PROMPTS['poems and songs']} {number}" for number in range(24)]
