@@ -166,6 +166,9 @@ class Visit:
     cached_tokens: int = 0
 
 
+MAX_VISITS = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Spend:
     """What switching models has cost a session so far, in US dollars, against staying."""
@@ -175,7 +178,7 @@ class Spend:
     session_cost_usd: float = 0.0
     switches: int = 0
     history: tuple[Visit, ...] = ()
-    """At most 8, the newest last."""
+    """At most MAX_VISITS, the newest last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,9 @@ and not negative, ``prefix_hash`` is a number of 64 bits, ``default_model`` is n
 import json
 import math
 import re
-from typing import Final
 
-from serve_app.domain import Binding, Json, ModelRef, Spend, Visit
+from serve_app.domain import MAX_VISITS, Binding, Json, ModelRef, Spend, Visit
 
-MAX_HISTORY: Final = 8
 _MAX_COUNT, _MAX_SWITCHES = 2**64 - 1, 2**32 - 1
 _HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
@@ -40,7 +38,7 @@ def write(binding: Binding) -> bytes:
                 "last_used": _count(visit.last_used),
                 "cached_tokens": _count(visit.cached_tokens),
             }
-            for visit in spend.history[-MAX_HISTORY:]
+            for visit in spend.history[-MAX_VISITS:]
         ],
         "session_cost_usd": _dollars(spend.session_cost_usd),
     }
@@ -93,7 +91,7 @@ def _history(found: Json) -> tuple[Visit, ...]:
     ]
     # Plano updates its entries in place, so theirs are in no order.
     visits.sort(key=lambda visit: visit.last_used)
-    return tuple(visits[-MAX_HISTORY:])
+    return tuple(visits[-MAX_VISITS:])
 
 
 def _text(found: Json) -> str:

@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from serve_app.domain import Binding, ModelRef, Spend, Visit
+from serve_app.domain import MAX_VISITS, Binding, ModelRef, Spend, Visit
 from serve_app.ports import ModelPrice
 
 WARM_S: Final = 300.0
 """Providers keep a cache for so long after its last use."""
-
-MAX_VISITS: Final = 8
 
 _MILLION: Final = 1_000_000
 _MAX_PERCENT: Final = 100.0

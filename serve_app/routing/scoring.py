@@ -8,8 +8,8 @@ A route's score is a blend of cosines between the text and, of the route,
 
 Where the route is about a kind of task that the archetype bank knows, half of the score comes
 from the bank's prompts. Where it has examples, up to half of it comes from them; a single one
-says little about a broad route, and weighs little. benchmarks/routing_accuracy.py measures what each part
-is worth.
+says little about a broad route, and weighs little. benchmarks/routing_accuracy.py measures what
+each part is worth.
 """
 
 import re

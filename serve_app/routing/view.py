@@ -5,7 +5,7 @@ there is enough to go by. Answers are left out: they are long, and they are abou
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from serve_app.domain import Turn
@@ -32,6 +32,7 @@ ENVELOPES: Final = (
 )
 """Tags by which coding agents put words of their own into the user's turns."""
 
+_OPENING = re.compile(f"<({'|'.join(map(re.escape, ENVELOPES))})>")
 _BYTES_OF_A_WORD: Final = 8  # where no spaces part words
 
 
@@ -45,7 +46,7 @@ def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     for turn in reversed(turns):
         if turn.role != "user":
             continue
-        text = without_envelopes(turn.text, ENVELOPES).strip()
+        text = without_envelopes(turn.text).strip()
         if not text:
             continue
         if len(text) > 2 * KEPT_CHARACTERS:
@@ -57,12 +58,11 @@ def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     return tuple(reversed(kept))
 
 
-def without_envelopes(text: str, tags: Iterable[str]) -> str:
+def without_envelopes(text: str) -> str:
     """The text without ``<tag>...</tag>``; one that is not closed goes to the end of the text."""
-    opening = re.compile(f"<({'|'.join(map(re.escape, tags))})>")
     parts = []
     at = 0
-    while (found := opening.search(text, at)) is not None:
+    while (found := _OPENING.search(text, at)) is not None:
         parts.append(text[at : found.start()])
         closing = f"</{found[1]}>"
         end = text.find(closing, found.end())

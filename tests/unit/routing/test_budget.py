@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.domain import Binding, ModelRef, Spend, Visit
+from serve_app.domain import MAX_VISITS, Binding, ModelRef, Spend, Visit
 from serve_app.providers.prices import Price
 from serve_app.routing.budget import (
-    MAX_VISITS,
     WARM_S,
     Budget,
     Prices,

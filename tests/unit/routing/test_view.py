@@ -103,13 +103,13 @@ CLOSED = "<system-reminder>use the tools</system-reminder>"
 )  # fmt: skip
 def test_envelopes_are_taken_off(text: str, rest: str) -> None:
     """What an agent put between the user's words goes, and nothing else."""
-    assert without_envelopes(text, ENVELOPES) == rest
+    assert without_envelopes(text) == rest
 
 
 @pytest.mark.parametrize("tag", ENVELOPES)
 def test_every_envelope_is_known(tag: str) -> None:
     """Closed or not, with lines inside."""
-    assert without_envelopes(f"a<{tag}>\nx <i>y</i>\n</{tag}>b<{tag}>z", ENVELOPES) == "ab"
+    assert without_envelopes(f"a<{tag}>\nx <i>y</i>\n</{tag}>b<{tag}>z") == "ab"
 
 
 def test_turns_of_envelopes_only_are_skipped() -> None:
@@ -156,14 +156,14 @@ def test_whatever_was_said_the_view_is_small(turns: list[Turn]) -> None:
     assert all(turn.role == "user" and turn.text.strip() for turn in seen)
     assert sum(len(turn.text) for turn in seen) <= MAX_TURNS * (ENDS + len(" … "))
     assert bool(seen) == any(
-        turn.role == "user" and without_envelopes(turn.text, ENVELOPES).strip() for turn in turns
+        turn.role == "user" and without_envelopes(turn.text).strip() for turn in turns
     )
 
 
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
 def test_nothing_is_added_to_a_text(text: str) -> None:
     """What is left stands in the text, in the same order."""
-    rest = without_envelopes(text, ENVELOPES)
+    rest = without_envelopes(text)
     signs = iter(text)
     assert all(sign in signs for sign in rest)
 
