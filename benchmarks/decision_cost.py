@@ -22,8 +22,9 @@ from typing import Any, Final
 
 from machine import headline, machine
 
+from serve_app.affinity.local import LocalStore
 from serve_app.affinity.sessions import Sessions
-from serve_app.affinity.steady import NoStore
+from serve_app.affinity.steady import NoStore, SteadyStore
 from serve_app.breaker import Breaker
 from serve_app.decision import READ_KEYS, Call, Setup, compile_setup
 from serve_app.dialects import edits
@@ -116,6 +117,16 @@ class Instantly:
         return UpstreamReply(200, (("content-type", "application/json"),), _COMPLETION)
 
 
+def _no_sessions() -> LocalStore:
+    steady = SteadyStore(
+        NoStore("none is asked"),
+        clock=time.monotonic,
+        breaker=Breaker(time.monotonic),
+        report=lambda _: None,
+    )
+    return LocalStore(steady, max_entries=1, ttl_s=1, clock=time.monotonic)
+
+
 class Forgetful:
     """A meter that keeps nothing."""
 
@@ -144,7 +155,7 @@ async def cached(engine: EmbeddingEngine) -> dict[str, float]:
     gateway = Gateway(
         upstream=Instantly(),
         orchestrator=guard,
-        sessions=Sessions(NoStore("none is asked"), Forgetful(), PriceTable),
+        sessions=Sessions(_no_sessions(), Forgetful(), PriceTable),
         meter=Forgetful(),
         clock=time.monotonic,
     )

@@ -41,7 +41,7 @@ class UnreadableFrameError(Exception):
 
 def encode_request(request: UpstreamRequest) -> bytes:
     """A request as a frame. The deadline crosses as what is left of it, in milliseconds."""
-    head = {
+    head: dict[str, Json] = {
         "v": VERSION,
         "provider": request.provider,
         "model": str(request.model),
@@ -49,7 +49,11 @@ def encode_request(request: UpstreamRequest) -> bytes:
         "headers": request.headers,
         "deadline_ms": round(request.deadline_s * 1000),
         "stream": request.stream,
+        "policy": request.policy,
+        "endpoint": request.endpoint,
     }
+    if request.credential is not None:
+        head["credential"] = request.credential
     return _join(head, request.body)
 
 
@@ -65,6 +69,9 @@ def decode_request(frame: bytes) -> UpstreamRequest:
             body=body,
             stream=head["stream"],
             deadline_s=head["deadline_ms"] / 1000,
+            policy=str(head.get("policy", "")),
+            endpoint=int(head.get("endpoint", 0)),
+            credential=head.get("credential"),
         )
     except _GARBLED as error:
         raise UnreadableFrameError from error

@@ -20,7 +20,8 @@ from serve_app.affinity.steady import NoStore, SteadyStore
 from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access
 from serve_app.breaker import Breaker
-from serve_app.config.load import MissingEnvironmentError, expand, notices, references
+from serve_app.config.load import notices
+from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath, Json, Question, Route, Turn
 from serve_app.engines.guard import Guard

@@ -19,13 +19,8 @@ from tqdm import tqdm
 
 from serve_app import launch
 from serve_app.api.context import exposure_problem
-from serve_app.config.load import (
-    MissingEnvironmentError,
-    expand,
-    explain,
-    notices,
-    references,
-)
+from serve_app.config.load import explain, notices
+from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.config.schema import Orchestrator
 from serve_app.decision import Decided, Setup, compile_setup
 from serve_app.dialects.openai_chat import read_turns

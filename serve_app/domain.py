@@ -5,7 +5,7 @@ model in a decision, a *route* is a described list of models, a *dialect* is a w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
@@ -212,6 +212,14 @@ class UpstreamRequest:
     stream: bool
     deadline_s: float
     """Seconds that are left for the whole exchange."""
+    policy: str = ""
+    """The version of the configuration that the request is answered by."""
+    endpoint: int = 0
+    """Which of the model's endpoints it is for, in the configuration's order."""
+    credential: str | None = field(default=None, repr=False)
+    """The client's own key, where the provider wants that one."""
+    inline: bool = False
+    """No hop: the exchange runs where the request is. Does not cross the hop itself."""
 
 
 class FaultKind(StrEnum):

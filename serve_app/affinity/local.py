@@ -64,6 +64,11 @@ class LocalStore:
             self._remember(key, found)
         return found
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the store gave no answer when it was last asked; None where it gave one."""
+        return self._inner.trouble
+
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
         """Binds in the store, and remembers what is bound there now.
 
@@ -75,13 +80,18 @@ class LocalStore:
         elif self._inner.trouble is None:
             self._known.pop(key, None)
         else:
-            remembered = self._live(key)
-            bound = None if remembered is None else remembered.binding.model
-            if bound == instead_of:
-                self._remember(key, binding)
-                self._known[key].asked_at = float("-inf")
-                return True
+            return self.hold(key, binding, instead_of=instead_of)
         return stored
+
+    def hold(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        """Binds here alone, for a store that gives no answers; it is put there at its next use."""
+        remembered = self._live(key)
+        bound = None if remembered is None else remembered.binding.model
+        if bound != instead_of:
+            return False
+        self._remember(key, binding)
+        self._known[key].asked_at = float("-inf")
+        return True
 
     async def _put_back(self, key: str, binding: Binding) -> Binding | None:
         """A binding that the store should still have, or what another put there first."""

@@ -5,10 +5,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import Protocol
 
 from serve_app.affinity.key import Session
 from serve_app.domain import Binding, ModelRef, Spend
 from serve_app.ports import AffinityStore, Meter, Metric, PriceTable
+
+
+class HoldingStore(AffinityStore, Protocol):
+    """A store that never raises, and that can bind without the one behind it."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last operation that went further had no answer; None where it had one."""
+        ...
+
+    def hold(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        """As ``bind``, at once and here alone."""
+        ...
 
 
 class Event(StrEnum):
@@ -33,6 +47,8 @@ class Place:
     """The binding that the store holds, also where it is void."""
     live: bool = False
     """The binding holds for this request."""
+    away: bool = False
+    """The store gave this request no answer, so it waits for it no second time."""
 
     @property
     def state(self) -> str:
@@ -56,7 +72,7 @@ class Sessions:
 
     def __init__(
         self,
-        store: AffinityStore,
+        store: HoldingStore,
         meter: Meter,
         prices: Callable[[], PriceTable],
         wall_clock: Callable[[], float] = time.time,
@@ -70,12 +86,13 @@ class Sessions:
     async def find(self, session: Session, may_answer: Callable[[ModelRef], bool]) -> Place:
         """What is known of a session; live where its model may answer this request."""
         found = await self._store.get(session.key)
+        away = self._store.trouble is not None
         if found is None:
             self._count(Event.MISS)
-            return Place(session, None)
+            return Place(session, None, away=away)
         live = may_answer(found.model)
         self._count(Event.HIT if live else Event.VOID)
-        return Place(session, found, live)
+        return Place(session, found, live, away)
 
     async def settle(
         self, place: Place, model: ModelRef, route: str | None, books: Books | None = None
@@ -97,7 +114,10 @@ class Sessions:
                 prefix_hash=books.prefix_hash,
                 spend=books.spend,
             )
-        stored = await self._store.bind(place.session.key, binding, instead_of=before)
+        if place.away:
+            stored = self._store.hold(place.session.key, binding, instead_of=before)
+        else:
+            stored = await self._store.bind(place.session.key, binding, instead_of=before)
         if not stored:
             self._count(Event.LOST)
         elif before != model:

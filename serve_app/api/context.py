@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from serve_app.config.load import MissingEnvironmentError, expand
+from serve_app.config.references import MissingEnvironmentError, expand
 from serve_app.config.schema import GatewayConfig
 from serve_app.domain import Headers
 from serve_app.errors import (

@@ -5,7 +5,6 @@ Keys stay references (``$NAME``) in what is returned; only the replica that uses
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,21 +21,9 @@ from serve_app.errors import ConfigError, Problem
 
 Place: TypeAlias = tuple[str | int, ...]
 
-_REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _MAX_DEPTH = 32
 _MAX_BYTES = 4 << 20
 _MAX_NODES = 200_000
-
-
-class MissingEnvironmentError(Exception):
-    """A reference to variables that are not set; ``names`` says which."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__(names)
-        self.names = names
-
-    def __str__(self) -> str:
-        return f"the environment variable {' and '.join(self.names)} is not set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +98,6 @@ def raise_problems(loaded: LoadedConfig, more: Iterable[Problem]) -> None:
     problems = (*loaded.problems, *more)
     if problems:
         raise ConfigError(loaded.file, _in_order(problems))
-
-
-def expand(text: str, environ: Mapping[str, str]) -> str:
-    """``$NAME`` and ``${NAME}`` replaced by their values.
-
-    Raises MissingEnvironmentError that names all that are unset or empty.
-    """
-    missing = tuple(dict.fromkeys(name for name in references(text) if not environ.get(name)))
-    if missing:
-        raise MissingEnvironmentError(missing)
-    return _REFERENCE.sub(lambda match: environ[match[1] or match[2]], text)
-
-
-def references(text: str) -> tuple[str, ...]:
-    """The names of the environment variables that a text refers to."""
-    return tuple(match[1] or match[2] for match in _REFERENCE.finditer(text))
 
 
 def notices(config: GatewayConfig) -> list[str]:

@@ -56,6 +56,13 @@ class ModelProvider(_Strict):
     provider_interface: Text | None = Field(
         default=None, description="the dialect row of a provider that we have no row for"
     )
+    passthrough_auth: bool = Field(
+        default=False, description="clients' own keys go to the provider, in place of access_key"
+    )
+    headers: dict[Text, Text] = Field(
+        default={}, description="more headers for the provider; values may be `$NAME`", repr=False
+    )
+    http_host: Text | None = Field(default=None, description="the Host header, where it differs")
     data_path: DataPath | None = Field(
         None,
         description="dedicated (default), shared (default of wildcards) or inline",

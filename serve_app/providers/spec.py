@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from serve_app.config.load import LoadedConfig, Place, did_you_mean, references
+from serve_app.config.load import LoadedConfig, Place, did_you_mean
+from serve_app.config.references import references
 from serve_app.config.schema import ModelProvider
 from serve_app.domain import DataPath, Dialect, ModelRef
 from serve_app.errors import Problem

@@ -15,7 +15,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from serve_app.config.load import MissingEnvironmentError, expand
+from serve_app.config.references import MissingEnvironmentError, expand
 from serve_app.config.schema import Timeouts
 from serve_app.domain import (
     FaultKind,

@@ -172,7 +172,7 @@ def test_redis_in_trouble_fails_no_request(sessions: SessionSite, trouble: str) 
             started = time.monotonic()
             _ask(site, f"{name}-{number}", PROMPTS["code"])
             waits.append(time.monotonic() - started)
-        assert max(waits) < 1.0  # reading and binding, 250 ms each, and the request itself
+        assert max(waits) < 0.6  # 250 ms, and the request itself
         assert sorted(waits)[10] < 0.2  # the breaker is open by then
         assert all(_keeps(site, name) for _ in range(4))  # an ingress remembers what it has seen
     finally:

@@ -124,6 +124,10 @@ class FakeStore:
         self.bindings[key] = binding
         return True
 
+    def hold(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        del key, binding, instead_of
+        return False
+
 
 class FakeMeter:
     """Keeps everything; refuses labels that do not fit the metric."""

@@ -1,14 +1,21 @@
 """The life of a binding, in the use case."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from serve_app.affinity.key import Session
+from serve_app.affinity.local import LocalStore
+from serve_app.affinity.sessions import Sessions
+from serve_app.affinity.steady import SteadyStore
+from serve_app.breaker import Breaker
 from serve_app.decision import Setup
 from serve_app.domain import Binding, FaultKind, ModelRef, Reason, Scores, Unavailable
 from serve_app.errors import ConfigError
 from serve_app.ports import Metric
+from serve_app.providers.prices import PriceTable
 from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, fault, headers_of, reply, setup_of
 
 TEXT: Final = """version: v0.4.0
@@ -22,6 +29,7 @@ routing_preferences:
   - {name: code, description: code, models: [openai/b, openai/c]}
   - {name: talk, description: talk, models: [openai/c]}
 """
+SESSION: Final = Session("s", "", "")
 SAID: Final = {name: {"x-model-affinity": name} for name in "st"}
 CODE: Final = Scores({"code": 0.7, "talk": 0.2}, 0.1, "code")
 TALK: Final = Scores({"code": 0.2, "talk": 0.7}, 0.1, "talk")
@@ -217,3 +225,34 @@ def test_prices_are_those_of_models(tmp_path: Path, name: str, said: str) -> Non
     """A price that nobody would ever look up is a mistake, and told as one."""
     with pytest.raises(ConfigError, match=said):
         setup_of(tmp_path, f"{TEXT}prices: {{{name}: {{input: 1, output: 2}}}}\n")
+
+
+async def test_who_waited_for_the_store_in_vain_waits_no_second_time(tmp_path: Path) -> None:
+    """One deadline for a request; its binding holds in its ingress until the store is back."""
+    asking = rig(tmp_path)
+    asked: list[str] = []
+
+    class Hanging:
+        async def get(self, key: str) -> Binding | None:
+            asked.append(f"get {key}")
+            await asyncio.Event().wait()
+            return None
+
+        async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+            asked.append(f"bind {key} {binding} {instead_of}")
+            return await asyncio.Event().wait()
+
+    steady = SteadyStore(
+        Hanging(), clock=asking.clock, breaker=Breaker(asking.clock), report=asked.append,
+        deadline_s=0.05,
+    )  # fmt: skip
+    local = LocalStore(steady, max_entries=9, ttl_s=600, clock=asking.clock)
+    sessions = Sessions(local, asking.meter, PriceTable)
+    place = await sessions.find(SESSION, lambda _: True)
+    assert (place.found, place.away) == (None, True)
+    await sessions.settle(place, ModelRef("openai", "b"), "code")
+    assert asked == [f"get {SESSION.key}", "error"]
+    again = await sessions.find(SESSION, lambda _: True)
+    assert again.live
+    assert again.found is not None
+    assert again.found.model == ModelRef("openai", "b")

@@ -9,15 +9,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.config.load import (
-    MissingEnvironmentError,
-    did_you_mean,
-    expand,
-    load,
-    path,
-    raise_problems,
-    references,
-)
+from serve_app.config.load import did_you_mean, load, path, raise_problems
+from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.decision import compile_setup
 from serve_app.domain import DataPath, Prefer
 from serve_app.errors import ConfigError, Problem

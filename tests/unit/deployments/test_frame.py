@@ -114,7 +114,7 @@ def test_a_request_has_this_form() -> None:
     request = UpstreamRequest("p", ModelRef("a", "b"), "/x", (("a", "b"),), b"\x00body", True, 1.5)  # noqa: FBT003
     encoded = encode_request(request)
     (length,) = struct.unpack_from(">I", encoded)
-    assert json.loads(encoded[4 : 4 + length]) == REQUEST
+    assert json.loads(encoded[4 : 4 + length]) == REQUEST | {"policy": "", "endpoint": 0}
     assert encoded[4 + length :] == b"\x00body"
 
 
