@@ -42,15 +42,25 @@ _TRIES: Final = 2
 
 
 class DataPaths:
-    """Upstream by provider: its own path where it has one, else the shared client."""
+    """Upstream by provider: its own deployment where it has one, else the shared one.
 
-    def __init__(self, paths: Mapping[str, Upstream], shared: Upstream) -> None:
+    Inline exchanges run here. So do those whose provider client does not know the model because
+    it has not read the configuration yet that the request was decided by, or no longer has it.
+    """
+
+    def __init__(self, paths: Mapping[str, Upstream], shared: Upstream, inline: Upstream) -> None:
         self._paths = dict(paths)
         self._shared = shared
+        self._inline = inline
 
     async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
         """Opens the exchange on the provider's data path."""
-        return await self._paths.get(request.provider, self._shared).open(request)
+        if request.inline:
+            return await self._inline.open(request)
+        said = await self._paths.get(request.provider, self._shared).open(request)
+        if isinstance(said, UpstreamFault) and said.kind is FaultKind.UNKNOWN_MODEL:
+            return await self._inline.open(request)
+        return said
 
 
 class HandleUpstream:

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from ray import serve
@@ -13,20 +12,22 @@ from ray.serve.handle import DeploymentHandle
 from deployments.environment import hop_bytes, unmet
 from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, HandleUpstream
 from deployments.meter import ServeMeter
+from deployments.reload import needs_restart, source_of, watch
 from serve_app.affinity.local import LocalStore
 from serve_app.affinity.redis import RedisStore
 from serve_app.affinity.sessions import Sessions
 from serve_app.affinity.steady import NoStore, SteadyStore
 from serve_app.api.app import Parts, create_api
-from serve_app.api.context import Access
+from serve_app.api.context import Access, exposure_problem
 from serve_app.breaker import Breaker
 from serve_app.config.load import notices
 from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.decision import Setup, compile_setup
-from serve_app.domain import DataPath, Json, Question, Route, Turn
+from serve_app.domain import Json, Question, Route, Turn
 from serve_app.engines.guard import Guard
+from serve_app.errors import ConfigError, Problem
 from serve_app.gateway import Gateway
-from serve_app.ports import AffinityStore, Metric, Upstream
+from serve_app.ports import AffinityStore, Metric, PriceTable
 from serve_app.providers.prices import price_table
 from serve_app.providers.transport import Transport
 
@@ -46,39 +47,73 @@ class Ingress:
         shared: DeploymentHandle,
         orchestrator: DeploymentHandle,
         affinity: DeploymentHandle | None,
+        host: str | None,
     ) -> None:
-        """``affinity`` is None where the bindings are in Redis."""
-        self._setup = compile_setup(config)
-        self._transport = Transport(self._setup.providers, os.environ, self._setup.config.timeouts)
-        self._access = Access(self._setup.config, os.environ)
+        """``affinity`` is None where the bindings are in Redis.
+
+        ``host`` is where Serve listens; a configuration that must not be served there is refused.
+        None where that was not known.
+        """
+        self._config = config
+        self._host = host
+        self._own = frozenset(providers)
+        self._priced: tuple[Setup, PriceTable] | None = None
         self._meter = ServeMeter()
-        self._max_bytes = hop_bytes(os.environ)
-        self._warnings = [
-            *unmet(os.environ),
-            *notices(self._setup.config),
-            *self._access.warnings,
-            *self._missing_keys(),
-            *self._missing_url(),
-        ]
-        for warning in self._warnings:
-            _log.warning(warning)
+        self._watch = watch(config, self._meter, compile_=self._compile, adopt=self._adopt)
+        self._started = self._watch.current
+        self._adopt(self._started)
+        max_bytes = hop_bytes(os.environ)
         self._guard = Guard(
             HandleOrchestrator(orchestrator),
-            deadline_s=self._setup.config.orchestrator.deadline_ms / 1e3,
+            deadline_s=self._started.config.orchestrator.deadline_ms / 1e3,
             clock=time.monotonic,
             meter=self._meter,
             breaker=Breaker(time.monotonic),
         )
+        paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._gateway = Gateway(
-            upstream=DataPaths(self._paths(providers), HandleUpstream(shared, self._max_bytes)),
+            upstream=DataPaths(
+                paths,
+                HandleUpstream(shared, max_bytes),
+                Transport(source_of(self._watch), os.environ),
+            ),
             orchestrator=self._guard,
             sessions=self._sessions(affinity),
             meter=self._meter,
             clock=time.monotonic,
         )
 
+    def _compile(self) -> Setup:
+        setup = compile_setup(self._config)
+        problem = None if self._host is None else exposure_problem(self._host, setup.config)
+        if problem is not None:
+            raise ConfigError(str(self._config), (Problem(0, "client_keys", problem),))
+        return setup
+
+    def _adopt(self, setup: Setup) -> None:
+        """What hangs on a configuration, made anew for it; in the watch's thread, all at once."""
+        access = Access(setup.config, os.environ)
+        warnings = [
+            *unmet(os.environ),
+            *notices(setup.config),
+            *access.warnings,
+            *_missing_keys(setup),
+            *_missing_url(setup),
+            *needs_restart(self._started, setup, self._own),
+        ]
+        for warning in warnings:
+            _log.warning(warning)
+        self._access, self._warnings, self._loaded_at = access, warnings, time.time()
+
+    def _prices(self) -> PriceTable:
+        """Those of the configuration in force."""
+        setup = self._watch.current
+        if self._priced is None or self._priced[0] is not setup:
+            self._priced = setup, price_table(setup.config)
+        return self._priced[1]
+
     def _sessions(self, affinity: DeploymentHandle | None) -> Sessions:
-        section = self._setup.config.routing
+        section = self._started.config.routing
         store: AffinityStore
         if affinity is not None:
             store = HandleStore(affinity)
@@ -100,60 +135,34 @@ class Ingress:
             ttl_s=section.session_ttl_seconds,
             clock=time.monotonic,
         )
-        sessions = Sessions(local, self._meter, partial(price_table, self._setup.config))
+        sessions = Sessions(local, self._meter, self._prices)
         if section.routing_budget is not None:
             _ = sessions.prices  # now, not while somebody waits
         return sessions
-
-    def _missing_keys(self) -> list[str]:
-        endpoints = self._setup.providers.endpoints()
-        return [
-            f"{name} is not set: provider {endpoint.slug} can't be asked"
-            for endpoint in endpoints
-            for name in endpoint.missing(os.environ)
-        ]
-
-    def _missing_url(self) -> list[str]:
-        url = self._setup.config.routing.session_cache.url or ""
-        return [
-            f"{name} is not set: routing.session_cache.url can't be used, and sessions are not kept"
-            for name in references(url)
-            if not os.environ.get(name)
-        ]
-
-    def _paths(self, handles: Mapping[str, DeploymentHandle]) -> dict[str, Upstream]:
-        paths: dict[str, Upstream] = {
-            slug: HandleUpstream(handle, self._max_bytes) for slug, handle in handles.items()
-        }
-        for slug, data_path in self._setup.providers.data_paths().items():
-            if data_path is DataPath.INLINE:
-                paths[slug] = self._transport
-        return paths
 
     def __serve_build_asgi_app__(self) -> Callable[..., Any]:
         """Serve calls this after the constructor."""
         return create_api(
             Parts(
                 gateway=self._gateway,
-                setup=self._current,
-                access=self._access,
+                setup=lambda: self._watch.current,
+                access=lambda: self._access,
                 meter=self._meter,
                 health=self._health,
                 watched_by_server=True,
             )
         )
 
-    def _current(self) -> Setup:
-        return self._setup
-
     async def _health(self) -> Json:
+        setup = self._watch.current
         return {
             "status": "ok",
-            "policy": self._setup.policy.version,
-            "providers": self._setup.providers.data_paths(),
+            "policy": setup.version,
+            "reload": {"error": self._watch.error, "loaded_at": self._loaded_at},
+            "providers": setup.providers.data_paths(),
             "orchestrator": await self._orchestrator_health(),
             "sessions": {
-                "store": self._setup.config.routing.session_cache.type,
+                "store": self._started.config.routing.session_cache.type,
                 "trouble": self._steady.trouble,
             },
             "warnings": self._warnings,
@@ -169,10 +178,27 @@ class Ingress:
             await self._guard.score(Question((turn,), _PROBED, "probe"))
         fault = self._guard.last_fault
         return {
-            "engine": self._setup.config.orchestrator.engine,
-            "routes": len(self._setup.policy.routes),
+            "engine": self._started.config.orchestrator.engine,
+            "routes": len(self._watch.current.policy.routes),
             "state": "ok" if fault is None else fault.reason,
             "detail": None if fault is None else fault.detail,
             "breaker": self._guard.breaker_state,
             "asked": self._guard.asked,
         }
+
+
+def _missing_keys(setup: Setup) -> list[str]:
+    return [
+        f"{name} is not set: provider {endpoint.slug} can't be asked"
+        for endpoint in setup.providers.endpoints()
+        for name in endpoint.missing(os.environ)
+    ]
+
+
+def _missing_url(setup: Setup) -> list[str]:
+    url = setup.config.routing.session_cache.url or ""
+    return [
+        f"{name} is not set: routing.session_cache.url can't be used, and sessions are not kept"
+        for name in references(url)
+        if not os.environ.get(name)
+    ]

@@ -22,10 +22,16 @@ class ServeMeter:
     def __init__(self) -> None:
         self._counters: dict[Metric, metrics.Counter] = {}
         self._histograms: dict[Metric, metrics.Histogram] = {}
+        self._gauges: dict[Metric, metrics.Gauge] = {}
+        self._version: str | None = None
         self._counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
         for metric, spec in METRICS.items():
             if spec.kind == "counter":
                 self._counters[metric] = metrics.Counter(
+                    metric.value, description=spec.description, tag_keys=spec.labels
+                )
+            elif spec.kind == "gauge":
+                self._gauges[metric] = metrics.Gauge(
                     metric.value, description=spec.description, tag_keys=spec.labels
                 )
             else:
@@ -45,6 +51,19 @@ class ServeMeter:
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         """One more value of a histogram."""
         self._histograms[metric].observe(value, tags=_tags(metric, labels))
+
+    def reloaded(self, version: str, *, good: bool) -> None:
+        """A changed configuration, and the version in force after it. Any thread may call this."""
+        self._counters[Metric.RELOADS].inc(1.0, tags={"outcome": "good" if good else "refused"})
+        self.in_force(version, good=good)
+
+    def in_force(self, version: str, *, good: bool = True) -> None:
+        """The version in force, and whether the file says the same. Any thread may call this."""
+        if self._version not in {None, version}:
+            self._gauges[Metric.POLICY].set(0, tags={"version": self._version})
+        self._version = version
+        self._gauges[Metric.POLICY].set(1, tags={"version": version})
+        self._gauges[Metric.RELOAD_GOOD].set(int(good))
 
     def _flush(self) -> None:
         counts, self._counts = self._counts, Counter()

@@ -5,7 +5,9 @@ import threading
 import time
 from typing import Final
 
-from serve_app.decision import compile_setup
+from deployments.meter import ServeMeter
+from deployments.reload import watch
+from serve_app.decision import Setup
 from serve_app.domain import Question, Reason, Scores, Unavailable
 from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, settings_of
 from serve_app.engines.guard import EngineThread, Guard
@@ -29,8 +31,10 @@ class Orchestrator:
 
     def __init__(self, config: str) -> None:
         self._closing = threading.Event()
-        self._setup = compile_setup(config)
         self._guard: Guard | None = None
+        self._thread: EngineThread | None = None
+        self._watch = watch(config, ServeMeter(), adopt=self._adopt)
+        self._setup = self._watch.current
         self._fault = ""
         self._try_engine()
         if self._guard is None:
@@ -46,10 +50,18 @@ class Orchestrator:
         """How many questions this replica's engine was asked; equal ones at once are one."""
         return 0 if self._guard is None else self._guard.asked
 
+    async def policy(self) -> str:
+        """The version of the configuration in force in this replica."""
+        return self._watch.current.version
+
+    def _adopt(self, setup: Setup) -> None:
+        if self._thread is not None:
+            self._thread.prepare(setup.policy.routes)
+
     def _try_engine(self) -> None:
         try:
             engine = EmbeddingEngine(settings_of(self._setup.config.orchestrator))
-            engine.scorer.prepare(self._setup.policy.routes)
+            engine.prepare(self._watch.current.policy.routes)
         except EngineFaultError as error:
             self._note(str(error))
         except Exception as error:  # noqa: BLE001 - Serve must never see it
@@ -60,6 +72,7 @@ class Orchestrator:
             thread = EngineThread(engine, deadline_s=_SHARE * deadline_s, clock=time.monotonic)
             # who asks has the deadline; here it is only for an engine that hangs
             self._guard = Guard(thread, deadline_s=2 * deadline_s, clock=time.monotonic)
+            self._thread = thread
 
     def _note(self, fault: str) -> None:
         if fault != self._fault:

@@ -1,6 +1,8 @@
 """The provider client: one deployment for each named provider, and a shared one."""
 
+import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -11,10 +13,12 @@ from deployments.frame import (
     encode_chunk_fault,
     encode_reply,
 )
-from serve_app.decision import compile_setup
-from serve_app.domain import FaultKind, StreamBrokenError, UpstreamFault
+from deployments.meter import ServeMeter
+from deployments.reload import source_of, watch
+from serve_app.domain import FaultKind, StreamBrokenError, UpstreamFault, UpstreamRequest
 from serve_app.providers.transport import Transport
 
+_LOOK_AGAIN_S = 0.5
 _UNREADABLE = encode_reply(UpstreamFault(FaultKind.HOP, "the ingress is of another version"))
 
 
@@ -25,8 +29,9 @@ class ProviderClient:
     """
 
     def __init__(self, config: str) -> None:
-        setup = compile_setup(config)
-        self._transport = Transport(setup.providers, os.environ, setup.config.timeouts)
+        self._watch = watch(config, ServeMeter())
+        self._looked_at = -_LOOK_AGAIN_S
+        self._transport = Transport(source_of(self._watch), os.environ)
 
     async def unary(self, frame: bytes) -> bytes:
         """One exchange with a complete answer."""
@@ -34,6 +39,7 @@ class ProviderClient:
             request = decode_request(frame)
         except UnreadableFrameError:
             return _UNREADABLE
+        await self._caught_up(request)
         return encode_reply(await self._transport.open(request))
 
     async def stream(self, frame: bytes) -> AsyncGenerator[bytes]:
@@ -43,6 +49,7 @@ class ProviderClient:
         except UnreadableFrameError:
             yield _UNREADABLE
             return
+        await self._caught_up(request)
         reply = await self._transport.open(request)
         if isinstance(reply, UpstreamFault) or isinstance(reply.body, bytes):
             yield encode_reply(reply)
@@ -54,3 +61,16 @@ class ProviderClient:
                     yield encode_chunk(chunk)
             except StreamBrokenError as error:
                 yield encode_chunk_fault(error.fault)
+
+    async def policy(self) -> str:
+        """The version of the configuration in force in this replica."""
+        return self._watch.current.version
+
+    async def _caught_up(self, request: UpstreamRequest) -> None:
+        """Looks at the file where the ingress has, and we have not, seen it change."""
+        if self._watch.of(request.policy) is not None:
+            return
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_AGAIN_S:
+            self._looked_at = now
+            await asyncio.to_thread(self._watch.look)

@@ -70,6 +70,7 @@ def build(args: dict[str, Any]) -> Application:
         _deployment(ProviderClient, f"provider-{SHARED_SLUG}", _IO_BOUND).bind(path),
         _deployment(Orchestrator, "Orchestrator", _ORCHESTRATOR).bind(path),
         _affinity(setup, path),
+        _serve_host(),
     )
 
 

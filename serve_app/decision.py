@@ -72,6 +72,11 @@ class Setup:
     session_headers: frozenset[bytes] = frozenset()
     """Names of the headers that decide about sessions."""
 
+    @property
+    def version(self) -> str:
+        """That of the policy, and of the file."""
+        return self.policy.version
+
 
 def compile_setup(file: str | Path) -> Setup:
     """The setup that a configuration file comes to. Raises ConfigError with all its problems."""

@@ -18,6 +18,7 @@ from serve_app.dialects import openai_chat
 from serve_app.dialects.edits import Document, rewrite
 from serve_app.domain import (
     Chunks,
+    DataPath,
     FaultKind,
     Headers,
     ModelRef,
@@ -200,6 +201,8 @@ class Gateway:
                 body=rewrite(run.call.document, model=candidate.name, cut=OWN_KEYS),
                 stream=run.stream,
                 deadline_s=left_s,
+                policy=setup.version,
+                inline=endpoint.data_path is DataPath.INLINE,
             )
         )
         if isinstance(reply, UpstreamFault):

@@ -96,13 +96,16 @@ class Metric(StrEnum):
     SESSIONS = "fingerpost_session_events_total"
     CLIENT_GONE = "fingerpost_client_gone_total"
     BROKEN_STREAMS = "fingerpost_broken_streams_total"
+    RELOADS = "fingerpost_reloads_total"
+    POLICY = "fingerpost_policy_in_force"
+    RELOAD_GOOD = "fingerpost_last_reload_good"
 
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
     """How a metric is kept: its kind, its labels in order, and what it says."""
 
-    kind: Literal["counter", "histogram"]
+    kind: Literal["counter", "histogram", "gauge"]
     labels: tuple[str, ...]
     description: str
 
@@ -154,6 +157,15 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
         ),
         Metric.BROKEN_STREAMS: MetricSpec(
             "counter", ("provider",), "Streams that the provider broke off after the commit."
+        ),
+        Metric.RELOADS: MetricSpec(
+            "counter", ("outcome",), "Changes of the configuration file: good or refused."
+        ),
+        Metric.POLICY: MetricSpec(
+            "gauge", ("version",), "1 for the version of the configuration that is in force."
+        ),
+        Metric.RELOAD_GOOD: MetricSpec(
+            "gauge", (), "0 while the configuration file as it is now was refused."
         ),
     }
 )

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
 from typing import Protocol
 
 from serve_app.affinity.key import Session
@@ -77,7 +76,7 @@ class Sessions:
         prices: Callable[[], PriceTable],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """``prices`` is called when a budget needs them for the first time."""
+        """``prices`` is called whenever a budget needs them."""
         self._store = store
         self._make_prices = prices
         self._meter = meter
@@ -123,7 +122,7 @@ class Sessions:
         elif before != model:
             self._count(Event.STORE if before is None else Event.REBIND)
 
-    @cached_property
+    @property
     def prices(self) -> PriceTable:
         """What models cost, for sessions with a budget."""
         return self._make_prices()

@@ -55,7 +55,7 @@ class Parts:
 
     gateway: Gateway
     setup: Callable[[], Setup]
-    access: Access
+    access: Callable[[], Access]
     meter: Meter
     health: Callable[[], Awaitable[Json]]
     watched_by_server: bool = False
@@ -83,7 +83,7 @@ class _Api:
                 scope["headers"], setup.config.limits.header_bytes, setup.session_headers
             )
             if path not in _OPEN_PATHS:
-                parts.access.check(scope, facts)
+                parts.access().check(scope, facts)
             if path in _SURFACES:
                 await self._decided(path, setup, facts, scope, receive, send)
             else:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from serve_app.config.schema import Orchestrator
-from serve_app.domain import Question, Reason, Scores, Unavailable
+from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.engines import minilm
 from serve_app.routing.archetypes import ARCHETYPES
 from serve_app.routing.scoring import OutOfTimeError, Scorer, Vector
@@ -128,6 +128,10 @@ class EmbeddingEngine:
             min_margin=settings.min_margin,
             archetypes=ARCHETYPES if settings.archetypes else (),
         )
+
+    def prepare(self, routes: tuple[Route, ...]) -> None:
+        """Embeds what these routes are compared by, so that no question has to wait for it."""
+        self.scorer.prepare(routes)
 
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
         """The scores, or Unavailable when the texts of new routes took too long."""

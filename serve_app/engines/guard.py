@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Final, Protocol
 
 from serve_app.breaker import Breaker
-from serve_app.domain import Question, Reason, Scores, Unavailable
+from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.ports import Clock, Meter, Metric, Orchestrator
 
 CACHE_ENTRIES: Final = 4096
@@ -30,6 +30,10 @@ class Engine(Protocol):
 
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
         """The scores; ``in_time`` says whether anybody still waits for them."""
+        ...
+
+    def prepare(self, routes: tuple[Route, ...]) -> None:
+        """Gets ready for questions about these routes."""
         ...
 
 
@@ -209,6 +213,10 @@ class EngineThread:
         took = self._clock() - started
         self._typical_s += (took - self._typical_s) / 8 if self._typical_s else took
         return said
+
+    def prepare(self, routes: tuple[Route, ...]) -> None:
+        """Has the engine get ready for these routes, once it comes to it. Any thread may call it."""
+        self._pool.submit(self._engine.prepare, routes)
 
     def close(self) -> None:
         """Ends the thread once it is idle; questions that wait are dropped."""

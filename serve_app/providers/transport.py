@@ -7,9 +7,10 @@ that is given up closes its connection at once, and every wait has a name and an
 
 import asyncio
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final, Self
+from functools import lru_cache
+from typing import Final, Self, TypeAlias
 
 import aiohttp
 from multidict import CIMultiDict
@@ -36,6 +37,16 @@ _SUCCESS: Final = range(200, 300)
 _KEEPALIVE_S: Final = 30.0
 _SKIPPED = frozenset({"User-Agent", "Accept", "Content-Type"})
 _SHORTEST_SECRET: Final = 6
+_MAX_TARGETS: Final = 1024
+
+
+Source: TypeAlias = Callable[[str], tuple[ProviderTable, Timeouts]]
+"""The table and the timeouts of a version of the configuration, or the newest ones."""
+
+
+def fixed(table: ProviderTable, timeouts: Timeouts) -> Source:
+    """A source that never changes."""
+    return lambda _: (table, timeouts)
 
 
 class Transport:
@@ -44,12 +55,9 @@ class Transport:
     ``environ`` is read when a request first needs it: a key that nobody uses may be missing.
     """
 
-    def __init__(
-        self, table: ProviderTable, environ: Mapping[str, str], timeouts: Timeouts
-    ) -> None:
-        self._table = table
+    def __init__(self, source: Source, environ: Mapping[str, str]) -> None:
+        self._source = source
         self._environ = environ
-        self._timeouts = timeouts
         self._targets: dict[tuple[Endpoint, str], tuple[URL, str | None]] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -59,7 +67,8 @@ class Transport:
         A 2xx event stream comes back as chunks when ``request.stream`` is set; everything else
         is read to its end first.
         """
-        endpoint = self._table.endpoint(request.model)
+        table, timeouts = self._source(request.policy)
+        endpoint = table.endpoint(request.model)
         if endpoint is None:
             detail = f"the provider client knows no model {str(request.model)!r}"
             return UpstreamFault(FaultKind.UNKNOWN_MODEL, detail)
@@ -73,15 +82,15 @@ class Transport:
         except ValueError as error:
             return UpstreamFault(FaultKind.CONNECT, f"base_url of {endpoint.slug} {error}")
         who = request.model.provider
-        limit_s = min(request.deadline_s, self._timeouts.total_s)
+        limit_s = min(request.deadline_s, timeouts.total_s)
         ends_at = asyncio.get_running_loop().time() + limit_s
-        head_s = min(limit_s, self._timeouts.first_byte_s) if request.stream else limit_s
+        head_s = min(limit_s, timeouts.first_byte_s) if request.stream else limit_s
         response: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout(head_s) as patience:
-                response = await self._send(url, key, request)
+                response = await self._send(url, key, request, timeouts.connect_s)
                 if _is_stream(request, response):
-                    body = _Body(response, who, self._timeouts.idle_s, ends_at)
+                    body = _Body(response, who, timeouts.idle_s, ends_at)
                     return UpstreamReply(response.status, _headers(response), body)
                 if request.stream:
                     patience.reschedule(ends_at)
@@ -118,11 +127,13 @@ class Transport:
         if endpoint.access_key is not None:
             key = expand(endpoint.access_key, self._environ)
         url = URL(target_url(base_url, endpoint.interface, path), encoded=True)
+        if len(self._targets) >= _MAX_TARGETS:
+            self._targets.clear()
         self._targets[endpoint, path] = url, key
         return url, key
 
     async def _send(
-        self, url: URL, key: str | None, request: UpstreamRequest
+        self, url: URL, key: str | None, request: UpstreamRequest, connect_s: float
     ) -> aiohttp.ClientResponse:
         headers = CIMultiDict(request.headers)
         headers["content-type"] = "application/json"
@@ -135,6 +146,7 @@ class Transport:
             data=io.BytesIO(request.body) if large else request.body,
             headers=headers,
             allow_redirects=False,
+            timeout=_patience(connect_s),
         )
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -144,12 +156,17 @@ class Transport:
                     limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=60
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
                 skip_auto_headers=_SKIPPED,
                 max_line_size=_HEADER_BLOCK_BYTES,
                 max_field_size=_HEADER_BLOCK_BYTES,
             )
         return self._session
+
+
+@lru_cache(maxsize=16)
+def _patience(connect_s: float) -> aiohttp.ClientTimeout:
+    """Only connecting has a limit here; the exchange itself is watched by ``open``."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
 
 
 def _is_stream(request: UpstreamRequest, response: aiohttp.ClientResponse) -> bool:

@@ -33,7 +33,7 @@ from serve_app.engines.guard import EngineThread, Guard
 from serve_app.gateway import Gateway
 from serve_app.ports import METRICS, Metric
 from serve_app.providers.prices import price_table
-from serve_app.providers.transport import Transport
+from serve_app.providers.transport import Transport, fixed
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
 
@@ -149,7 +149,7 @@ def serve_api(
 ) -> Iterator[Site]:
     """The API of a configuration on a loopback port; ``peer`` is what it takes clients for."""
     setup = compile_setup(config)
-    transport = Transport(setup.providers, environ, setup.config.timeouts)
+    transport = Transport(fixed(setup.providers, setup.config.timeouts), environ)
     client = ProviderClient(str(config))
     client._transport._environ = environ
     gateway = Gateway(
@@ -163,10 +163,11 @@ def serve_api(
     async def health() -> Any:
         return {"status": "ok", "providers": setup.providers.data_paths()}
 
+    access = Access(setup.config, environ)
     parts = Parts(
         gateway=gateway,
         setup=lambda: setup,
-        access=Access(setup.config, environ),
+        access=lambda: access,
         meter=meter or FakeMeter(),
         health=health,
     )

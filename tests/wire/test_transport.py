@@ -15,7 +15,7 @@ from serve_app.domain import (
     UpstreamRequest,
 )
 from serve_app.providers import transport as module
-from serve_app.providers.transport import Transport
+from serve_app.providers.transport import Transport, fixed
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, closed_port
 
@@ -46,7 +46,7 @@ async def transport(
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG.format(url=providers["shared"].url, port=closed_port()))
     setup = compile_setup(file)
-    opened = Transport(setup.providers, {"KEY": SECRET}, setup.config.timeouts)
+    opened = Transport(fixed(setup.providers, setup.config.timeouts), {"KEY": SECRET})
     yield opened
     await opened.close()
 
@@ -81,7 +81,7 @@ async def test_a_reference_that_makes_no_address_is_not_repeated(
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG.format(url=providers["shared"].url, port=1))
     setup = compile_setup(file)
-    opened = Transport(setup.providers, {"FAR": SECRET}, setup.config.timeouts)
+    opened = Transport(fixed(setup.providers, setup.config.timeouts), {"FAR": SECRET})
     fault = await opened.open(request("far", provider="ollama"))
     assert isinstance(fault, UpstreamFault)
     assert SECRET not in fault.detail

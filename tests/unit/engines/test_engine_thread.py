@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from serve_app.domain import Question, Reason, Scores, Unavailable
+from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.engines.guard import EngineThread, Guard
 from tests.unit.engines.test_guard import SCORES, leave, question, settle
 from tests.unit.fakes import FakeClock
@@ -25,6 +25,10 @@ class Engine:
         self.threads: set[int] = set()
         self.asked: list[str] = []
         self.in_time: list[bool] = []
+
+    def prepare(self, routes: tuple[Route, ...]) -> None:
+        self.threads.add(threading.get_ident())
+        self.asked.append(f"prepare {routes[0].name}")
 
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
         self.threads.add(threading.get_ident())
@@ -67,6 +71,14 @@ async def test_the_engine_runs_off_the_loop(engine: Engine, thread: EngineThread
     assert engine.asked == ["a", "b"]
     assert len(engine.threads) == 1
     assert threading.get_ident() not in engine.threads
+
+
+async def test_getting_ready_is_the_thread_s_work(engine: Engine, thread: EngineThread) -> None:
+    """In its turn: what an engine keeps is not for two threads at once."""
+    thread.prepare((Route("code", "code", ()),))
+    assert await thread.score(question("a")) == SCORES
+    assert engine.asked == ["prepare code", "a"]
+    assert len(engine.threads) == 1
 
 
 async def test_an_engine_knows_when_it_is_late(engine: Engine, thread: EngineThread) -> None:
