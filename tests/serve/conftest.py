@@ -123,6 +123,12 @@ def redis_sessions(cluster: Cluster) -> SessionSite:
     return _session_site(cluster, "redis")
 
 
+@pytest.fixture
+def memory_sessions(cluster: Cluster) -> SessionSite:
+    """The one in memory."""
+    return _session_site(cluster, "memory")
+
+
 @pytest.fixture(scope="package")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One for the whole run; tests kill and stop it."""
