@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ray import serve
@@ -103,7 +104,8 @@ class Ingress:
         ]
         for warning in warnings:
             _log.warning(warning)
-        self._access, self._warnings, self._loaded_at = access, warnings, time.time()
+        self._access, self._warnings = access, warnings
+        self._loaded_at = datetime.now(UTC).isoformat(timespec="seconds")
 
     def _prices(self) -> PriceTable:
         """Those of the configuration in force."""
@@ -158,7 +160,7 @@ class Ingress:
         return {
             "status": "ok",
             "policy": setup.version,
-            "reload": {"error": self._watch.error, "loaded_at": self._loaded_at},
+            "reload": {"loaded_at": self._loaded_at, "error": self._watch.error},
             "providers": setup.providers.data_paths(),
             "orchestrator": await self._orchestrator_health(),
             "sessions": {
