@@ -163,11 +163,10 @@ def serve_api(
     async def health() -> Any:
         return {"status": "ok", "providers": setup.providers.data_paths()}
 
-    access = Access(setup.config, environ)
     parts = Parts(
         gateway=gateway,
         setup=lambda: setup,
-        access=lambda: access,
+        access=partial(Access, setup.config, environ),
         meter=meter or FakeMeter(),
         health=health,
     )
