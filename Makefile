@@ -9,7 +9,7 @@ USED = import ray._private.worker, serve_app.app, serve_app.cli, onnxruntime, to
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --override requirements/override.txt --custom-compile-command "make lock"
 
-.PHONY: run demo test check install install-test lock clean
+.PHONY: run demo test check reference install install-test lock clean
 
 run: install
 	@$(BIN)/fingerpost run configs/serve.yaml
@@ -27,6 +27,10 @@ check: install-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# configs/gateway.schema.json and docs/reference.md, from the schema of the configuration.
+reference: install
+	$(BIN)/python -m serve_app.config.describe
 
 # The locks are complete, so pip resolves nothing; stamps keep a second run quick.
 install: .venv/base.stamp

@@ -52,17 +52,25 @@ class LabelledSet:
 
 
 def read_set(file: Path) -> LabelledSet:
-    """The set in a file. Raises ConfigError with every line that is wrong, and why."""
+    """The set in a file. Raises ConfigError with every line that is wrong, and why.
+
+    Where the first line says nothing of routes, that is the only problem.
+    """
     try:
         lines = file.read_text("utf-8").split("\n")  # splitlines() also cuts inside of texts
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(file), (Problem(0, "", f"can't be read: {error}"),)) from error
     problems: list[Problem] = []
-    routes = _read_routes(lines[0], problems)
+    entries = (_object(lines[0]) or {}).get("routes")
+    if not isinstance(entries, list) or not entries:
+        wanted = 'must be {"routes": [{"name": ..., "description": ...}, ...]}'
+        raise ConfigError(str(file), (Problem(1, "", wanted),))
+    routes = _read_routes(entries, problems)
+    names = _names(entries)
     cases = []
     for number, line in enumerate(lines[1:], 2):
         if line.strip():
-            case = _read_case(line, number, {route.name for route in routes}, problems)
+            case = _read_case(line, number, names, problems)
             cases += [] if case is None else [case]
     if not problems and not cases:
         problems.append(Problem(len(lines), "", "holds no cases; add one a line"))
@@ -71,12 +79,13 @@ def read_set(file: Path) -> LabelledSet:
     return LabelledSet(str(file), routes, tuple(cases))
 
 
-def _read_routes(line: str, problems: list[Problem]) -> tuple[Route, ...]:
-    wanted = 'must be {"routes": [{"name": ..., "description": ...}, ...]}'
-    entries = (_object(line) or {}).get("routes")
-    if not isinstance(entries, list) or not entries:
-        problems.append(Problem(1, "", wanted))
-        return ()
+def _names(entries: list[Json]) -> set[str] | None:
+    """What cases may expect: also routes with a problem. None where one of them has no name."""
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    return {str(name) for name in names} if all(names) else None
+
+
+def _read_routes(entries: list[Json], problems: list[Problem]) -> tuple[Route, ...]:
     routes: list[Route] = []
     for index, entry in enumerate(entries):
         place = f"routes[{index}]"
@@ -94,13 +103,16 @@ def _read_routes(line: str, problems: list[Problem]) -> tuple[Route, ...]:
     return tuple(routes)
 
 
-def _read_case(line: str, number: int, names: set[str], problems: list[Problem]) -> Case | None:
+def _read_case(
+    line: str, number: int, names: set[str] | None, problems: list[Problem]
+) -> Case | None:
     case = _object(line)
     if case is None:
         problems.append(Problem(number, "", "is no JSON object"))
         return None
     expect = case.get("expect", "")
-    if not (expect is None or (isinstance(expect, str) and expect in names)):
+    known = names is None or (isinstance(expect, str) and expect in names)
+    if expect is not None and not known:
         problems.append(Problem(number, "expect", f"{expect!r} is no route of line 1, nor null"))
         return None
     try:

@@ -1,14 +1,21 @@
 """An evaluation on paper: as text, as JSON, as a picture, and beside another one."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from serve_app.config.load import path
 from serve_app.domain import Json
+from serve_app.errors import ConfigError, Problem
 from serve_app.evaluation import NOWHERE, Evaluation
 
 _SMALL_MATRIX: Final = 12
 _MOST_CONFUSED: Final = 15
+_PLACES: Final = 5
 _CELL: Final = 22
 _MARGIN: Final = 190
 _DARK: Final = 0.55
@@ -155,6 +162,52 @@ def as_json(evaluation: Evaluation) -> dict[str, Json]:
             for draws in evaluation.draws
         ],
     }
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Latency(_Part):
+    p50: float
+
+
+class _Route(_Part):
+    name: str
+    recall: float | None
+
+
+class _Report(_Part):
+    """What ``compare`` looks at."""
+
+    file: str
+    latency_ms: _Latency
+    routes: list[_Route]
+    accuracy: float | None = None
+    decided: float | None = None
+    auroc: float | None = None
+
+
+def read_report(file: Path) -> dict[str, Json] | None:
+    """A report of ``--json``; None for a file that is no JSON, such as a labelled set.
+
+    Raises ConfigError for JSON that is no report.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    try:
+        _Report.model_validate(content)
+    except ValidationError as error:
+        places = [path(detail["loc"]) or "the whole" for detail in error.errors(include_url=False)]
+        message = (
+            "is neither a report of `fingerpost eval --json` nor a labelled set with cases; "
+            f"missing or of another kind: {', '.join(places[:_PLACES])}"
+        )
+        raise ConfigError(str(file), (Problem(0, "", message),)) from error
+    report: dict[str, Json] = content
+    return report
 
 
 def compare(report: Mapping[str, Json], other: Mapping[str, Json]) -> list[str]:

@@ -151,12 +151,22 @@ def _read(file: str) -> bytes:
     return content
 
 
-def _parse(file: str, content: bytes) -> tuple[dict[str, Json], dict[Place, int]]:
+def read_yaml(file: str, start: str) -> tuple[dict[str, Json], dict[Place, int]]:
+    """Another YAML file than gateway.yaml: its keys, and the line of every place.
+
+    ``start`` is what such a file may begin with. Raises ConfigError.
+    """
+    return _parse(file, _read(file), start)
+
+
+def _parse(
+    file: str, content: bytes, start: str = "version: v0.4.0"
+) -> tuple[dict[str, Json], dict[Place, int]]:
     try:
         loader = yaml.SafeLoader(content)
         node = loader.get_single_node()
         if node is None:
-            raise ConfigError(file, (Problem(1, "", "is empty; start with `version: v0.4.0`"),))
+            raise ConfigError(file, (Problem(1, "", f"is empty; start with `{start}`"),))
         reader = _NodeReader(loader)
         data = reader.read(node, (), 0)
     except yaml.MarkedYAMLError as error:
@@ -168,7 +178,7 @@ def _parse(file: str, content: bytes) -> tuple[dict[str, Json], dict[Place, int]
     if reader.problems:
         raise ConfigError(file, _in_order(reader.problems))
     if not isinstance(data, dict):
-        message = "must be a mapping of keys, such as `version: v0.4.0`"
+        message = f"must be a mapping of keys, such as `{start}`"
         raise ConfigError(file, (Problem(1, "", message),))
     return data, reader.lines
 

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from ray import serve
 
-from serve_app.app import build
+from serve_app.app import _config_path, build
+from serve_app.decision import compile_setup
 from serve_app.errors import ConfigError
+from serve_app.serve_file import check_serve
+from serve_app.summary import deployment_names
 from tests.site import SECRET
 
 CONFIG = """
@@ -85,3 +88,30 @@ def test_a_relative_path_is_found_in_the_project(
     monkeypatch.chdir(tmp_path)
     deployments = _deployments(build({"config": "configs/gateway.yaml"}))
     assert Path(deployments["provider-openai"].init_args[0]).is_absolute()
+
+
+@pytest.mark.parametrize("store", ["memory", "redis"])
+def test_check_knows_the_deployments(store: str, tmp_path: Path) -> None:
+    """What `fingerpost check --serve` takes for a name is what the builder makes."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        f"{CONFIG}routing: {{session_cache: {{type: {store}, url: 'redis://h'}}}}\n"
+        "client_keys: [$FINGERPOST_TEST_KEY]\n"
+    )
+    names = deployment_names(compile_setup(file))
+    assert sorted(names) == sorted(_deployments(build({"config": str(file)})))
+
+
+@pytest.mark.parametrize("name", ["configs/gateway.yaml", "mine.yaml", "/no/gateway.yaml"])
+def test_check_finds_the_file_that_the_builder_finds(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the working directory first, then in the project."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(CONFIG)
+    serve_file = Path("serve.yaml")
+    serve_file.write_text(
+        "http_options: {host: 127.0.0.1}\n"
+        f"applications: [{{import_path: serve_app.app:build, args: {{config: {name}}}}}]\n"
+    )
+    assert check_serve(serve_file).config == _config_path({"config": name})

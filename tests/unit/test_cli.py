@@ -1,123 +1,13 @@
 """The command line: what it prints, and how it ends."""
 
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from serve_app.cli import example, main, summary
+from serve_app.cli import main
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
-
-TEXT = f"""{V}
-model_providers:
-  - {{model: openai/a, access_key: $UNIT_KEY, default: true}}
-  - {{model: vllm/b, base_url: "http://h:1", access_key: "${{UNIT_A}}-$UNIT_B"}}
-  - {{model: ollama/*, base_url: $UNIT_URL}}
-model_aliases:
-  fast: {{target: a}}
-routing_preferences:
-  - {{name: code, description: d, models: [a, vllm/b]}}
-"""
-NAMES = ("UNIT_KEY", "UNIT_A", "UNIT_B", "UNIT_URL")
-
-
-@pytest.fixture(autouse=True)
-def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
-
-
-def test_a_summary_says_what_is_served(tmp_path: Path) -> None:
-    """Providers, models, aliases and routes, with the variables that are not set."""
-    setup = setup_of(tmp_path, TEXT)
-    lines = [line for line in summary(setup) if not line.startswith("note: ")]
-    assert lines == [
-        f"policy {setup.policy.version}",
-        "provider openai (dedicated)",
-        "provider vllm-h-1 (dedicated)",
-        "provider ollama-unit-url (shared)",
-        "model openai/a, default  [UNIT_KEY is not set]",
-        "model vllm/b  [UNIT_A and UNIT_B is not set]",
-        "models ollama/*  [UNIT_URL is not set]",
-        "alias fast -> openai/a",
-        "route code -> openai/a, vllm/b",
-    ]
-
-
-def test_a_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the value of a variable nor a key that stands in the file."""
-    for name in NAMES:
-        monkeypatch.setenv(name, "sk-1")
-    text = TEXT.replace("$UNIT_KEY", "sk-1") + "client_keys: [sk-1]\n"
-    setup = setup_of(tmp_path, text)
-    shown = "\n".join([*summary(setup), example(setup, "http://x")])
-    assert "sk-1" not in shown
-    assert "not set" not in shown
-
-
-def test_a_summary_tells_that_a_key_is_missing(tmp_path: Path) -> None:
-    """A vendor that needs a key and has none configured can't answer."""
-    setup = setup_of(tmp_path, V + "model_providers:\n  - model: openai/a\n")
-    assert "model openai/a  [access_key is not set]" in summary(setup)
-
-
-@pytest.mark.parametrize(
-    ("set_", "model"),
-    [
-        (["UNIT_KEY"], "openai/a"),
-        (["UNIT_A", "UNIT_B"], "vllm/b"),
-        (list(NAMES), "openai/a"),
-    ],
-)
-def test_an_example_works(
-    set_: list[str], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It names a model whose keys are there, the default if it can."""
-    for name in set_:
-        monkeypatch.setenv(name, "x")
-    text = example(setup_of(tmp_path, TEXT), "http://h:8000")
-    assert text.startswith("  curl http://h:8000/v1/chat/completions ")
-    assert f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}' in text
-
-
-@pytest.mark.parametrize("set_", [[], ["UNIT_A"]])
-def test_without_keys_an_example_asks_for_them(
-    set_: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What works without any key is the list of models."""
-    for name in set_:
-        monkeypatch.setenv(name, "x")
-    text = example(setup_of(tmp_path, TEXT), "http://h:8000")
-    assert text.startswith("  curl http://h:8000/v1/models\n")
-    assert "make demo" in text
-
-
-def test_an_example_needs_a_configured_key(tmp_path: Path) -> None:
-    """A vendor's model without access_key is none that works."""
-    setup = setup_of(tmp_path, V + "model_providers:\n  - {model: openai/a, default: true}\n")
-    assert "/v1/models" in example(setup, "http://h")
-
-
-@pytest.mark.parametrize(
-    ("keys", "header"),
-    [
-        ("[$UNIT_KEY]", ' -H "Authorization: Bearer $UNIT_KEY"'),
-        ("['${UNIT_KEY}']", ' -H "Authorization: Bearer $UNIT_KEY"'),
-        ("[sk-1]", ' -H "Authorization: Bearer ..."'),
-    ],
-)
-def test_an_example_shows_the_client_key_by_name(keys: str, header: str, tmp_path: Path) -> None:
-    """The shell expands the variable; a literal key is not repeated."""
-    text = example(setup_of(tmp_path, f"{TEXT}client_keys: {keys}\n"), "http://h")
-    assert text.startswith(f"  curl{header} http://h/")
-
-
-def test_check_sums_a_good_file_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit status 0, the summary on standard output."""
-    setup = setup_of(tmp_path, TEXT)
-    assert main(["check", str(tmp_path / "gateway.yaml")]) == 0
-    out, err = capsys.readouterr()
-    assert (out, err) == ("\n".join(summary(setup)) + "\n", "")
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -167,8 +57,12 @@ def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["check"], ["run", "a", "b"], ["check", "--x"]]
-)
+    "arguments",
+    [
+        [], ["nonsense"], ["check"], ["check", "--json"], ["run", "a", "b"], ["check", "--x"],
+        ["check", "a", "b"], ["check", "--serve"], ["migrate"], ["migrate", "a", "b"],
+    ],
+)  # fmt: skip
 def test_a_wrong_command_is_status_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,3 +71,79 @@ def test_a_wrong_command_is_status_2(
         main(arguments)
     assert caught.value.code == 2
     assert "usage: fingerpost" in capsys.readouterr().err
+
+
+OLD: Final = "# ours\nversion: v0.3.0\nmodel_providers:\n  - model: openai/gpt-4o  # best\n"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    pytest.importorskip("serve_app.config.migrate")
+    file = tmp_path / "plano_config.yaml"
+    file.write_bytes(OLD.encode())
+    file.chmod(0o640)
+    return file
+
+
+def test_an_old_file_is_printed_anew(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its comments, and without a note or a line too many; the file stays as it is."""
+    assert main(["migrate", str(old)]) == 0
+    out, err = capsys.readouterr()
+    assert out == OLD.replace("v0.3.0", "v0.4.0")
+    assert all(line.startswith("note: ") for line in err.splitlines())
+    assert old.read_bytes() == OLD.encode()
+
+
+def test_an_old_file_is_replaced(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its mode; a second time there is nothing to do."""
+    assert main(["migrate", "--write", str(old)]) == 0
+    assert capsys.readouterr().out == ""
+    assert old.read_bytes() == OLD.replace("v0.3.0", "v0.4.0").encode()
+    assert old.stat().st_mode & 0o777 == 0o640
+    before = old.stat().st_mtime_ns
+    assert main(["migrate", "--write", str(old)]) == 0
+    assert f"{old} is in the form of v0.4 already\n" in capsys.readouterr().err
+    assert old.stat().st_mtime_ns == before
+
+
+def test_notes_on_an_old_file_are_told(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, so that the new form can go into a file."""
+    twice = "      routing_preferences: [{name: code, description: %s}]\n"
+    text = (
+        OLD.replace("  # best", "")
+        + twice[2:] % "one"
+        + "  - model: openai/b\n"
+        + twice[2:] % "two"
+    )
+    old.write_text(text)
+    assert main(["migrate", str(old)]) == 0
+    out, err = capsys.readouterr()
+    assert "version: v0.4.0" in out
+    assert err.startswith("note: ")
+
+
+@pytest.mark.parametrize("write", [[], ["--write"]])
+def test_what_can_not_be_migrated_is_left(
+    write: list[str], old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1, the reason on standard error, nothing on standard output."""
+    for content, why in (
+        (b"a: [\n", "has 1 problem:\n  line 2: is not valid YAML"),
+        (b"\xff\xfe", "can't be read: is not UTF-8"),
+    ):
+        old.write_bytes(content)
+        assert main(["migrate", *write, str(old)]) == 1
+        out, err = capsys.readouterr()
+        assert (out, why in err, old.read_bytes()) == ("", True, content)
+    old.unlink()
+    assert main(["migrate", *write, str(old)]) == 1
+    assert "can't be read: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_link_is_not_replaced(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would stop being one."""
+    link = old.with_name("link.yaml")
+    link.symlink_to(old)
+    assert main(["migrate", "--write", str(link)]) == 1
+    assert f"{link} has 1 problem:\n  is a link to {old}" in capsys.readouterr().err
+    assert old.read_bytes() == OLD.encode()

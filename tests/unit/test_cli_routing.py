@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from serve_app import cli
+from serve_app import trial
 from serve_app.cli import main
 from serve_app.domain import Scores
 from serve_app.engines.embedding import EmbeddingEngine, EmbeddingModel, Settings
@@ -59,7 +59,7 @@ def _one_model(model: Remembered, monkeypatch: pytest.MonkeyPatch) -> None:
     def engine(settings: Settings) -> EmbeddingEngine:
         return EmbeddingEngine(settings, None if settings.model else model)
 
-    monkeypatch.setattr(cli, "EmbeddingEngine", engine)
+    monkeypatch.setattr(trial, "EmbeddingEngine", engine)
 
 
 Run = Callable[..., tuple[int, str, str]]
@@ -296,7 +296,7 @@ def test_the_confusion_is_drawn(run: Run, cases: Path, tmp_path: Path) -> None:
 
 
 def test_a_report_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> None:
-    """One of an earlier run, read from its file."""
+    """One of an earlier run, read from its file; what is none is told after the report."""
     before = report_of(run, cases)
     (tmp_path / "before.json").write_text(json.dumps({**before, "accuracy": 0.5}), "utf-8")
     status, out, err = run("eval", cases, "--compare", tmp_path / "before.json")
@@ -304,6 +304,10 @@ def test_a_report_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> Non
     _, compared = out.split(f"\n\nCompared with {cases}:\n")
     assert compared.splitlines()[0] == "  accuracy  0.500 -> 1.000  (+0.500)"
     assert compared.splitlines()[-1] == "  the recall of every route is equal"
+    (tmp_path / "before.json").write_text('{"confusion": []}', "utf-8")
+    status, out, err = run("eval", cases, "--compare", tmp_path / "before.json")
+    assert (status, out.startswith(f"{cases}: 2 routes")) == (1, True)
+    assert "is neither a report of `fingerpost eval --json` nor a labelled set" in err
 
 
 def test_another_set_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from serve_app.domain import Json
 from serve_app.engines.embedding import Settings
+from serve_app.errors import ConfigError
 from serve_app.evaluation import NOWHERE, Draws, Evaluation
-from serve_app.report import as_json, as_svg, as_text, compare, table
+from serve_app.report import as_json, as_svg, as_text, compare, read_report, table
 from tests.unit.test_evaluation import OUTCOMES, evaluation_of, outcome
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -271,3 +272,39 @@ def test_a_picture_has_room_for_all(count: int) -> None:
         assert int(cell.get("y") or 0) + 22 <= size["height"]
     assert len(svg.findall(f"{SVG}rect")) == 1 + (count + 1) ** 2
     assert all(texts(svg).count(f"route {number}") == 2 for number in range(count))
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_report_is_read(indent: int | None, tmp_path: Path) -> None:
+    """As it was written; a file that is no JSON as a whole may be a set, and one that is not there, too."""
+    file = tmp_path / "report.json"
+    assert read_report(file) is None
+    file.write_text(json.dumps(as_json(FOUND), indent=indent), "utf-8")
+    assert read_report(file) == as_json(FOUND)
+    file.write_text('{"routes": []}\n{"messages": []}\n', "utf-8")
+    assert read_report(file) is None
+    file.write_bytes(b"\xff")
+    assert read_report(file) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "places"),
+    [
+        ({"confusion": []}, "file, latency_ms, routes"),
+        ({"file": "x", "latency_ms": {}, "routes": [{"name": 1, "recall": "a"}], "auroc": "b"}, "latency_ms.p50, routes[0].name, routes[0].recall, auroc"),
+        ({"file": 1, "latency_ms": 2, "routes": 3, "accuracy": "4", "decided": "5", "auroc": "6"}, "file, latency_ms, routes, accuracy, decided"),
+        ([1, 2], "the whole"),
+        (None, "the whole"),
+        ({"routes": [{"name": "a", "description": "b"}]}, "file, latency_ms, routes[0].recall"),
+    ],
+)  # fmt: skip
+def test_what_is_no_report_is_told(content: Json, places: str, tmp_path: Path) -> None:
+    """With what it lacks, at most five places, in one problem."""
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_report(file)
+    assert str(caught.value) == (
+        f"{file} has 1 problem:\n  is neither a report of `fingerpost eval --json` nor a labelled "
+        f"set with cases; missing or of another kind: {places}"
+    )
