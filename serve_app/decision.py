@@ -22,6 +22,7 @@ from serve_app.affinity.key import (
 )
 from serve_app.affinity.sessions import Place, Sessions
 from serve_app.config.load import LoadedConfig, explain, load, path, raise_problems
+from serve_app.config.references import absolute
 from serve_app.config.schema import GatewayConfig, RoutingPreference
 from serve_app.dialects import openai_chat, turns
 from serve_app.dialects.edits import Document
@@ -90,7 +91,18 @@ def compile_setup(file: str | Path) -> Setup:
     more += _unknown_prices(loaded, policy)
     raise_problems(loaded, [*problems, *more])
     wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
-    return Setup(loaded.config, policy, providers, wanted)
+    return Setup(_with_key_files(loaded), policy, providers, wanted)
+
+
+def _with_key_files(loaded: LoadedConfig) -> GatewayConfig:
+    """The configuration with client keys whose files do not depend on where a process runs."""
+    config = loaded.config
+    if config.client_keys is None:
+        return config
+    folder = Path(loaded.file).absolute().parent
+    return config.model_copy(
+        update={"client_keys": [absolute(key, folder) for key in config.client_keys]}
+    )
 
 
 def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:
@@ -115,6 +127,8 @@ class Call:
     """When, on the gateway's clock."""
     named: Mapping[str, str] = field(default_factory=dict)
     """Headers that decide about the session."""
+    credential: str | None = field(default=None, repr=False)
+    """The client's own key, for providers that take that one."""
 
 
 @dataclass(frozen=True, slots=True)

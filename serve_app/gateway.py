@@ -5,9 +5,11 @@ stream the first event that says something (serve_app/commit.py). Before it the 
 may still be tried and the client has seen nothing; after it every byte goes out as it came.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import count
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
@@ -108,7 +110,10 @@ class _Run:
 
 
 class Gateway:
-    """Answers requests by means of its ports; keeps nothing of any request."""
+    """Answers requests by means of its ports; keeps nothing of any request.
+
+    Of a model with several endpoints each request tries another one first.
+    """
 
     def __init__(
         self,
@@ -123,6 +128,7 @@ class Gateway:
         self._orchestrator = orchestrator
         self._sessions = sessions
         self._meter = meter
+        self._turns: dict[ModelRef | str, Iterator[int]] = defaultdict(count)
         self.clock = clock
 
     async def chat(self, call: Call) -> Answer:
@@ -163,46 +169,62 @@ class Gateway:
     async def _try_candidates(self, run: _Run) -> Attempt:
         outcome: Attempt = Failure(Verdict.FINAL)
         for candidate in run.decision.candidates:
-            outcome = await self._attempt(run, candidate)
-            again = isinstance(outcome, Failure) and outcome.verdict is Verdict.AGAIN
-            if again and run.attempts < MAX_ATTEMPTS:
-                outcome = await self._attempt(run, candidate)
-            done = not isinstance(outcome, Failure) or outcome.verdict is Verdict.FINAL
-            if done or run.attempts >= MAX_ATTEMPTS:
-                break
+            ordinals = self._ordinals(run, candidate)
+            for ordinal in ordinals:
+                outcome = await self._attempt(run, candidate, ordinal)
+                again = isinstance(outcome, Failure) and outcome.verdict is Verdict.AGAIN
+                if again and len(ordinals) == 1 and run.attempts < MAX_ATTEMPTS:
+                    outcome = await self._attempt(run, candidate, ordinal)
+                done = not isinstance(outcome, Failure) or outcome.verdict is Verdict.FINAL
+                if done or run.attempts >= MAX_ATTEMPTS:
+                    return outcome
         return outcome
 
-    async def _attempt(self, run: _Run, candidate: ModelRef) -> Attempt:
+    def _ordinals(self, run: _Run, candidate: ModelRef) -> tuple[int, ...]:
+        """A model's endpoints, in the order in which this request tries them."""
+        providers = run.call.setup.providers
+        several = len(providers.endpoints_of(candidate))
+        if several <= 1:
+            return (0,)
+        # a wildcard's turn is one for all names, of which there is no end
+        whose = candidate if candidate in providers.of_models else candidate.provider
+        first = next(self._turns[whose])
+        return tuple((first + step) % several for step in range(several))
+
+    async def _attempt(self, run: _Run, candidate: ModelRef, ordinal: int) -> Attempt:
         run.candidate = candidate
         run.attempts += 1
         opened = self.clock()
         try:
-            outcome = await self._open(run, candidate)
+            outcome = await self._open(run, candidate, ordinal)
         finally:
             run.upstream_s += self.clock() - opened
         said = outcome.outcome if isinstance(outcome, Failure) else "ok"
         self._meter.count(Metric.ATTEMPTS, (candidate.provider, run.model_label, said))
         return outcome
 
-    async def _open(self, run: _Run, candidate: ModelRef) -> Attempt:
+    async def _open(self, run: _Run, candidate: ModelRef, ordinal: int) -> Attempt:
         setup = run.call.setup
         left_s = setup.config.timeouts.total_s - (self.clock() - run.call.arrived)
-        endpoint = setup.providers.endpoint(candidate)
+        endpoint = setup.providers.endpoint(candidate, ordinal)
         if endpoint is None or left_s <= 0:
             kind = FaultKind.UNKNOWN_MODEL if endpoint is None else FaultKind.TIMEOUT
             why = "no provider serves it" if endpoint is None else "no time was left to ask it"
             return Failure(Verdict.FINAL, UpstreamFault(kind, why))
+        quirk = endpoint.quirk(candidate.name, openai_chat.PATH)
         reply = await self._upstream.open(
             UpstreamRequest(
                 provider=endpoint.slug,
                 model=candidate,
                 path=openai_chat.PATH,
                 headers=run.call.headers,
-                body=rewrite(run.call.document, model=candidate.name, cut=OWN_KEYS),
+                body=rewrite(run.call.document, model=candidate.name, cut=OWN_KEYS, quirk=quirk),
                 stream=run.stream,
                 deadline_s=left_s,
                 policy=setup.version,
                 inline=endpoint.data_path is DataPath.INLINE,
+                endpoint=ordinal,
+                credential=run.call.credential if endpoint.passthrough_auth else None,
             )
         )
         if isinstance(reply, UpstreamFault):

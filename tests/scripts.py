@@ -212,6 +212,10 @@ async def leak(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
     line.whole(json.dumps({"error": {"message": f"bad key {key}"}}).encode(), 401)
 
 
+async def leak_all(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    line.whole(json.dumps({"error": {"message": str(exchange.headers)}}).encode(), 400)
+
+
 async def reset_once(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
     """As a server that gave an idle connection up: the first exchange of a tag is reset."""
     tag = str(request["model"])
@@ -243,6 +247,7 @@ SCRIPTS: dict[str, Script] = {
     "big-headers": big_headers,
     "chunked": chunked,
     "leak": leak,
+    "leak-all": leak_all,
     "reset-once": reset_once,
 }
 

@@ -120,7 +120,9 @@ class _Api:
         body = await read_body(receive, facts.content_length, setup.config.limits.body_bytes)
         arrived = gateway.clock()  # how long a client takes to send is not ours to answer for
         document = edits.read(body, unique=READ_KEYS)
-        call = Call(setup, document, facts.forwarded, facts.hint, arrived, facts.named)
+        call = Call(
+            setup, document, facts.forwarded, facts.hint, arrived, facts.named, facts.credential
+        )
         if self._parts.watched_by_server and not facts.watch_off:
             await send_answer(send, await self._answer(path, call))
             return

@@ -4,13 +4,15 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Container, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Container, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from serve_app.config.references import MissingEnvironmentError, expand
+from serve_app.config.references import REFRESH_S, MissingEnvironmentError, expand, is_file
 from serve_app.config.schema import GatewayConfig
 from serve_app.domain import Headers
 from serve_app.errors import (
@@ -56,14 +58,19 @@ class HeaderFacts:
     """For the provider: an allow-list, so nothing of the client's leaks by accident."""
     hint: str | None
     content_length: int | None
-    keys: tuple[bytes, ...]
-    """What the client shows as its key, in either way."""
+    keys: tuple[bytes, ...] = field(repr=False)
+    """What the client shows as its key, in either way; bearer tokens come first."""
     watch_off: bool
     """The client switched Serve's own watch for clients that leave off."""
     origin: str | None
     """The web page that a browser sends the request for."""
     named: Mapping[str, str]
     """Those that the configuration asks for, by their lower-case names."""
+
+    @property
+    def credential(self) -> str | None:
+        """The client's own key, for a provider that takes that one."""
+        return next((key.decode("utf-8", "replace") for key in self.keys if key), None)
 
 
 def read_headers(
@@ -85,7 +92,7 @@ def read_headers(
         if name in _FORWARDED:
             forwarded.append((name.decode("latin-1"), value.decode("latin-1")))
         elif name in _KEY_HEADERS:
-            keys += _shown_key(name, value)
+            _add_key(keys, name, value)
         elif name == b"content-length" and value.isdigit():
             length = int(value[:_LENGTH_DIGITS])
         elif name == HINT_HEADER:
@@ -99,35 +106,53 @@ def read_headers(
     return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), watch_off, origin, named)
 
 
-def _shown_key(name: bytes, value: bytes) -> list[bytes]:
+def _add_key(keys: list[bytes], name: bytes, value: bytes) -> None:
     if name == b"x-api-key":
-        return [value.strip()]
-    return [value[7:].strip()] if value[:7].lower() == b"bearer " else []
+        keys.append(value.strip())
+    elif value[:7].lower() == b"bearer ":
+        keys.insert(0, value[7:].strip())
 
 
 class Access:
-    """Who may ask: holders of a client key, or, without client keys, this machine."""
+    """Who may ask: holders of a client key, or, without client keys, this machine.
 
-    def __init__(self, config: GatewayConfig, environ: Mapping[str, str]) -> None:
+    Keys that are in files are read again at most every REFRESH_S seconds of ``clock``.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        environ: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.warnings: list[str] = []
         self._anonymous = config.allow_anonymous
-        self._digests: tuple[bytes, ...] | None = None
-        if config.client_keys is not None:
-            self._digests = tuple(self._expanded(config.client_keys, environ))
+        self._keys = config.client_keys
+        self._environ = environ
+        self._clock = clock
+        self._digests: tuple[bytes, ...] = ()
+        self._stale_at = math.inf
+        self._read_keys(self.warnings)
 
-    def _expanded(self, keys: Iterable[str], environ: Mapping[str, str]) -> Iterable[bytes]:
-        for key in keys:
+    def _read_keys(self, warnings: list[str]) -> None:
+        digests = []
+        for key in self._keys or ():
             try:
-                yield hashlib.sha256(expand(key, environ).encode()).digest()
+                digests.append(hashlib.sha256(expand(key, self._environ).encode()).digest())
             except MissingEnvironmentError as error:  # fail closed: nobody has this key
-                self.warnings.append(f"client_keys: {error}; nobody can use this key")
+                warnings.append(f"client_keys: {error}; nobody can use this key")
+        self._digests = tuple(digests)
+        if any(map(is_file, self._keys or ())):
+            self._stale_at = self._clock() + REFRESH_S
 
     def check(self, scope: Scope, facts: HeaderFacts) -> None:
         """Raises InvalidClientKey or AnonymousRefused."""
-        if self._digests is None:
+        if self._keys is None:
             if not self._anonymous and not (_is_local(scope) and _is_own_page(facts.origin)):
                 raise AnonymousRefused
             return
+        if self._clock() >= self._stale_at:
+            self._read_keys([])
         known = False
         for key in facts.keys:
             digest = hashlib.sha256(key).digest()

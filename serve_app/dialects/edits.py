@@ -7,9 +7,9 @@ sent it: spacing, key order, escapes, number forms.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from json.decoder import scanstring  # type: ignore[attr-defined]  # C speed, strings only
-from typing import NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from serve_app.domain import Json
 from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
@@ -149,13 +149,40 @@ def _invalid(text: str, position: int, message: str) -> InvalidJson:
     return InvalidJson(f"the body is not valid JSON at line {line}, column {column}: {message}")
 
 
-def rewrite(document: Document, *, model: str, cut: frozenset[str]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Quirk:
+    """What has to change at the top level of a body so that a model takes it.
+
+    A key that a quirk names is in one of the three alone. Of a key that stands there more than
+    once the last one counts, as everywhere.
+    """
+
+    drop: frozenset[str] = frozenset()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """New names of keys; one whose new name is there already goes."""
+    values: Mapping[str, Mapping[str | float, str | float]] = field(default_factory=dict)
+    """By key, the values that a model takes, and what it calls them; with others the key goes."""
+
+
+NO_QUIRK: Final = Quirk()
+
+
+def rewrite(
+    document: Document, *, model: str, cut: frozenset[str], quirk: Quirk = NO_QUIRK
+) -> bytes:
     """The body for a provider: ``model`` set, the keys in ``cut`` gone, all else unchanged.
 
-    Plano's routing keys inside ``metadata`` go too; other metadata stays as it is.
+    Plano's routing keys inside ``metadata`` go too; other metadata stays as it is. A ``quirk``
+    changes what it names, and no byte where its keys are not there.
     """
     name = json.dumps(model, ensure_ascii=not _encodes(model))
-    edits = _cuts(document.order, cut) + _metadata_cuts(document)
+    edits: list[Edit] = []
+    if quirk is not NO_QUIRK:
+        gone, edits = _quirk_edits(document, quirk)
+        cut |= gone
+    edits += _cuts(document.order, cut)
+    if "metadata" not in cut:
+        edits += _metadata_cuts(document)
     present = document.members.get("model")
     if present is not None:
         edits.append((present.value_start, present.value_end, name))
@@ -164,6 +191,39 @@ def rewrite(document: Document, *, model: str, cut: frozenset[str]) -> bytes:
         insertion = f'"model": {name}{", " if others else ""}'
         edits.append((document.opened, document.opened, insertion))
     return _apply(document.text, edits).encode("utf-8")
+
+
+def _quirk_edits(document: Document, quirk: Quirk) -> tuple[set[str], list[Edit]]:
+    """The keys that a quirk takes out of a document, and its other edits."""
+    members = document.members
+    gone = {key for key in quirk.drop if key in members}
+    edits: list[Edit] = []
+    for key, new_name in quirk.rename.items():
+        if new_name in members:
+            gone.add(key)
+        elif key in members:
+            edits += _renamed(document, key, new_name)
+    for key, taken in quirk.values.items():
+        member = members.get(key)
+        if member is None:
+            continue
+        said = member.value
+        new = taken.get(said) if isinstance(said, str | int | float) else None
+        if new is None or isinstance(said, bool):  # true is not 1
+            gone.add(key)
+        elif new != said:
+            edits.append((member.value_start, member.value_end, json.dumps(new)))
+    return gone, edits
+
+
+def _renamed(document: Document, key: str, new_name: str) -> list[Edit]:
+    """Edits that give a key another name, wherever it stands, however it is escaped."""
+    text = document.text
+    return [
+        (member.key_start, scanstring(text, member.key_start + 1, True)[1], json.dumps(new_name))  # noqa: FBT003 - a C function
+        for name, member in document.order
+        if name == key
+    ]
 
 
 def _encodes(text: str) -> bool:

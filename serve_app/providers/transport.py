@@ -7,16 +7,14 @@ that is given up closes its connection at once, and every wait has a name and an
 
 import asyncio
 import io
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Final, Self, TypeAlias
 
 import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
 
-from serve_app.config.references import MissingEnvironmentError, expand
 from serve_app.config.schema import Timeouts
 from serve_app.domain import (
     FaultKind,
@@ -25,7 +23,8 @@ from serve_app.domain import (
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.providers.spec import Endpoint, ProviderTable, target_url, url_fault
+from serve_app.providers.spec import Endpoint, ProviderTable
+from serve_app.providers.target import NoTargetError, Target, target_of
 
 MAX_ANSWER_BYTES: Final = 112 << 20
 """Of an answer that is not streamed; a hop carries 128 MiB."""
@@ -36,7 +35,10 @@ _REDIRECTS: Final = range(300, 400)
 _SUCCESS: Final = range(200, 300)
 _KEEPALIVE_S: Final = 30.0
 _SKIPPED = frozenset({"User-Agent", "Accept", "Content-Type"})
-_SHORTEST_SECRET: Final = 6
+_NO_CREDENTIAL: Final = (
+    "gets the client's own key, and there is none; send it as `Authorization: Bearer ...` or "
+    "`x-api-key: ...`, or configure access_key in place of passthrough_auth"
+)
 _MAX_TARGETS: Final = 1024
 
 
@@ -53,12 +55,17 @@ class Transport:
     """Opens exchanges with the providers of a table. Not shared between event loops.
 
     ``environ`` is read when a request first needs it: a key that nobody uses may be missing.
+    ``tls_ca`` is a file with certificates that are trusted besides the usual ones.
     """
 
-    def __init__(self, source: Source, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, source: Source, environ: Mapping[str, str], tls_ca: str | None = None
+    ) -> None:
         self._source = source
         self._environ = environ
-        self._targets: dict[tuple[Endpoint, str], tuple[URL, str | None]] = {}
+        self._tls_ca = tls_ca
+        self._tls: ssl.SSLContext | None = None
+        self._targets: dict[tuple[Endpoint, str], Target] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
@@ -68,36 +75,32 @@ class Transport:
         is read to its end first.
         """
         table, timeouts = self._source(request.policy)
-        endpoint = table.endpoint(request.model)
+        endpoint = table.endpoint(request.model, request.endpoint)
         if endpoint is None:
             detail = f"the provider client knows no model {str(request.model)!r}"
             return UpstreamFault(FaultKind.UNKNOWN_MODEL, detail)
-        if endpoint.key_needed and endpoint.access_key is None:
-            detail = f"{endpoint.slug} needs a key; add access_key to its model_providers entry"
-            return UpstreamFault(FaultKind.NO_KEY, detail)
-        try:
-            url, key = self._target(endpoint, request.path)
-        except MissingEnvironmentError as error:
-            return UpstreamFault(FaultKind.NO_KEY, f"{error} where the gateway runs")
-        except ValueError as error:
-            return UpstreamFault(FaultKind.CONNECT, f"base_url of {endpoint.slug} {error}")
+        if endpoint.passthrough_auth and request.credential is None:
+            return UpstreamFault(FaultKind.NO_KEY, f"{endpoint.slug} {_NO_CREDENTIAL}")
         who = request.model.provider
         limit_s = min(request.deadline_s, timeouts.total_s)
         ends_at = asyncio.get_running_loop().time() + limit_s
         head_s = min(limit_s, timeouts.first_byte_s) if request.stream else limit_s
         response: aiohttp.ClientResponse | None = None
         try:
+            target = self._target(endpoint, request.path)
             async with asyncio.timeout(head_s) as patience:
-                response = await self._send(url, key, request, timeouts.connect_s)
+                response = await self._send(endpoint, target, request, timeouts.connect_s)
                 if _is_stream(request, response):
                     body = _Body(response, who, timeouts.idle_s, ends_at)
                     return UpstreamReply(response.status, _headers(response), body)
                 if request.stream:
                     patience.reschedule(ends_at)
-                return await _read_whole(response, who, key)
+                return await _read_whole(response, who, target.secrets)
         except TimeoutError as error:
             _close(response)
             return _timed_out(error, who, head_s)
+        except NoTargetError as error:
+            return error.fault
         except (aiohttp.ClientError, OSError, ValueError) as error:
             _close(response)
             return _meaning(error, who)
@@ -111,43 +114,45 @@ class Transport:
             await self._session.close()
             self._session = None
 
-    def _target(self, endpoint: Endpoint, path: str) -> tuple[URL, str | None]:
-        """The address and the key of an endpoint, references expanded; kept once they are known.
+    def _target(self, endpoint: Endpoint, path: str) -> Target:
+        """Where a path of an endpoint is, kept for as long as what it is made of stays as it is.
 
-        Raises MissingEnvironmentError, or ValueError for what a reference made of the address.
+        Raises NoTargetError.
         """
-        known = self._targets.get((endpoint, path))
-        if known is not None:
-            return known
-        base_url = expand(endpoint.base_url, self._environ)
-        fault = url_fault(base_url)
-        if fault is not None:
-            raise ValueError("is no URL once its references are expanded")  # and may be a key
-        key = None
-        if endpoint.access_key is not None:
-            key = expand(endpoint.access_key, self._environ)
-        url = URL(target_url(base_url, endpoint.interface, path), encoded=True)
-        if len(self._targets) >= _MAX_TARGETS:
-            self._targets.clear()
-        self._targets[endpoint, path] = url, key
-        return url, key
+        known, now = self._targets.get((endpoint, path)), asyncio.get_running_loop().time()
+        if known is None or known.good_until <= now:
+            known = target_of(endpoint, path, self._environ, now)
+            if len(self._targets) >= _MAX_TARGETS:
+                self._targets.clear()
+            self._targets[endpoint, path] = known
+        return known
 
     async def _send(
-        self, url: URL, key: str | None, request: UpstreamRequest, connect_s: float
+        self, endpoint: Endpoint, target: Target, request: UpstreamRequest, connect_s: float
     ) -> aiohttp.ClientResponse:
-        headers = CIMultiDict(request.headers)
-        headers["content-type"] = "application/json"
-        headers["accept-encoding"] = "identity"  # so that streams can be read as they pass
-        if key is not None:
-            headers["authorization"] = f"Bearer {key}"
+        url = target.url_for(endpoint, request)
         large = len(request.body) > _LARGE_BODY_BYTES
         return await self._opened().post(
             url,
             data=io.BytesIO(request.body) if large else request.body,
-            headers=headers,
+            headers=target.headers_for(request),
             allow_redirects=False,
+            ssl=self._trusted() if url.scheme == "https" else True,
             timeout=_patience(connect_s),
         )
+
+    def _trusted(self) -> ssl.SSLContext | bool:
+        """Whom to believe; True for the usual ones. Raises NoTargetError."""
+        if self._tls is None and self._tls_ca is not None:
+            context = ssl.create_default_context()
+            try:
+                context.load_verify_locations(cafile=self._tls_ca)
+            except OSError as error:  # also when it holds no certificate
+                where = f"overrides.upstream_tls_ca_path: {self._tls_ca}"
+                detail = f"{where} is not there, or holds no certificates"
+                raise NoTargetError(UpstreamFault(FaultKind.CONNECT, detail)) from error
+            self._tls = context
+        return self._tls or True
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -231,7 +236,7 @@ class _Body:
 
 
 async def _read_whole(
-    response: aiohttp.ClientResponse, who: str, key: str | None
+    response: aiohttp.ClientResponse, who: str, secrets: tuple[bytes, ...]
 ) -> UpstreamReply | UpstreamFault:
     body = await _read_at_most(response, MAX_ANSWER_BYTES)
     if body is None:
@@ -241,7 +246,7 @@ async def _read_whole(
         detail = f"{who} redirects ({response.status}); configure the address that it names"
         return UpstreamFault(FaultKind.BAD_ANSWER, detail)
     if response.status not in _SUCCESS:
-        body = _without(body, key)
+        body = _without(body, secrets)
     return UpstreamReply(response.status, _headers(response), body)
 
 
@@ -261,11 +266,11 @@ async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes |
     return b"".join(chunks)
 
 
-def _without(body: bytes, key: str | None) -> bytes:
-    """An error's body without our key, which some servers repeat to whoever reads the error."""
-    if key is None or len(key) < _SHORTEST_SECRET:
-        return body
-    return body.replace(key.encode(), b"***")
+def _without(body: bytes, secrets: tuple[bytes, ...]) -> bytes:
+    """An error's body without our keys, which some servers repeat to whoever reads the error."""
+    for secret in secrets:
+        body = body.replace(secret, b"***")
+    return body
 
 
 def _headers(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
@@ -285,6 +290,11 @@ def _timed_out(error: TimeoutError, who: str, seconds: float) -> UpstreamFault:
 
 
 _MEANINGS: tuple[tuple[type[Exception], FaultKind, str], ...] = (
+    (
+        aiohttp.ClientConnectorCertificateError,
+        FaultKind.CONNECT,
+        "shows a certificate that is not trusted here; overrides.upstream_tls_ca_path names more",
+    ),
     (aiohttp.ClientConnectorError, FaultKind.CONNECT, "could not be connected to"),
     (aiohttp.ServerDisconnectedError, FaultKind.RESET, "closed the connection without an answer"),
     (aiohttp.ClientPayloadError, FaultKind.BROKEN, "broke off in the middle of its answer"),

@@ -108,14 +108,15 @@ def compile_policy(loaded: LoadedConfig) -> tuple[Policy, list[Problem]]:
 
 
 def _models(config: GatewayConfig) -> tuple[list[ModelRef], list[str]]:
-    models, wildcards = [], []
+    """Each model once, however many endpoints it has."""
+    models, wildcards = dict[ModelRef, None](), []
     for entry in config.model_providers:
         provider, _, name = entry.model.partition("/")
         if name == "*":
             wildcards.append(provider)
         elif provider and name:
-            models.append(ModelRef(provider, name))
-    return models, wildcards
+            models[ModelRef(provider, name)] = None
+    return list(models), wildcards
 
 
 def _bare(models: Iterable[ModelRef]) -> dict[str, tuple[ModelRef, ...]]:
@@ -225,7 +226,7 @@ def _duplicates(loaded: LoadedConfig) -> list[Problem]:
                 loaded.problem((*place, "name"), f"another entry is named {entry.name!r}")
             )
         names.update([entry.name] if entry.name else [])
-        if entry.default and default is not None:
+        if entry.default and default not in {None, entry.model}:
             problems.append(
                 loaded.problem((*place, "default"), f"{default!r} is the default already")
             )

@@ -1,5 +1,7 @@
 """Broken configurations, each with all that is to be said about it: line, path and text."""
 
+from serve_app.providers.table import INTERFACES
+
 V = "version: v0.4.0\n"
 G = V + "model_providers:\n  - model: openai/gpt-4o\n"
 KEYS = (
@@ -46,13 +48,13 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "route empty": ((G + "routing_preferences:\n" "  - name: ''\n" "    description: d\n" "    models: [gpt-4o]\n"), [(5, "routing_preferences[0].name", "string should have at least 1 character")]),
     "no slash": ((V + "model_providers:\n" "  - model: gpt-4o\n"), [(3, "model_providers[0].model", "'gpt-4o' names no provider; write provider/name, or provider/* for all names")]),
     "lead slash": ((V + "model_providers:\n" "  - model: /gpt-4o\n"), [(3, "model_providers[0].model", "'/gpt-4o' names no provider; write provider/name, or provider/* for all names")]),
-    "twice": ((V + "model_providers:\n" "  - model: openai/a\n" "  - model: openai/a\n"), [(4, "model_providers[1].model", "'openai/a' stands there twice")]),
+    "twice": ((V + "model_providers:\n" "  - model: openai/a\n" "  - model: openai/a\n"), [(4, "model_providers[1].model", "'openai/a' stands there twice; give it another base_url or access_key, or take it out")]),
     "names twice": ((V + "model_providers:\n" "  - model: openai/a\n" "    name: x\n" "  - model: openai/b\n" "    name: x\n"), [(6, "model_providers[1].name", "another entry is named 'x'")]),
     "defaults": ((V + "model_providers:\n" "  - model: openai/a\n" "    default: true\n" "  - model: openai/b\n" "    default: true\n"), [(6, "model_providers[1].default", "'openai/a' is the default already")]),
     "wild default": ((V + "model_providers:\n" "  - model: openai/*\n" "    default: true\n"), [(4, "model_providers[0].default", "a wildcard can't be the default; name one model")]),
-    "unknown provider": ((V + "model_providers:\n" "  - model: opennai/a\n"), [(3, "model_providers[0].model", "'opennai' is no provider that we know (openai, ollama, vllm); add base_url and provider_interface; did you mean 'openai'?")]),
-    "unknown provider2": ((V + "model_providers:\n" "  - model: zzz/a\n" "    base_url: http://h\n"), [(3, "model_providers[0].model", "'zzz' is no provider that we know (openai, ollama, vllm); add provider_interface")]),
-    "unknown interface": ((V + "model_providers:\n" "  - model: zzz/a\n" "    base_url: http://h\n" "    provider_interface: gemini\n"), [(5, "model_providers[0].provider_interface", "must be one of openai, ollama, vllm, not 'gemini'")]),
+    "unknown provider": ((V + "model_providers:\n" "  - model: opennai/a\n"), [(3, "model_providers[0].model", "'opennai' is no provider that we know; add base_url and provider_interface, such as openai; did you mean 'openai'?")]),
+    "unknown provider2": ((V + "model_providers:\n" "  - model: zzz/a\n" "    base_url: http://h\n"), [(3, "model_providers[0].model", "'zzz' is no provider that we know; add provider_interface, such as openai")]),
+    "unknown interface": ((V + "model_providers:\n" "  - model: zzz/a\n" "    base_url: http://h\n" "    provider_interface: gemni\n"), [(5, "model_providers[0].provider_interface", f"must be one of {', '.join(INTERFACES)}, not 'gemni'")]),
     "known interface": ((V + "model_providers:\n" "  - model: openai/a\n" "    provider_interface: openai\n"), [(4, "model_providers[0].provider_interface", "'openai' is a provider that we know; take provider_interface out")]),
     "no url": ((V + "model_providers:\n" "  - model: vllm/a\n"), [(3, "model_providers[0]", "'vllm' has no public address; add base_url, such as http://host:8000/v1")]),
     "url": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: host:8000\n"), [(4, "model_providers[0].base_url", "must be a URL with scheme and host, such as http://host:8000/v1, not 'host:8000'")]),
@@ -70,7 +72,7 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "tag": (V + "a: !!python/object/apply:os.system [x]\n", [(2, "a", f"unknown key; known keys: {KEYS}")]),
     "recursive": (V + "a: &a [*a]\n", [(2, "", "is not valid YAML: nested too deeply, or anchors that multiply")]),
     "recursive map": (V + "a: &a {b: *a}\n", [(2, "", "is not valid YAML: nested too deeply, or anchors that multiply")]),
-    "several": ((V + "model_provider: 1\n" "model_providers:\n" "  - model: openai/a\n" "    default: 1\n" "  - model: zzz/b\n" "model_aliases:\n" "  fast:\n" "    target: openai/nope\n" "  slow:\n" "    target: openai/a\n"), [(2, "model_provider", "unknown key; did you mean 'model_providers'?"), (5, "model_providers[0].default", "must be true or false, not 1"), (6, "model_providers[1].model", "'zzz' is no provider that we know (openai, ollama, vllm); add base_url and provider_interface"), (9, "model_aliases.fast.target", "no entry of model_providers is named 'openai/nope'; add it to model_providers")]),
+    "several": ((V + "model_provider: 1\n" "model_providers:\n" "  - model: openai/a\n" "    default: 1\n" "  - model: zzz/b\n" "model_aliases:\n" "  fast:\n" "    target: openai/nope\n" "  slow:\n" "    target: openai/a\n"), [(2, "model_provider", "unknown key; did you mean 'model_providers'?"), (5, "model_providers[0].default", "must be true or false, not 1"), (6, "model_providers[1].model", "'zzz' is no provider that we know; add base_url and provider_interface, such as openai"), (9, "model_aliases.fast.target", "no entry of model_providers is named 'openai/nope'; add it to model_providers")]),
     "list": ("- a\n", [(1, "", "must be a mapping of keys, such as `version: v0.4.0`")]),
     "scalar": ("abc\n", [(1, "", "must be a mapping of keys, such as `version: v0.4.0`")]),
     "empty": ("", [(1, "", "is empty; start with `version: v0.4.0`")]),

@@ -179,6 +179,10 @@ def test_an_endpoint_is_found_by_name_then_by_wildcard(tmp_path: Path) -> None:
         ("model: vllm/a, base_url: 'http://h/v1'", False, "http://h/v1"),
         ("model: ollama/a, base_url: $URL", False, "$URL"),
         ("model: x/a, base_url: 'http://h', provider_interface: openai", False, "http://h"),
+        ("model: azure_openai/a, base_url: 'https://h'", True, "https://h"),
+        ("model: amazon_bedrock/a, base_url: 'https://h'", True, "https://h"),
+        ("model: x/a, base_url: 'https://h', provider_interface: qwen", False, "https://h"),
+        ("model: plano/a, base_url: 'http://h'", False, "http://h"),
     ],
 )
 def test_an_endpoint_is_as_configured(
@@ -191,7 +195,78 @@ def test_an_endpoint_is_as_configured(
 
 def test_an_endpoint_hides_its_key(tmp_path: Path) -> None:
     """Its repr can be logged."""
-    assert "sk-1" not in repr(table(tmp_path, "model: openai/a, access_key: sk-1"))
+    entry = "model: openai/a, access_key: sk-1, headers: {x-key: sk-2, authorization: sk-3}"
+    shown = repr(table(tmp_path, entry))
+    assert not [key for key in ("sk-1", "sk-2", "sk-3") if key in shown]
+
+
+@pytest.mark.parametrize(
+    ("entry", "names"),
+    [
+        ("model: openai/a", ["access_key"]),
+        ("model: openai/a, access_key: $K", ["K"]),
+        ("model: openai/a, access_key: $SET", []),
+        ("model: openai/a, access_key: sk-1", []),
+        ("model: openai/a, passthrough_auth: true", []),
+        ("model: openai/a, headers: {Authorization: Bearer x}", []),
+        ("model: openai/a, headers: {X-Team: x}", ["access_key"]),
+        ("model: openai/a, access_key: $K, headers: {X-Team: $T, X-Other: $K$SET}", ["K", "T"]),
+        ("model: vllm/a, base_url: 'http://$HOST:1', access_key: $K", ["HOST", "K"]),
+        ("model: openai/a, access_key: 'file:/nowhere/key'", ["file:/nowhere/key"]),
+    ],
+)
+def test_what_an_endpoint_misses_is_named(entry: str, names: list[str], tmp_path: Path) -> None:
+    """Variables, files and the key itself; what comes with a request is not missed."""
+    (endpoint,) = table(tmp_path, entry).models.values()
+    assert endpoint.missing({"SET": "x"}) == names
+
+
+def test_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:
+    """In a key and in headers, wherever a process runs."""
+    entry = "model: openai/a, access_key: 'file:keys/one', headers: {X-Team: 'file:team'}"
+    (endpoint,) = table(tmp_path, entry).models.values()
+    assert endpoint.access_key == f"file:{tmp_path}/keys/one"
+    assert endpoint.headers == (("x-team", f"file:{tmp_path}/team"),)
+
+
+def test_kimis_host_is_told_what_it_wants_to_hear(tmp_path: Path) -> None:
+    """Unless the configuration says something else; a host that a variable holds is not known."""
+    kimi = "model: moonshotai/kimi-for-coding, base_url: 'https://api.kimi.com/coding'"
+    said = []
+    for entry in (
+        kimi,
+        f"{kimi}, headers: {{User-Agent: mine}}",
+        "model: moonshotai/a, base_url: $U",
+    ):
+        (endpoint,) = table(tmp_path, entry).models.values()
+        said.append(dict(endpoint.headers).get("user-agent"))
+    assert said == ["KimiCLI/1.3", "mine", None]
+
+
+def test_endpoints_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    """Entries of a model are its endpoints; the wildcard's are for those without an entry."""
+    found = table(
+        tmp_path,
+        "model: openai/a, access_key: $A1",
+        "model: openai/*, access_key: $W1",
+        "model: openai/a, access_key: $A2",
+        "model: openai/*, access_key: $W2, base_url: 'https://eu.api.openai.com/v1'",
+    )
+    a, b, c = (ModelRef.parse(name) for name in ("openai/a", "openai/b", "vllm/c"))
+    keys = [[one.access_key for one in found.endpoints_of(model)] for model in (a, b, c)]
+    assert keys == [["$A1", "$A2"], ["$W1", "$W2"], []]
+    for ordinal, key in ((0, "$A1"), (1, "$A2"), (2, "$A1"), (-1, "$A1")):
+        endpoint = found.endpoint(a, ordinal)
+        assert endpoint is not None
+        assert endpoint.access_key == key
+    assert found.endpoint(c, 1) is None
+    assert [one.access_key for one in found.endpoints()] == ["$A1", "$A2", "$W1", "$W2"]
+    assert [one.access_key for one in found.models.values()] == ["$A1"]
+    assert [one.access_key for one in found.wildcards.values()] == ["$W1"]
+    assert found.data_paths() == {
+        "openai": DataPath.DEDICATED,
+        "openai-eu-api-openai-com": DataPath.SHARED,
+    }
 
 
 def test_a_referenced_url_is_checked_where_it_is_known(tmp_path: Path) -> None:

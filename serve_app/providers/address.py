@@ -1,0 +1,122 @@
+"""Where a provider is: what makes a base URL usable, whose it is, and where a path lies below it."""
+
+import hashlib
+import re
+from urllib.parse import quote, urlsplit
+
+from serve_app.config.references import references
+from serve_app.providers.table import PROVIDERS, RESPONSES, whole_path
+
+_PORTS = {"http": 80, "https": 443}
+_SIMPLE_HOST = re.compile(r"[a-z0-9.-]+")
+_BEFORE_PATH = re.compile(r"(?:\w+://)?[^/]*")
+_DEPLOYMENTS = "/deployments"
+
+
+def url_fault(url: str) -> str | None:
+    """What makes a base URL unusable, or None."""
+    if "@" in url.partition("://")[2].partition("/")[0] or ("@" in url and "://" not in url):
+        return "holds a password; put keys into access_key"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"is no URL: {error}"
+    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
+        return f"must be a URL with scheme and host, such as http://host:8000/v1, not {url!r}"
+    if parts.query or parts.fragment:
+        return "must end with its path; take out what follows '?' or '#'"
+    return None
+
+
+def target_url(base_url: str, interface: str, path: str, model: str = "") -> str:
+    """The address of a path: a path in the base URL replaces the provider's own.
+
+    >>> target_url("http://host:8000", "vllm", "/chat/completions")
+    'http://host:8000/v1/chat/completions'
+    >>> target_url("https://host/openai/v1/", "openai", "/chat/completions")
+    'https://host/openai/v1/chat/completions'
+    >>> target_url("https://api.deepseek.com", "deepseek", "/messages")
+    'https://api.deepseek.com/anthropic/v1/messages'
+    """
+    parts, spec = urlsplit(base_url), PROVIDERS[interface]
+    prefix = whole_path(str(parts.hostname), parts.path, spec)
+    if prefix == spec.default_path:
+        prefix = spec.elsewhere.get(path, prefix)
+    query = ""
+    if spec.api_version is not None and not _is_versioned(prefix):
+        prefix, query = _deployment(prefix, model), f"?api-version={spec.api_version}"
+    return f"{parts.scheme}://{parts.netloc}{prefix}{path}{query}"
+
+
+def _deployment(prefix: str, model: str) -> str:
+    """Where a model's own address begins; a base URL may hold it, or a part of it.
+
+    Raises ValueError for a name that would lead out of there.
+    """
+    if _DEPLOYMENTS not in prefix:
+        prefix += _DEPLOYMENTS
+    if not prefix.endswith(_DEPLOYMENTS):
+        return prefix
+    if not model.strip("."):
+        raise ValueError("is no name of a deployment")
+    return f"{prefix}/{quote(model, safe='')}"
+
+
+def _is_versioned(prefix: str) -> bool:
+    """True for Azure's newer API, which has one address for all models, and no ``api-version``."""
+    return prefix.endswith("/v1")
+
+
+def spoken(base_url: str, interface: str) -> frozenset[str]:
+    """What a provider speaks of its own at a base URL as it is configured.
+
+    Where a reference hides the path, what depends on it does not count.
+    """
+    parts, spec = urlsplit(base_url), PROVIDERS[interface]
+    prefix = whole_path(str(parts.hostname), parts.path, spec)
+    unsure = {
+        path for path, own in spec.elsewhere.items() if prefix not in {spec.default_path, own}
+    }
+    if spec.api_version is not None and not _is_versioned(prefix):
+        unsure.add(RESPONSES)  # its address belongs to no deployment
+    return spec.paths - unsure
+
+
+def slug(interface: str, base_url: str | None) -> str:
+    """The name of a provider's client: the interface, and where it is when that is not usual.
+
+    Scheme, host and port are part of it, so two servers on one host are two providers. A base
+    URL that refers to the environment keeps the variables' names, which are the same in every
+    process, while their values need not be. A dot is written as a hyphen, a hyphen as two; what
+    else could be mistaken for another place gets four hex digits of a hash.
+
+    >>> slug("openai", None), slug("vllm", "http://gpu:8000/v1"), slug("vllm", "$GPU")
+    ('openai', 'vllm-gpu-8000', 'vllm-gpu')
+    """
+    usual = PROVIDERS[interface].base_url
+    if base_url is None or (usual is not None and _origin(base_url) == _origin(usual)):
+        return _plain(interface)
+    origin = _origin(base_url)
+    names = references(base_url)
+    parts = urlsplit(base_url)
+    host = "-".join(names) if names else str(parts.hostname)
+    place = f"{interface}-{host.replace('-', '--')}"
+    if not names and (parts.scheme == "http" or parts.port not in {None, _PORTS["https"]}):
+        place += f"-{parts.port or _PORTS['http']}"
+        place += "-https" if parts.scheme == "https" else ""
+    if not _SIMPLE_HOST.fullmatch(host) and origin not in {f"${host}", f"${{{host}}}"}:
+        place += f"-{hashlib.sha256(origin.encode()).hexdigest()[:4]}"
+    return _plain(place)
+
+
+def _plain(place: str) -> str:
+    return "".join(sign if sign.isalnum() else "-" for sign in place.lower())
+
+
+def _origin(base_url: str) -> str:
+    """Scheme, host and port; with references, what is written before the path."""
+    if references(base_url):
+        return _BEFORE_PATH.match(base_url)[0]  # type: ignore[index]  # matches anything
+    parts = urlsplit(base_url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"

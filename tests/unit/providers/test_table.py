@@ -1,0 +1,143 @@
+"""The rows: what they say of models, and that they are of one piece."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from serve_app.dialects.edits import NO_QUIRK, Quirk, read, rewrite
+from serve_app.domain import Dialect
+from serve_app.providers.table import (
+    CHAT,
+    EMBEDDINGS,
+    INTERFACES,
+    MESSAGES,
+    PATHS,
+    PROVIDERS,
+    RESPONSES,
+    ProviderSpec,
+    host_headers,
+    quirk_of,
+)
+
+SAMPLING = '"temperature":0.2,"top_p":1,"n":2,"presence_penalty":0,"frequency_penalty":0'
+KIMI = (
+    '"stream_options":{"include_usage":true},"reasoning_effort":"low","web_search_options":{},'
+    '"service_tier":"auto","store":true,"thinking":{"type":"enabled"}'
+)
+
+
+@pytest.mark.parametrize(
+    ("interface", "model", "sent", "received"),
+    [
+        ("openai", "o3", '"max_tokens":5', '"max_completion_tokens":5'),
+        ("openai", "o1-mini", '"max_tokens":5', '"max_completion_tokens":5'),
+        ("openai", "o4-mini-2025-04-16", '"max_tokens":5', '"max_completion_tokens":5'),
+        ("openai", "gpt-5", '"max_tokens":5', '"max_completion_tokens":5'),
+        ("openai", "gpt-5.1-codex", '"max_tokens":5', '"max_completion_tokens":5'),
+        ("openai", "gpt-5-chat-latest", '"max_tokens":5', '"max_completion_tokens":5'),
+        ("openai", "gpt-5", '"max_tokens":5,"max_completion_tokens":6', '"max_completion_tokens":6'),
+        ("azure_openai", "gpt-5-mini", '"max_tokens":5', '"max_completion_tokens":5'),
+        ("github", "openai/o3", '"max_tokens":5', '"max_completion_tokens":5'),
+        ("openai", "gpt-4o", '"max_tokens":5', '"max_tokens":5'),
+        ("openai", "gpt-50", '"max_tokens":5', '"max_tokens":5'),
+        ("openai", "o3x", '"max_tokens":5', '"max_tokens":5'),
+        ("openai", "ft:gpt-4o:o3", '"max_tokens":5', '"max_tokens":5'),
+        ("vllm", "gpt-5", '"max_tokens":5', '"max_tokens":5'),
+        ("openrouter", "openai/o3", '"max_tokens":5', '"max_tokens":5'),
+        ("openai", "gpt-5", '"temperature":0.2', ""),
+        ("openai", "gpt-5-nano-2025-08-07", '"temperature":0', ""),
+        ("openai", "o3-mini", '"temperature":0.2,"n":1', '"n":1'),
+        ("openai", "gpt-5", '"temperature":1.0', '"temperature":1.0'),
+        ("openai", "gpt-5.1", '"temperature":0.2', '"temperature":0.2'),
+        ("openai", "gpt-5-chat-latest", '"temperature":0.2', '"temperature":0.2'),
+        ("openai", "gpt-4o", '"temperature":0.2', '"temperature":0.2'),
+        ("mistral", "mistral-large", '"max_completion_tokens":5', '"max_tokens":5'),
+        ("mistral", "x", '"max_completion_tokens":5,"max_tokens":6', '"max_tokens":6'),
+        ("xai", "grok-4", '"web_search_options":{"a":1},"n":1', '"n":1'),
+        ("openai", "gpt-4o", '"web_search_options":{"a":1}', '"web_search_options":{"a":1}'),
+        ("moonshotai", "kimi-k3", f'{SAMPLING},"stop":[]', '"stop":[]'),
+        ("moonshotai", "kimi-k3", '"reasoning_effort":"none"', '"reasoning_effort":"low"'),
+        ("moonshotai", "kimi-k3", '"reasoning_effort":"minimal"', '"reasoning_effort":"low"'),
+        ("moonshotai", "kimi-k3", '"reasoning_effort":"low"', '"reasoning_effort":"low"'),
+        ("moonshotai", "kimi-k3", '"reasoning_effort":"medium"', '"reasoning_effort":"high"'),
+        ("moonshotai", "kimi-k3", '"reasoning_effort":"high"', '"reasoning_effort":"high"'),
+        ("moonshotai", "kimi-k3", '"reasoning_effort":"max"', '"reasoning_effort":"max"'),
+        ("moonshotai", "kimi-k3", '"reasoning_effort":"xhigh"', ""),
+        ("moonshotai", "kimi-k3", '"reasoning_effort":null', ""),
+        ("moonshotai", "kimi-k3.1", SAMPLING, SAMPLING),
+        ("openrouter", "moonshotai/kimi-k3", SAMPLING, SAMPLING),
+        ("openai", "kimi-for-coding", f'{KIMI},"n":1', '"n":1'),
+        ("moonshotai", "kimi-for-coding", f'{KIMI},"n":1', '"n":1'),
+        ("mistral", "kimi-for-coding", '"store":true,"max_completion_tokens":5', '"max_tokens":5'),
+        ("openai", "kimi-for-coding-2", KIMI, KIMI),
+    ],
+)  # fmt: skip
+def test_models_get_what_they_take(interface: str, model: str, sent: str, received: str) -> None:
+    """What would make a provider refuse each such request is put right; nothing else changes."""
+    document = read(f'{{"model":"x","messages":[],{sent}}}'.encode(), unique=frozenset())
+    quirk = quirk_of(interface, model, CHAT)
+    body = rewrite(document, model=model, cut=frozenset(), quirk=quirk).decode()
+    rest = f",{received}" if received else ""
+    assert body == f'{{"model":"{model}","messages":[]{rest}}}'
+
+
+@pytest.mark.parametrize(
+    ("interface", "model", "path", "any_at_all"),
+    [
+        ("openai", "gpt-5", CHAT, True),
+        ("openai", "gpt-5", RESPONSES, True),
+        ("openai", "gpt-5", EMBEDDINGS, False),
+        ("openai", "gpt-4o", CHAT, False),
+        ("mistral", "mistral-embed", EMBEDDINGS, False),
+        ("moonshotai", "kimi-k3", MESSAGES, False),
+        ("xai", "grok-4", RESPONSES, False),
+    ],
+)
+def test_a_quirk_is_of_a_path(interface: str, model: str, path: str, *, any_at_all: bool) -> None:
+    """Other dialects have other keys; where there is no quirk it is always the same none."""
+    assert (quirk_of(interface, model, path) is not NO_QUIRK) is any_at_all
+
+
+def test_temperature_is_no_key_of_a_limit() -> None:
+    """On the responses of a reasoning model its temperature alone is looked at."""
+    assert quirk_of("openai", "gpt-5", RESPONSES) == Quirk(values={"temperature": {1: 1}})
+
+
+ROWS = [pytest.param(spec, id=name) for name, spec in PROVIDERS.items()]
+
+
+@pytest.mark.parametrize("spec", ROWS)
+def test_a_row_is_of_one_piece(spec: ProviderSpec) -> None:
+    """Its paths are known ones, and its base URL ends with its path."""
+    assert spec.paths <= set(PATHS)
+    assert set(spec.elsewhere) <= spec.paths
+    assert set(spec.auth_of) <= spec.paths
+    assert spec.base_url is None or urlsplit(spec.base_url).path == spec.default_path
+
+
+@pytest.mark.parametrize("model", ["o3", "gpt-5", "kimi-k3", "kimi-for-coding", "any"])
+def test_no_key_has_two_quirks(model: str) -> None:
+    """Whoever serves a model, a key is dropped, renamed or valued, and no new name of another."""
+    for interface in INTERFACES:
+        for path in PATHS:
+            quirk = quirk_of(interface, model, path)
+            keys = [*quirk.drop, *quirk.rename, *quirk.values, *quirk.rename.values()]
+            assert len(keys) == len(set(keys)), (interface, path)
+
+
+def test_the_dialects_of_a_row_follow_from_its_paths() -> None:
+    """Paths without a dialect of their own do not count."""
+    assert PROVIDERS["anthropic"].dialects == {Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES}
+    assert PROVIDERS["xai"].dialects == {Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES}
+    assert PROVIDERS["vllm"].dialects == {Dialect.OPENAI_CHAT}
+
+
+def test_interfaces_are_those_that_can_be_had() -> None:
+    """Every row but those that are refused."""
+    assert set(PROVIDERS) - set(INTERFACES) == {"chatgpt"}
+
+
+def test_a_host_may_want_headers() -> None:
+    """Kimi's coding plan answers its own program only."""
+    assert dict(host_headers("api.kimi.com")) == {"user-agent": "KimiCLI/1.3"}
+    assert host_headers("api.openai.com") == ()

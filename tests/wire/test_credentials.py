@@ -1,0 +1,260 @@
+"""Whose key a provider is shown, in which header, and that nobody else sees it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from serve_app.config import references
+from serve_app.decision import compile_setup
+from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
+from serve_app.providers.transport import Transport, fixed
+from tests.scripted_provider import ScriptedProvider
+from tests.site import SECRET
+from tests.unit.config.broken import V
+
+OTHER = "sk-other-secret-9876543210"
+CLIENTS = "sk-client-own-5555555555"
+ENVIRON = {"KEY": SECRET, "TEAM": OTHER, "SHORT": "ab", "BROKEN": "sk-1\nx-evil: 1"}
+Opener = Callable[..., Transport]
+
+
+@pytest.fixture
+async def opened(
+    tmp_path: Path, providers: dict[str, ScriptedProvider]
+) -> AsyncIterator[Callable[[str], Transport]]:
+    """Opens a transport for one entry whose provider is on loopback."""
+    made: list[Transport] = []
+
+    def make(*entries: str) -> Transport:
+        url = f", base_url: '{providers['shared'].url}'"
+        lines = "".join(f"  - {{{e}{'' if 'base_url' in e else url}}}\n" for e in entries)
+        file = tmp_path / "gateway.yaml"
+        file.write_text(f"{V}model_providers:\n{lines}")
+        setup = compile_setup(file)
+        made.append(Transport(fixed(setup.providers, setup.config.timeouts), ENVIRON))
+        return made[-1]
+
+    yield make
+    for transport in made:
+        await transport.close()
+
+
+def request_of(model: str, path: str = "/chat/completions", **more: object) -> UpstreamRequest:
+    ref = ModelRef.parse(model)
+    body = b'{"model": "%s"}' % ref.name.encode()
+    fields = {"stream": False, "deadline_s": 5.0, "headers": (("user-agent", "client"),), **more}
+    return UpstreamRequest(provider="slug", model=ref, path=path, body=body, **fields)  # type: ignore[arg-type]
+
+
+async def sent(
+    transport: Transport, request: UpstreamRequest, providers: dict[str, ScriptedProvider]
+) -> dict[str, str]:
+    """The headers that the provider got."""
+    reply = await transport.open(request)
+    assert isinstance(reply, UpstreamReply), reply
+    return providers["shared"].ledger.last().headers
+
+
+@pytest.mark.parametrize(
+    ("interface", "path", "name", "value"),
+    [
+        ("openai", "/chat/completions", "authorization", f"Bearer {CLIENTS}"),
+        ("anthropic", "/chat/completions", "authorization", f"Bearer {CLIENTS}"),
+        ("anthropic", "/messages", "x-api-key", CLIENTS),
+        ("azure_openai", "/chat/completions", "api-key", CLIENTS),
+    ],
+)
+async def test_a_clients_own_key_is_shown_in_the_providers_way(
+    interface: str, path: str, name: str, value: str,
+    opened: Opener, providers: dict[str, ScriptedProvider],
+) -> None:  # fmt: skip
+    """Whichever way the client showed it."""
+    transport = opened(f"model: mine/*, provider_interface: {interface}, passthrough_auth: true")
+    request = request_of("mine/x", path, credential=CLIENTS)
+    headers = await sent(transport, request, providers)
+    assert headers[name] == value
+    assert len({"authorization", "x-api-key", "api-key"} & set(headers)) == 1
+
+
+async def test_without_a_key_of_the_clients_nobody_is_asked(opened: Opener) -> None:
+    """The fault says what to send, and what to configure."""
+    fault = await opened("model: vllm/*, passthrough_auth: true").open(request_of("vllm/x"))
+    assert isinstance(fault, UpstreamFault)
+    assert fault.kind is FaultKind.NO_KEY
+    assert "send it as `Authorization: Bearer ...` or `x-api-key: ...`" in fault.detail
+    assert "configure access_key" in fault.detail
+
+
+async def test_a_clients_key_goes_to_no_endpoint_that_has_its_own(
+    opened: Opener, providers: dict[str, ScriptedProvider]
+) -> None:
+    """Not even when another version of the configuration wanted it there."""
+    transport = opened("model: vllm/*, access_key: $KEY")
+    request = request_of("vllm/x", credential=CLIENTS, endpoint=1)
+    headers = await sent(transport, request, providers)
+    assert headers["authorization"] == f"Bearer {SECRET}"
+    assert CLIENTS not in "".join(headers.values())
+
+
+async def test_an_endpoint_is_found_by_its_ordinal(
+    opened: Opener, providers: dict[str, ScriptedProvider]
+) -> None:
+    """Beyond the last one it is the first: two versions of a configuration may meet."""
+    transport = opened("model: vllm/x, access_key: $KEY", "model: vllm/x, access_key: $TEAM")
+    keys = []
+    for ordinal in (0, 1, 2):
+        headers = await sent(transport, request_of("vllm/x", endpoint=ordinal), providers)
+        keys.append(headers["authorization"])
+    assert keys == [f"Bearer {SECRET}", f"Bearer {OTHER}", f"Bearer {SECRET}"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ("{X-Team: $TEAM, x-plain: a b}", {"x-team": OTHER, "x-plain": "a b", "authorization": f"Bearer {SECRET}"}),
+        ("{User-Agent: mine}", {"user-agent": "mine", "authorization": f"Bearer {SECRET}"}),
+        ("{Authorization: Token $TEAM}", {"authorization": f"Token {OTHER}"}),
+        ("{api-key: $TEAM}", {"api-key": OTHER}),
+        ("{x-api-key: '${TEAM}'}", {"x-api-key": OTHER}),
+    ],
+)  # fmt: skip
+async def test_configured_headers_win(
+    headers: str, expected: dict[str, str], opened: Opener, providers: dict[str, ScriptedProvider]
+) -> None:
+    """Over the client's, and a key among them over ours."""
+    transport = opened(f"model: vllm/*, access_key: $KEY, headers: {headers}")
+    got = await sent(transport, request_of("vllm/x"), providers)
+    assert {name: got[name] for name in expected} == expected
+    auth = {"authorization", "x-api-key", "api-key"}
+    assert auth & set(got) == auth & set(expected)
+
+
+async def test_a_key_in_headers_is_key_enough(
+    opened: Opener, providers: dict[str, ScriptedProvider]
+) -> None:
+    """A provider that needs a key has one then."""
+    transport = opened("model: azure_openai/*, headers: {Authorization: Bearer $TEAM}")
+    headers = await sent(transport, request_of("azure_openai/x"), providers)
+    assert headers["authorization"] == f"Bearer {OTHER}"
+    assert "api-key" not in headers
+
+
+async def test_a_vendor_whose_address_must_be_configured_needs_its_key(opened: Opener) -> None:
+    """The fault says which key: requests are not signed."""
+    fault = await opened("model: amazon_bedrock/*").open(request_of("amazon_bedrock/x"))
+    assert isinstance(fault, UpstreamFault)
+    assert fault.kind is FaultKind.NO_KEY
+    assert "add access_key to its model_providers entry (a Bedrock API key" in fault.detail
+    assert "not signed with SigV4" in fault.detail
+
+
+@pytest.mark.parametrize("name", [".", "..", "...", "\ud800"])
+async def test_a_name_leads_nowhere_else(name: str, opened: Opener) -> None:
+    """What a client calls a deployment is one step of a path, or nothing is asked."""
+    transport = opened("model: azure_openai/*, access_key: $KEY, base_url: 'http://127.0.0.1'")
+    fault = await transport.open(
+        replace(request_of("azure_openai/x"), model=ModelRef("azure_openai", name))
+    )
+    assert isinstance(fault, UpstreamFault)
+    assert fault.kind is FaultKind.BAD_ANSWER
+
+
+async def test_the_host_header_may_be_another(
+    opened: Opener, providers: dict[str, ScriptedProvider]
+) -> None:
+    """The connection still goes to the base URL's host."""
+    transport = opened("model: vllm/*, http_host: 'api.example.com:8443'")
+    headers = await sent(transport, request_of("vllm/x"), providers)
+    assert headers["host"] == "api.example.com:8443"
+
+
+@pytest.mark.parametrize("client", [(), (("anthropic-version", "2026-10-21"),)])
+async def test_a_clients_version_of_a_dialect_stays(
+    client: tuple[tuple[str, str], ...], opened: Opener, providers: dict[str, ScriptedProvider]
+) -> None:
+    """Only where it says none there is one of ours."""
+    transport = opened("model: mine/*, provider_interface: anthropic")
+    request = request_of("mine/x", "/messages", headers=client)
+    headers = await sent(transport, request, providers)
+    assert headers["anthropic-version"] == (client[0][1] if client else "2023-06-01")
+
+
+@pytest.mark.parametrize(
+    ("entry", "where"),
+    [
+        ("access_key: $BROKEN", "access_key of vllm-127-0-0-1"),
+        ("headers: {X-Team: $BROKEN}", "headers.x-team of vllm-127-0-0-1"),
+    ],
+)
+async def test_what_can_stand_in_no_header_is_not_sent(
+    entry: str, where: str, opened: Opener
+) -> None:
+    """A line break in a variable makes no second header; the fault names the place alone."""
+    fault = await opened(f"model: vllm/*, {entry}").open(request_of("vllm/x"))
+    assert isinstance(fault, UpstreamFault)
+    assert fault.kind is FaultKind.NO_KEY
+    assert fault.detail.startswith(where)
+    assert "holds a line break" in fault.detail
+    assert "sk-1" not in fault.detail
+    assert "evil" not in fault.detail
+
+
+@pytest.mark.parametrize(
+    ("entry", "hidden", "shown"),
+    [
+        ("access_key: $KEY", SECRET, ""),
+        ("access_key: 'file:key'", "sk-from-a-file", ""),
+        ("access_key: $KEY, headers: {X-Team: $TEAM}", OTHER, ""),
+        ("headers: {X-Team: 'Basic ${TEAM}'}", OTHER, "'x-team': '***'"),
+        ("headers: {X-Team: 'file:key'}", "sk-from-a-file", ""),
+        ("headers: {X-Team: written-out}", "", "written-out"),
+        ("headers: {Authorization: Basic written-out}", "written-out", "'authorization': '***'"),
+        ("headers: {X-Team: $SHORT}", "", "ab"),
+    ],
+)
+async def test_an_error_does_not_repeat_our_secrets(
+    entry: str, hidden: str, shown: str, opened: Opener, tmp_path: Path
+) -> None:
+    """Keys and what references stand for; not what the configuration shows to all anyway."""
+    (tmp_path / "key").write_text("sk-from-a-file\n")
+    reply = await opened(f"model: vllm/*, {entry}").open(request_of("vllm/leak-all"))
+    assert isinstance(reply, UpstreamReply)
+    assert reply.status == 400
+    assert isinstance(reply.body, bytes)
+    assert not hidden or hidden.encode() not in reply.body
+    assert shown.encode() in reply.body
+    assert SECRET.encode() not in reply.body
+
+
+async def test_a_file_without_a_key_is_named(opened: Opener, tmp_path: Path) -> None:
+    """As a variable that is not set: the way to the key is told, and nobody is asked."""
+    fault = await opened("model: vllm/*, access_key: 'file:key'").open(request_of("vllm/x"))
+    assert isinstance(fault, UpstreamFault)
+    assert fault.kind is FaultKind.NO_KEY
+    assert f"the file {tmp_path}/key is missing, unreadable or empty" in fault.detail
+
+
+@pytest.mark.parametrize(("refresh_s", "expected"), [(0.02, "Bearer two"), (3600, "Bearer one")])
+async def test_a_key_in_a_file_can_be_changed(
+    refresh_s: float, expected: str, opened: Opener, providers: dict[str, ScriptedProvider],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """It is read again after a while, and not with every request."""
+    monkeypatch.setattr("serve_app.providers.target.REFRESH_S", refresh_s)
+    transport = opened("model: vllm/*, access_key: 'file:key', headers: {X-Team: 'file:team'}")
+    (tmp_path / "team").write_text("red")
+    (tmp_path / "key").write_text("one\n")
+    headers = await sent(transport, request_of("vllm/x"), providers)
+    assert (headers["authorization"], headers["x-team"]) == ("Bearer one", "red")
+    (tmp_path / "key").write_text("two")
+    await asyncio.sleep(0.05)
+    headers = await sent(transport, request_of("vllm/x"), providers)
+    assert headers["authorization"] == expected
+
+
+def test_a_file_is_read_again_soon() -> None:
+    """Whoever changes a key waits for no longer than this."""
+    assert references.REFRESH_S <= 2.0

@@ -1,0 +1,94 @@
+"""Clients' own keys, and several endpoints of one model, through the API and over the hop."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.scripted_provider import ScriptedProvider
+from tests.site import SECRET, Site, closed_port
+from tests.wire.conftest import serve_api
+
+ENTRIES: list[dict[str, Any]] = [
+    {"model": "own/*", "provider_interface": "openai", "passthrough_auth": True},
+    {"model": "inline/*", "provider_interface": "anthropic", "passthrough_auth": True},
+    {"model": "twice/x", "provider_interface": "vllm", "access_key": "$KEY_1"},
+    {"model": "twice/x", "provider_interface": "vllm", "access_key": "$KEY_2"},
+    {"model": "half/x", "provider_interface": "vllm"},
+    {"model": "half/x", "provider_interface": "vllm", "access_key": "$KEY_2"},
+    {"model": "mine/gpt-5", "provider_interface": "openai", "access_key": "$KEY_1"},
+]
+ENVIRON = {"KEY_1": SECRET, "KEY_2": "sk-second-key-000000"}
+
+
+@pytest.fixture(scope="module")
+def keys_site(
+    tmp_path_factory: pytest.TempPathFactory, providers: dict[str, ScriptedProvider]
+) -> Iterator[Site]:
+    """Providers that want the client's key, and models with two keys or two places."""
+    entries = [{**entry, "base_url": providers["shared"].url} for entry in ENTRIES]
+    entries[4]["base_url"] = f"http://127.0.0.1:{closed_port()}"
+    file = tmp_path_factory.mktemp("keys") / "gateway.yaml"
+    file.write_text(json.dumps({"version": "v0.4.0", "model_providers": entries}))
+    with serve_api(file, providers, ENVIRON) as running:
+        yield running
+
+
+@pytest.mark.parametrize("model", ["own/x", "inline/x"])
+@pytest.mark.parametrize(
+    "shown", [{"authorization": "Bearer sk-mine-1"}, {"x-api-key": "sk-mine-1"}]
+)
+def test_a_provider_gets_the_clients_key(
+    model: str, shown: dict[str, str], keys_site: Site
+) -> None:
+    """Inside the ingress and over the hop, as the provider wants it."""
+    body = json.dumps({"model": model, "messages": []}).encode()
+    assert keys_site.send(body, headers=shown).status == 200
+    headers = keys_site.exchange("shared").headers
+    assert headers["authorization"] == "Bearer sk-mine-1"
+    assert "x-api-key" not in headers
+
+
+def test_a_client_without_a_key_is_told(keys_site: Site) -> None:
+    """The error says how to send one."""
+    answer = keys_site.ask("own/x")
+    assert (answer.status, answer.error["code"]) == (503, "provider_key_missing")
+    assert "send it as `Authorization: Bearer ...`" in answer.error["message"]
+
+
+def test_a_clients_key_goes_to_no_other_provider(keys_site: Site) -> None:
+    """Where the configuration has a key, the client's is left behind."""
+    body = json.dumps({"model": "mine/gpt-5", "messages": []}).encode()
+    keys_site.send(body, headers={"authorization": "Bearer sk-mine-1", "x-api-key": "sk-mine-2"})
+    headers = keys_site.exchange("shared").headers
+    assert headers["authorization"] == f"Bearer {SECRET}"
+    assert "sk-mine" not in str(headers)
+
+
+def test_both_keys_of_a_model_are_used(keys_site: Site) -> None:
+    """In turn."""
+    used = []
+    for _ in range(4):
+        assert keys_site.ask("twice/x").status == 200
+        used.append(keys_site.exchange("shared").headers["authorization"])
+    assert sorted(used[:2]) == sorted(f"Bearer {key}" for key in ENVIRON.values())
+    assert used[:2] == used[2:]
+
+
+def test_the_other_place_of_a_model_answers(keys_site: Site) -> None:
+    """One that is down costs an attempt, and no request."""
+    attempts = []
+    for _ in range(4):
+        answer = keys_site.ask("half/x")
+        assert (answer.status, answer.headers["x-fingerpost-model"]) == (200, "half/x")
+        attempts.append(answer.headers["x-fingerpost-attempts"])
+    assert sorted(attempts) == ["1", "1", "2", "2"]
+
+
+def test_a_quirk_is_put_right_and_nothing_else(keys_site: Site) -> None:
+    """The provider gets the client's bytes, but for the model's name and the quirk's key."""
+    sent = b'{ "max_tokens" : 5,"model":"mine/gpt-5" ,"messages":[ ], "x":"\\u00e9" }'
+    assert keys_site.send(sent).status == 200
+    got = b'{ "max_completion_tokens" : 5,"model":"gpt-5" ,"messages":[ ], "x":"\\u00e9" }'
+    assert keys_site.exchange("shared").body == got

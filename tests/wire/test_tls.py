@@ -1,0 +1,155 @@
+"""Exchanges over TLS with a server whose certificate nobody but the configuration trusts."""
+
+import asyncio
+import datetime as dt
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
+from serve_app.providers.transport import Transport, fixed
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+
+
+@dataclass
+class Server:
+    """Answers everything with 200, and remembers what it saw."""
+
+    certificate: Path
+    port: int = 0
+    names: list[str | None] = field(default_factory=list)
+    """Which servers clients meant to reach, in the handshake."""
+    hosts: list[bytes] = field(default_factory=list)
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "ca.pem", folder / "ca.key"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server on loopback that speaks TLS."""
+    certificate, key = write_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    seen = Server(certificate)
+
+    def remember(_: object, name: str | None, __: object) -> None:
+        seen.names.append(name)
+
+    context.sni_callback = remember
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            seen.hosts += [line for line in head.split(b"\r\n") if line.lower()[:5] == b"host:"]
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            await writer.drain()
+        finally:
+            writer.close()
+
+    running = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    seen.port = running.sockets[0].getsockname()[1]
+    yield seen
+    running.close()
+    await running.wait_closed()
+
+
+@asynccontextmanager
+async def transport_to(
+    server: Server, tls_ca: Path | None, more: str = ""
+) -> AsyncIterator[Transport]:
+    entry = f"{{model: vllm/*, base_url: 'https://localhost:{server.port}'{more}}}"
+    setup = setup_of(server.certificate.parent, f"{V}model_providers:\n  - {entry}\n")
+    file = None if tls_ca is None else str(tls_ca)
+    transport = Transport(fixed(setup.providers, setup.config.timeouts), {}, file)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+        await asyncio.sleep(0.05)  # the connection's last callbacks
+
+
+REQUEST = UpstreamRequest(
+    provider="slug",
+    model=ModelRef("vllm", "x"),
+    path="/chat/completions",
+    headers=(),
+    body=b"{}",
+    stream=False,
+    deadline_s=5.0,
+)
+
+
+async def test_a_certificate_that_is_named_is_trusted(server: Server) -> None:
+    """And the handshake asks for the URL's host, whatever the Host header says."""
+    more = ", http_host: 'api.example.com'"
+    async with transport_to(server, server.certificate, more) as transport:
+        for _ in range(2):
+            reply = await transport.open(REQUEST)
+            assert isinstance(reply, UpstreamReply)
+    assert set(server.names) == {"localhost"}
+    assert set(server.hosts) == {b"host: api.example.com"}
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server) -> None:
+    """The fault says what would make it trusted."""
+    async with transport_to(server, None) as transport:
+        fault = await transport.open(REQUEST)
+    assert isinstance(fault, UpstreamFault)
+    assert fault.kind is FaultKind.CONNECT
+    assert "certificate that is not trusted here" in fault.detail
+    assert "overrides.upstream_tls_ca_path" in fault.detail
+    assert server.hosts == []
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+async def test_a_file_without_certificates_is_named(
+    content: str | None, server: Server, tmp_path: Path
+) -> None:
+    """Nobody is asked, and as soon as the file is there everything works."""
+    file = tmp_path / "own.pem"
+    if content is not None:
+        file.write_text(content)
+    async with transport_to(server, file) as transport:
+        fault = await transport.open(REQUEST)
+        assert isinstance(fault, UpstreamFault)
+        assert fault.kind is FaultKind.CONNECT
+        text = f"overrides.upstream_tls_ca_path: {file} is not there, or holds no certificates"
+        assert fault.detail == text
+        file.write_bytes(server.certificate.read_bytes())
+        assert isinstance(await transport.open(REQUEST), UpstreamReply)
