@@ -1,0 +1,34 @@
+"""The guide's table of providers says what the table of providers says."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.providers.table import CHAT, MESSAGES, PROVIDERS, RESPONSES, Auth, ProviderSpec
+
+GUIDE = Path(__file__).parents[2] / "docs" / "configuration.md"
+AUTH = {Auth.BEARER: "bearer", Auth.X_API_KEY: "`x-api-key`", Auth.API_KEY: "`api-key`"}
+OWN = {CHAT: "chat", MESSAGES: "messages", RESPONSES: "responses"}
+
+
+def row(name: str, spec: ProviderSpec) -> str:
+    """A provider's line in the guide."""
+    if spec.refused is not None:
+        return f"| `{name}` | refused | | |"
+    address = f"`{spec.base_url}`" if spec.base_url else "`base_url` is required"
+    own = ", ".join(word for path, word in OWN.items() if path in spec.paths)
+    key = AUTH[spec.auth_of.get(CHAT, spec.auth)]
+    return f"| `{name}` | {address} | {own} | {key}{'' if spec.key_needed else ', if there is one'} |"
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_provider_has_its_line(name: str) -> None:
+    """With its address, what it speaks of its own, and how it takes the key of a chat."""
+    assert row(name, PROVIDERS[name]) in GUIDE.read_text().splitlines()
+
+
+def test_the_guide_lists_no_other() -> None:
+    """A row that went goes there, too."""
+    section = GUIDE.read_text().partition("\n## Providers\n")[2].partition("\n### ")[0]
+    listed = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert listed == list(PROVIDERS)
