@@ -40,7 +40,7 @@ from serve_app.errors import InvalidRequest, Problem
 from serve_app.ports import Orchestrator
 from serve_app.providers.spec import ProviderTable, build_table
 from serve_app.routing import router
-from serve_app.routing.policy import Policy, compile_policy, no_model, route_of
+from serve_app.routing.policy import Policy, compile_policy, no_model, route_of, unknown_model
 from serve_app.routing.view import recent
 from serve_app.switching import Switch, budget_of, judge, stays
 
@@ -79,9 +79,12 @@ class Setup:
         return self.policy.version
 
 
-def compile_setup(file: str | Path) -> Setup:
-    """The setup that a configuration file comes to. Raises ConfigError with all its problems."""
-    loaded = load(file)
+def compile_setup(file: str | Path | None, environ: Mapping[str, str] | None = None) -> Setup:
+    """The setup that a configuration file comes to. Raises ConfigError with all its problems.
+
+    Without a file it is made for the keys in ``environ``, which is this process's by default.
+    """
+    loaded = load(file, environ)
     providers, problems = build_table(loaded)
     policy, more = compile_policy(loaded)
     routing = loaded.config.routing
@@ -109,7 +112,7 @@ def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:
     for name in loaded.config.prices:
         found = policy.resolve(name)
         if found is None and not loaded.leaves_out(name):
-            yield loaded.problem(("prices", name), no_model(policy, name, policy.aliases))
+            yield loaded.problem(("prices", name), unknown_model(loaded, policy, name))
         elif found is not None and str(found[0]) != name:
             yield loaded.problem(("prices", name), f"write the model in full: {found[0]}")
 

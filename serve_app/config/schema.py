@@ -1,15 +1,29 @@
 """What may stand in ``gateway.yaml``; strict: unknown keys and wrong types are problems.
 
-The shape is that of Plano's ``plano_config.yaml``, plus keys of our own: ``client_keys``,
-``allow_anonymous``, ``limits``, ``timeouts``, ``orchestrator``, ``examples`` and ``data_path``.
+The shape is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys of our own: ``client_keys``,
+``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``, ``orchestrator``, ``prices``,
+``examples`` and ``data_path``. Older forms are brought into this one first, by forms.py.
 What one value alone can't show (duplicates, names that point nowhere) is checked where the values
-are used: providers/spec.py and routing/policy.py.
+are used: checks.py, providers/spec.py and routing/policy.py.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, PrivateAttr, field_validator
 
+from serve_app.config.plano import (
+    Duration,
+    InlinePreference,
+    Listener,
+    Loose,
+    MetricsSource,
+    PlanoEndpoint,
+    PromptGuards,
+    RateLimit,
+    StateStorage,
+    Tracing,
+)
+from serve_app.config.strict import Strict, Text
 from serve_app.domain import DataPath, Prefer
 
 MEBIBYTE = 1 << 20
@@ -26,24 +40,10 @@ CLIENT_HEADERS = (
 )
 """By which coding agents name their sessions of their own accord; the first one counts."""
 
-Text = Annotated[str, Field(min_length=1)]
+NEWEST: Final = "v0.4.0"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class Listener(_Strict):
-    """Where Plano listens. Accepted and not in force: Ray Serve owns the address and the port."""
-
-    type: Literal["model"]
-    name: Text
-    port: int | None = None
-    address: str | None = None
-    timeout: str | None = None
-
-
-class ModelProvider(_Strict):
+class ModelProvider(Strict):
     """One model, or with ``provider/*`` all models, of one provider."""
 
     model: Text = Field(description="`provider/name`, or `provider/*` for every name")
@@ -68,33 +68,44 @@ class ModelProvider(_Strict):
         description="dedicated (default), shared (default of wildcards) or inline",
         strict=False,
     )
+    routing_preferences: list[InlinePreference] = Field(
+        default=[], description="routes before v0.4.0; not in force from there on"
+    )
 
 
-class Alias(_Strict):
+class Alias(Strict):
     """A name that clients may use for a model, or for the choice among the routes."""
 
     target: Text = Field(description="a model, or `auto` for the choice by content")
 
 
-class SelectionPolicy(_Strict):
+class SelectionPolicy(Strict):
     """How the models of a route are ordered."""
 
     prefer: Prefer = Field(strict=False)
 
+    @field_validator("prefer", mode="before")
+    @classmethod
+    def _of_nothing(cls, value: object) -> object:
+        """Nothing, and an empty text, are ``none``, as Plano's runtime has it."""
+        return Prefer.NONE if value is None or value == "" else value
 
-class RoutingPreference(_Strict):
+
+class RoutingPreference(Strict):
     """A route: what belongs there, in plain words, and which models answer it, best first."""
 
-    name: Text
-    description: Text
-    models: Annotated[list[Text], Field(min_length=1)]
+    name: Text = Field(description="of the route; unique")
+    description: str = Field(description="empty, the name has to do")
+    models: Annotated[list[Text], Field(min_length=1)] = Field(
+        description="which answer it, the best first; names as clients may use them, but no alias"
+    )
     selection_policy: SelectionPolicy | None = None
     examples: Annotated[list[Text], Field(max_length=MAX_EXAMPLES)] = Field(
         default=[], description="what users say when they mean this route; three or more are best"
     )
 
 
-class Orchestrator(_Strict):
+class Orchestrator(Strict):
     """What matches conversations to routes."""
 
     engine: Literal["embedding"] = Field(default="embedding", description="what it runs on")
@@ -116,10 +127,12 @@ class Orchestrator(_Strict):
     )
 
 
-class SessionCache(_Strict):
+class SessionCache(Strict):
     """Where bindings of sessions are kept."""
 
-    type: Literal["memory", "redis"] = "memory"
+    type: Literal["memory", "redis"] = Field(
+        default="memory", description="`memory` of the gateway, or a `redis` that needs `url`"
+    )
     url: Text | None = Field(
         default=None, description="of Redis: redis://, rediss:// or unix://", repr=False
     )
@@ -128,7 +141,7 @@ class SessionCache(_Strict):
     )
 
 
-class RoutingBudget(_Strict):
+class RoutingBudget(Strict):
     """What switching models may cost a session, against what staying would have cost."""
 
     max_switch_spend_pct: float = Field(
@@ -140,18 +153,23 @@ class RoutingBudget(_Strict):
     cache_read_discount: float = Field(
         default=0.1, ge=0, le=1, description="of the input price, where no cached price is known"
     )
-    record_counterfactual: bool = False
+    record_counterfactual: bool = Field(default=False, description="read, not in force")
 
 
-class Price(_Strict):
+class Price(Strict):
     """What a model costs, in US dollars for a million tokens."""
 
-    input: float = Field(ge=0, allow_inf_nan=False)
-    output: float = Field(ge=0, allow_inf_nan=False)
-    cached_input: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    input: float = Field(ge=0, allow_inf_nan=False, description="of a million tokens sent")
+    output: float = Field(ge=0, allow_inf_nan=False, description="of a million tokens answered")
+    cached_input: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="of a million tokens sent that the provider had cached; None: not known",
+    )
 
 
-class Routing(_Strict):
+class Routing(Strict):
     """Sessions that stay on their model."""
 
     session_ttl_seconds: int = Field(default=600, ge=1, description="after the last use")
@@ -168,31 +186,60 @@ class Routing(_Strict):
     route_on_user_only: bool = Field(
         default=False, description="decide anew when the user speaks, and only then"
     )
+    llm_provider: str | None = Field(default=None, description="not in force, nor in Plano")
+    model: str | None = Field(default=None, description="not in force, nor in Plano")
 
 
-class PromptCaching(_Strict):
-    """Plano's section, as far as it is in force: sessions by the beginning of a conversation."""
+class PromptCaching(Strict):
+    """Plano's section; in force are sessions by the beginning of a conversation."""
 
-    enabled: bool = False
+    enabled: bool = Field(default=False, description="sessions of conversations that nobody names")
     session_affinity: bool | None = Field(default=None, description="true when enabled")
+    inject_cache_control: bool | None = Field(default=None, description="not in force")
+    min_prefix_tokens: int = Field(default=1024, ge=1, description="not in force")
+    session_ttl_seconds: int | None = Field(default=None, ge=1, description="not in force")
 
 
-class Overrides(_Strict):
-    """Plano's switches, as far as they are in force."""
+class Overrides(Strict):
+    """Plano's switches, and one of our own."""
 
     always_route: bool = Field(
         default=False, description="decide by content also where the client names a model"
     )
+    upstream_connect_timeout: Duration | None = Field(
+        default=None, description="timeouts.connect_s, where that is not given"
+    )
+    upstream_tls_ca_path: Text | None = Field(
+        default=None, description="a bundle of certificates; a relative path is the file's"
+    )
+    llm_routing_model: Text | None = Field(default=None, description="not in force")
+    orchestrator_model_context_length: int | None = Field(
+        default=None, ge=1, description="not in force"
+    )
+    agent_orchestration_model: Text | None = Field(default=None, description="not in force")
+    disable_signals: bool = Field(default=False, description="not in force")
+    prompt_target_intent_matching_threshold: float | None = Field(
+        default=None, description="not in force"
+    )
+    optimize_context_window: bool = Field(default=False, description="not in force")
+    use_agent_orchestrator: bool = Field(default=False, description="not in force")
 
 
-class Limits(_Strict):
+class Limits(Strict):
     """What a request may weigh."""
 
-    body_bytes: int = Field(default=32 * MEBIBYTE, ge=1, le=112 * MEBIBYTE)
-    header_bytes: int = Field(default=64 * 1024, ge=1024, le=192 * 1024)
+    body_bytes: int = Field(
+        default=32 * MEBIBYTE, ge=1, le=112 * MEBIBYTE, description="of a request; more is a 413"
+    )
+    header_bytes: int = Field(
+        default=64 * 1024,
+        ge=1024,
+        le=192 * 1024,
+        description="of all headers together; more is a 431",
+    )
 
 
-class Timeouts(_Strict):
+class Timeouts(Strict):
     """How long a provider may take, in seconds."""
 
     connect_s: float = Field(
@@ -209,14 +256,16 @@ class Timeouts(_Strict):
     )
 
 
-class GatewayConfig(_Strict):
+class GatewayConfig(Strict):
     """The whole file."""
 
-    version: Literal["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"]
-    listeners: list[Listener] = []
-    model_providers: list[ModelProvider] = []
-    model_aliases: dict[str, Alias] = {}
-    routing_preferences: list[RoutingPreference] = []
+    version: Literal["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"] = Field(
+        description="Plano's version of the format; older forms are read as what they became"
+    )
+    listeners: list[Listener] = Field(default=[])
+    model_providers: list[ModelProvider] = Field(default=[])
+    model_aliases: dict[str, Alias] = Field(default={})
+    routing_preferences: list[RoutingPreference] = Field(default=[])
     orchestrator: Orchestrator = Orchestrator()
     overrides: Overrides = Overrides()
     routing: Routing = Routing()
@@ -234,3 +283,46 @@ class GatewayConfig(_Strict):
     )
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    ignore_unsupported: bool = Field(
+        default=False, description="start although ratelimits and prompt_guards are not in force"
+    )
+    model_metrics_sources: list[MetricsSource] = Field(default=[])
+    ratelimits: list[RateLimit] = Field(default=[])
+    prompt_guards: PromptGuards | None = None
+    tracing: Tracing | None = None
+    state_storage: StateStorage | None = None
+    endpoints: dict[str, PlanoEndpoint] = Field(default={})
+    agents: list[Loose] = Field(
+        default=[], repr=False, description="another product of Plano: read, not in force"
+    )
+    filters: list[Loose] = Field(
+        default=[], repr=False, description="another product of Plano: read, not in force"
+    )
+    prompt_targets: list[Loose] = Field(
+        default=[], repr=False, description="another product of Plano: read, not in force"
+    )
+    system_prompt: str | None = Field(
+        default=None, repr=False, description="another product of Plano: read, not in force"
+    )
+    mode: Literal["llm", "prompt"] | None = Field(
+        default=None, description="another product of Plano: read, not in force"
+    )
+
+    _forms: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """What was brought into the form of v0.4.0 when the file was read, one line each."""
+        return self._forms
+
+    def __eq__(self, other: object) -> bool:
+        """By what is configured; in which form a file said it makes no difference."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]  # lists have none
+
+    def read_from(self, forms: tuple[str, ...]) -> Self:
+        """The same configuration, with what was said about the form of its file."""
+        copy = self.model_copy()
+        copy._forms = forms  # noqa: SLF001 - our own
+        return copy

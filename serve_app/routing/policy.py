@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 
-from serve_app.config.load import LoadedConfig, did_you_mean
+from serve_app.config.load import LoadedConfig, did_you_mean, path
 from serve_app.config.schema import GatewayConfig, RoutingPreference
 from serve_app.domain import AUTO, AUTO_NAMES, ModelRef, Prefer, Reason, Route
 from serve_app.errors import Problem
@@ -166,9 +166,7 @@ def _aliases(
             aliases[alias] = None
         elif not loaded.leaves_out(entry.target):
             problems.append(
-                loaded.problem(
-                    (*place, "target"), no_model(policy, entry.target, loaded.config.model_aliases)
-                )
+                loaded.problem((*place, "target"), unknown_model(loaded, policy, entry.target))
             )
     return aliases, problems
 
@@ -190,8 +188,7 @@ def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], li
             elif not loaded.leaves_out(name):
                 problems.append(
                     loaded.problem(
-                        (*place, "models", position),
-                        no_model(policy, name, loaded.config.model_aliases),
+                        (*place, "models", position), unknown_model(loaded, policy, name)
                     )
                 )
         routes.append(route_of(entry, tuple(models)))
@@ -199,20 +196,29 @@ def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], li
 
 
 def route_of(entry: RoutingPreference, models: tuple[ModelRef, ...]) -> Route:
-    """The route that an entry of ``routing_preferences`` describes."""
+    """The route that an entry of ``routing_preferences`` describes, if only by its name."""
     prefer = entry.selection_policy.prefer if entry.selection_policy else Prefer.NONE
-    return Route(entry.name, entry.description, models, prefer, tuple(entry.examples))
+    description = entry.description or entry.name
+    return Route(entry.name, description, models, prefer, tuple(entry.examples))
 
 
-def no_model(policy: Policy, name: str, aliases: Collection[str]) -> str:
+def unknown_model(loaded: LoadedConfig, policy: Policy, name: str) -> str:
+    """``no_model`` for a name in a configuration: with its own name for the list of models."""
+    listed = path(loaded.written(("model_providers",)))
+    return no_model(policy, name, loaded.config.model_aliases, listed)
+
+
+def no_model(
+    policy: Policy, name: str, aliases: Collection[str], listed: str = "model_providers"
+) -> str:
     """What is wrong with a model's name that stands for no model, and the way out."""
     if name in aliases:
         return f"{name!r} is an alias; name the model itself"
     if name in policy.bare:
         return f"{name!r} could be {' or '.join(map(str, policy.bare[name]))}; name one of them"
     near = did_you_mean(name, [*policy.models, *policy.bare])
-    way_out = near or "; add it to model_providers"
-    return f"no entry of model_providers is named {name!r}{way_out}"
+    way_out = near or f"; add it to {listed}"
+    return f"no entry of {listed} is named {name!r}{way_out}"
 
 
 def _duplicates(loaded: LoadedConfig) -> list[Problem]:

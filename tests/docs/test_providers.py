@@ -18,7 +18,9 @@ def row(name: str, spec: ProviderSpec) -> str:
     address = f"`{spec.base_url}`" if spec.base_url else "`base_url` is required"
     own = ", ".join(word for path, word in OWN.items() if path in spec.paths)
     key = AUTH[spec.auth_of.get(CHAT, spec.auth)]
-    return f"| `{name}` | {address} | {own} | {key}{'' if spec.key_needed else ', if there is one'} |"
+    return (
+        f"| `{name}` | {address} | {own} | {key}{'' if spec.key_needed else ', if there is one'} |"
+    )
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

@@ -78,7 +78,6 @@ OLD: Final = "# ours\nversion: v0.3.0\nmodel_providers:\n  - model: openai/gpt-4
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    pytest.importorskip("serve_app.config.migrate")
     file = tmp_path / "plano_config.yaml"
     file.write_bytes(OLD.encode())
     file.chmod(0o640)

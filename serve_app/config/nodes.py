@@ -1,0 +1,180 @@
+"""Reads YAML into plain values, and keeps where in the file each of them stands."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import yaml
+
+from serve_app.domain import Json
+from serve_app.errors import ConfigError, Problem
+
+Place: TypeAlias = tuple[str | int, ...]
+
+_MAX_DEPTH = 32
+_MAX_NODES = 200_000
+_MAX_BITS = 1000
+_MERGE = "<<"
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What a file says, as plain values."""
+
+    values: dict[str, Json]
+    lines: Mapping[Place, int]
+    again: Mapping[Place, Place]
+    """Places of aliases (``*name``), with the place where their text stands."""
+    problems: tuple[Problem, ...]
+    """Keys that can't be used; they are left out of ``values``."""
+
+    def standing(self, place: Place) -> Place:
+        """Where the text of a place stands: at the anchor, for what an alias or ``<<`` brings."""
+        found: Place = ()
+        for position, step in enumerate(place):
+            below = self._below(found, step)
+            if below is None:
+                return (*found, *place[position:])
+            found = self.again.get(below, below)
+        return found
+
+    def _below(self, place: Place, step: str | int) -> Place | None:
+        if (*place, step) in self.lines:
+            return (*place, step)
+        merged = (*place, _MERGE)
+        if merged not in self.lines:
+            return None
+        sources = [merged]
+        while (*merged, len(sources) - 1) in self.lines:
+            sources.append((*merged, len(sources) - 1))
+        found = (self._below(self.again.get(source, source), step) for source in sources)
+        return next((below for below in found if below is not None), None)
+
+
+def parse(file: str, content: bytes, start: str = "version: v0.4.0") -> Tree:
+    """The mapping that YAML's bytes stand for. Raises ConfigError when they stand for none.
+
+    Equal keys are a problem of the tree; the first of them holds.
+    """
+    try:
+        loader = yaml.SafeLoader(content)
+        node = loader.get_single_node()
+        if node is None:
+            raise ConfigError(file, (Problem(1, "", f"is empty; start with `{start}`"),))
+        reader = _NodeReader(loader)
+        values = reader.read(node, (), 0)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        message = f"is not valid YAML: {error.problem or error.context}"
+        raise ConfigError(file, (Problem(line, "", message),)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(file, (Problem(0, "", f"is not valid YAML: {error}"),)) from error
+    if not isinstance(values, dict):
+        message = f"must be a mapping of keys, such as `{start}`"
+        raise ConfigError(file, (Problem(1, "", message),))
+    return Tree(values, reader.lines, reader.again, tuple(reader.problems))
+
+
+class _NodeReader:
+    """Turns YAML nodes into plain values and remembers the line of every place.
+
+    yaml's own constructor keeps no lines, takes the last of two equal keys in silence, and
+    follows aliases without a bound.
+    """
+
+    def __init__(self, loader: yaml.SafeLoader) -> None:
+        self._loader = loader
+        self._nodes = 0
+        self._first: dict[int, Place] = {}
+        self.lines: dict[Place, int] = {}
+        self.again: dict[Place, Place] = {}
+        self.problems: list[Problem] = []
+
+    def read(self, node: yaml.Node, place: Place, depth: int) -> Json:
+        self.lines[place] = node.start_mark.line + 1
+        if self._first.setdefault(id(node), place) is not place:
+            self.again[place] = self._first[id(node)]
+        self._nodes += 1
+        if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
+            raise _fault(node, "nested too deeply, or anchors that multiply")
+        if isinstance(node, yaml.MappingNode):
+            return self._merged(node, place, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [
+                self.read(item, (*place, index), depth + 1) for index, item in enumerate(node.value)
+            ]
+        return self._scalar(node)
+
+    def _scalar(self, node: yaml.Node) -> Json:
+        try:
+            value = self._loader.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+            raise _fault(node, f"{node.value!r} is not what its tag says") from error
+        if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+            raise _fault(node, "a number with so many digits; put a text into quotes")
+        return _sound(node, value) if isinstance(value, str) else value
+
+    def _merged(self, node: yaml.MappingNode, place: Place, depth: int) -> dict[str, Json]:
+        """A mapping with what ``<<`` brings in; its own keys win, and earlier ones over later."""
+        own: dict[str, Json] = {}
+        brought: dict[str, Json] = {}
+        for key, value in self._members(node, place, depth):
+            if key == _MERGE:
+                for source in value if isinstance(value, list) else [value]:
+                    brought = {**(source if isinstance(source, dict) else {}), **brought}
+            else:
+                own[key] = value
+        return {**brought, **own}
+
+    def _members(
+        self, node: yaml.MappingNode, place: Place, depth: int
+    ) -> Iterator[tuple[str, Json]]:
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(Problem(line, path(place), "a key must be a plain word"))
+                continue
+            key = _sound(key_node, key_node.value)
+            if key in seen:
+                self.problems.append(
+                    Problem(line, path((*place, key)), "stands there twice; keep one of them")
+                )
+                continue
+            seen.add(key)
+            yield key, self.read(value_node, (*place, key), depth + 1)
+            self.lines[*place, key] = line
+
+
+def _sound(node: yaml.Node, text: str) -> str:
+    """The text, if it can be written in UTF-8; an escape may be half a sign."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise _fault(node, "an escape that is half a sign; write the sign itself") from error
+    return text
+
+
+def _fault(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def path(place: Place) -> str:
+    """A place as text: ``model_providers[0].model``."""
+    text = ""
+    for step in place:
+        if isinstance(step, int):
+            text += f"[{step}]"
+            continue
+        shown = step if step.isprintable() else repr(step)[1:-1]
+        text += f".{shown}" if text else shown
+    return text
+
+
+def problem_at(lines: Mapping[Place, int], place: Place, message: str) -> Problem:
+    """A problem with the line of its place, or of the nearest place around it."""
+    known = place
+    while known and known not in lines:
+        known = known[:-1]
+    return Problem(lines.get(known, 0), path(place), message)
