@@ -10,7 +10,7 @@ from serve_app.domain import Binding, ModelRef
 class Affinity:
     """Bindings of sessions to models, one at a time: put if absent, compare and set."""
 
-    def __init__(self, config: str) -> None:
+    def __init__(self, config: str | None) -> None:
         section = compile_setup(config).config.routing
         self._store = MemoryStore(
             max_entries=section.session_max_entries,

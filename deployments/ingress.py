@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.environment import hop_bytes, unmet
 from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, HandleUpstream
 from deployments.meter import ServeMeter
-from deployments.reload import needs_restart, source_of, watch
+from deployments.reload import needs_restart, transport, watch
 from serve_app.affinity.local import LocalStore
 from serve_app.affinity.redis import RedisStore
 from serve_app.affinity.sessions import Sessions
@@ -30,7 +30,6 @@ from serve_app.errors import ConfigError, Problem
 from serve_app.gateway import Gateway
 from serve_app.ports import AffinityStore, Metric, PriceTable
 from serve_app.providers.prices import price_table
-from serve_app.providers.transport import Transport
 
 _STORE_PAUSE_S = 2.0  # asking a store that is gone costs little; missing one that is back, more
 _PROBED = (Route("greeting", "greetings", ()),)
@@ -43,7 +42,7 @@ class Ingress:
 
     def __init__(
         self,
-        config: str,
+        config: str | None,
         providers: Mapping[str, DeploymentHandle],
         shared: DeploymentHandle,
         orchestrator: DeploymentHandle,
@@ -73,11 +72,7 @@ class Ingress:
         )
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._gateway = Gateway(
-            upstream=DataPaths(
-                paths,
-                HandleUpstream(shared, max_bytes),
-                Transport(source_of(self._watch), os.environ),
-            ),
+            upstream=DataPaths(paths, HandleUpstream(shared, max_bytes), transport(self._watch)),
             orchestrator=self._guard,
             sessions=self._sessions(affinity),
             meter=self._meter,

@@ -29,7 +29,7 @@ class Orchestrator:
     thread tries again with growing pauses.
     """
 
-    def __init__(self, config: str) -> None:
+    def __init__(self, config: str | None) -> None:
         self._closing = threading.Event()
         self._guard: Guard | None = None
         self._thread: EngineThread | None = None

@@ -1,7 +1,6 @@
 """The provider client: one deployment for each named provider, and a shared one."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -14,9 +13,8 @@ from deployments.frame import (
     encode_reply,
 )
 from deployments.meter import ServeMeter
-from deployments.reload import source_of, watch
+from deployments.reload import transport, watch
 from serve_app.domain import FaultKind, StreamBrokenError, UpstreamFault, UpstreamRequest
-from serve_app.providers.transport import Transport
 
 _LOOK_AGAIN_S = 0.5
 _UNREADABLE = encode_reply(UpstreamFault(FaultKind.HOP, "the ingress is of another version"))
@@ -28,10 +26,10 @@ class ProviderClient:
     Every replica loads the whole provider table, so that any of them can carry any provider.
     """
 
-    def __init__(self, config: str) -> None:
+    def __init__(self, config: str | None) -> None:
         self._watch = watch(config, ServeMeter())
         self._looked_at = -_LOOK_AGAIN_S
-        self._transport = Transport(source_of(self._watch), os.environ)
+        self._transport = transport(self._watch)
 
     async def unary(self, frame: bytes) -> bytes:
         """One exchange with a complete answer."""

@@ -1,5 +1,6 @@
 """The watch over the configuration file that every replica keeps."""
 
+import os
 from collections.abc import Callable, Collection
 
 from deployments.meter import ServeMeter
@@ -8,11 +9,11 @@ from serve_app.config.watch import Watch
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath
 from serve_app.providers.spec import ProviderTable
-from serve_app.providers.transport import Source
+from serve_app.providers.transport import Transport
 
 
 def watch(
-    config: str,
+    config: str | None,
     meter: ServeMeter,
     *,
     compile_: Callable[[], Setup] | None = None,
@@ -30,14 +31,18 @@ def watch(
     return watching
 
 
-def source_of(watching: Watch[Setup]) -> Source:
-    """For a transport: a request ends on the version that it began with, while that is kept."""
+def transport(watching: Watch[Setup]) -> Transport:
+    """Exchanges by the configuration that is watched.
+
+    A request ends on the version that it began with, while that is kept.
+    """
 
     def source(version: str) -> tuple[ProviderTable, Timeouts]:
         setup = watching.of(version) or watching.current
         return setup.providers, setup.config.timeouts
 
-    return source
+    ca = watching.current.config.overrides.upstream_tls_ca_path
+    return Transport(source, os.environ, ca)
 
 
 def needs_restart(started: Setup, now: Setup, own: Collection[str]) -> list[str]:
@@ -53,6 +58,8 @@ def needs_restart(started: Setup, now: Setup, own: Collection[str]) -> list[str]
     before, after = started.config, now.config
     if before.orchestrator != after.orchestrator:
         lines.append("orchestrator has changed: it needs a restart")
+    if before.overrides.upstream_tls_ca_path != after.overrides.upstream_tls_ca_path:
+        lines.append("overrides.upstream_tls_ca_path has changed: it needs a restart")
     lines += [
         f"routing.{key} has changed: it needs a restart"
         for key in ("session_ttl_seconds", "session_max_entries", "session_cache")

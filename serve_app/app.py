@@ -15,6 +15,7 @@ from deployments.ingress import Ingress
 from deployments.orchestrator import Orchestrator
 from deployments.provider import ProviderClient
 from serve_app.api.context import exposure_problem
+from serve_app.config.defaults import NO_FILE
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath
 from serve_app.errors import ConfigError, Problem
@@ -50,7 +51,7 @@ _AFFINITY: Final[dict[str, Any]] = {
 
 
 def build(args: dict[str, Any]) -> Application:
-    """The graph of a configuration. ``args``: ``config``, the path of gateway.yaml.
+    """The graph of a configuration. ``args``: ``config``, the path of gateway.yaml, or nothing.
 
     What is bound is the path: each replica reads the file and expands the references in it, so
     no key is ever in an argument that Serve keeps. Raises ConfigError with all problems.
@@ -58,7 +59,7 @@ def build(args: dict[str, Any]) -> Application:
     config = _config_path(args)
     setup = compile_setup(config)
     _refuse_open_door(config, setup)
-    path = str(config)
+    path = None if config is None else str(config)
     providers = {
         slug: _deployment(ProviderClient, f"provider-{slug}", _IO_BOUND).bind(path)
         for slug, data_path in setup.providers.data_paths().items()
@@ -74,7 +75,7 @@ def build(args: dict[str, Any]) -> Application:
     )
 
 
-def _affinity(setup: Setup, path: str) -> Application | None:
+def _affinity(setup: Setup, path: str | None) -> Application | None:
     """The store in memory; none where the ingress asks Redis itself."""
     if setup.config.routing.session_cache.type == "redis":
         return None
@@ -85,24 +86,29 @@ def _deployment(target: type, name: str, options: dict[str, Any]) -> serve.Deplo
     return serve.deployment(target, name=name, **options)
 
 
-def _config_path(args: dict[str, Any]) -> Path:
-    """The file that ``args`` names, absolute; a relative one is looked for here and in the project."""
+def _config_path(args: dict[str, Any]) -> Path | None:
+    """The file that ``args`` names, absolute; a relative one is looked for here and in the project.
+
+    None where it names none: then every provider is served that the environment has a key for.
+    """
     unknown = sorted(set(args) - {"config"})
-    if unknown or not isinstance(args.get("config"), str):
+    if unknown or not isinstance(args.get("config", "-"), str) or args.get("config") == "":
         message = "args of the application: write `config: PATH` and nothing else"
         if unknown:
             message += f" (there is {', '.join(unknown)})"
         raise ConfigError("serve.yaml", (Problem(0, "applications[0].args", message),))
+    if "config" not in args:
+        return None
     path = Path(args["config"]).expanduser()
     here = path.absolute()
     return here if here.exists() or path.is_absolute() else PROJECT / path
 
 
-def _refuse_open_door(config: Path, setup: Setup) -> None:
+def _refuse_open_door(config: Path | None, setup: Setup) -> None:
     host = _serve_host()
     problem = None if host is None else exposure_problem(host, setup.config)
     if problem is not None:
-        raise ConfigError(str(config), (Problem(0, "client_keys", problem),))
+        raise ConfigError(str(config or NO_FILE), (Problem(0, "client_keys", problem),))
 
 
 def _serve_host() -> str | None:

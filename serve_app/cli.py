@@ -15,6 +15,7 @@ from urllib.request import Request
 from serve_app import launch, trial
 from serve_app.api.context import exposure_problem
 from serve_app.checking import check
+from serve_app.config.defaults import NO_FILE
 from serve_app.config.references import MissingEnvironmentError, expand
 from serve_app.decision import Setup, compile_setup
 from serve_app.engines.embedding import EngineFaultError
@@ -116,7 +117,8 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
             say(f"\nA decision of the gateway:\n\n{_decision(setup, serve_file.url)}")
         say(f"\nTry it:\n\n{example(setup, serve_file.url)}\n\nCtrl-C stops it.")
 
-    say(f"starting {file} ({serve_file.config}); this takes about half a minute ...")
+    config = serve_file.config or NO_FILE
+    say(f"starting {file} ({config}); this takes about half a minute ...")
     launch.run(serve_file, settings, neighbour, on_healthy)
 
 

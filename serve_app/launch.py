@@ -56,7 +56,8 @@ class ServeFile:
     path: Path
     host: str
     port: int
-    config: Path
+    config: Path | None
+    """None: without a file, for the keys in the environment."""
 
     @property
     def url(self) -> str:
@@ -70,12 +71,13 @@ def read_serve_file(path: Path) -> ServeFile:
     """The address and the configuration that a serve.yaml names. Raises ConfigError."""
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-        config = Path(content["applications"][0]["args"]["config"]).expanduser()
+        args = content["applications"][0].get("args") or {}
+        config = Path(args["config"]).expanduser() if "config" in args else None
     except OSError as error:
         problem = Problem(0, "", f"can't be read: {error.strerror}")
         raise ConfigError(str(path), (problem,)) from error
     except (yaml.YAMLError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        message = "needs an application with `args: {config: PATH}`; see configs/serve.yaml"
+        message = "needs an application, best with `args: {config: PATH}`; see configs/serve.yaml"
         raise ConfigError(str(path), (Problem(0, "applications", message),)) from error
     http: Any = content.get("http_options") or {}
     if not isinstance(http, dict):

@@ -82,7 +82,7 @@ class _Check:
         if config is not None:
             self.hints += _another(place, named, config)
         own = config or named
-        if own is None or not (config or own.is_file()):
+        if not _names_none(application) and (own is None or not (config or own.is_file())):
             return own, None
         try:
             setup = compile_setup(own)
@@ -135,12 +135,18 @@ def _named(application: Mapping[str, Json]) -> Path | None:
     return here if here.exists() or named.is_absolute() else _PROJECT / named
 
 
+def _names_none(application: Mapping[str, Json]) -> bool:
+    """True for an application without a file, for the keys in the environment."""
+    args = application.get("args", {})
+    return isinstance(args, dict) and "config" not in args
+
+
 def _args(place: Place, application: Mapping[str, Json], named: Path | None) -> Found:
     args = application.get("args", {})
     if not isinstance(args, dict):
         return  # Serve's schema says so
-    if not isinstance(args.get("config"), str) or not args["config"]:
-        yield (*place, "args", "config"), "must be there, and be the path of a gateway.yaml"
+    if "config" in args and (not isinstance(args["config"], str) or not args["config"]):
+        yield (*place, "args", "config"), "must be the path of a gateway.yaml, or be left out"
     elif named is not None and not named.is_file():
         where = "" if Path(args["config"]).is_absolute() else ", nor in the working directory"
         yield (*place, "args", "config"), f"there is no file {named}{where}"

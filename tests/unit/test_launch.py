@@ -41,15 +41,21 @@ def test_a_home_directory_is_expanded(tmp_path: Path) -> None:
     assert read.config == Path.home() / "gateway.yaml"
 
 
+@pytest.mark.parametrize("application", ["{}", "{args: }", "{args: {}}", "{name: x}"])
+def test_an_application_may_name_no_file(application: str, tmp_path: Path) -> None:
+    """Then it serves what the environment has keys for."""
+    file = tmp_path / "serve.yaml"
+    file.write_text(f"applications: [{application}]\n")
+    assert read_serve_file(file).config is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "",
         "applications:\n",
         "applications: []\n",
-        "applications: [{}]\n",
-        "applications: [{args: }]\n",
-        "applications: [{args: {}}]\n",
+        "applications: [x]\n",
         "applications: [{args: {config: }}]\n",
         "applications: [{args: {config: 1}}]\n",
         "applications: {args: {config: x}}\n",

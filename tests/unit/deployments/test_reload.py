@@ -10,7 +10,7 @@ from deployments.frame import decode_reply, encode_request
 from deployments.handles import DataPaths
 from deployments.meter import ServeMeter
 from deployments.provider import ProviderClient
-from deployments.reload import needs_restart, source_of, watch
+from deployments.reload import needs_restart, transport, watch
 from serve_app.config import watch as watching
 from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
 from tests.unit.fakes import FakeUpstream, fault, reply, setup_of
@@ -44,6 +44,7 @@ def file(tmp_path: Path) -> Path:
     [
         ("  - {model: vllm/b, base_url: 'http://x:1'}\n", "provider vllm-x-1 was added"),
         ("orchestrator: {min_confidence: 0.3}\n", "orchestrator has changed"),
+        ("overrides: {upstream_tls_ca_path: /x}\n", "overrides.upstream_tls_ca_path has changed"),
         ("routing: {session_ttl_seconds: 5}\n", "routing.session_ttl_seconds has changed"),
         ("routing: {session_cache: {type: redis, url: 'redis://x'}}\n", "routing.session_cache"),
         ("  - {model: openai/b}\n", None),
@@ -70,7 +71,7 @@ def test_a_request_ends_on_the_version_it_began_with(file: Path) -> None:
     first = looking.current
     file.write_text(FILE + MORE)
     assert looking.look()
-    source = source_of(looking)
+    source = transport(looking)._source
     assert source(first.version)[0] is first.providers
     assert source("")[0] is looking.current.providers
     assert source(looking.current.version)[0].endpoint(ModelRef("vllm", "b")) is not None
