@@ -64,7 +64,7 @@ class Ingress:
             _log.warning(warning)
         self._guard = Guard(
             HandleOrchestrator(orchestrator),
-            deadline_s=self._setup.config.orchestrator.deadline_ms / 1e3,
+            deadline_s=self._setup.config.orchestrator.deadline_s,
             clock=time.monotonic,
             meter=self._meter,
             breaker=Breaker(time.monotonic),
@@ -173,6 +173,7 @@ class Ingress:
             "routes": len(self._setup.policy.routes),
             "state": "ok" if fault is None else fault.reason,
             "detail": None if fault is None else fault.detail,
+            "stand_in": self._guard.stand_in or None,
             "breaker": self._guard.breaker_state,
             "asked": self._guard.asked,
         }

@@ -83,7 +83,7 @@ def load(file: str | Path) -> LoadedConfig:
 def _placed(config: GatewayConfig, file: str | Path) -> GatewayConfig:
     """The configuration with paths that no longer depend on where a process runs."""
     engine = config.orchestrator
-    if engine.model is None:
+    if engine.model is None or engine.engine == "http" or engine.download:
         return config
     try:
         own = Path(engine.model).expanduser()
@@ -116,7 +116,7 @@ def notices(config: GatewayConfig) -> list[str]:
     if budget is not None and budget.record_counterfactual:
         found.append("routing.routing_budget.record_counterfactual is not in force")
     model = config.orchestrator.model
-    if model is not None and not _is_file(model):
+    if config.orchestrator.engine == "embedding" and model is not None and not _is_file(model):
         found.append(f"orchestrator.model: there is no file {model} on this machine")
     return found
 
