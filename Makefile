@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-comp
 # Imported once, so that its bytecode is there before many processes want it at the same time.
 USED = import ray._private.worker, serve_app.app, serve_app.cli, onnxruntime, tokenizers
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-  --no-emit-index-url --override requirements/override.txt --custom-compile-command "make lock"
+  --no-emit-index-url --custom-compile-command "make lock"
 
 .PHONY: run demo test check reference install install-test lock clean
 
@@ -45,15 +45,16 @@ install-test: .venv/test.stamp
 	@$(BIN)/python -c "$(USED)"
 	@touch $@
 
-.venv/test.stamp: requirements/test.txt .venv/base.stamp
-	$(PIP) -r requirements/test.txt
+.venv/test.stamp: requirements/test.txt requirements/torch.txt .venv/base.stamp
+	$(PIP) -r requirements/test.txt -r requirements/torch.txt
 	@$(BIN)/python -m compileall -q -q -j 0 .venv/lib || true  # templates of code are no code
 	@touch $@
 
-# Needs uv. Only this resolves; everything else installs what it wrote.
+# Needs uv. Only this resolves; everything else installs what it wrote. torch.txt is kept by hand:
+# its version has a local part, which is on PyTorch's own index only.
 lock:
-	$(LOCK) requirements/base.in -o requirements/base.txt
-	$(LOCK) requirements/test.in -o requirements/test.txt
+	$(LOCK) --override requirements/override.txt requirements/base.in -o requirements/base.txt
+	$(LOCK) --override requirements/test.override.txt requirements/test.in -o requirements/test.txt
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .coverage

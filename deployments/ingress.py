@@ -65,7 +65,7 @@ class Ingress:
         max_bytes = hop_bytes(os.environ)
         self._guard = Guard(
             HandleOrchestrator(orchestrator),
-            deadline_s=self._started.config.orchestrator.deadline_ms / 1e3,
+            deadline_s=self._started.config.orchestrator.deadline_s,
             clock=time.monotonic,
             meter=self._meter,
             breaker=Breaker(time.monotonic),
@@ -179,6 +179,7 @@ class Ingress:
             "routes": len(self._watch.current.policy.routes),
             "state": "ok" if fault is None else fault.reason,
             "detail": None if fault is None else fault.detail,
+            "stand_in": self._guard.stand_in or None,
             "breaker": self._guard.breaker_state,
             "asked": self._guard.asked,
         }

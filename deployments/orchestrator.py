@@ -1,16 +1,26 @@
 """The orchestrator's deployment."""
 
 import logging
+import os
 import threading
 import time
+from dataclasses import replace
 from typing import Final
 
+from ray import get_runtime_context, is_initialized
+
+from deployments.engines import profiles
+from deployments.engines.vllm import VllmEngine
 from deployments.meter import ServeMeter
 from deployments.reload import watch
+from serve_app.breaker import Breaker
 from serve_app.decision import Setup
 from serve_app.domain import Question, Reason, Scores, Unavailable
+from serve_app.engines import http
 from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, settings_of
 from serve_app.engines.guard import EngineThread, Guard
+from serve_app.ports import Orchestrator as Port
+from serve_app.routing.view import recent
 
 FIRST_RETRY_S: Final = 5.0
 LONGEST_RETRY_S: Final = 300.0
@@ -27,6 +37,9 @@ class Orchestrator:
     An engine that can't be made is no reason to die, because Serve gives a deployment up after
     three failures: the fault is logged once, questions are answered "unavailable" with it, and a
     thread tries again with growing pauses.
+
+    While an engine with a language model can't answer, the embedded one does in its place,
+    unless the configuration says no.
     """
 
     def __init__(self, config: str | None) -> None:
@@ -36,19 +49,52 @@ class Orchestrator:
         self._watch = watch(config, ServeMeter(), adopt=self._adopt)
         self._setup = self._watch.current
         self._fault = ""
-        self._try_engine()
-        if self._guard is None:
-            threading.Thread(target=self._retry, name="engine-retry", daemon=True).start()
+        section = self._setup.config.orchestrator
+        self._vllm: VllmEngine | None = None
+        self._first = self._first_engine()
+        if self._first is None or section.fallback == "embedding":
+            self._try_engine()
+            if self._guard is None:
+                threading.Thread(target=self._retry, name="engine-retry", daemon=True).start()
 
     async def score(self, question: Question) -> Scores | Unavailable:
         """The engine's scores, or why there are none."""
+        if self._first is None:
+            return await self._embedded(question)
+        said = await self._first.score(question)
+        if isinstance(said, Scores) or self._setup.config.orchestrator.fallback == "none":
+            return said
+        instead = await self._embedded(replace(question, turns=recent(question.turns)))
+        return replace(instead, stand_in=said.detail) if isinstance(instead, Scores) else said
+
+    async def decisions(self) -> int:
+        """How many questions this replica's engine was asked; equal ones at once are one."""
+        guard = self._first or self._guard
+        return 0 if guard is None else guard.asked
+
+    async def _embedded(self, question: Question) -> Scores | Unavailable:
         if self._guard is None:
             return Unavailable(Reason.ORCHESTRATOR_ERROR, f"the engine has a fault: {self._fault}")
         return await self._guard.score(question)
 
-    async def decisions(self) -> int:
-        """How many questions this replica's engine was asked; equal ones at once are one."""
-        return 0 if self._guard is None else self._guard.asked
+    def _first_engine(self) -> Guard | None:
+        """The engine with a language model, if there is one. It is given up in time to stand in."""
+        section = self._setup.config.orchestrator
+        deadline_s = _SHARE * section.deadline_s
+        inner: Port
+        if section.engine == "vllm":
+            inner = self._vllm = VllmEngine(
+                profiles.settings_of(section),
+                routes=self._setup.policy.routes,
+                deadline_s=deadline_s,
+                gpu_share=_gpu_share(),
+            )
+        elif section.engine == "http":
+            inner = http.HttpEngine(_http_settings(self._setup, deadline_s), os.environ)
+        else:
+            return None
+        breaker = Breaker(time.monotonic)
+        return Guard(inner, deadline_s=deadline_s, clock=time.monotonic, breaker=breaker)
 
     async def policy(self) -> str:
         """The version of the configuration in force in this replica."""
@@ -59,8 +105,9 @@ class Orchestrator:
             self._thread.prepare(setup.policy.routes)
 
     def _try_engine(self) -> None:
+        section = self._setup.config.orchestrator
         try:
-            engine = EmbeddingEngine(settings_of(self._setup.config.orchestrator))
+            engine = EmbeddingEngine(settings_of(section))
             engine.prepare(self._watch.current.policy.routes)
         except EngineFaultError as error:
             self._note(str(error))
@@ -68,7 +115,8 @@ class Orchestrator:
             _log.exception("the engine can't be made")
             self._note(f"{type(error).__name__}: {error}")
         else:
-            deadline_s = self._setup.config.orchestrator.deadline_ms / 1e3
+            stands_in = self._first is not None  # and has what is left of the deadline
+            deadline_s = section.deadline_s * (1 - _SHARE if stands_in else 1)
             thread = EngineThread(engine, deadline_s=_SHARE * deadline_s, clock=time.monotonic)
             # who asks has the deadline; here it is only for an engine that hangs
             self._guard = Guard(thread, deadline_s=2 * deadline_s, clock=time.monotonic)
@@ -88,3 +136,25 @@ class Orchestrator:
     def __del__(self) -> None:
         """Serve calls this when it stops a replica."""
         self._closing.set()
+        vllm: VllmEngine | None = getattr(self, "_vllm", None)  # none where the constructor raised
+        if vllm is not None:
+            vllm.close()
+
+
+def _gpu_share() -> float:
+    """What Ray gives this replica of a GPU; all of it where Ray is not there to ask."""
+    if not is_initialized():
+        return 1.0
+    return float(get_runtime_context().get_assigned_resources().get("GPU", 1.0))
+
+
+def _http_settings(setup: Setup, deadline_s: float) -> http.Settings:
+    section = setup.config.orchestrator
+    return http.Settings(
+        base_url=section.base_url or "",
+        model=section.model or "",
+        access_key=section.access_key,
+        family=None if section.family == "auto" else section.family,
+        budget_tokens=section.max_model_len,
+        deadline_s=deadline_s,
+    )

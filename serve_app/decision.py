@@ -41,7 +41,7 @@ from serve_app.ports import Orchestrator
 from serve_app.providers.spec import ProviderTable, build_table
 from serve_app.routing import router
 from serve_app.routing.policy import Policy, compile_policy, no_model, route_of, unknown_model
-from serve_app.routing.view import recent
+from serve_app.routing.view import conversation, recent
 from serve_app.switching import Switch, budget_of, judge, stays
 
 PREFERENCES: Final = "routing_preferences"
@@ -201,8 +201,9 @@ async def _decide_in_session(
 
 async def _ask(call: Call, orchestrator: Orchestrator, asked: router.ByContent) -> Decided:
     policy = call.setup.policy
+    look = conversation if call.setup.config.orchestrator.generates else recent
     question = Question(
-        turns=recent(openai_chat.read_turns(call.document.get("messages"))),
+        turns=look(openai_chat.read_turns(call.document.get("messages"))),
         routes=asked.routes,
         key=policy.version if asked.routes is policy.routes else _digest(asked.routes),
     )

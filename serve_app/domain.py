@@ -138,7 +138,7 @@ class Scores:
     """
 
     routes: Mapping[str, float]
-    """In configuration order."""
+    """In configuration order; an engine that only names the winner has no others."""
     no_match: float
     """What the best route has to reach to win."""
     winner: str | None
@@ -146,6 +146,10 @@ class Scores:
     """What the best route has to be ahead of the second to win."""
     cached: bool = False
     """Remembered from an equal question."""
+    doubt: float | None = None
+    """How likely the model, left to itself, would have said something else; None: not known."""
+    stand_in: str = ""
+    """Why the engine that was to answer did not, where the embedded one did in its place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,11 @@ def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
                 "min_margin": settings.min_margin,
             },
             "scores": None,
+            "no_match": None,
             "margin": None,
+            "doubt": None,
             "cached": False,
+            "stand_in": None,
             "unavailable": said.detail if isinstance(said, Unavailable) else None,
         }
     if asked is not None and isinstance(said, Scores):
@@ -57,6 +60,8 @@ def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
         asked["scores"] = dict(said.routes) or None
         asked["margin"] = round(ranked[0] - ranked[1], 6) if len(ranked) > 1 else None
         asked["cached"] = said.cached
+        asked["no_match"] = said.no_match if said.routes else None
+        asked["doubt"], asked["stand_in"] = said.doubt, said.stand_in or None
     return {
         "model": str(decision.candidates[0]),
         "route": decision.route,

@@ -203,7 +203,7 @@ def _settled(config: GatewayConfig, file: Path) -> GatewayConfig:
     ``overrides.upstream_connect_timeout`` is Plano's name of ``timeouts.connect_s``.
     """
     engine, overrides, timeouts = config.orchestrator, config.overrides, config.timeouts
-    if engine.model is not None:
+    if engine.model is not None and engine.engine != "http" and not engine.download:
         engine = engine.model_copy(update={"model": _beside(file, engine.model)})
     if overrides.upstream_tls_ca_path is not None:
         update = {"upstream_tls_ca_path": _beside(file, overrides.upstream_tls_ca_path)}

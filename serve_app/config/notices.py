@@ -81,7 +81,8 @@ def _of_routes(config: GatewayConfig) -> Iterator[str]:
         if len(route.examples) == 1:
             yield f"route {route.name!r} has one example, which helps little; give three"
     model = config.orchestrator.model
-    if model is not None and not _is_file(model):
+    own = config.orchestrator.engine == "embedding"
+    if own and model is not None and not _is_file(model):
         yield f"orchestrator.model: there is no file {model} on this machine"
 
 

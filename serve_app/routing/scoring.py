@@ -63,6 +63,31 @@ def readable(name: str) -> str:
     return re.sub(r"[_.\-]+", " ", _CAMEL.sub(" ", name)).strip() or name
 
 
+def texts_of(routes: Iterable[Route]) -> list[str]:
+    """All that is embedded of these routes, each text once."""
+    texts: list[str] = []
+    for route in routes:
+        texts += [_whole_text(route), readable(route.name), *phrases(route.description)]
+        texts += route.examples
+    return list(dict.fromkeys(texts))
+
+
+def texts_of_bank(archetypes: Iterable[Archetype]) -> list[str]:
+    """All that is embedded of these archetypes, each text once."""
+    texts: list[str] = []
+    for kind in archetypes:
+        texts += [_kind_text(kind), *kind.prompts]
+    return list(dict.fromkeys(texts))
+
+
+def _whole_text(route: Route) -> str:
+    return f"{readable(route.name)}: {route.description}"
+
+
+def _kind_text(kind: Archetype) -> str:
+    return f"{kind.name}: {kind.description}"
+
+
 @dataclass(frozen=True, slots=True)
 class _RouteSet:
     """What a text is compared with; rows of the matrices belong to routes in their order."""
@@ -106,7 +131,7 @@ class Scorer:
         self._texts: OrderedDict[str, Vector] = OrderedDict()
         self._sets: OrderedDict[tuple[Route, ...], _RouteSet] = OrderedDict()
         self._rows = 0
-        self._kinds = [embed(f"{kind.name}: {kind.description}") for kind in archetypes]
+        self._kinds = [embed(_kind_text(kind)) for kind in archetypes]
         self._prompts = [embed(prompt) for kind in archetypes for prompt in kind.prompts]
         ends = np.cumsum([len(kind.prompts) for kind in archetypes], dtype=np.intp)
         self._prompt_rows = np.split(np.arange(len(self._prompts)), ends[:-1]) if archetypes else []
@@ -140,6 +165,12 @@ class Scorer:
         """Embeds the texts of these routes ahead of the first question about them."""
         if routes:
             self._prepare(routes, lambda: True)
+
+    def missing(self, routes: tuple[Route, ...]) -> list[str]:
+        """The texts of these routes that ``score`` would have to embed first."""
+        if routes in self._sets:
+            return []
+        return [text for text in texts_of(routes) if text not in self._texts]
 
     def similarity(self, routes: tuple[Route, ...]) -> Matrix:
         """Cosines between the routes' descriptions, ``(n, n)``: near 1 is hard to tell apart."""
@@ -176,7 +207,7 @@ class Scorer:
         def rows(texts: Iterable[str]) -> Matrix:
             return np.stack([self._text(text, in_time) for text in texts])
 
-        wholes = rows(f"{readable(route.name)}: {route.description}" for route in routes)
+        wholes = rows(_whole_text(route) for route in routes)
         lists = [phrases(route.description) for route in routes]
         examples = []
         for index, route in enumerate(routes):

@@ -1,7 +1,10 @@
-"""What of a conversation the embedding scorer looks at: what the user said last, with context.
+"""What of a conversation an engine looks at.
 
-A follow-up such as "and tomorrow?" says nothing alone, so earlier turns of the user join in until
-there is enough to go by. Answers are left out: they are long, and they are about the last route.
+The embedding scorer: what the user said last, with context. A follow-up such as "and tomorrow?"
+says nothing alone, so earlier turns of the user join in until there is enough to go by. Answers
+are left out: they are long, and they are about the last route.
+
+A language model: the last turns of both sides. It has a budget of its own, in tokens.
 """
 
 import re
@@ -32,6 +35,10 @@ ENVELOPES: Final = (
 )
 """Tags by which coding agents put words of their own into the user's turns."""
 
+SHOWN_TURNS: Final = 16
+SHOWN_CHARACTERS: Final = 16_000
+"""Of a longer turn so many are shown to a language model, half of them from each end."""
+
 _OPENING = re.compile(f"<({'|'.join(map(re.escape, ENVELOPES))})>")
 _BYTES_OF_A_WORD: Final = 8  # where no spaces part words
 
@@ -56,6 +63,25 @@ def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
         if words >= ENOUGH_WORDS or len(kept) == MAX_TURNS:
             break
     return tuple(reversed(kept))
+
+
+def conversation(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The last turns of both sides, oldest first, without envelopes and shortened in the middle.
+
+    Empty when the user said nothing in words.
+    """
+    shown: list[Turn] = []
+    for turn in reversed(turns):
+        text = without_envelopes(turn.text).strip() if turn.role == "user" else turn.text.strip()
+        if not text:
+            continue
+        if len(text) > SHOWN_CHARACTERS:
+            half = SHOWN_CHARACTERS // 2
+            text = f"{text[:half]} … {text[-half:]}"
+        shown.append(Turn(turn.role, text))
+        if len(shown) == SHOWN_TURNS:
+            break
+    return tuple(reversed(shown)) if any(turn.role == "user" for turn in shown) else ()
 
 
 def without_envelopes(text: str) -> str:

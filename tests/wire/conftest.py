@@ -62,7 +62,7 @@ def _model() -> EmbeddingModel:
 def orchestrator_of(setup: Setup) -> Guard:
     """The embedded engine as the Orchestrator runs it, in this process."""
     engine = EmbeddingEngine(settings_of(setup.config.orchestrator), _model())
-    deadline_s = setup.config.orchestrator.deadline_ms / 1e3
+    deadline_s = setup.config.orchestrator.deadline_s
     thread = EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
     return Guard(thread, deadline_s=deadline_s, clock=time.monotonic)
 

@@ -1,11 +1,13 @@
 """The orchestrator's section, and notices about what is likely not meant."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from serve_app.config.load import load, notices
 from serve_app.config.schema import MAX_EXAMPLES, Orchestrator
+from serve_app.routing.prompt import FAMILIES
 from tests.unit.config.broken import G, V
 from tests.unit.fakes import setup_of
 
@@ -24,8 +26,10 @@ def test_every_setting_has_a_value(tmp_path: Path) -> None:
         min_margin=0.0,
         max_query_tokens=64,
         threads=1,
-        deadline_ms=300,
+        deadline_ms=None,
+        fallback="embedding",
     )
+    assert expected.deadline_s == 0.3
     for text in (V, f"{V}orchestrator: {{}}\n"):
         assert setup_of(tmp_path, text).config.orchestrator == expected
 
@@ -36,6 +40,59 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
     assert setup_of(tmp_path, f"{V}orchestrator: {text}\n").config.orchestrator == Orchestrator(
         min_confidence=1, min_margin=0.2, max_query_tokens=8, threads=4, deadline_ms=60_000
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "deadline_s", "generates"),
+    [
+        ("engine: embedding", 0.3, False),
+        ("engine: embedding, deadline_ms: 40", 0.04, False),
+        ("engine: vllm, model: m", 5.0, True),
+        ("engine: vllm, model: m, device: cpu", 5.0, True),
+        ("engine: vllm, model: m, device: cuda", 0.5, True),
+        ("engine: vllm, model: m, device: cuda, deadline_ms: 800", 0.8, True),
+        ("engine: vllm, model: m, task: embed", 5.0, False),
+        ("engine: http, model: m, base_url: 'http://h'", 5.0, True),
+    ],
+)
+def test_deadlines_go_by_the_engine(
+    text: str, deadline_s: float, *, generates: bool, tmp_path: Path
+) -> None:
+    """Unless one is set; and language models are shown whole conversations."""
+    section = setup_of(tmp_path, f"{V}orchestrator: {{{text}}}\n").config.orchestrator
+    assert (section.deadline_s, section.generates) == (deadline_s, generates)
+
+
+def test_the_families_are_those_that_there_are() -> None:
+    """The schema can't import them, so it says them again."""
+    families = get_args(Orchestrator.model_fields["family"].annotation)
+    assert families == ("auto", *FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("text", "model"),
+    [
+        ("engine: vllm, model: models/a", "{here}/models/a"),
+        (
+            "engine: vllm, model: katanemo/Arch-Router-1.5B, download: true",
+            "katanemo/Arch-Router-1.5B",
+        ),
+        ("engine: http, model: 'a/b:latest', base_url: 'http://h'", "a/b:latest"),
+    ],
+)
+def test_names_are_no_paths(text: str, model: str, tmp_path: Path) -> None:
+    """What a server or a hub calls a model stays as it is; vLLM's own folder is beside the file."""
+    config = setup_of(tmp_path, f"{V}orchestrator: {{{text}}}\n").config
+    assert config.orchestrator.model == model.format(here=tmp_path)
+    assert notices(config) == []
+
+
+def test_the_server_s_key_is_in_no_text(tmp_path: Path) -> None:
+    """Nor is its address, which may hold a password."""
+    text = "engine: http, model: m, base_url: 'http://u:p@h', access_key: hunter2"
+    shown = repr(setup_of(tmp_path, f"{V}orchestrator: {{{text}}}\n").config)
+    assert "hunter2" not in shown
+    assert "u:p" not in shown
 
 
 def test_a_relative_model_lies_beside_the_file(

@@ -1,0 +1,288 @@
+"""A routing model behind a server that speaks OpenAI's chat dialect, such as Ollama or vLLM.
+
+One message of the user asks it, as its family of models is used to. The answer is asked for by a
+JSON schema, which vLLM and Ollama hold a model to; a server that refuses schemas is asked without
+one from then on, and whatever it writes is read as far as it can be.
+
+An answer in words is no measure of how sure the model was. So the scores have a winner, or none,
+and no numbers at all: a decision by this engine has no confidence.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from serve_app.config.references import MissingEnvironmentError, expand, references
+from serve_app.domain import Json, Question, Reason, Scores, Unavailable
+from serve_app.providers.spec import target_url, url_fault
+from serve_app.routing.answers import UnreadableAnswerError, read_answer
+from serve_app.routing.prompt import FAMILIES, Answer, Family, family_of
+
+MAX_ANSWER_BYTES: Final = 1 << 20
+
+_BYTES_A_TOKEN: Final = 4
+_TOKENS_BESIDE_NAME: Final = 32
+"""Of an answer: quotes, braces, spaces, and what a model adds that nothing holds to a schema."""
+
+_CONNECT_SHARE: Final = 0.5
+"""Of the deadline, so that a server that is away is told from one that is slow."""
+
+_KEEPALIVE_S: Final = 30.0
+_SUCCESS: Final = 200
+_REDIRECTS: Final = range(300, 400)
+_REFUSALS: Final = frozenset({400, 415, 422, 501})
+"""What servers say to a body that asks for more than they can do."""
+
+_MEANINGS: Final[Mapping[int, str]] = {
+    401: "wants another key, or one at all",
+    403: "wants another key, or one at all",
+    404: "knows no such model, or no chat completions at this address",
+    429: "has too much to do",
+}
+
+_log = logging.getLogger("fingerpost")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Which model is asked where. Texts may refer to the environment, as ``$NAME``.
+
+    Raises ValueError for a family that there is not.
+    """
+
+    base_url: str = field(repr=False)
+    model: str
+    """As the server names it."""
+    access_key: str | None = field(default=None, repr=False)
+    family: str | None = None
+    """One of FAMILIES; None: what the model's name says."""
+    budget_tokens: int | None = None
+    """Of a prompt; None: what is usual in the family."""
+    deadline_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.family is not None and self.family not in FAMILIES:
+            message = f"no family is called {self.family!r}; there are {', '.join(FAMILIES)}"
+            raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """An address and what goes with each request to it."""
+
+    url: URL
+    headers: Mapping[str, str] = field(repr=False)
+
+
+class HttpEngine:
+    """An orchestrator that asks a server. Not shared between event loops.
+
+    The temperature is 0, where Plano sends 0.01: equal questions are to have equal answers.
+    """
+
+    name: Final = "http"
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._family: Family = FAMILIES[settings.family or family_of(settings.model)]
+        self._budget = settings.budget_tokens or self._family.budget_tokens
+        self._who = _server(settings.base_url)
+        self._schemas = True
+        self._session: aiohttp.ClientSession | None = None
+
+    async def score(self, question: Question) -> Scores | Unavailable:
+        """The route that the model names, without numbers, or why there is no answer.
+
+        A model that names several is taken at its first.
+        """
+        prompt = self._family.messages(
+            question.turns, question.routes, budget=self._budget, count=tokens_about
+        )
+        needed = tokens_about(prompt.text)
+        if needed > self._budget:
+            return self._fault(
+                f"would need about {needed} tokens for these routes, of a budget of "
+                f"{self._budget}; shorten their descriptions, or raise the budget"
+            )
+        said = await self._answer(prompt.text, self._family.answers(question.routes))
+        if isinstance(said, Unavailable):
+            return said
+        try:
+            names = read_answer(said, [route.name for route in question.routes])
+        except UnreadableAnswerError as error:
+            return self._fault(f"gave an answer that is none: {error}")
+        return Scores(routes={}, no_match=0.0, winner=names[0] if names else None)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _answer(self, prompt: str, answers: Sequence[Answer]) -> str | Unavailable:
+        """What the model writes, in time."""
+        deadline_s = self._settings.deadline_s
+        try:
+            target = self._target()
+            async with asyncio.timeout(deadline_s):
+                return await self._ask(target, prompt, answers)
+        except MissingEnvironmentError as error:
+            return self._fault(f"can't be asked: {error} where the gateway runs")
+        except TimeoutError as error:
+            away = isinstance(error, aiohttp.ConnectionTimeoutError)
+            what = "could not be connected to in time" if away else "did not answer"
+            detail = f"{self._who} {what}; the deadline is {deadline_s:.3g} s"
+            return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return self._fault(_meaning(error))
+
+    def _target(self) -> _Target:
+        """Where to ask, references expanded.
+
+        Raises MissingEnvironmentError, or InvalidURL for what a reference made of the address.
+        """
+        settings = self._settings
+        base_url = expand(settings.base_url, self._environ)
+        if url_fault(base_url) is not None:
+            raise aiohttp.InvalidURL("")  # without the text, which may be a key
+        headers = {"accept-encoding": "identity"}
+        if settings.access_key is not None:
+            headers["authorization"] = f"Bearer {expand(settings.access_key, self._environ)}"
+        url = URL(target_url(base_url, "vllm", "/chat/completions"), encoded=True)
+        return _Target(url, headers)
+
+    async def _ask(
+        self, target: _Target, prompt: str, answers: Sequence[Answer]
+    ) -> str | Unavailable:
+        """What the model writes.
+
+        Whether a refusal is about the schema shows when the same is asked without: only then
+        are schemas given up.
+        """
+        longest = max(len(answer.text.encode()) for answer in answers)
+        body = {
+            "model": self._settings.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "max_tokens": _TOKENS_BESIDE_NAME + longest,
+            "stream": False,
+        }
+        if self._schemas:
+            schema = _schema(answers, many=self._family.many)
+            status, content = await self._post(target, body | {"response_format": schema})
+            if status not in _REFUSALS:
+                return self._read(status, content)
+        status, content = await self._post(target, body)
+        if self._schemas and status == _SUCCESS:
+            self._schemas = False
+            _log.info("%s takes no JSON schema; answers are read as they are", self._who)
+        return self._read(status, content)
+
+    async def _post(self, target: _Target, body: Json) -> tuple[int, bytes]:
+        """Status and body of the answer; of a body that is too large only the beginning."""
+        response = await self._opened().post(
+            target.url, json=body, headers=target.headers, allow_redirects=False
+        )
+        try:
+            chunks = bytearray()
+            async for chunk in response.content.iter_any():
+                chunks += chunk
+                if len(chunks) > MAX_ANSWER_BYTES:
+                    break
+            return response.status, bytes(chunks)
+        finally:
+            with suppress(RuntimeError):  # the loop is closing
+                response.close()  # which keeps a connection whose answer was read to its end
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connect_s = _CONNECT_SHARE * self._settings.deadline_s
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+            )
+        return self._session
+
+    def _read(self, status: int, content: bytes) -> str | Unavailable:
+        """The text of a chat completion."""
+        if status in _REDIRECTS:
+            return self._fault(f"redirects ({status}); configure the address that it names")
+        if status != _SUCCESS:
+            what = _MEANINGS.get(status, "gave an error instead of an answer")
+            return self._fault(f"{what} ({status})")
+        if len(content) > MAX_ANSWER_BYTES:
+            return self._fault(f"gave an answer of more than {MAX_ANSWER_BYTES} bytes")
+        try:
+            text = json.loads(content)["choices"][0]["message"]["content"]
+        except (ValueError, RecursionError, LookupError, TypeError):
+            return self._fault("gave an answer that is no chat completion")
+        if not isinstance(text, str) or not text.strip():
+            return self._fault("gave an answer without a text")
+        return text
+
+    def _fault(self, what: str) -> Unavailable:
+        return Unavailable(Reason.ORCHESTRATOR_ERROR, f"{self._who} {what}")
+
+
+def tokens_about(text: str) -> int:
+    """How many tokens a text is, about: a quarter of its bytes, as there is no tokenizer here.
+
+    That is near for English and code. Of other scripts models need more or fewer.
+    """
+    return -(-len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
+
+
+def _schema(answers: Sequence[Answer], *, many: bool) -> Json:
+    """All answers, and nothing else, in OpenAI's form; of a list only the first entry is read."""
+    said = [json.loads(answer.text)["route"] for answer in answers]
+    route: Json = {"type": "string", "enum": said}
+    if many:
+        names = [name for listed in said for name in listed]
+        items = {"type": "string", "enum": names}
+        route = {"type": "array", "items": items, "maxItems": 1}
+    schema = {
+        "type": "object",
+        "properties": {"route": route},
+        "required": ["route"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "route", "strict": True, "schema": schema},
+    }
+
+
+def _server(base_url: str) -> str:
+    """Who is asked, for texts; neither a password nor what a reference stands for."""
+    names = references(base_url)
+    if names:
+        return f"the server at {' and '.join(f'${name}' for name in names)}"
+    return "the server" if url_fault(base_url) else urlsplit(base_url).netloc
+
+
+_FAULTS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (
+        aiohttp.InvalidURL,
+        "can't be asked: its base_url, references expanded, must be a URL without a password",
+    ),
+    (aiohttp.ClientConnectorError, "could not be connected to"),
+    (aiohttp.ServerDisconnectedError, "closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, "broke off in the middle of its answer"),
+    (aiohttp.ClientResponseError, "did not answer in HTTP"),
+    (OSError, "closed the connection without an answer"),
+    (Exception, "could not be asked"),
+)
+
+
+def _meaning(error: Exception) -> str:
+    return next(text for kind, text in _FAULTS if isinstance(error, kind))

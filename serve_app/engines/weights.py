@@ -1,0 +1,163 @@
+"""A checkpoint's folder as files: what is wrong with it, and what it says about its model.
+
+Nothing is loaded, so this takes milliseconds and needs no vLLM: ``fingerpost check`` can use it
+on a machine without.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from serve_app.domain import Json
+
+Task: TypeAlias = Literal["generate", "embed"]
+
+KNOWN: Final = Path(__file__).parent / "architectures.txt"
+
+INDEX: Final = "model.safetensors.index.json"
+_TOKENIZERS: Final = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+_TEMPLATES: Final = ("chat_template.jinja", "chat_template.json")
+_LENGTH_BYTES: Final = 8
+_MAX_HEADER: Final = 100 << 20
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a folder says about its model."""
+
+    weight_bytes: int
+    context_tokens: int | None
+    """Of the longest sequence that it was made for."""
+    cache_values: int | None
+    """Numbers that a token leaves in the cache: keys and values of all layers."""
+    is_narrow: bool = False
+    """Its weights are 16-bit numbers."""
+
+
+def faults(model: str, task: Task = "generate") -> list[str]:
+    """Why vLLM could not run the checkpoint in this folder; one line each, with a way out."""
+    folder = Path(model)
+    try:
+        if not folder.is_dir():
+            return [_not_a_folder(folder)]
+        return [*_config_faults(folder, task), *_weight_faults(folder), *_text_faults(folder, task)]
+    except OSError as error:
+        return [f"{model} can't be read: {error.strerror or type(error).__name__}"]
+
+
+def read(model: str) -> Checkpoint:
+    """What is known about a checkpoint that has no faults."""
+    folder = Path(model)
+    config = _object(folder / "config.json") or {}
+    config = {**config, **(config.get("text_config") or {})}
+    size, layers = _number(config, "hidden_size"), _number(config, "num_hidden_layers")
+    heads = _number(config, "num_attention_heads")
+    width = _number(config, "head_dim") or (size // heads if size and heads else None)
+    heads = _number(config, "num_key_value_heads") or heads
+    return Checkpoint(
+        weight_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        context_tokens=_number(config, "max_position_embeddings"),
+        cache_values=2 * layers * heads * width if layers and heads and width else None,
+        is_narrow=(config.get("dtype") or config.get("torch_dtype")) in {"bfloat16", "float16"},
+    )
+
+
+def _number(config: Mapping[str, Json], name: str) -> int | None:
+    value = config.get(name)
+    return value if isinstance(value, int) else None
+
+
+@cache
+def architectures() -> Mapping[str, Task]:
+    """The classes that vLLM knows, and what they are for; a newer vLLM may know more."""
+    lines = KNOWN.read_text("ascii").splitlines()[1:]
+    return {name: task for task, name in map(str.split, lines)}  # type: ignore[misc]
+
+
+def _not_a_folder(folder: Path) -> str:
+    if folder.is_file():
+        if folder.suffix == ".gguf":
+            return f"{folder} is GGUF, which vLLM reads no more; take the safetensors of the model"
+        return f"{folder} is a file; name the folder that has config.json and the safetensors"
+    return (
+        f"there is no folder {folder}; see orchestrator.model, "
+        "and set `download: true` if it is the id of a model on a hub"
+    )
+
+
+def _config_faults(folder: Path, task: Task) -> Iterator[str]:
+    file = folder / "config.json"
+    if not file.is_file():
+        yield f"{folder} has no config.json; take the whole folder of the model"
+        return
+    config = _object(file)
+    if config is None:
+        yield f"{file} is no JSON object; take the model's own"
+        return
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names:
+        yield f"{file} names no architectures; take the model's own"
+        return
+    known = [architectures()[name] for name in names if name in architectures()]
+    if not known:
+        yield f"{file}: vLLM knows no architecture {', '.join(map(str, names))}; take another model"
+    elif task == "generate" and "generate" not in known:
+        yield f"{file}: {names[0]} is an embedding model; set `task: embed`, or take a chat model"
+
+
+def _weight_faults(folder: Path) -> Iterator[str]:
+    index = folder / INDEX
+    if index.is_file():
+        listed = (_object(index) or {}).get("weight_map")
+        if not isinstance(listed, dict) or not listed:
+            yield f"{index} lists no weights; take the model's own"
+            return
+        names = sorted({str(name) for name in listed.values()})
+    else:
+        names = sorted(file.name for file in folder.glob("*.safetensors"))
+        if not names:
+            yield f"{folder} has no *.safetensors; other forms of weights are not loaded"
+            return
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        yield f"{folder} lacks {', '.join(missing[:_SHOWN])}{more}, which {INDEX} lists"
+    for name in names:
+        if name not in missing and not _is_whole(folder / name):
+            yield f"{folder / name} is cut short, or is no safetensors file; fetch it again"
+
+
+def _is_whole(file: Path) -> bool:
+    """Its size is what its header says. An unresolved pointer of Git LFS is not whole either."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
+        if not 1 < length <= min(size, _MAX_HEADER):
+            return False
+        try:
+            header = json.loads(opened.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"]
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            return False
+    return size == _LENGTH_BYTES + length + max(ends, default=0)
+
+
+def _text_faults(folder: Path, task: Task) -> Iterator[str]:
+    if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZERS):
+        yield f"{folder} has no tokenizer; it needs tokenizer.json"
+    if task == "generate" and not any((folder / name).is_file() for name in _TEMPLATES):
+        config = _object(folder / "tokenizer_config.json") or {}
+        if not config.get("chat_template"):
+            yield f"{folder} has no chat template; take an instruct model, not a base model"
+
+
+def _object(file: Path) -> dict[str, Json] | None:
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,1 @@
+"""Real vLLM: language models and embeddings on the CPU, with real weights."""

@@ -1,0 +1,173 @@
+"""What goes wrong with a routing model behind a server, and that nobody's secret is told."""
+
+import asyncio
+import logging
+
+import pytest
+
+from serve_app.domain import Reason, Unavailable
+from serve_app.engines.http import MAX_ANSWER_BYTES, Settings
+from tests.site import closed_port
+from tests.unit.engines.chat_server import (
+    SECRET,
+    Answer,
+    Make,
+    Server,
+    breaks_off,
+    dies,
+    hangs,
+    question,
+    raw,
+    says,
+    won,
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (raw(b"oops " + SECRET.encode(), 500), "gave an error instead of an answer (500)"),
+        (raw(b"", 503), "gave an error instead of an answer (503)"),
+        (raw(b"", 401), "wants another key, or one at all (401)"),
+        (raw(b"", 403), "wants another key, or one at all (403)"),
+        (raw(b"", 404), "knows no such model, or no chat completions at this address (404)"),
+        (raw(b"", 429), "has too much to do (429)"),
+        (raw(b"", 302, location="http://127.0.0.1:9/"), "redirects (302); configure the address that it names"),
+        (raw(b"", 204), "gave an error instead of an answer (204)"),
+        (raw(b"<html>"), "gave an answer that is no chat completion"),
+        (raw(b"[" * 100_000), "gave an answer that is no chat completion"),
+        (raw(b"null"), "gave an answer that is no chat completion"),
+        (raw(b'{"choices": []}'), "gave an answer that is no chat completion"),
+        (raw(b'{"choices": [null]}'), "gave an answer that is no chat completion"),
+        (raw(b'{"choices": [{"text": "code"}]}'), "gave an answer that is no chat completion"),
+        (raw(b" " * (MAX_ANSWER_BYTES + 1)), "gave an answer of more than 1048576 bytes"),
+        (says(None), "gave an answer without a text"),
+        (says(""), "gave an answer without a text"),
+        (says([{"type": "text", "text": "code"}]), "gave an answer without a text"),
+        (says("I would love to"), "gave an answer that is none: no route could be read from the 15 characters of its answer"),
+        (dies, "closed the connection without an answer"),
+        (breaks_off, "broke off in the middle of its answer"),
+    ],
+)  # fmt: skip
+async def test_faults_are_values(server: Server, make: Make, answer: Answer, said: str) -> None:
+    """They name the server and what it did, and nothing of what it wrote."""
+    server.answer = answer
+    expected = Unavailable(Reason.ORCHESTRATOR_ERROR, f"{server.place} {said}")
+    assert await make().score(question()) == expected
+
+
+async def test_what_speaks_no_http_is_said_so(make: Make) -> None:
+    """A port on which something else listens."""
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        said = await make(base_url=f"http://127.0.0.1:{port}").score(question())
+    assert said == Unavailable(
+        Reason.ORCHESTRATOR_ERROR, f"127.0.0.1:{port} did not answer in HTTP"
+    )
+
+
+async def test_a_server_that_is_away_is_said_so(make: Make) -> None:
+    """Nothing listens there."""
+    port = closed_port()
+    said = await make(base_url=f"http://127.0.0.1:{port}/v1").score(question())
+    expected = f"127.0.0.1:{port} could not be connected to"
+    assert said == Unavailable(Reason.ORCHESTRATOR_ERROR, expected)
+
+
+async def test_a_server_that_hangs_is_given_up(server: Server, make: Make) -> None:
+    """At the deadline, and the connection goes with it."""
+    server.answer = hangs
+    said = await make(deadline_s=0.2).score(question())
+    detail = f"{server.place} did not answer; the deadline is 0.2 s"
+    assert said == Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+    await asyncio.wait_for(server.left.wait(), 5)
+
+
+async def test_a_connection_that_takes_too_long_is_told_apart(make: Make) -> None:
+    """The listener's queue is full: no answer to the connection itself."""
+    full = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, start_serving=False)  # fmt: skip
+    (listening,) = full.sockets
+    listening._sock.listen(0)  # type: ignore[attr-defined]
+    address = listening.getsockname()
+    waiting = [asyncio.create_task(asyncio.open_connection(*address)) for _ in range(4)]
+    await asyncio.sleep(0.1)
+    try:
+        said = await make(base_url=f"http://127.0.0.1:{address[1]}", deadline_s=0.4).score(
+            question()
+        )
+    finally:
+        for task in waiting:
+            task.cancel()
+        for result in await asyncio.gather(*waiting, return_exceptions=True):
+            if not isinstance(result, BaseException):
+                result[1].close()
+        full.close()
+    assert isinstance(said, Unavailable)
+    assert said.reason is Reason.ORCHESTRATOR_TIMEOUT
+    assert "could not be connected to in time" in said.detail
+
+
+async def test_a_question_that_is_taken_back_closes_its_connection(
+    server: Server, make: Make
+) -> None:
+    """Cancellation passes through, and the server sees it; the next question is answered."""
+    server.answer = hangs
+    engine = make()
+    task = asyncio.create_task(engine.score(question()))
+    await asyncio.wait_for(server.asked.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(server.left.wait(), 5)
+    server.answer = says("code")
+    assert await engine.score(question()) == won("code")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "access_key", "environ", "said"),
+    [
+        ("$URL", None, {}, "the server at $URL can't be asked: the environment variable URL is not set where the gateway runs"),
+        ("http://127.0.0.1:1", "$KEY", {}, "127.0.0.1:1 can't be asked: the environment variable KEY is not set where the gateway runs"),
+        ("$URL", None, {"URL": SECRET}, "the server at $URL can't be asked: its base_url, references expanded, must be a URL without a password"),
+        ("http://u:$URL@127.0.0.1:1", None, {"URL": SECRET}, "the server at $URL can't be asked: its base_url, references expanded, must be a URL without a password"),
+        (f"http://u:{SECRET}@127.0.0.1:1", None, {}, "the server can't be asked: its base_url, references expanded, must be a URL without a password"),
+    ],
+)  # fmt: skip
+async def test_faults_of_keys_and_addresses_tell_no_secret(
+    make: Make, base_url: str, access_key: str | None, environ: dict[str, str], said: str
+) -> None:
+    """They name the variable, not what it holds."""
+    engine = make(base_url=base_url, access_key=access_key, environ=environ)
+    assert await engine.score(question()) == Unavailable(Reason.ORCHESTRATOR_ERROR, said)
+
+
+async def test_a_key_with_a_line_break_goes_nowhere(server: Server, make: Make) -> None:
+    """No header of ours comes out of a key; the fault does not show it."""
+    engine = make(access_key="$KEY", environ={"KEY": f"{SECRET}\r\nx: y"})
+    expected = Unavailable(Reason.ORCHESTRATOR_ERROR, f"{server.place} could not be asked")
+    assert await engine.score(question()) == expected
+    assert not server.requests
+
+
+async def test_a_refused_key_is_neither_told_nor_logged(
+    server: Server, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even where the server repeats it."""
+    server.answer = raw(f"bad key {SECRET}".encode(), 401)
+    engine = make(access_key="$KEY", environ={"KEY": SECRET})
+    with caplog.at_level(logging.DEBUG):
+        said = await engine.score(question())
+    assert isinstance(said, Unavailable)
+    assert SECRET not in said.detail + caplog.text + repr(engine) + repr(vars(engine)["_settings"])
+
+
+def test_settings_show_no_secret() -> None:
+    """Addresses may hold passwords, and keys may stand there as they are."""
+    settings = Settings(base_url=f"http://u:{SECRET}@x", model="m", access_key=SECRET)
+    assert repr(settings).startswith("Settings(model='m', family=None")
