@@ -15,12 +15,11 @@ from deployments.ingress import Ingress
 from deployments.orchestrator import Orchestrator
 from deployments.provider import ProviderClient
 from serve_app.api.context import exposure_problem
+from serve_app.config.places import find
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath
 from serve_app.errors import ConfigError, Problem
 from serve_app.providers.spec import SHARED_SLUG
-
-PROJECT: Final = Path(__file__).resolve().parent.parent
 
 _IO_BOUND: Final[dict[str, Any]] = {
     # Serve's defaults of 5 and 2 are for GPUs; these replicas mostly wait
@@ -86,16 +85,14 @@ def _deployment(target: type, name: str, options: dict[str, Any]) -> serve.Deplo
 
 
 def _config_path(args: dict[str, Any]) -> Path:
-    """The file that ``args`` names, absolute; a relative one is looked for here and in the project."""
+    """The file that ``args`` names, absolute; a relative one may be one of the program's own."""
     unknown = sorted(set(args) - {"config"})
     if unknown or not isinstance(args.get("config"), str):
         message = "args of the application: write `config: PATH` and nothing else"
         if unknown:
             message += f" (there is {', '.join(unknown)})"
         raise ConfigError("serve.yaml", (Problem(0, "applications[0].args", message),))
-    path = Path(args["config"]).expanduser()
-    here = path.absolute()
-    return here if here.exists() or path.is_absolute() else PROJECT / path
+    return find(Path(args["config"]).expanduser()).absolute()
 
 
 def _refuse_open_door(config: Path, setup: Setup) -> None:
