@@ -1,5 +1,6 @@
 # make run    start the gateway          make test   everything that is tested
 # make demo   the same without any key   make check  linters, types and import contracts
+# make wheel  dist/fingerpost-*.whl, for other machines: docs/deploy.md
 PYTHON ?= python3.11
 BIN := .venv/bin
 # No bytecode of the many modules that never run: it would be a sixth of the installation.
@@ -9,7 +10,7 @@ USED = import ray._private.worker, serve_app.app, serve_app.cli, onnxruntime, to
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: run demo test check reference install install-test lock clean
+.PHONY: run demo test check reference wheel install install-test lock clean
 
 run: install
 	@$(BIN)/fingerpost run configs/serve.yaml
@@ -31,6 +32,11 @@ check: install-test
 # configs/gateway.schema.json and docs/reference.md, from the schema of the configuration.
 reference: install
 	$(BIN)/python -m serve_app.config.describe
+
+# The example configuration is inside. Old ones go: cluster.yaml installs whatever lies there.
+wheel: .venv/bin/python
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 # The locks are complete, so pip resolves nothing; stamps keep a second run quick.
 install: .venv/base.stamp

@@ -16,12 +16,11 @@ from deployments.orchestrator import Orchestrator
 from deployments.provider import ProviderClient
 from serve_app.api.context import exposure_problem
 from serve_app.config.defaults import NO_FILE
+from serve_app.config.places import find
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath
 from serve_app.errors import ConfigError, Problem
 from serve_app.providers.spec import SHARED_SLUG
-
-PROJECT: Final = Path(__file__).resolve().parent.parent
 
 _IO_BOUND: Final[dict[str, Any]] = {
     # Serve's defaults of 5 and 2 are for GPUs; these replicas mostly wait
@@ -87,7 +86,7 @@ def _deployment(target: type, name: str, options: dict[str, Any]) -> serve.Deplo
 
 
 def _config_path(args: dict[str, Any]) -> Path | None:
-    """The file that ``args`` names, absolute; a relative one is looked for here and in the project.
+    """The file that ``args`` names, absolute; a relative one may be one of the program's own.
 
     None where it names none: then every provider is served that the environment has a key for.
     """
@@ -99,9 +98,7 @@ def _config_path(args: dict[str, Any]) -> Path | None:
         raise ConfigError("serve.yaml", (Problem(0, "applications[0].args", message),))
     if "config" not in args:
         return None
-    path = Path(args["config"]).expanduser()
-    here = path.absolute()
-    return here if here.exists() or path.is_absolute() else PROJECT / path
+    return find(Path(args["config"]).expanduser()).absolute()
 
 
 def _refuse_open_door(config: Path | None, setup: Setup) -> None:

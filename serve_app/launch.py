@@ -26,6 +26,7 @@ from typing import Any, Final
 import psutil
 import yaml
 
+from serve_app.config.places import find
 from serve_app.domain import Json, Reason
 from serve_app.errors import ConfigError, Problem
 
@@ -68,11 +69,15 @@ class ServeFile:
 
 
 def read_serve_file(path: Path) -> ServeFile:
-    """The address and the configuration that a serve.yaml names. Raises ConfigError."""
+    """The address and the configuration that a serve.yaml names. Raises ConfigError.
+
+    Both files may be relative, and then of those that the program comes with.
+    """
+    path = find(path)
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
         args = content["applications"][0].get("args") or {}
-        config = Path(args["config"]).expanduser() if "config" in args else None
+        config = find(Path(args["config"]).expanduser()) if "config" in args else None
     except OSError as error:
         problem = Problem(0, "", f"can't be read: {error.strerror}")
         raise ConfigError(str(path), (problem,)) from error
@@ -91,7 +96,7 @@ def read_serve_file(path: Path) -> ServeFile:
 
 def read_env_file(path: Path) -> dict[str, str]:
     """The variables of a file of ``NAME=value`` lines; blank lines and ``#`` lines are none."""
-    lines = (line.strip() for line in path.read_text("utf-8").splitlines())
+    lines = (line.strip() for line in find(path).read_text("utf-8").splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}
 

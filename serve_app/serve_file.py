@@ -10,6 +10,7 @@ from typing import Final
 
 from serve_app.api.context import exposure_problem
 from serve_app.config.load import Place, did_you_mean, path, read_yaml
+from serve_app.config.places import find
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import Json
 from serve_app.errors import ConfigError, Problem
@@ -18,7 +19,6 @@ from serve_app.summary import deployment_names
 
 IMPORT_PATH: Final = "serve_app.app:build"
 
-_PROJECT: Final = Path(__file__).resolve().parent.parent
 _OURS: Final = frozenset({IMPORT_PATH, "serve_app.app.build"})
 _ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - where Serve listens when nothing is said
 
@@ -131,8 +131,7 @@ def _named(application: Mapping[str, Json]) -> Path | None:
         named = Path(name).expanduser()
     except RuntimeError:  # ~somebody, whom this machine does not know
         named = Path(name)
-    here = named.absolute()
-    return here if here.exists() or named.is_absolute() else _PROJECT / named
+    return find(named).absolute()
 
 
 def _names_none(application: Mapping[str, Json]) -> bool:

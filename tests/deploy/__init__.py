@@ -1,0 +1,1 @@
+"""The files for servers and clusters, checked without any: no network, no cluster, no docker."""

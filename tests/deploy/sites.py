@@ -1,0 +1,136 @@
+"""What the files for clusters have in common, and where they are."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final, TypeAlias, get_args
+
+import yaml
+from pydantic import BaseModel
+from ray import serve
+from ray.serve.schema import ServeDeploySchema
+
+from serve_app.api.context import exposure_problem
+from serve_app.app import build
+from serve_app.config.references import references
+from serve_app.config.schema import Orchestrator
+from serve_app.decision import Setup, compile_setup
+from serve_app.errors import ConfigError
+from serve_app.launch import read_env_file
+
+ROOT: Final = Path(__file__).parents[2]
+CONFIGS: Final = ROOT / "configs"
+DOCS: Final = ROOT / "docs/deploy.md"
+
+Json: TypeAlias = Any
+
+ENVIRONMENT: Final = {
+    **read_env_file(CONFIGS / "serve.env"),
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Of every node of every cluster: serve.env, but that nobody gets in without a token."""
+
+_ENGINES: Final = get_args(Orchestrator.model_fields["engine"].annotation) or ("embedding",)
+
+
+def compiled(folder: Path, text: str) -> Setup:
+    """What a gateway.yaml comes to. Raises ConfigError.
+
+    An engine that this version does not have is left out, and with it what is said about it.
+    """
+    content = yaml.safe_load(text)
+    engine = content.get("orchestrator", {}).get("engine", "embedding")
+    if engine in {"vllm", "http"} and engine not in _ENGINES:
+        del content["orchestrator"]
+        text = yaml.safe_dump(content)
+    file = folder / "gateway.yaml"
+    file.write_text(text)
+    return compile_setup(file)
+
+
+def graph(app: serve.Application) -> dict[str, serve.Deployment]:
+    """Every deployment of a bound application by its name."""
+    found: dict[str, serve.Deployment] = {}
+    waiting = [app]
+    while waiting:
+        bound = waiting.pop()._bound_deployment
+        found[bound.name] = bound
+        for argument in bound.init_args:
+            values = argument.values() if isinstance(argument, dict) else [argument]
+            waiting += [value for value in values if isinstance(value, serve.Application)]
+    return found
+
+
+def gateway_problems(folder: Path, text: str, given: Collection[str]) -> list[str]:
+    """Why a gateway.yaml can't be served where the variables of ``given`` are set."""
+    try:
+        compiled(folder, text)
+    except ConfigError as error:
+        return [str(problem) for problem in error.problems]
+    asked = sorted(set(references(re.sub(r"(^|\s)#.*", "", text, flags=re.MULTILINE))))
+    return [f"gateway.yaml refers to {n}, which nothing sets" for n in asked if n not in given]
+
+
+def serve_problems(folder: Path, content: Json, gateway: str) -> list[str]:
+    """Why Serve would not run a serve.yaml with this gateway.yaml, or not as it is meant."""
+    problems = _unknown_keys(ServeDeploySchema, content, "")
+    try:
+        ServeDeploySchema.model_validate(content)
+        setup = compiled(folder, gateway)
+    except (ValueError, ConfigError) as error:
+        return [*problems, str(error)]
+    (application,) = content["applications"]
+    host = content["http_options"]["host"]
+    if content["proxy_location"] != "EveryNode" or host != "0.0.0.0":
+        problems.append("a cluster has a proxy on each node, for other machines")
+    exposed = exposure_problem(host, setup.config)
+    problems += [exposed] if exposed else []
+    there = graph(build({"config": str(folder / "gateway.yaml")}))
+    said = [deployment["name"] for deployment in application["deployments"]]
+    problems += [f"there is no deployment {name}" for name in said if name not in there]
+    problems += [
+        f"{name} is left at its options for one machine" for name in there if name not in said
+    ]
+    return problems
+
+
+def _unknown_keys(schema: type[BaseModel], content: Json, place: str) -> list[str]:
+    """Serve takes them in silence; here they are problems."""
+    problems = []
+    for key, value in content.items():
+        if key not in schema.model_fields:
+            problems.append(f"Serve has no key {place}{key}")
+            continue
+        inner = _schema_in(schema.model_fields[key].annotation)
+        for entry in value if isinstance(value, list) else [value]:
+            if inner is not None and isinstance(entry, dict):
+                problems += _unknown_keys(inner, entry, f"{place}{key}.")
+    return problems
+
+
+def _schema_in(annotation: Json) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_schema_in, get_args(annotation))), None)
+
+
+def least(serve_file: Json) -> dict[str, float]:
+    """CPUs and GPUs that the replicas ask for which are always there."""
+    sums = {"CPU": 0.0, "GPU": 0.0}
+    for deployment in serve_file["applications"][0]["deployments"]:
+        replicas = deployment["autoscaling_config"]["min_replicas"]
+        options = deployment["ray_actor_options"]
+        sums["CPU"] += replicas * options["num_cpus"]
+        sums["GPU"] += replicas * options.get("num_gpus", 0)
+    return sums
+
+
+def looks_like_a_key(text: str) -> list[str]:
+    """Words that may be a secret: long, with digits and letters, and nothing that explains them."""
+    words = re.findall(r"(?<![\w/.:@-])(?:sk-)?[A-Za-z0-9+_]{24,}={0,2}(?![\w/.:-])", text)
+    return [
+        word
+        for word in words
+        if re.search(r"\d", word) and re.search(r"[a-z]", word) and "_" not in word
+    ]

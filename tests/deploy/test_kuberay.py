@@ -1,0 +1,111 @@
+"""The overlays for Kubernetes."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.kustomize import UnsupportedError, apply, named, overlay
+from tests.deploy.manifests import documented_secrets, problems
+from tests.deploy.sites import CONFIGS, Json, looks_like_a_key
+
+KUBERAY = CONFIGS / "kuberay"
+OVERLAYS = sorted(folder.name for folder in (KUBERAY / "overlays").iterdir())
+
+
+def _with_monitoring(name: str, folder: Path) -> Path:
+    """A copy of all overlays, with the component that they leave in a comment."""
+    shutil.copytree(KUBERAY, folder / "kuberay")
+    file = folder / "kuberay/overlays" / name / "kustomization.yaml"
+    text = file.read_text()
+    assert "# components:" in text
+    file.write_text(text.replace("# components:", "components:").replace("#   - ", "  - "))
+    return file.parent
+
+
+def test_there_are_two_overlays() -> None:
+    """One with GPUs, one without."""
+    assert OVERLAYS == ["cpu", "gpu"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_has_no_problem(name: str, tmp_path: Path) -> None:
+    """Of Kubernetes, KubeRay, Serve, the gateway, or of what is named and is not there."""
+    assert problems(overlay(KUBERAY / "overlays" / name), tmp_path) == []
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_with_monitoring_has_no_problem(name: str, tmp_path: Path) -> None:
+    """The component adds a PodMonitor, and lets Prometheus in."""
+    objects = overlay(_with_monitoring(name, tmp_path))
+    assert problems(objects, tmp_path) == []
+    assert named(objects, "PodMonitor", "fingerpost")["metadata"]["namespace"] == "fingerpost"
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl here")
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kubectl_builds_the_same(name: str, tmp_path: Path) -> None:
+    """Our reader of overlays and kustomize agree about every object."""
+    folder = _with_monitoring(name, tmp_path)
+    built = subprocess.run(
+        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True
+    )
+
+    def by_name(objects: list[Json]) -> Json:
+        return {(thing["kind"], thing["metadata"]["name"]): thing for thing in objects}
+
+    assert by_name(list(yaml.safe_load_all(built.stdout))) == by_name(overlay(folder))
+
+
+@pytest.mark.parametrize("key", ["commonLabels", "images", "patchesStrategicMerge"])
+def test_what_the_reader_cannot_do_is_refused(key: str, tmp_path: Path) -> None:
+    """Else a test would pass on objects that nobody gets."""
+    (tmp_path / "kustomization.yaml").write_text(f"{key}: []\n")
+    with pytest.raises(UnsupportedError, match=key):
+        overlay(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [{"op": "move", "path": "/a", "from": "/b"}, {"op": "replace", "path": "/nothing", "value": 1}],
+)
+def test_an_operation_that_changes_nothing_is_refused(operation: Json) -> None:
+    """As kustomize refuses to replace what is not there."""
+    with pytest.raises(UnsupportedError):
+        apply({"a": 1}, [operation])
+
+
+def test_only_gpu_pods_want_gpus_and_weights() -> None:
+    """The groups that the GPU overlay has in common with the other one are the same."""
+    one, other = (
+        named(overlay(KUBERAY / "overlays" / name), "RayService", "fingerpost")["spec"]["rayClusterConfig"]
+        for name in OVERLAYS
+    )  # fmt: skip
+    *common, gpu = other["workerGroupSpecs"]
+    assert ({**other, "workerGroupSpecs": common}) == one
+    pod = gpu["template"]["spec"]
+    assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert "fetch" not in str(pod)
+    assert ".complete" in str(pod["initContainers"])
+    assert "envFrom" not in pod["containers"][0]
+
+
+def test_no_file_holds_a_value_of_a_secret() -> None:
+    """There is no object of the kind Secret, the example has names only, and nothing looks like a key."""
+    for file in KUBERAY.rglob("*"):
+        if file.is_file():
+            assert looks_like_a_key(file.read_text()) == [], file
+            assert "kind: Secret" not in file.read_text()
+    example = (KUBERAY / "keys.env.example").read_text()
+    names = [line for line in example.splitlines() if not line.startswith("#")]
+    assert names
+    assert all(line.endswith("=") for line in names)
+
+
+def test_every_documented_secret_is_used() -> None:
+    """And the other way round is part of an overlay's problems."""
+    used = str([overlay(KUBERAY / "overlays" / name) for name in OVERLAYS])
+    assert all(f"'{name}'" in used for name in documented_secrets())

@@ -1,0 +1,165 @@
+"""docs/deploy.md against what it is about."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from serve_app.app import build
+from serve_app.ports import Metric
+from tests.deploy.kubernetes import schema_problems
+from tests.deploy.sites import (
+    CONFIGS,
+    DOCS,
+    ENVIRONMENT,
+    ROOT,
+    Json,
+    graph,
+    least,
+    looks_like_a_key,
+)
+
+TEXT = DOCS.read_text()
+ARRIVING = {"configs/serve.gpu.yaml"}
+"""Comes with the engine ``vllm``."""
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+MADE = {"dist/fingerpost-0.1.0-py3-none-any.whl"}
+
+
+def blocks(language: str) -> list[str]:
+    """The blocks of code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def test_every_file_that_is_named_exists() -> None:
+    """In a sentence, a table or a command."""
+    inside = (
+        r"(?<![\w/.~-])((?:configs|requirements|docs|serve_app|tests|benchmarks|dist)/[\w./-]*\w)"
+    )
+    named = set(re.findall(inside, TEXT)) | {"cluster.yaml", "Dockerfile", ".dockerignore"}
+    assert len(named) > 20
+    assert {name for name in named - MADE if not (ROOT / name).exists()} <= ARRIVING
+
+
+def test_every_make_target_exists() -> None:
+    """Those in commands, too."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^make (\w+)$", TEXT, re.MULTILINE))
+    assert {"run", "wheel", "install"} <= targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_the_wheel_has_the_projects_version() -> None:
+    """In each command that names it."""
+    (version,) = re.findall(
+        r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
+    assert set(re.findall(r"fingerpost-([\d.]+)-py3", TEXT)) == {version}
+    tags = re.findall(r"fingerpost:([\d.]+)-[cg]pu", TEXT)
+    for file in [ROOT / "Dockerfile", *(CONFIGS / "kuberay").rglob("*.yaml")]:
+        tags += re.findall(r"fingerpost:([\d.]+)-[cg]pu", file.read_text())
+    assert set(tags) == {version}
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.split("\n")[0].strip())
+def test_yaml_is_yaml_and_objects_are_good(block: str) -> None:
+    """Those of Kubernetes by its schemas."""
+    content: Json = yaml.safe_load(block)
+    assert content
+    if "kind" in content:
+        assert list(schema_problems(content)) == []
+
+
+def test_shell_blocks_are_shell() -> None:
+    """Bash can read each of them."""
+    for block in blocks("sh"):
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+
+
+def test_every_metric_that_is_named_exists() -> None:
+    """With the prefix that Ray gives it."""
+    known = {f"ray_{metric.value}" for metric in Metric}
+    named = set(re.findall(r"`(ray_(?:fingerpost|gen_ai)_\w+)`", TEXT))
+    assert len(named) >= 10
+    assert named <= known
+
+
+def _measured(load: str, process: str) -> float:
+    """Milliseconds of one process, or of all, at eight requests at once."""
+    text = (ROOT / "benchmarks/results/overhead.md").read_text()
+    kind, variant = load.split()
+    if process == "all":
+        (row,) = re.findall(rf"^\| {kind} \| 8 \| {variant} \|(.*)\|$", text, re.MULTILINE)
+        return float(row.split("|")[3])
+    (line,) = re.findall(rf"^- {kind} c=8 {variant}: (.*)$", text, re.MULTILINE)
+    (found,) = re.findall(rf"{process}\S* ([\d.]+)", line)
+    return float(found)
+
+
+ROWS = {
+    "complete answer, `dedicated`": "unary fingerpost-dedicated",
+    "complete answer, `inline`": "unary fingerpost-inline",
+    "stream of 52 events, `dedicated`": "stream fingerpost-dedicated",
+    "stream of 52 events, `inline`": "stream fingerpost-inline",
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_costs_are_those_that_were_measured(row: str) -> None:
+    """Within a tenth, or the last digit; else the table, and what is calculated from it, are old."""
+    (cells,) = re.findall(rf"^\| {re.escape(row)} \|(.*)\|$", TEXT, re.MULTILINE)
+    told = [cell.strip() for cell in cells.split("|")]
+    processes = ("fingerpost:Ingress", "fingerpost:provider", "haproxy", "all")
+    for figure, process in zip(told, processes, strict=True):
+        if figure:
+            measured = _measured(ROWS[row], process)
+            assert float(figure) == pytest.approx(measured, rel=0.1, abs=0.06), process
+
+
+def test_the_sums_are_right() -> None:
+    """The example, from its own figures."""
+    total, ingress, client = 8.1, 4.5, 3.0
+    stream = total + 300 * 0.33
+    assert round(stream) == 107
+    cores = 20 * stream / 1e3
+    assert f"{cores:.1f} cores" in TEXT
+    spare = cores / 0.6
+    assert f"{cores:.1f} / 0.6 | {spare:.1f} cores" in TEXT
+    shares = round(ingress / total, 2), round(client / total, 2)
+    for share in shares:
+        assert f"{spare:.1f} {TIMES} {share} | {spare * share:.1f} cores" in TEXT
+    assert (
+        f"200 {TIMES} 20 {TIMES} 0.33 ms {TIMES} {shares[0]} = {200 * 20 * 0.33e-3 * shares[0]:.2f}"
+        in TEXT
+    )
+
+
+def test_deployments_that_are_named_exist() -> None:
+    """In each example, as the builder makes them of the packaged configuration."""
+    there = graph(build({"config": str(CONFIGS / "gateway.yaml")}))
+    named = {name for block in blocks("yaml") for name in re.findall(r"- name: (\S+)", block)}
+    assert {"Ingress", "provider-openai", "Orchestrator"} <= named <= set(there)
+
+
+@pytest.mark.parametrize("site", ["cpu", "gpu"])
+def test_the_medium_size_is_that_of_the_files(site: str) -> None:
+    """Its least CPUs are the sum in the text; a GPU takes the Orchestrator's two away."""
+    wanted = least(yaml.safe_load((CONFIGS / f"ec2/{site}/serve.yaml").read_text()))
+    assert "2 + 1.5 + 0.25 + 2 = 5.75 CPUs" in TEXT
+    assert wanted["CPU"] == (5.75 if site == "cpu" else 3.75)
+
+
+def test_what_must_be_long_enough_is() -> None:
+    """The numbers that belong together are those of the files."""
+    stop = ENVIRONMENT["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]
+    assert f"`RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S`, {stop} s" in TEXT
+    service = (CONFIGS / "kuberay/base/rayservice.yaml").read_text()
+    assert f"rayClusterDeletionDelaySeconds: {stop}" in service
+    assert f"`rayClusterDeletionDelaySeconds`, {stop} s" in TEXT
+
+
+def test_no_key_is_in_the_text() -> None:
+    """Nor anything that looks like one."""
+    assert looks_like_a_key(TEXT) == []

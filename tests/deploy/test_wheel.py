@@ -1,0 +1,85 @@
+"""The wheel, installed where there is no checkout."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.sites import ROOT
+from tests.deploy.wheel import Installed, build, install
+
+CONFIGS = ("gateway.yaml", "serve.env", "serve.yaml")
+ARRIVING = ("gateway.schema.json",)
+"""Goes in, too, where there is one."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built once."""
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Installed once."""
+    return install(wheel, tmp_path_factory.mktemp("venv"))
+
+
+def test_all_that_belongs_to_the_packages_is_in_it(wheel: Path) -> None:
+    """Every tracked file of the packages, the example configuration, and nothing else."""
+    listed = subprocess.run(
+        ["git", "ls-files", "serve_app", "deployments"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tracked = {name for name in listed.stdout.split() if (ROOT / name).exists()}
+    configs = {name for name in (*CONFIGS, *ARRIVING) if (ROOT / "configs" / name).exists()}
+    assert configs >= set(CONFIGS)
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+        for name in configs:
+            assert (
+                archive.read(f"serve_app/configs/{name}") == (ROOT / "configs" / name).read_bytes()
+            )
+    assert inside >= tracked | {f"serve_app/configs/{name}" for name in configs}
+    suffixes = {Path(name).suffix for name in inside}
+    assert {".onnx", ".txt", ".json", ".py", ".env", ".yaml"} == suffixes
+
+
+def test_it_is_not_the_checkout_that_answers(installed: Installed, tmp_path: Path) -> None:
+    """Else the tests below would say nothing."""
+    script = "import serve_app, deployments; print(serve_app.__file__, deployments.__file__)"
+    said = installed.run(["python", "-c", script], tmp_path).stdout.split()
+    assert len(said) == 2
+    assert all(name.startswith(str(installed.folder)) for name in said)
+
+
+def test_the_packaged_example_is_found_and_good(installed: Installed, tmp_path: Path) -> None:
+    """From an empty folder, with the names that ``fingerpost run`` has as defaults."""
+    script = (
+        "from pathlib import Path\n"
+        "from serve_app.launch import read_env_file, read_serve_file\n"
+        "found = read_serve_file(Path('configs/serve.yaml'))\n"
+        "assert read_env_file(Path('configs/serve.env'))['RAY_SERVE_ENABLE_HA_PROXY'] == '1'\n"
+        "print(found.path, found.config, found.url)\n"
+    )
+    done = installed.run(["python", "-c", script], tmp_path)
+    serve, config, url = done.stdout.split()
+    assert url == "http://127.0.0.1:8000"
+    assert all(name.startswith(str(installed.folder)) for name in (serve, config))
+    checked = installed.run(["fingerpost", "check", config], tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "model openai/gpt-4o, default" in checked.stdout
+
+
+def test_the_engine_of_the_wheel_decides(installed: Installed, tmp_path: Path) -> None:
+    """Graph and vocabulary are package data; without one of them no text could be scored."""
+    script = "from serve_app.config.places import PROJECT; print(PROJECT / 'configs/gateway.yaml')"
+    config = installed.run(["python", "-c", script], tmp_path).stdout.strip()
+    text = "Why does this raise IndexError? xs[len(xs)]"
+    done = installed.run(["fingerpost", "route", "--config", config, text], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "decided: code" in done.stdout
