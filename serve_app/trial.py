@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from serve_app.config.load import explain
-from serve_app.config.schema import Orchestrator
+from serve_app.config.orchestrator import Orchestrator
 from serve_app.decision import Decided, Setup, compile_setup
 from serve_app.dialects.openai_chat import read_turns
 from serve_app.domain import Json, Question, Scores, Turn

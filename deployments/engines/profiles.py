@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from serve_app.config.schema import Orchestrator
+from serve_app.config.orchestrator import Orchestrator
 from serve_app.domain import Json
 from serve_app.engines.embedding import EngineFaultError
 from serve_app.engines.weights import Checkpoint, Task

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from serve_app.config.schema import Orchestrator
+from serve_app.config.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.engines import minilm
 from serve_app.routing.archetypes import ARCHETYPES

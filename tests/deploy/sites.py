@@ -12,8 +12,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve_app.api.context import exposure_problem
 from serve_app.app import build
+from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.references import references
-from serve_app.config.schema import Orchestrator
 from serve_app.decision import Setup, compile_setup
 from serve_app.errors import ConfigError
 from serve_app.launch import read_env_file

@@ -6,7 +6,8 @@ from typing import get_args
 import pytest
 
 from serve_app.config.load import load, notices
-from serve_app.config.schema import MAX_EXAMPLES, Orchestrator
+from serve_app.config.orchestrator import Orchestrator
+from serve_app.config.schema import MAX_EXAMPLES
 from serve_app.routing.prompt import FAMILIES
 from tests.unit.config.broken import G, V
 from tests.unit.fakes import setup_of

@@ -7,7 +7,7 @@ from shutil import copyfile
 import numpy as np
 import pytest
 
-from serve_app.config.schema import Orchestrator
+from serve_app.config.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines import embedding
 from serve_app.engines.embedding import (
