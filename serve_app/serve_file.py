@@ -147,7 +147,7 @@ def _args(place: Place, application: Mapping[str, Json], named: Path | None) -> 
     if "config" in args and (not isinstance(args["config"], str) or not args["config"]):
         yield (*place, "args", "config"), "must be the path of a gateway.yaml, or be left out"
     elif named is not None and not named.is_file():
-        where = "" if Path(args["config"]).is_absolute() else ", nor in the working directory"
+        where = "" if Path(args["config"]).is_absolute() else ", nor one of the program's own"
         yield (*place, "args", "config"), f"there is no file {named}{where}"
     for key in args:
         if key != "config":

@@ -91,8 +91,8 @@ def _walk(root: type[BaseModel], location: tuple[str | int, ...]) -> tuple[Place
     form: Any = root
     place: list[str | int] = []
     known: list[str] = []
-    for step in location:
-        if step == "[key]":
+    for index, step in enumerate(location):
+        if step == "[key]" and index == len(location) - 1:
             continue
         forms = _models(form)
         if len(forms) > 1:

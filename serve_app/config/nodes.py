@@ -15,6 +15,10 @@ _MAX_DEPTH = 32
 _MAX_NODES = 200_000
 _MAX_BITS = 1000
 _MERGE = "<<"
+_UNREADABLE = (
+    *(yaml.YAMLError, ValueError, LookupError, ArithmeticError),
+    *(AttributeError, TypeError),  # what yaml's constructors stumble over
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class _NodeReader:
     def _scalar(self, node: yaml.Node) -> Json:
         try:
             value = self._loader.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        except _UNREADABLE as error:
             raise _fault(node, f"{node.value!r} is not what its tag says") from error
         if isinstance(value, int) and value.bit_length() > _MAX_BITS:
             raise _fault(node, "a number with so many digits; put a text into quotes")

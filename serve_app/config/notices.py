@@ -6,6 +6,7 @@ from typing import Final
 
 from serve_app.config.plano import seconds_of
 from serve_app.config.schema import GatewayConfig
+from serve_app.config.strict import Strict
 
 _SECTIONS: Final[Mapping[str, str]] = {
     "ratelimits": "nothing is limited",
@@ -124,7 +125,8 @@ def _of_sections(config: GatewayConfig) -> Iterator[str]:
             f"model_metrics_sources of type {source.type} is not in force: {_SOURCES[source.type]}"
         )
     for key, instead in _SECTIONS.items():
-        if getattr(config, key):
+        said = getattr(config, key)
+        if said.model_fields_set if isinstance(said, Strict) else said:
             yield f"{key} is not in force: {instead}"
 
 

@@ -82,7 +82,7 @@ class _Change:
     def __init__(
         self, text: str, document: CommentedMap, values: Mapping[str, Json], form: Form
     ) -> None:
-        self._lines = text.split("\n")
+        self._lines = text.removesuffix("\n").split("\n")
         self._root = pyyaml.compose(text, pyyaml.SafeLoader)
         self._document = document
         self._values = values
@@ -113,11 +113,13 @@ class _Change:
             section.insert(1, "name", name)
             section.ca.comment = None
             listed.append(section)
+            before = list(followed[1] or [])
             if section.fa.flow_style():
-                before = _before(_split(followed[2]))
-                listed.ca.items[len(listed) - 1] = [None, before, None, None]
+                before += _before(_split(followed[2]))
             else:
                 section.ca.items["type"] = [None, None, followed[2], None]
+            if before:
+                listed.ca.items[len(listed) - 1] = [None, before, None, None]
             if "message_format" in section:
                 place = ("listeners", name, "message_format")
                 inside = self._take_out(section, "message_format", place)
@@ -138,7 +140,7 @@ class _Change:
         rest = ""
         if routes is None:
             routes = self._document[_ROUTES] = CommentedSeq()
-            if self._lines[-2:][0].strip():
+            if self._lines[-1].strip():
                 self._document.ca.items[_ROUTES] = [None, [_remark("\n")], None, None]
         else:
             routes.fa.set_block_style()
@@ -186,7 +188,7 @@ class _Change:
         _give_rest(self._document[self._models], index, _as_lines(kept))
 
     def _take_out(
-        self, mapping: CommentedMap, key: str, place: tuple[str | int, ...]
+        self, mapping: CommentedMap, key: str, place: tuple[str, str | int, str]
     ) -> list[tuple[int, str]]:
         """Takes a key out; the comments inside, by their lines. What follows it stays."""
         node = self._node(place)
@@ -206,22 +208,18 @@ class _Change:
         mapping.ca.items.pop(key, None)
         if position:
             _give_rest(mapping, keys[position - 1], "".join(rest))
-        elif rest and len(keys) > 1:
-            before = _before(line.strip() for line in rest if line.strip())
-            slots = mapping.ca.items.setdefault(keys[1], [None, None, None, None])
-            slots[1] = [*before, *(slots[1] or [])]
+        else:
+            _put_before(self._document[place[0]], place[1], rest)
         return [(line, text) for line, text in sorted(inside.items()) if text and line <= end]
 
     def _node(self, place: Iterable[str | int]) -> pyyaml.Node | None:
         """The node at a place; None where it isn't written there."""
         node = self._root
         for step in place:
-            if isinstance(node, pyyaml.SequenceNode) and isinstance(step, int):
-                node = node.value[step]
-            elif isinstance(node, pyyaml.MappingNode):
-                node = next((value for key, value in node.value if key.value == step), None)
+            if node is None or isinstance(step, int):
+                node = node and node.value[step]
             else:
-                return None
+                node = next((value for key, value in node.value if key.value == step), None)
         return node
 
 
@@ -266,9 +264,7 @@ def _remark(text: str, column: int = 0) -> CommentToken:
 def _remarks_at(parent: Collection, key: str | int) -> Iterator[tuple[int, str]]:
     """What ruamel keeps with an item and below it, line by line, blank lines too."""
     for token in _tokens(parent.ca.items.get(key), parent[key]):
-        parts = token.value.split("\n")
-        if not parts[-1]:
-            parts.pop()
+        parts = str(token.value).removesuffix("\n").split("\n")
         first = next((index for index, part in enumerate(parts) if part.strip()), 0)
         for index, part in enumerate(parts):
             yield token.start_mark.line - first + index, part.strip()
@@ -310,6 +306,13 @@ def _give_rest(parent: Collection, key: str | int, rest: str) -> None:
     slots[after] = token
     if isinstance(parent[key], CommentedMap | CommentedSeq):
         parent[key].ca.comment = [token, None]
+
+
+def _put_before(parent: Collection, key: str | int, rest: Iterable[str]) -> None:
+    before = _before(line.strip() for line in rest if line.strip())
+    if before:
+        slots = parent.ca.items.setdefault(key, [None, None, None, None])
+        slots[1] = [*(slots[1] or []), *before]
 
 
 def _take_rest(parent: Collection, key: str | int) -> str:

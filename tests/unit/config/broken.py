@@ -6,7 +6,12 @@ V = "version: v0.4.0\n"
 G = V + "model_providers:\n  - model: openai/gpt-4o\n"
 KEYS = (
     "version, listeners, model_providers, model_aliases, routing_preferences, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
-    "allow_anonymous, limits, timeouts"
+    "allow_anonymous, limits, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "
+    "filters, prompt_targets, system_prompt, mode"
+)
+OVERRIDES = (
+    "always_route, upstream_connect_timeout, upstream_tls_ca_path, llm_routing_model, orchestrator_model_context_length, agent_orchestration_model, "
+    "disable_signals, prompt_target_intent_matching_threshold, optimize_context_window, use_agent_orchestrator"
 )
 
 NO_SLASH = "names no provider; write provider/name, or provider/* for all names"
@@ -77,7 +82,7 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "scalar": ("abc\n", [(1, "", "must be a mapping of keys, such as `version: v0.4.0`")]),
     "empty": ("", [(1, "", "is empty; start with `version: v0.4.0`")]),
     "comment": ("# x\n", [(1, "", "is empty; start with `version: v0.4.0`")]),
-    "listener": ((V + "listeners:\n" "  - type: agent\n" "    name: x\n"), [(3, "listeners[0].type", "must be 'model', not 'agent'")]),
+    "listener": ((V + "listeners:\n" "  - type: other\n" "    name: x\n"), [(3, "listeners[0].type", "must be 'model', 'prompt' or 'agent', not 'other'")]),
     "listener port": ((V + "listeners:\n" "  - type: model\n" "    name: x\n" "    port: '1'\n"), [(5, "listeners[0].port", "must be a whole number, not '1'")]),
     "empty alias": ((G + "model_aliases:\n" "  '':\n" "    target: gpt-4o\n"), [(5, "model_aliases.", "this name leaves the choice to the gateway; take another")]),
     "alias none": ((G + "model_aliases:\n" "  fast:\n" "    target: none\n"), [(6, "model_aliases.fast.target", "no entry of model_providers is named 'none'; add it to model_providers")]),
@@ -94,7 +99,7 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "engine sizes": ((V + "orchestrator:\n" "  max_query_tokens: 513\n" "  deadline_ms: 9\n" "  model: ''\n"), [(3, "orchestrator.max_query_tokens", "input should be less than or equal to 512"), (4, "orchestrator.deadline_ms", "input should be greater than or equal to 10"), (5, "orchestrator.model", "string should have at least 1 character")]),
     "engine numbers": ((V + "orchestrator:\n" "  min_confidence: .nan\n" "  min_margin: -0.1\n" "  max_query_tokens: 8.5\n" "  model: 1\n"), [(3, "orchestrator.min_confidence", "input should be less than or equal to 1"), (4, "orchestrator.min_margin", "input should be greater than or equal to 0"), (5, "orchestrator.max_query_tokens", "must be a whole number, not 8.5"), (6, "orchestrator.model", "must be a text, not 1")]),
     "orchestrator text": (V + "orchestrator: embedding\n", [(2, "orchestrator", "must be a mapping of keys, not 'embedding'")]),
-    "overrides": ((V + "overrides:\n" "  always_route: 1\n" "  prompt: x\n"), [(3, "overrides.always_route", "must be true or false, not 1"), (4, "overrides.prompt", "unknown key; known keys: always_route")]),
+    "overrides": ((V + "overrides:\n" "  always_route: 1\n" "  prompt: x\n"), [(3, "overrides.always_route", "must be true or false, not 1"), (4, "overrides.prompt", f"unknown key; known keys: {OVERRIDES}")]),
 
     # What once failed in another way, or said too much:
     "a slash first, and default": (V + "model_providers:\n  - model: /openai/gpt-4o\n    default: true\n", [(3, "model_providers[0].model", f"'/openai/gpt-4o' {NO_SLASH}")]),

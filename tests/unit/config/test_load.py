@@ -15,9 +15,11 @@ from serve_app.decision import compile_setup
 from serve_app.domain import DataPath, Prefer
 from serve_app.errors import ConfigError, Problem
 from tests.unit.config.broken import BROKEN, Found, G, V
+from tests.unit.config.broken_sections import SECTIONS
 from tests.unit.fakes import setup_of
 
 SECRET = "sk-secret"
+ALL = BROKEN | SECTIONS
 
 
 def problems_of(directory: Path, content: str | bytes) -> tuple[Problem, ...]:
@@ -30,7 +32,7 @@ def problems_of(directory: Path, content: str | bytes) -> tuple[Problem, ...]:
     return caught.value.problems
 
 
-@pytest.mark.parametrize(("text", "found"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(("text", "found"), ALL.values(), ids=ALL)
 def test_a_broken_file_is_explained(text: str, found: Found, tmp_path: Path) -> None:
     """All problems at once, in the file's order, each with its line, its path and a way out."""
     actual = [(p.line, p.path, p.message) for p in problems_of(tmp_path, text)]
@@ -207,8 +209,8 @@ def test_the_version_follows_the_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"])
 def test_every_version_of_plano_is_taken(version: str, tmp_path: Path) -> None:
-    """The versions that Plano's files have had."""
-    assert setup_of(tmp_path, f"version: {version}\n").config.version == version
+    """The versions that Plano's files have had are read as the newest one."""
+    assert setup_of(tmp_path, f"version: {version}\n").config.version == "v0.4.0"
 
 
 def test_a_whole_file_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""Whatever a file holds, it is read or a ConfigError says why not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from serve_app.config.load import load, notices
+from serve_app.decision import Setup, compile_setup
+from serve_app.errors import ConfigError, Problem
+from tests.unit.config.trees import DEMOS, FILES, JUNK, OLDER
+
+MANY = settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def outcome(directory: Path, content: bytes) -> Setup | ConfigError:
+    file = directory / "gateway.yaml"
+    file.write_bytes(content)
+    try:
+        loaded = load(file)
+        assert all(isinstance(notice, str) for notice in notices(loaded.config))
+        return compile_setup(file)
+    except ConfigError as error:
+        _is_sound(error.problems, content)
+        return error
+
+
+def _is_sound(problems: tuple[Problem, ...], content: bytes) -> None:
+    """There are some, in order, each once, on lines that the file has."""
+    assert problems
+    assert len(set(problems)) == len(problems)
+    lines = [problem.line for problem in problems]
+    assert lines == sorted(lines)
+    breaks = sum(content.count(sign) for sign in (b"\n", b"\r", b"\x85", b"\xa8", b"\xa9", b"\x00"))
+    assert 0 <= lines[-1] <= breaks + 2
+    assert all(problem.message and problem.path.isprintable() for problem in problems)
+
+
+def dumped(tree: Any, **style: Any) -> bytes:
+    text: str = yaml.safe_dump(tree, allow_unicode=True, sort_keys=False, **style)
+    return text.encode()
+
+
+@MANY
+@given(FILES, st.sampled_from([None, True, False]))
+@example({"version": "v0.4.0", "overrides": {"upstream_tls_ca_path": "~\x00"}}, None)
+def test_any_structure_of_known_keys(tmp_path: Path, tree: Any, flow: bool | None) -> None:
+    """Fitting values, others, and keys that nobody knows."""
+    outcome(tmp_path, dumped(tree, default_flow_style=flow))
+
+
+@MANY
+@given(
+    st.sampled_from([text.encode() for text in DEMOS]),
+    st.lists(
+        st.tuples(st.floats(0, 1), st.integers(0, 9), st.binary(max_size=3) | st.sampled_from([b"&a ", b"*a", b"<<: ", b"\n", b"  ", b"- ", b"!!int ", b"? ", b"{", b"]", b"| ", b"'", b"#", b"---\n"])),
+        min_size=1, max_size=4,
+    ),
+)  # fmt: skip
+def test_any_change_of_a_good_file(
+    tmp_path: Path, content: bytes, changes: list[tuple[float, int, bytes]]
+) -> None:
+    """Something cut out, something put in, anywhere."""
+    for where, length, put in changes:
+        at = int(where * len(content))
+        content = content[:at] + put + content[at + length :]
+    outcome(tmp_path, content)
+
+
+@MANY
+@given(
+    st.text(st.sampled_from(list("ab:-?&*!|>'\"[]{}#%@`,.<~01\n\t \\\r\x85\u2028é😀")), max_size=60)
+)
+@example("%YAML 9.9\n---\na: 1")
+@example("!!int ''")
+@example('"\\ud800": 1')
+@example("? a")
+@example("&a [*a]")
+def test_any_signs_of_yaml(tmp_path: Path, text: str) -> None:
+    """Most of them are no YAML."""
+    outcome(tmp_path, text.encode())
+
+
+@MANY
+@given(
+    st.sampled_from(["!!int", "!!float", "!!bool", "!!timestamp", "!!binary", "!!null", "!!str", "!!seq", "!!map", "!!set", "!!omap", "!!pairs", "!x", "!"]),
+    st.text(st.sampled_from(list("0123456789abcdefxoT:+-_.~ ")), max_size=12),
+)  # fmt: skip
+def test_any_tag_on_anything(tmp_path: Path, tag: str, text: str) -> None:
+    """What a tag can't make of a value is a problem, not an exception."""
+    outcome(tmp_path, f"version: v0.4.0\nsystem_prompt: {tag} '{text}'\n".encode())
+
+
+@MANY
+@given(st.integers(1, 80), st.sampled_from(["{a: ", "[", "a:\n"]))
+def test_any_depth(tmp_path: Path, depth: int, opening: str) -> None:
+    """Also deeper than anybody reads."""
+    if opening == "a:\n":
+        text = "".join("  " * level + "a:\n" for level in range(depth))
+    else:
+        text = opening * depth + ("]" if opening == "[" else "}") * depth
+    outcome(tmp_path, f"version: v0.4.0\nagents: {text}\n".encode())
+    outcome(tmp_path, text.encode())
+
+
+@MANY
+@given(OLDER, st.data())
+def test_a_problem_is_where_it_was_written(tmp_path: Path, tree: Any, data: st.DataObject) -> None:
+    """An unknown key anywhere in an older file is named with its line and its own path."""
+    places = list(_mappings(tree, ""))
+    path, section = data.draw(st.sampled_from(places))
+    section["zzqq"] = data.draw(JUNK)
+    content = dumped(tree, default_flow_style=False)
+    found = outcome(tmp_path, content)
+    assert isinstance(found, ConfigError)
+    (line,) = [
+        number
+        for number, text in enumerate(content.decode().split("\n"), 1)
+        if text.lstrip("- ").startswith("zzqq:")
+    ]
+    mine = [problem for problem in found.problems if problem.path.endswith("zzqq")]
+    assert [(problem.line, problem.path) for problem in mine] == [(line, f"{path}zzqq")]
+    assert mine[0].message.startswith("unknown key")
+
+
+def _mappings(value: Any, path: str) -> Any:
+    """Every section with closed keys, by its path."""
+    if isinstance(value, dict):
+        if not path.endswith(("model_aliases.", "headers.")):
+            yield path, value
+        for key, inner in value.items():
+            yield from _mappings(inner, f"{path}{key}.")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _mappings(inner, f"{path[:-1]}[{index}].")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "", "x" * 5000, "/", "\udc80"])
+def test_any_name_of_a_file(name: str) -> None:
+    """What can't be a file's name can't be read."""
+    with pytest.raises(ConfigError) as caught:
+        load(name)
+    assert caught.value.problems[0].message.startswith("can't be read: ")

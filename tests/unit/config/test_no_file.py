@@ -1,0 +1,85 @@
+"""A gateway that is given no file."""
+
+import pytest
+
+from serve_app.config.defaults import KEYS, NO_FILE
+from serve_app.config.load import load, notices, raise_problems
+from serve_app.decision import compile_setup
+from serve_app.errors import ConfigError
+
+PROVIDERS = [
+    "openai",
+    "anthropic",
+    "gemini",
+    "groq",
+    "deepseek",
+    "mistral",
+    "digitalocean",
+    "vercel",
+    "openrouter",
+    "edenai",
+]
+
+
+def test_every_provider_of_plano_is_there() -> None:
+    """As a wildcard; clients bring their keys where the environment has none."""
+    loaded = load(None, {})
+    entries = loaded.config.model_providers
+    assert [entry.model for entry in entries] == [f"{name}/*" for name in PROVIDERS]
+    assert all(entry.passthrough_auth and entry.access_key is None for entry in entries)
+    assert (loaded.file, loaded.problems, notices(loaded.config)) == (NO_FILE, (), [])
+    assert loaded.config.version == "v0.4.0"
+
+
+@pytest.mark.parametrize(("provider", "name"), KEYS.items())
+def test_a_key_in_the_environment_is_referred_to(provider: str, name: str) -> None:
+    """By its name only; an empty one is none."""
+    for value in ("sk-secret", ""):
+        config = load(None, {name: value, "OTHER": "x"}).config
+        found = {
+            entry.model: (entry.access_key, entry.passthrough_auth)
+            for entry in config.model_providers
+        }
+        expected = (f"${name}", False) if value else (None, True)
+        assert found.pop(f"{provider}/*") == expected
+        assert set(found.values()) == {(None, True)}
+
+
+def test_the_version_follows_what_is_made() -> None:
+    """Another key, another version; its value makes no difference."""
+    versions = [
+        load(None, environ).version
+        for environ in ({}, {"DO_API_KEY": "a"}, {"DO_API_KEY": "b"}, {"GROQ_API_KEY": "a"})
+    ]
+    assert versions[1] == versions[2]
+    assert len({*versions}) == 3
+    assert all(len(version) == 12 for version in versions)
+
+
+def test_this_process_has_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken where none is handed in."""
+    for name in KEYS.values():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MISTRAL_API_KEY", "x")
+    assert load(None).version == load(None, {"MISTRAL_API_KEY": "x"}).version
+
+
+def test_problems_say_that_there_is_no_file() -> None:
+    """In place of its name, and without a line."""
+    loaded = load(None, {})
+    with pytest.raises(ConfigError) as caught:
+        raise_problems(loaded, [loaded.problem(("model_providers", 1, "model"), "is nothing")])
+    assert str(caught.value) == (
+        "the configuration without a file has 1 problem:\n  model_providers[1].model: is nothing"
+    )
+
+
+def test_any_model_can_be_named() -> None:
+    """Of each provider; there is no default, and there are no routes."""
+    setup = compile_setup(None, {"OPENAI_API_KEY": "x"})
+    assert setup.policy.wildcards == frozenset(PROVIDERS)
+    found = setup.policy.resolve("groq/llama-4")
+    assert found is not None
+    assert str(found[0]) == "groq/llama-4"
+    assert (setup.policy.default, setup.policy.routes) == (None, ())
+    assert setup.providers.wildcards["openai"].access_key == "$OPENAI_API_KEY"
