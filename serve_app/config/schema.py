@@ -95,12 +95,18 @@ class RoutingPreference(Strict):
     """A route: what belongs there, in plain words, and which models answer it, best first."""
 
     name: Text
-    description: str = Field(description="empty, the name has to do")
+    description: Text
     models: Annotated[list[Text], Field(min_length=1)]
     selection_policy: SelectionPolicy | None = None
     examples: Annotated[list[Text], Field(max_length=MAX_EXAMPLES)] = Field(
         default=[], description="what users say when they mean this route; three or more are best"
     )
+
+
+class ConfiguredRoute(RoutingPreference):
+    """A route of a file. Older ones had routes without a description; then the name has to do."""
+
+    description: str
 
 
 class Orchestrator(Strict):
@@ -247,7 +253,7 @@ class GatewayConfig(Strict):
     listeners: list[Listener] = Field(default=[])
     model_providers: list[ModelProvider] = Field(default=[])
     model_aliases: dict[str, Alias] = Field(default={})
-    routing_preferences: list[RoutingPreference] = Field(default=[])
+    routing_preferences: list[ConfiguredRoute] = Field(default=[])
     orchestrator: Orchestrator = Orchestrator()
     overrides: Overrides = Overrides()
     routing: Routing = Routing()
