@@ -96,7 +96,7 @@ class RoutingPreference(Strict):
     """A route: what belongs there, in plain words, and which models answer it, best first."""
 
     name: Text = Field(description="of the route; unique")
-    description: str = Field(description="empty, the name has to do")
+    description: Text = Field(description="what belongs there, in plain words")
     models: Annotated[list[Text], Field(min_length=1)] = Field(
         description="which answer it, the best first; names as clients may use them, but no alias"
     )
@@ -104,6 +104,12 @@ class RoutingPreference(Strict):
     examples: Annotated[list[Text], Field(max_length=MAX_EXAMPLES)] = Field(
         default=[], description="what users say when they mean this route; three or more are best"
     )
+
+
+class ConfiguredRoute(RoutingPreference):
+    """A route of a file. Older ones had routes without a description; then the name has to do."""
+
+    description: str = Field(description="what belongs there; empty, the name has to do")
 
 
 class SessionCache(Strict):
@@ -244,7 +250,7 @@ class GatewayConfig(Strict):
     listeners: list[Listener] = Field(default=[])
     model_providers: list[ModelProvider] = Field(default=[])
     model_aliases: dict[str, Alias] = Field(default={})
-    routing_preferences: list[RoutingPreference] = Field(default=[])
+    routing_preferences: list[ConfiguredRoute] = Field(default=[])
     orchestrator: Orchestrator = Orchestrator()
     overrides: Overrides = Overrides()
     routing: Routing = Routing()

@@ -76,6 +76,7 @@ MALFORMED: list[tuple[Json, str, str]] = [
     ([entry(name="")], "[0].name", "at least 1 character"),
     ([entry(name=None)], "[0].name", "must be a text, not nothing"),
     ([entry(description=["d"])], "[0].description", "must be a text, not a list"),
+    ([entry(description="")], "[0].description", "at least 1 character"),
     ([entry(models=[])], "[0].models", "at least 1 item"),
     ([entry(models="a")], "[0].models", "must be a list, not 'a'"),
     ([entry(models={"a": 1})], "[0].models", "must be a list, not a mapping"),
@@ -188,5 +189,5 @@ def test_any_preferences_are_routes_or_refused(setup: Setup, value: Any, known_o
     else:
         place = PREFERENCES
         assert (routes is None) == (value is None)
-        assert all(route.name and route.models for route in routes or ())
+        assert all(route.name and route.description and route.models for route in routes or ())
     assert place.startswith(PREFERENCES)
