@@ -2,8 +2,10 @@
 
 ``trie`` asks for the odds of every token at which the answers part, all at once: one step of the
 model, and a probability for each route. ``trie_lazy`` asks for them one after the other, going
-the way of the likeliest. ``choice`` lets the model write, held to the answers, and ``json``, held
-to a schema; both take a step for each token.
+the way of the likeliest: the same numbers, but for one route only. ``choice`` lets the model
+write, held to the answers, and ``json``, held to a schema. Both take a step for each token, and
+both may come to another answer: a grammar of characters lets the model spell a name in tokens
+that it was never shown, and what it thinks after those is another matter.
 """
 
 import asyncio
@@ -30,10 +32,13 @@ MAX_COUNTS: Final = 256
 """Texts whose length in tokens is remembered, the beginnings of prompts above all."""
 
 BUSY: Final = 2
-"""So many other decisions under way, ``auto`` lets the model write: one request each, not several."""
+"""So many others under way, ``auto`` asks about one node after the other: about fewer in all."""
 
 _NOTHING: Final = "\N{ZERO WIDTH SPACE}"
 _MAX_NAMED: Final = 4
+_SLACK_TOKENS: Final = 16
+"""More than the longest answer, for one written with other tokens, or with several routes."""
+
 _ROUND: Final = 6
 
 
@@ -46,11 +51,20 @@ class _RouteSet:
     tokens: tuple[Tokens, ...]
     trie: Trie
     asks: tuple[Ask, ...]
+    schema: str
 
     @property
     def longest(self) -> int:
         """Tokens of the longest answer."""
         return max(map(len, self.tokens))
+
+    def chance(self, place: int, logprobs: Sequence[float]) -> float:
+        """How likely an answer is by what the model thought of its tokens, where it had a choice."""
+        tokens = self.tokens[place]
+        passed = [
+            node.prefix for node in self.trie.nodes if tokens[: len(node.prefix)] == node.prefix
+        ]
+        return math.exp(min(math.fsum(logprobs[len(prefix)] for prefix in passed), 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,15 @@ class _Choice:
 
     route: str | None
     probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a model wrote, token by token."""
+
+    text: str
+    token_ids: Tokens
+    logprobs: tuple[float, ...]
 
 
 class Chooser:
@@ -116,7 +139,7 @@ class Chooser:
         mode = self._settings.mode
         if mode != "auto":
             return mode
-        return "trie" if len(known.asks) <= 1 or self.under_way < BUSY else "choice"
+        return "trie" if len(known.asks) <= 1 or self.under_way < BUSY else "trie_lazy"
 
     async def _by_trie(self, ids: list[int], known: _RouteSet, routes: Sequence[Route]) -> Scores:
         said = await asyncio.gather(*(self._odds(ids, ask) for ask in known.asks))
@@ -158,22 +181,21 @@ class Chooser:
     ) -> _Choice | Unavailable:
         if mode == "trie_lazy":
             return await self._lazily(ids, known)
+        held = None
         if mode == "choice":
             held = self._held(choice=[answer.text for answer in known.answers])
-        else:
-            held = self._held(
-                json=_schema(self._settings.family.many, known), disable_any_whitespace=True
-            )
-        text, probability = await self._write(ids, held, 2 * known.longest)
-        if mode == "choice":
-            for answer in known.answers:
-                if answer.text == text:
-                    return _Choice(answer.route, probability)
+        elif mode == "json":
+            held = self._held(json=known.schema, disable_any_whitespace=True)
+        written = await self._write(ids, held, known.longest + _SLACK_TOKENS)
+        for place, tokens in enumerate(known.tokens):
+            if written.token_ids == tokens:
+                chance = known.chance(place, written.logprobs) if mode == "choice" else None
+                return _Choice(known.answers[place].route, chance)
         try:
-            names = read_answer(text, known.names)
+            names = read_answer(written.text, known.names)
         except UnreadableAnswerError as error:
             return Unavailable(Reason.ORCHESTRATOR_ERROR, str(error))
-        return _Choice(names[0] if names else None, probability if len(names) <= 1 else None)
+        return _Choice(names[0] if names else None)
 
     async def _lazily(self, ids: list[int], known: _RouteSet) -> _Choice:
         walk = known.trie.walk()
@@ -200,13 +222,13 @@ class Chooser:
         odds = output.logprobs[0]
         return {child: odds[child].logprob for child in ask.children}
 
-    async def _write(self, ids: list[int], held: Any, most: int) -> tuple[str, float]:  # noqa: ANN401 - vLLM's
-        """What the model writes, held to a grammar, and how likely it was to write just that."""
+    async def _write(self, ids: list[int], held: Any, most: int) -> _Written:  # noqa: ANN401 - vLLM's
+        """What the model writes, held to a grammar or not."""
         params = self._params(max_tokens=most, logprobs=0, structured_outputs=held)
         output = await self._finished(ids, params)
-        taken = zip(output.token_ids, output.logprobs, strict=True)
-        total = math.fsum(odds[token].logprob for token, odds in taken)
-        return output.text, math.exp(min(total, 0.0))
+        taken = tuple(output.token_ids)
+        odds = zip(taken, output.logprobs, strict=True)
+        return _Written(output.text, taken, tuple(said[token].logprob for token, said in odds))
 
     async def _finished(self, ids: list[int], params: Any) -> Any:  # noqa: ANN401 - vLLM's
         number = f"decision-{next(self._numbers)}"
@@ -226,7 +248,8 @@ class Chooser:
         tokens = tuple(self._answer_tokens(answer.text) for answer in answers)
         trie = build(tokens)
         names = tuple(route.name for route in question.routes)
-        known = _RouteSet(names, answers, tokens, trie, trie.asks())
+        schema = _schema(answers, many=self._settings.family.many)
+        known = _RouteSet(names, answers, tokens, trie, trie.asks(), schema)
         self._sets[question.key] = known
         if len(self._sets) > MAX_SETS:
             self._sets.popitem(last=False)
@@ -270,8 +293,8 @@ def _control_tokens(tokenizer: Any) -> re.Pattern[str]:  # noqa: ANN401 - vLLM's
     return re.compile("|".join(names) or r"(?!)")
 
 
-def _schema(many: bool, known: _RouteSet) -> str:  # noqa: FBT001 - a fact of the family
-    said = [json.loads(answer.text)["route"] for answer in known.answers]
+def _schema(answers: Sequence[Answer], *, many: bool) -> str:
+    said = [json.loads(answer.text)["route"] for answer in answers]
     route: dict[str, Any] = {"type": "string", "enum": said}
     if many:
         names = [name for listed in said for name in listed]

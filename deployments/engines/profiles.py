@@ -14,7 +14,9 @@ from serve_app.engines.embedding import EngineFaultError
 from serve_app.engines.weights import Checkpoint, Task
 from serve_app.routing.prompt import FAMILIES, Family, family_of
 
-Mode: TypeAlias = Literal["auto", "trie", "trie_lazy", "choice", "json"]
+Mode: TypeAlias = Literal["auto", "trie", "trie_lazy", "choice", "json", "free"]
+"""``free``, which nothing holds to any form, is there to be measured."""
+
 Device: TypeAlias = Literal["cpu", "cuda"]
 
 MEBIBYTE: Final = 1 << 20
@@ -47,8 +49,6 @@ class Settings:
     min_confidence: float = 0.12
     min_margin: float = 0.0
     max_query_tokens: int = 64
-    load_format: str = "auto"
-    """``dummy`` makes random weights of a config.json alone, to try things out."""
 
     @property
     def budget_tokens(self) -> int:
@@ -125,8 +125,9 @@ PROFILES: Final[Mapping[Device, Profile]] = MappingProxyType(
 _ENVIRONMENT: Final = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
-    "VLLM_CONFIGURE_LOGGING": "1",
+    "VLLM_HOST_IP": "127.0.0.1",  # its processes are all here; else it asks where the world is
     "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
 }
 _COMMON: Final[Mapping[str, Json]] = {
     "enable_prefix_caching": True,
@@ -188,7 +189,6 @@ def engine_args(
         "max_num_seqs": settings.max_num_seqs,
         "dtype": settings.dtype,
         "quantization": settings.quantization,
-        "load_format": settings.load_format,
         "kv_cache_memory_bytes": cache,
     }
     if (
@@ -200,7 +200,8 @@ def engine_args(
     return args
 
 
-def _model_len(settings: Settings, found: Checkpoint | None) -> int:
+def _model_len(settings: Settings, found: Checkpoint | None) -> int | None:
+    """None: as long as the model takes."""
     longest = None if found is None else found.context_tokens
     if settings.max_model_len is not None:
         if longest is not None and settings.max_model_len > longest:
@@ -210,16 +211,18 @@ def _model_len(settings: Settings, found: Checkpoint | None) -> int:
             )
             raise EngineFaultError(message)
         return settings.max_model_len
-    usual = 512 if settings.task == "embed" else settings.budget_tokens + ANSWER_TOKENS
+    if settings.task == "embed":
+        return None
+    usual = settings.budget_tokens + ANSWER_TOKENS
     return min(usual, longest or usual)
 
 
 def _cache_bytes(
-    settings: Settings, profile: Profile, room: Room, found: Checkpoint | None, length: int
+    settings: Settings, profile: Profile, room: Room, found: Checkpoint | None, length: int | None
 ) -> int:
     """The cache as configured, or what is left of the memory, or the device's usual size."""
     values = 0 if found is None or settings.task == "embed" else found.cache_values or 0
-    least = values * (4 if settings.dtype == _WIDE else 2) * length
+    least = values * (4 if settings.dtype == _WIDE else 2) * (length or 0)
     least += least // 16  # vLLM keeps whole blocks, and one of them for itself
     if settings.kv_cache_mb is not None:
         cache = settings.kv_cache_mb * MEBIBYTE

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from typing import Final
 
 from deployments.engines.choosing import Chooser
@@ -45,11 +46,12 @@ _WARM_UP: Final = Question(
 )
 
 _WARM_UP_MODES: Final[Mapping[Mode, tuple[Mode, ...]]] = {
-    "auto": ("trie", "choice"),
+    "auto": ("trie",),
     "trie": ("trie",),
     "trie_lazy": ("trie_lazy",),
     "choice": ("choice",),
     "json": ("json",),
+    "free": ("free",),
 }
 """The first of each kind takes seconds."""
 
@@ -91,7 +93,9 @@ class VllmEngine:
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
-        self._not_ours = set(multiprocessing.active_children())
+        self._under_way = 0
+        self._before_start: set[BaseProcess] | None = None
+        """Children of this process that are not the engine's; known while it is being started."""
         self._thread = threading.Thread(target=self._run, name="vllm-engine", daemon=True)
         self._thread.start()
 
@@ -105,12 +109,16 @@ class VllmEngine:
         running = self._running
         if running is None:
             return self._absence()
-        under_way = running.decider.under_way
-        if under_way * self._typical_s > self._deadline_s:
-            detail = f"{under_way} questions are under way, {self._typical_s * 1e3:.0f} ms each"
+        if self._under_way * self._typical_s > self._deadline_s:
+            each_ms = self._typical_s * 1e3
+            detail = f"{self._under_way} questions are under way, {each_ms:.0f} ms each"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
-        asked = self._decide(running, question, mode)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._loop))
+        self._under_way += 1
+        try:
+            asked = self._decide(running, question, mode)
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._loop))
+        finally:
+            self._under_way -= 1
 
     def wait(self, timeout_s: float, starts: int = 1) -> bool:
         """Blocks until the engine was started so often, or can't be; whether it is ready."""
@@ -123,8 +131,9 @@ class VllmEngine:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join(2 * CLOSE_S)
-        for child in set(multiprocessing.active_children()) - self._not_ours:
-            child.kill()  # one that was starting, or that did not end when told to
+        if self._before_start is not None:  # a start can't be called off, but its process ended
+            for child in set(multiprocessing.active_children()) - self._before_start:
+                child.kill()
 
     def _absence(self) -> Unavailable:
         if self.fault:
@@ -137,7 +146,7 @@ class VllmEngine:
         self, running: Running, question: Question, mode: Mode | None
     ) -> Scores | Unavailable:
         started = time.monotonic()
-        together = running.decider.under_way + 1
+        together = max(self._under_way, 1)
         try:
             if isinstance(running.decider, Chooser):
                 said = await running.decider.decide(question, mode)
@@ -201,7 +210,13 @@ class VllmEngine:
 
     async def _started(self) -> Running:
         """A new engine that has decided something."""
-        running = await self._in_thread()
+        self._before_start = set(multiprocessing.active_children())
+        try:
+            running = await self._in_thread()
+        except Exception:
+            self._before_start = None
+            raise
+        self._before_start = None
         try:
             async with asyncio.timeout(WARM_UP_S):
                 if isinstance(running.decider, Chooser):

@@ -137,6 +137,17 @@ async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await rig.ask("a", "c", "b") == [CACHED, CACHED, SCORES]
 
 
+async def test_what_a_stand_in_says_is_not_remembered() -> None:
+    """The engine that it stands in for is asked again each time, until it answers."""
+    instead = replace(SCORES, stand_in="the engine is starting")
+    rig = Rig(instead)
+    assert await rig.ask("a", "a") == [instead, instead]
+    assert rig.guard.stand_in == "the engine is starting"
+    rig.inner.said = SCORES
+    assert await rig.ask("a", "a") == [SCORES, CACHED]
+    assert (rig.guard.stand_in, rig.guard.asked) == ("", 3)
+
+
 async def test_equal_questions_at_once_are_one() -> None:
     """Forty of them are asked once, and all have the answer."""
     rig = Rig()

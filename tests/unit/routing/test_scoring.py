@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from serve_app.domain import Route, Scores
 from serve_app.routing import scoring
 from serve_app.routing.archetypes import Archetype
-from serve_app.routing.scoring import OutOfTimeError, Scorer, Vector, phrases, readable
+from serve_app.routing.scoring import (
+    OutOfTimeError,
+    Scorer,
+    Vector,
+    phrases,
+    readable,
+    texts_of_bank,
+)
 
 DIMENSIONS: Final = 256
 
@@ -248,6 +255,27 @@ def test_routes_are_embedded_once_and_texts_each_time() -> None:
     assert judge.score("secret", (CODE,)) == first
     assert bag.asked[known:] == ["secret"]
     assert "secret" not in judge._texts
+
+
+def test_what_is_missing_is_what_would_be_embedded() -> None:
+    """Exactly those texts, each once; a scorer that knows them embeds the conversation alone."""
+    bag = Bag()
+    judge = scorer(bag)
+    routes = (CODE, route("x_y", "a, b and a", "c"))
+    missing = judge.missing(routes)
+    judge.score("text", routes)
+    assert bag.asked == [*dict.fromkeys(bag.asked[:-1]), "text"]
+    assert sorted(missing) == sorted(bag.asked[:-1])
+    assert judge.missing(routes) == []
+    assert judge.missing((routes[1], route("z", "a"))) == ["z: a", "z"]
+
+
+def test_the_bank_s_texts_are_what_a_new_scorer_embeds() -> None:
+    """Each once, although kinds may share prompts."""
+    bag = Bag()
+    kinds = (Archetype("a", "b", ("c", "d")), Archetype("e", "f", ("d",)))
+    scorer(bag, archetypes=kinds)
+    assert sorted(texts_of_bank(kinds)) == sorted(set(bag.asked))
 
 
 def test_routes_share_what_they_have_in_common() -> None:

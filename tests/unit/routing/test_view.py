@@ -12,6 +12,9 @@ from serve_app.routing.view import (
     ENVELOPES,
     KEPT_CHARACTERS,
     MAX_TURNS,
+    SHOWN_CHARACTERS,
+    SHOWN_TURNS,
+    conversation,
     recent,
     without_envelopes,
 )
@@ -117,6 +120,29 @@ def test_turns_of_envelopes_only_are_skipped() -> None:
     turns = users("Write a poem", *[CLOSED] * 9, f" {CLOSED}\n{CLOSED}<environment_details>x")
     assert recent(turns) == users("Write a poem")
     assert recent(users(CLOSED, "<command-name>/clear")) == ()
+
+
+def test_a_conversation_has_both_sides() -> None:
+    """In order, without envelopes of the user's; what an assistant quotes stays."""
+    turns = (*users(f"Hello{CLOSED}", ""), answer(" <command-name> "), *users("And?"))
+    assert conversation(turns) == (*users("Hello"), answer("<command-name>"), *users("And?"))
+
+
+def test_a_conversation_without_words_of_the_user_is_none() -> None:
+    """There is nothing to match."""
+    assert conversation((answer("Hello"), *users(CLOSED))) == ()
+    assert conversation(()) == ()
+
+
+def test_a_long_conversation_is_shown_from_its_end() -> None:
+    """So many turns, and of a very long one both ends."""
+    turns = users(*map(str, range(99)))
+    assert conversation(turns) == turns[-SHOWN_TURNS:]
+    half = SHOWN_CHARACTERS // 2
+    (turn,) = conversation(users("a" * half + "b" * 9 + "c" * half))
+    assert turn.text == "a" * half + " … " + "c" * half
+    (turn,) = conversation(users("a" * SHOWN_CHARACTERS))
+    assert turn.text == "a" * SHOWN_CHARACTERS
 
 
 @pytest.mark.parametrize("size", [ENDS, ENDS + 1, 1_000_000])

@@ -1,0 +1,190 @@
+"""What can go wrong with vLLM: models that can't be run, processes that die."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from deployments.engines.profiles import PROFILES, Room, Settings, engine_args
+from deployments.engines.vllm import VllmEngine
+from deployments.orchestrator import Orchestrator
+from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
+from serve_app.engines import weights
+from serve_app.evaluation import LabelledSet
+from serve_app.routing.prompt import FAMILIES
+from tests.engine.conftest import START_S, Site, core_of, until
+
+QUESTION: Final = Question(
+    (Turn("user", "Write a sonnet about autumn"),),
+    (Route("code", "code and programs", ()), Route("poems", "poems, songs and rhymes", ())),
+    "two",
+)
+ROOM: Final = Room(80 << 30)
+
+
+def settings(model: Path, **more: object) -> Settings:
+    return Settings(str(model), FAMILIES["generic"], **more)  # type: ignore[arg-type]
+
+
+def fault_of(wrong: Settings) -> str:
+    """Why an engine does not start; it never raises, and answers at once."""
+    engine = VllmEngine(wrong)
+    try:
+        assert not engine.wait(START_S)
+        said = asyncio.run(engine.score(QUESTION))
+        assert isinstance(said, Unavailable)
+        assert said.reason is Reason.ORCHESTRATOR_ERROR
+        assert said.detail == f"the engine has a fault: {engine.fault}"
+        return engine.fault
+    finally:
+        started = time.monotonic()
+        engine.close()
+        assert time.monotonic() - started < 5
+
+
+def changed(tiny: Path, folder: Path, change: Callable[[dict[str, object]], None]) -> Path:
+    """The tiny model with another config.json."""
+    for file in tiny.iterdir():
+        (folder / file.name).symlink_to(file)
+    config = json.loads((tiny / "config.json").read_text())
+    change(config)
+    (folder / "config.json").unlink()
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_what_can_be_found_beforehand_needs_no_vllm(tmp_path: Path) -> None:
+    """A path that leads nowhere."""
+    assert fault_of(settings(tmp_path / "x")) == (
+        f"there is no folder {tmp_path}/x; see orchestrator.model, "
+        "and set `download: true` if it is the id of a model on a hub"
+    )
+
+
+def test_a_gpu_that_is_not_there_is_told(tiny: Path) -> None:
+    """And what each build of vLLM needs."""
+    fault = fault_of(settings(tiny, device="cuda"))
+    assert fault.startswith("orchestrator.device is cuda, but vLLM runs on cpu here")
+
+
+def test_what_vllm_itself_says_is_passed_on(tiny: Path, tmp_path: Path) -> None:
+    """A model that looks well from outside."""
+    wrong = changed(tiny, tmp_path, lambda config: config.update(num_attention_heads=3))
+    assert fault_of(settings(wrong)).startswith(f"vLLM can't run {tmp_path}: ")
+
+
+def test_a_model_that_needs_too_much_is_refused(tiny: Path) -> None:
+    """Before anything is started."""
+    fault = fault_of(settings(tiny, kv_cache_mb=1 << 20))
+    assert "GiB are free; take a smaller model" in fault
+
+
+def test_vllm_knows_the_architectures_that_we_know() -> None:
+    """The list is that of the version that the lock has."""
+    from vllm import ModelRegistry  # noqa: PLC0415 - seconds
+
+    assert set(weights.architectures()) <= set(ModelRegistry.get_supported_archs())
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_vllm_takes_our_arguments(device: str, tiny: Path) -> None:
+    """Those for a GPU, too, although there is none here."""
+    from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - as above
+
+    found = weights.read(str(tiny))
+    for task in ("generate", "embed"):
+        wanted = settings(tiny, task=task)
+        args = engine_args(wanted, PROFILES[device], ROOM, found)  # type: ignore[index]
+        made = AsyncEngineArgs(**args)
+        assert {name: getattr(made, name) for name in args} == args
+
+
+async def test_a_replica_lives_on_without_its_engine(tmp_path: Path, tiny: Path) -> None:
+    """The embedded engine stands in, and says why; without it there is the fault."""
+    file = tmp_path / "gateway.yaml"
+    for fallback in ("embedding", "none"):
+        file.write_text(
+            "version: v0.4.0\nmodel_providers:\n  - model: openai/a\n"
+            f"orchestrator: {{engine: vllm, model: nowhere, fallback: {fallback}}}\n"
+        )
+        orchestrator = Orchestrator(str(file))
+        assert orchestrator._vllm is not None
+        await asyncio.to_thread(orchestrator._vllm.wait, 20)
+        said = await orchestrator.score(QUESTION)
+        orchestrator.__del__()
+        if fallback == "none":
+            assert isinstance(said, Unavailable)
+            assert "there is no folder" in said.detail
+        else:
+            assert isinstance(said, Scores)
+            assert said.winner == "poems"
+            assert "there is no folder" in said.stand_in
+
+
+async def test_an_engine_that_is_killed_comes_back(chat: Site, labelled: LabelledSet) -> None:
+    """SIGKILL: noticed within 3 s, back in little more than a start; no question raises."""
+    engine, core, cold_s = chat.engine, core_of(chat.engine), chat.engine.start_s
+    question = Question((Turn("user", "Write a poem about rain"),), labelled.routes, "ten")
+    in_flight = asyncio.create_task(engine.score(question))
+    await asyncio.sleep(0.05)
+    core.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    noticed_s = await until(lambda: not engine.ready, 3)
+    lost = await in_flight
+    assert isinstance(lost, Scores) or lost.reason is Reason.ORCHESTRATOR_ERROR
+    asked = 0
+    while not engine.ready:
+        started = time.monotonic()
+        said = await engine.score(question)
+        assert isinstance(said, Unavailable) or engine.ready
+        assert time.monotonic() - started < 0.5 or engine.ready
+        instead = await chat.orchestrator.score(question)
+        assert isinstance(instead, Scores)
+        asked += 1
+        await asyncio.sleep(0.2)
+        assert time.monotonic() - killed < 1.5 * cold_s + 3
+    back_s = time.monotonic() - killed
+    print(f"\nnoticed after {noticed_s:.2f} s, back after {back_s:.1f} s; cold {cold_s:.1f} s")
+    assert asked > 3
+    assert isinstance(await engine.score(question), Scores)
+    assert engine.starts == 2
+
+
+_OWNER: Final = """
+import sys, time
+from deployments.engines.profiles import Settings
+from deployments.engines.vllm import VllmEngine
+from serve_app.routing.prompt import FAMILIES
+
+engine = VllmEngine(Settings(sys.argv[1], FAMILIES["generic"], max_model_len=512))
+ready = engine.wait(150)
+(core,) = engine._running.engine.engine_core.resources.engine_manager.processes
+print("core", core.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_replica_that_is_killed_leaves_no_process(tiny: Path, tmp_path: Path) -> None:
+    """The process of vLLM ends with it, although nobody could tell it to."""
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(tiny)], stdout=subprocess.PIPE, text=True, env=environ
+    ) as owner:
+        try:
+            assert owner.stdout is not None
+            lines = (line.split() for line in owner.stdout)
+            core = next(psutil.Process(int(line[1])) for line in lines if line[0] == "core")
+            assert core.is_running()
+        finally:
+            owner.kill()
+    psutil.wait_procs([core], timeout=5)
+    assert not core.is_running()

@@ -1,0 +1,1 @@
+"""Engines of deployments, without their libraries."""
