@@ -50,24 +50,24 @@ class LocalStore:
 
     async def get(self, key: str) -> Binding | None:
         """The binding, at most FRESH_S old unless the store gives no answers."""
+        return (await self.find(key))[0]
+
+    async def find(self, key: str) -> tuple[Binding | None, bool]:
+        """As ``get``, and True where the store was asked and gave no answer."""
         remembered = self._live(key)
         if remembered is not None:
             remembered.used_at = self._clock()
             if remembered.used_at - remembered.asked_at < self._fresh_s:
-                return remembered.binding
+                return remembered.binding, False
         found = await self._inner.get(key)
+        away = self._inner.trouble is not None
         if found is None and remembered is not None:
-            if self._inner.trouble is not None:
-                return remembered.binding
-            return await self._put_back(key, remembered.binding)
+            if away:
+                return remembered.binding, True
+            return await self._put_back(key, remembered.binding), False
         if found is not None:
             self._remember(key, found)
-        return found
-
-    @property
-    def trouble(self) -> str | None:
-        """Why the store gave no answer when it was last asked; None where it gave one."""
-        return self._inner.trouble
+        return found, away
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
         """Binds in the store, and remembers what is bound there now.

@@ -14,9 +14,8 @@ from serve_app.ports import AffinityStore, Meter, Metric, PriceTable
 class HoldingStore(AffinityStore, Protocol):
     """A store that never raises, and that can bind without the one behind it."""
 
-    @property
-    def trouble(self) -> str | None:
-        """Why the last operation that went further had no answer; None where it had one."""
+    async def find(self, key: str) -> tuple[Binding | None, bool]:
+        """As ``get``, and True where the one behind it was asked in vain."""
         ...
 
     def hold(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
@@ -84,8 +83,7 @@ class Sessions:
 
     async def find(self, session: Session, may_answer: Callable[[ModelRef], bool]) -> Place:
         """What is known of a session; live where its model may answer this request."""
-        found = await self._store.get(session.key)
-        away = self._store.trouble is not None
+        found, away = await self._store.find(session.key)
         if found is None:
             self._count(Event.MISS)
             return Place(session, None, away=away)

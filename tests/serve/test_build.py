@@ -69,7 +69,7 @@ def test_no_key_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ({}, "config: PATH"),
+        ({"config": ""}, "config: PATH"),
         ({"config": 5}, "config: PATH"),
         ({"config": "gateway.yaml", "more": 1}, "more"),
         ({"config": "/no/such/file.yaml"}, "can't be read"),

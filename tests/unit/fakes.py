@@ -124,6 +124,9 @@ class FakeStore:
         self.bindings[key] = binding
         return True
 
+    async def find(self, key: str) -> tuple[Binding | None, bool]:
+        return await self.get(key), False
+
     def hold(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
         del key, binding, instead_of
         return False
