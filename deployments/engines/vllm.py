@@ -94,6 +94,8 @@ class VllmEngine:
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._under_way = 0
+        self._own: set[BaseProcess] = set()
+        """The processes of the engine."""
         self._before_start: set[BaseProcess] | None = None
         """Children of this process that are not the engine's; known while it is being started."""
         self._thread = threading.Thread(target=self._run, name="vllm-engine", daemon=True)
@@ -132,8 +134,10 @@ class VllmEngine:
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join(2 * CLOSE_S)
         if self._before_start is not None:  # a start can't be called off, but its process ended
-            for child in set(multiprocessing.active_children()) - self._before_start:
-                child.kill()
+            self._own = set(multiprocessing.active_children()) - self._before_start
+        for child in self._own:
+            child.kill()
+            child.join(CLOSE_S)
 
     def _absence(self) -> Unavailable:
         if self.fault:
@@ -216,6 +220,7 @@ class VllmEngine:
         except Exception:
             self._before_start = None
             raise
+        self._own = set(multiprocessing.active_children()) - self._before_start
         self._before_start = None
         try:
             async with asyncio.timeout(WARM_UP_S):

@@ -41,6 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Warnings of vLLM, torch and transformers, also on threads of theirs, are not ours to mend."""
     for item in items:
         if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(2 * START_S))  # other work on the machine counts
             for kind in ("DeprecationWarning", "FutureWarning", "UserWarning"):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore::{kind}"))
 
