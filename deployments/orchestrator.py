@@ -90,7 +90,7 @@ class Orchestrator:
                 gpu_share=_gpu_share(),
             )
         elif section.engine == "http":
-            inner = http.HttpEngine(_http_settings(self._setup, deadline_s), os.environ)
+            inner = http.HttpEngine(http.settings_of(section, deadline_s), os.environ)
         else:
             return None
         breaker = Breaker(time.monotonic)
@@ -146,15 +146,3 @@ def _gpu_share() -> float:
     if not is_initialized():
         return 1.0
     return float(get_runtime_context().get_assigned_resources().get("GPU", 1.0))
-
-
-def _http_settings(setup: Setup, deadline_s: float) -> http.Settings:
-    section = setup.config.orchestrator
-    return http.Settings(
-        base_url=section.base_url or "",
-        model=section.model or "",
-        access_key=section.access_key,
-        family=None if section.family == "auto" else section.family,
-        budget_tokens=section.max_model_len,
-        deadline_s=deadline_s,
-    )

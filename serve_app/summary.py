@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator, Mapping
 
 from serve_app.config.load import notices
+from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.references import references
 from serve_app.decision import Setup
 from serve_app.domain import AUTO, DataPath, Json
+from serve_app.engines import weights
 from serve_app.providers.spec import SHARED_SLUG, Endpoint
 
 
@@ -90,7 +92,14 @@ def keys_of(setup: Setup) -> dict[str, dict[str, bool]]:
 
 def warnings_of(setup: Setup) -> list[str]:
     """What is accepted and hardly meant; also variables outside of ``model_providers``."""
-    return [*notices(setup.config), *_unset(setup)]
+    return [*notices(setup.config), *_of_weights(setup.config.orchestrator), *_unset(setup)]
+
+
+def _of_weights(section: Orchestrator) -> Iterator[str]:
+    """No problems: the folder may be sound on the engine's machine, or be there alone."""
+    if section.engine == "vllm" and section.model is not None and not section.download:
+        for fault in weights.faults(section.model, section.task):
+            yield f"orchestrator.model, on this machine: {fault}"
 
 
 def _unset(setup: Setup) -> Iterator[str]:

@@ -20,6 +20,8 @@ from serve_app.config.messages import did_you_mean, explain
 from serve_app.config.nodes import Place, Tree, parse, path, problem_at
 from serve_app.config.notices import notices
 from serve_app.config.plano import seconds_of
+from serve_app.config.references import absolute
+from serve_app.config.routing_model import orchestrator_of
 from serve_app.config.schema import NEWEST, GatewayConfig, Overrides
 from serve_app.domain import Json
 from serve_app.errors import ConfigError, Problem
@@ -198,13 +200,16 @@ def _prune(
 
 
 def _settled(config: GatewayConfig, file: Path) -> GatewayConfig:
-    """The configuration with paths that no longer depend on where a process runs, and one timeout.
-
-    ``overrides.upstream_connect_timeout`` is Plano's name of ``timeouts.connect_s``.
+    """The configuration with paths that no longer depend on where a process runs, and one place
+    for what Plano says in another: ``overrides.llm_routing_model`` is the orchestrator's, and
+    ``overrides.upstream_connect_timeout`` is ``timeouts.connect_s``.
     """
-    engine, overrides, timeouts = config.orchestrator, config.overrides, config.timeouts
+    engine, overrides, timeouts = orchestrator_of(config), config.overrides, config.timeouts
     if engine.model is not None and engine.engine != "http" and not engine.download:
         engine = engine.model_copy(update={"model": _beside(file, engine.model)})
+    if engine.access_key is not None:
+        key = absolute(engine.access_key, file.absolute().parent)
+        engine = engine.model_copy(update={"access_key": key})
     if overrides.upstream_tls_ca_path is not None:
         update = {"upstream_tls_ca_path": _beside(file, overrides.upstream_tls_ca_path)}
         overrides = overrides.model_copy(update=update)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from serve_app.config.plano import seconds_of
+from serve_app.config.routing_model import not_in_force
 from serve_app.config.schema import GatewayConfig
 from serve_app.config.strict import Strict
 
@@ -33,8 +34,6 @@ _LISTENERS: Final[Mapping[str, str]] = {
     "output_filters": "answers pass as they are",
 }
 _OVERRIDES: Final[Mapping[str, str]] = {
-    "llm_routing_model": "routes are matched by orchestrator.engine",
-    "orchestrator_model_context_length": "orchestrator.max_query_tokens is",
     "agent_orchestration_model": "this gateway serves models only",
     "disable_signals": "conversations are never analysed",
     "prompt_target_intent_matching_threshold": "this gateway serves models only",
@@ -89,6 +88,7 @@ def _of_routes(config: GatewayConfig) -> Iterator[str]:
 
 def _of_overrides(config: GatewayConfig) -> Iterator[str]:
     overrides = config.overrides
+    yield from not_in_force(config)
     for key, instead in _OVERRIDES.items():
         if key in overrides.model_fields_set:
             yield f"overrides.{key} is not in force: {instead}"

@@ -1,11 +1,14 @@
 """The section ``orchestrator``: what matches conversations to routes, and what it runs on."""
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from serve_app.config.strict import Strict, Text
+
+LEAST_MODEL_LEN: Final = 256
+"""In fewer tokens there is no room for routes."""
 
 
 class Orchestrator(Strict):
@@ -55,7 +58,10 @@ class Orchestrator(Strict):
         default=False, description="vllm: `model` is a hub's id, and may be fetched from there"
     )
     max_model_len: int | None = Field(
-        default=None, ge=256, le=1 << 20, description="vllm: tokens of a prompt with its answer"
+        default=None,
+        ge=LEAST_MODEL_LEN,
+        le=1 << 20,
+        description="vllm: tokens of a prompt with its answer; http: of a prompt",
     )
     kv_cache_mb: int | None = Field(
         default=None, ge=16, description="vllm: memory for what is remembered of prompts"

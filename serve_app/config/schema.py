@@ -197,9 +197,15 @@ class Overrides(Strict):
     upstream_tls_ca_path: Text | None = Field(
         default=None, description="a bundle of certificates; a relative path is the file's"
     )
-    llm_routing_model: Text | None = Field(default=None, description="not in force")
+    llm_routing_model: Text | None = Field(
+        default=None,
+        description="an entry of `model_providers` with a `base_url`: it is the `orchestrator` "
+        "with engine http, where that names neither engine nor model",
+    )
     orchestrator_model_context_length: int | None = Field(
-        default=None, ge=1, description="not in force"
+        default=None,
+        ge=1,
+        description="orchestrator.max_model_len of `llm_routing_model`, where that is not given",
     )
     agent_orchestration_model: Text | None = Field(default=None, description="not in force")
     disable_signals: bool = Field(default=False, description="not in force")

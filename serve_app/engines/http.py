@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.domain import Json, Question, Reason, Scores, Unavailable
 from serve_app.providers.spec import target_url, url_fault
@@ -72,6 +73,18 @@ class Settings:
         if self.family is not None and self.family not in FAMILIES:
             message = f"no family is called {self.family!r}; there are {', '.join(FAMILIES)}"
             raise ValueError(message)
+
+
+def settings_of(section: Orchestrator, deadline_s: float) -> Settings:
+    """What the configuration says about this engine."""
+    return Settings(
+        base_url=section.base_url or "",
+        model=section.model or "",
+        access_key=section.access_key,
+        family=None if section.family == "auto" else section.family,
+        budget_tokens=section.max_model_len,
+        deadline_s=deadline_s,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import pytest
 from serve_app.cli import main
 from serve_app.summary import as_json, summary
 from tests.unit.config.broken import V
+from tests.unit.engines.test_weights import write
 from tests.unit.fakes import setup_of
 
 KEYED: Final = V + "model_providers:\n  - {model: openai/a, access_key: $UNIT_KEY}\n"
@@ -199,3 +200,34 @@ def test_without_a_serve_file_ray_is_left_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-c", asked, str(gateway(tmp_path, KEYED))]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (said.returncode, said.stderr) == (0, "")
+
+
+def test_weights_are_looked_at(run: Run, tmp_path: Path) -> None:
+    """What vLLM could not load is a note, as the engine's machine may be another one."""
+    section = "orchestrator: {engine: vllm, model: weights%s}\n"
+    file = gateway(tmp_path, KEYED + section % "")
+    where = "note: orchestrator.model, on this machine: "
+    status, out, _ = run(file)
+    assert (status, out.count(where)) == (0, 1)
+    assert f"{where}there is no folder {tmp_path / 'weights'}; see orchestrator.model, " in out
+    write(tmp_path / "weights", model__safetensors=None, tokenizer__json=None)
+    status, out, _ = run(file)
+    assert (status, out.count(where)) == (0, 2)
+    assert "weights has no *.safetensors; " in out
+    assert "weights has no tokenizer; " in out
+    write(tmp_path / "weights", config__json={"architectures": ["BertModel"]})
+    assert "is an embedding model; set `task: embed`" in run(file)[1]
+    assert where not in run(gateway(tmp_path, KEYED + section % ", task: embed"))[1]
+
+
+def test_strictly_weights_must_be_sound(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a hub are not looked at."""
+    monkeypatch.setenv("UNIT_KEY", "x")
+    section = "orchestrator: {engine: vllm, model: a/b%s}\n"
+    file = gateway(tmp_path, KEYED + section % "")
+    status, _, err = run(file, "--strict")
+    assert (status, err) == (1, "--strict: 1 note\n")
+    file = gateway(tmp_path, KEYED + section % ", download: true")
+    assert run(file, "--strict")[0] == 0

@@ -28,7 +28,7 @@ CASES = {
         "listeners: output_filters is not in force: answers pass as they are",
     ],
     "overrides: {llm_routing_model: x, orchestrator_model_context_length: 1}": [
-        "overrides.llm_routing_model is not in force: routes are matched by orchestrator.engine",
+        "overrides.llm_routing_model is not in force: routes are matched by orchestrator.engine, as model_providers has no 'x'",
         "overrides.orchestrator_model_context_length is not in force: orchestrator.max_query_tokens is",
     ],
     "overrides: {agent_orchestration_model: x, disable_signals: false, use_agent_orchestrator: true}": [
