@@ -10,6 +10,7 @@ from serve_app.config.load import notices
 from serve_app.config.references import references
 from serve_app.decision import Setup
 from serve_app.domain import AUTO, DataPath, Json
+from serve_app.engines import weights
 from serve_app.providers.spec import SHARED_SLUG, Endpoint
 
 
@@ -89,8 +90,16 @@ def keys_of(setup: Setup) -> dict[str, dict[str, bool]]:
 
 
 def warnings_of(setup: Setup) -> list[str]:
-    """What is accepted and hardly meant; also variables outside of ``model_providers``."""
-    return [*notices(setup.config), *_unset(setup)]
+    """What is accepted and hardly meant, or not there; variables outside of ``model_providers``."""
+    return [*notices(setup.config), *_weights(setup), *_unset(setup)]
+
+
+def _weights(setup: Setup) -> Iterator[str]:
+    """What vLLM would miss; the machine of the Orchestrator may be another one."""
+    section = setup.config.orchestrator
+    if section.engine == "vllm" and section.model is not None and not section.download:
+        for fault in weights.faults(section.model, section.task):
+            yield f"orchestrator.model, on this machine: {fault}"
 
 
 def _unset(setup: Setup) -> Iterator[str]:
