@@ -9,7 +9,7 @@ import pytest
 from tests.deploy.sites import ROOT
 from tests.deploy.wheel import Installed, build, install
 
-CONFIGS = ("gateway.yaml", "serve.env", "serve.yaml")
+CONFIGS = ("gateway.gpu.yaml", "gateway.yaml", "serve.env", "serve.gpu.yaml", "serve.yaml")
 ARRIVING = ("gateway.schema.json",)
 """Goes in, too, where there is one."""
 

@@ -7,6 +7,7 @@ import pytest
 
 from serve_app.errors import ConfigError, Problem
 from serve_app.serve_file import Checked, check_serve
+from serve_app.summary import warnings_of
 from tests.unit.config.broken import V
 
 CONFIG: Final = (
@@ -71,11 +72,27 @@ def test_a_good_file_is_good(tmp_path: Path) -> None:
 def test_the_projects_own_files_are_good() -> None:
     """Found from any working directory, as the builder finds their configurations."""
     configs = Path(__file__).parents[2] / "configs"
+    names = set()
     for file in configs.glob("*serve*.yaml"):
         found = check_serve(file)
         assert (found.errors, found.warnings) == ((), ())
         assert found.setup is not None
         assert found.config is None or found.config.parent == configs
+        names.add(file.name)
+    assert names == {"demo.serve.yaml", "serve.gpu.yaml", "serve.yaml", "zero.serve.yaml"}
+
+
+def test_of_the_file_for_a_gpu_only_the_weights_are_noted() -> None:
+    """They are whoever's the machine is."""
+    found = check_serve(Path(__file__).parents[2] / "configs/serve.gpu.yaml")
+    assert found.setup is not None
+    engine = found.setup.config.orchestrator
+    assert (engine.engine, engine.device, engine.download) == ("vllm", "cuda", False)
+    (note,) = warnings_of(found.setup)
+    assert note == (
+        f"orchestrator.model, on this machine: there is no folder {engine.model}; see "
+        "orchestrator.model, and set `download: true` if it is the id of a model on a hub"
+    )
 
 
 # fmt: off
