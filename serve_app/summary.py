@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from serve_app.config.load import notices
 from serve_app.config.orchestrator import Orchestrator
-from serve_app.config.references import references
+from serve_app.config.references import missing, references
 from serve_app.decision import Setup
 from serve_app.domain import AUTO, DataPath, Json
 from serve_app.engines import weights
@@ -108,9 +108,9 @@ def _unset(setup: Setup) -> Iterator[str]:
     if cache.type == "redis":
         texts["routing.session_cache.url"] = cache.url or ""
     for place, text in texts.items():
-        missing = [name for name in references(text) if not os.environ.get(name)]
-        if missing:
-            yield f"{place}: {' and '.join(missing)} is not set"
+        unset = missing(text, os.environ)
+        if unset:
+            yield f"{place}: {' and '.join(unset)} is not set"
 
 
 def deployment_names(setup: Setup) -> list[str]:
