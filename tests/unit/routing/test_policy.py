@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.config.load import load
 from serve_app.domain import ModelRef, Prefer, Reason, Route
-from serve_app.routing.policy import Policy
+from serve_app.routing.policy import Policy, compile_policy
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
 
@@ -204,3 +205,53 @@ def test_a_policy_can_not_be_changed(policy: Policy, attribute: str) -> None:
     """A request keeps the one that it took; nobody alters it behind its back."""
     with pytest.raises(TypeError):
         getattr(policy, attribute)["x"] = 1
+
+
+TWO_ENDPOINTS = """model_providers:
+  - {model: openai/a, access_key: $A, default: true}
+  - {model: openai/a, access_key: $B, default: true, name: second}
+  - {model: openai/b, base_url: http://b}
+model_aliases: {fast: {target: a}}
+"""
+
+
+def compiled(directory: Path, text: str) -> tuple[Policy, list[str]]:
+    """The policy of a file, whatever else would be said about the file."""
+    file = directory / "gateway.yaml"
+    file.write_text(text, "utf-8")
+    policy, problems = compile_policy(load(file))
+    return policy, [str(problem) for problem in problems]
+
+
+def test_a_model_may_have_several_endpoints(tmp_path: Path) -> None:
+    """It is one model, so its bare name is no riddle, and there is one default."""
+    policy, problems = compiled(tmp_path, V + TWO_ENDPOINTS)
+    assert problems == []
+    assert policy.names() == ["openai/a", "openai/b", "fast"]
+    assert policy.resolve("a") == (ModelRef("openai", "a"), Reason.EXPLICIT)
+    assert (policy.default, policy.hints["second"]) == (ModelRef("openai", "a"),) * 2
+
+
+def test_two_models_can_not_both_be_the_default(tmp_path: Path) -> None:
+    """The second one is named, where it was written."""
+    text = f"version: v0.1\nllm_{TWO_ENDPOINTS[6:]}".replace("http://b", "http://b, default: true")
+    assert compiled(tmp_path, text)[1] == [
+        "line 5: llm_providers[2].default: 'openai/a' is the default already"
+    ]
+
+
+def test_two_providers_may_have_a_model_of_one_name(tmp_path: Path) -> None:
+    """A bare name then stands for neither, and the problem names both."""
+    text = f"{V}{TWO_ENDPOINTS}routing_preferences: [{{name: x, description: d, models: [a]}}]\n"
+    policy, problems = compiled(tmp_path, text.replace("openai/b", "ollama/a"))
+    assert policy.resolve("a") is None
+    assert problems == [
+        "line 6: model_aliases.fast.target: 'a' could be openai/a or ollama/a; name one of them",
+        "line 7: routing_preferences[0].models[0]: 'a' could be openai/a or ollama/a; name one of them",
+    ]
+
+
+def test_a_route_is_matched_by_its_name_where_it_has_no_description(tmp_path: Path) -> None:
+    """An empty text would be near to everything."""
+    text = f"{V}{TWO_ENDPOINTS}routing_preferences: [{{name: x, description: '', models: [b]}}]\n"
+    assert compiled(tmp_path, text)[0].routes[0].description == "x"
