@@ -25,7 +25,7 @@ from serve_app.errors import ConfigError, InvalidRequest, Problem
 from serve_app.ports import Orchestrator
 from serve_app.routing.archetypes import ARCHETYPES
 from serve_app.routing.scoring import Scorer, Vector
-from serve_app.routing.view import recent
+from serve_app.routing.view import conversation, recent
 
 NOWHERE: Final = "(no route)"
 """How "no route matches" is written where names of routes stand."""
@@ -294,16 +294,18 @@ def evaluate(
 
 
 async def outcomes_of(
-    labelled: LabelledSet, progress: Progress, engine: Orchestrator
+    labelled: LabelledSet, progress: Progress, engine: Orchestrator, *, generates: bool = False
 ) -> tuple[Outcome, ...]:
     """What any engine decides for every case of a set, one after the other.
 
+    As in the gateway, one that generates is shown whole conversations.
     Raises EngineFaultError where the first question has no answer: then others have none either.
     """
     outcomes: list[Outcome] = []
+    look = conversation if generates else recent
     asked = 0
     for case in progress(labelled.cases):
-        question = Question(recent(case.turns), labelled.routes, labelled.file)
+        question = Question(look(case.turns), labelled.routes, labelled.file)
         if not question.turns:  # nothing was said in words: the gateway asks no engine either
             outcomes.append(Outcome(case, NOWHERE, 0.0, None, 0.0))
             continue

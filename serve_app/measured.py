@@ -33,7 +33,8 @@ def measured(
     with asyncio.Runner() as runner, _opened(section, runner, routes) as engine:
 
         def measure(labelled: LabelledSet) -> Evaluation:
-            outcomes = runner.run(outcomes_of(labelled, progress, engine))
+            asked = outcomes_of(labelled, progress, engine, generates=section.generates)
+            outcomes = runner.run(asked)
             return Evaluation(labelled, section, outcomes, ())
 
         yield measure

@@ -13,7 +13,7 @@ from aiohttp import web
 from deployments.engines import vllm
 from deployments.engines.profiles import Settings
 from serve_app.cli import main
-from serve_app.domain import Question, Reason, Scores, Unavailable
+from serve_app.domain import Json, Question, Reason, Scores, Unavailable
 from tests.unit.config.broken import V
 from tests.unit.engines.chat_server import SECRET, Server, completion, says
 from tests.unit.test_evaluation import HEAD, PROMPTS, line, write
@@ -144,12 +144,14 @@ class FakeVllm:
         self.settings, self.others = settings, others
         self.fault = ""
         self.closed = 0
+        self.asked: list[Question] = []
         self.made.append(self)
 
     def wait(self, timeout_s: float) -> bool:
         return self.starts
 
     async def score(self, question: Question) -> Scores | Unavailable:
+        self.asked.append(question)
         return self.said
 
     def close(self) -> None:
@@ -181,6 +183,20 @@ async def test_vllm_is_measured(
     assert report["decided"] == pytest.approx(5 / 10)
     assert (report["settings"]["mode"], report["settings"]["min_confidence"]) == ("trie", 0.3)
     assert len(report["thresholds"]) == 26
+
+
+async def test_a_language_model_is_shown_what_the_gateway_would_show(
+    fake: type[FakeVllm], tmp_path: Path
+) -> None:
+    """Both sides of a conversation; an embedding model the user's."""
+    turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Write a haiku")]
+    messages: list[Json] = [{"role": role, "content": text} for role, text in turns]
+    talk = write(tmp_path, HEAD, line("", "poems", messages=messages))
+    for task in ("generate", "embed"):
+        file = configured(tmp_path, f"engine: vllm, model: m, task: {task}")
+        assert await run(talk, "--config", file) == 0
+    seen = [[(turn.role, turn.text) for turn in engine.asked[0].turns] for engine in fake.made]
+    assert seen == [turns, [turns[0], turns[2]]]
 
 
 async def test_a_report_of_vllm_is_text(
