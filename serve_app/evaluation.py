@@ -5,6 +5,7 @@ then one case a line, ``{"messages": [{"role", "content"}], "expect": NAME or nu
 says that no route matches.
 """
 
+import asyncio
 import json
 import random
 import time
@@ -16,16 +17,21 @@ from typing import Final
 
 import numpy as np
 
+from serve_app.config.orchestrator import Orchestrator as Section
 from serve_app.dialects import openai_chat
-from serve_app.domain import Json, Question, Route, Scores, Turn
-from serve_app.engines.embedding import EmbeddingEngine, Settings, seen
+from serve_app.domain import Json, Question, Route, Scores, Turn, Unavailable
+from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, Settings, seen
 from serve_app.errors import ConfigError, InvalidRequest, Problem
+from serve_app.ports import Orchestrator
 from serve_app.routing.archetypes import ARCHETYPES
 from serve_app.routing.scoring import Scorer, Vector
-from serve_app.routing.view import recent
+from serve_app.routing.view import conversation, recent
 
 NOWHERE: Final = "(no route)"
 """How "no route matches" is written where names of routes stand."""
+
+FAILED: Final = "(no answer)"
+"""The same for "the engine gave no answer": it is never what was expected."""
 
 COLLIDING: Final = 0.8
 """Descriptions with a larger cosine are hard to tell apart."""
@@ -138,9 +144,12 @@ class Outcome:
     case: Case
     best: str
     """The route with the highest score, wins or not."""
-    score: float
+    score: float | None
+    """None: the engine names a route, and has no numbers."""
     decided: str | None
     seconds: float
+    fault: str = ""
+    """Why there was no answer."""
 
     @property
     def right(self) -> bool:
@@ -166,7 +175,8 @@ class Evaluation:
     """All that was found out about one set."""
 
     labelled: LabelledSet
-    settings: Settings
+    settings: Settings | Section
+    """Those of the embedded engine, or of another one."""
     outcomes: tuple[Outcome, ...]
     collisions: tuple[tuple[float, str, str], ...]
     draws: tuple[Draws, ...] = ()
@@ -180,6 +190,20 @@ class Evaluation:
     def decided(self) -> float:
         """Of all cases: the share decided rightly with the thresholds, "no route" included."""
         return _share(outcome.decided == outcome.case.expect for outcome in self.outcomes)
+
+    @property
+    def engine(self) -> str:
+        """Which one was asked."""
+        return self.settings.engine if isinstance(self.settings, Section) else "embedding"
+
+    @property
+    def scored(self) -> bool:
+        """The engine gives numbers; without, there is nothing to set a threshold by."""
+        return all(outcome.score is not None for outcome in self.outcomes)
+
+    def faults(self) -> Counter[str]:
+        """Why there was no answer, and how often."""
+        return Counter(outcome.fault for outcome in self.outcomes if outcome.fault)
 
     def confusion(self) -> Counter[tuple[str, str]]:
         """How often (expected, decided) came up; with thresholds."""
@@ -205,17 +229,16 @@ class Evaluation:
     def thresholds(self) -> list[tuple[float, float, float]]:
         """Of ``min_confidence``: its value, in-scope accuracy, share of no-match recognized.
 
-        Empty where the set has no case without a route.
+        Empty where the set has no case without a route, or the engine no scores.
         """
-        inside = [outcome for outcome in self.outcomes if outcome.case.expect is not None]
-        outside = [outcome.score for outcome in self.outcomes if outcome.case.expect is None]
+        inside, outside = self._sides()
         if not inside or not outside:
             return []
         return [
             (
                 limit,
-                _share(outcome.right and outcome.score >= limit for outcome in inside),
-                _share(score < limit for score in outside),
+                _share(right and score >= limit for right, score in inside),
+                _share(score < limit for _, score in outside),
             )
             for limit in _THRESHOLDS
         ]
@@ -227,12 +250,20 @@ class Evaluation:
 
     def auroc(self) -> float | None:
         """How well the best score tells cases with a route from those without: 0.5 is chance."""
-        inside = [outcome.score for outcome in self.outcomes if outcome.case.expect is not None]
-        outside = [outcome.score for outcome in self.outcomes if outcome.case.expect is None]
+        inside, outside = ([score for _, score in side] for side in self._sides())
         if not inside or not outside:
             return None
         differences = np.subtract.outer(np.array(inside), np.array(outside))
         return float((differences > 0).mean() + (differences == 0).mean() / 2)
+
+    def _sides(self) -> tuple[list[tuple[bool, float]], list[tuple[bool, float]]]:
+        """Whether a case was right and its score: of those with a route, and of the others."""
+        inside: list[tuple[bool, float]] = []
+        outside: list[tuple[bool, float]] = []
+        for outcome in self.outcomes if self.scored else ():
+            side = outside if outcome.case.expect is None else inside
+            side.append((outcome.right, outcome.score or 0.0))
+        return inside, outside
 
     def latency_ms(self, share: float) -> float:
         """A quantile of the time that a decision took."""
@@ -243,26 +274,57 @@ Progress = Callable[[Sequence[Case]], Iterable[Case]]
 """Passes cases through and shows how far it is."""
 
 
+class _Embedded:
+    """The embedded engine as the others are asked."""
+
+    def __init__(self, engine: EmbeddingEngine) -> None:
+        self._engine = engine
+
+    async def score(self, question: Question) -> Scores | Unavailable:
+        return self._engine.score(question, lambda: True)
+
+
 def evaluate(
     labelled: LabelledSet, settings: Settings, progress: Progress, engine: EmbeddingEngine
 ) -> Evaluation:
-    """Decides every case of a set, one after the other."""
+    """Decides every case of a set with the embedded engine, one after the other."""
     engine.scorer.prepare(labelled.routes)
-    outcomes = []
+    outcomes = asyncio.run(outcomes_of(labelled, progress, _Embedded(engine)))
+    return Evaluation(labelled, settings, outcomes, tuple(_collisions(labelled, engine)))
+
+
+async def outcomes_of(
+    labelled: LabelledSet, progress: Progress, engine: Orchestrator, *, generates: bool = False
+) -> tuple[Outcome, ...]:
+    """What any engine decides for every case of a set, one after the other.
+
+    As in the gateway, one that generates is shown whole conversations.
+    Raises EngineFaultError where the first question has no answer: then others have none either.
+    """
+    outcomes: list[Outcome] = []
+    look = conversation if generates else recent
+    asked = 0
     for case in progress(labelled.cases):
-        question = Question(recent(case.turns), labelled.routes, labelled.file)
+        question = Question(look(case.turns), labelled.routes, labelled.file)
         if not question.turns:  # nothing was said in words: the gateway asks no engine either
             outcomes.append(Outcome(case, NOWHERE, 0.0, None, 0.0))
             continue
         started = time.perf_counter()
-        said = engine.score(question, lambda: True)
+        said = await engine.score(question)
         seconds = time.perf_counter() - started
+        asked += 1
         if isinstance(said, Scores):
             outcomes.append(_outcome(case, said, seconds))
-    return Evaluation(labelled, settings, tuple(outcomes), tuple(_collisions(labelled, engine)))
+        elif asked == 1:
+            raise EngineFaultError(f"the engine can't be measured: {said.detail}")
+        else:
+            outcomes.append(Outcome(case, FAILED, 0.0, FAILED, seconds, said.detail))
+    return tuple(outcomes)
 
 
 def _outcome(case: Case, said: Scores, seconds: float) -> Outcome:
+    if not said.routes:
+        return Outcome(case, said.winner or NOWHERE, None, said.winner, seconds)
     best = max(said.routes, key=lambda name: said.routes[name])
     return Outcome(case, best, said.routes[best], said.winner, seconds)
 

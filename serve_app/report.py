@@ -9,9 +9,11 @@ from xml.etree import ElementTree as ET
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serve_app.config.load import path
+from serve_app.config.orchestrator import Orchestrator
 from serve_app.domain import Json
+from serve_app.engines.embedding import Settings
 from serve_app.errors import ConfigError, Problem
-from serve_app.evaluation import NOWHERE, Evaluation
+from serve_app.evaluation import FAILED, NOWHERE, Evaluation
 
 _SMALL_MATRIX: Final = 12
 _MOST_CONFUSED: Final = 15
@@ -36,7 +38,7 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]
 
 def as_text(evaluation: Evaluation) -> list[str]:
     """The report for people, line by line."""
-    settings, cases = evaluation.settings, evaluation.outcomes
+    cases = evaluation.outcomes
     inside = sum(outcome.case.expect is not None for outcome in cases)
     lines = [
         (
@@ -45,14 +47,15 @@ def as_text(evaluation: Evaluation) -> list[str]:
         ),
         "",
         f"accuracy  {evaluation.accuracy:.3f}  best route is right, of the cases with a route",
-        (
-            f"decided   {evaluation.decided:.3f}  with min_confidence {settings.min_confidence:g} and "
-            f"min_margin {settings.min_margin:g}, of all cases"
-        ),
+        f"decided   {evaluation.decided:.3f}  {_limits(evaluation)}of all cases",
         (
             f"latency   p50 {evaluation.latency_ms(0.5):.1f} ms, p99 {evaluation.latency_ms(0.99):.1f} ms "
-            f"a decision, {settings.threads} thread(s), at most {settings.max_query_tokens} tokens"
+            f"a decision, {_asked(evaluation.settings)}"
         ),
+    ]
+    lines += [
+        f"no answer {times} of the cases, which count as wrong: {why}"
+        for why, times in evaluation.faults().most_common(_PLACES)
     ]
     lines += [
         f"examples  {draws.examples} a route: {draws.mean:.3f} "
@@ -65,8 +68,24 @@ def as_text(evaluation: Evaluation) -> list[str]:
         ("No match, by threshold", _thresholds(evaluation)),
         ("Descriptions that collide (cosine)", _collisions(evaluation)),
     ):
-        lines += ["", title, *(f"  {line}" for line in found)]
+        if found:
+            lines += ["", title, *(f"  {line}" for line in found)]
     return lines
+
+
+def _limits(evaluation: Evaluation) -> str:
+    settings = evaluation.settings
+    if not evaluation.scored:
+        return ""
+    return (
+        f"with min_confidence {settings.min_confidence:g} and min_margin {settings.min_margin:g}, "
+    )
+
+
+def _asked(settings: Settings | Orchestrator) -> str:
+    if isinstance(settings, Settings):
+        return f"{settings.threads} thread(s), at most {settings.max_query_tokens} tokens"
+    return f"engine {settings.engine}, model {settings.model}"
 
 
 def _by_route(evaluation: Evaluation) -> list[str]:
@@ -82,7 +101,8 @@ def _by_route(evaluation: Evaluation) -> list[str]:
 
 
 def _names(evaluation: Evaluation) -> list[str]:
-    return [*(route.name for route in evaluation.labelled.routes), NOWHERE]
+    failed = [FAILED] if evaluation.faults() else []
+    return [*(route.name for route in evaluation.labelled.routes), NOWHERE, *failed]
 
 
 def _confusion(evaluation: Evaluation) -> list[str]:
@@ -102,6 +122,8 @@ def _confusion(evaluation: Evaluation) -> list[str]:
 
 def _thresholds(evaluation: Evaluation) -> list[str]:
     found = evaluation.thresholds()
+    if not evaluation.scored:
+        return ["the engine names a route and gives no scores, so there is nothing to compare"]
     if not found:
         return ["the set has no case without a route, so there is nothing to tell apart"]
     rows = [["min_confidence", "accuracy", "no match found"]]
@@ -118,6 +140,8 @@ def _thresholds(evaluation: Evaluation) -> list[str]:
 
 
 def _collisions(evaluation: Evaluation) -> list[str]:
+    if not isinstance(evaluation.settings, Settings):
+        return []
     if not evaluation.collisions:
         return ["none"]
     return [f"{cosine:.2f}  {a} / {b}" for cosine, a, b in evaluation.collisions[:_MOST_CONFUSED]]
@@ -127,18 +151,14 @@ def as_json(evaluation: Evaluation) -> dict[str, Json]:
     """The report for programs; times in milliseconds."""
     return {
         "file": evaluation.labelled.file,
-        "engine": "embedding",
-        "settings": {
-            "model": None if evaluation.settings.model is None else str(evaluation.settings.model),
-            "threads": evaluation.settings.threads,
-            "max_query_tokens": evaluation.settings.max_query_tokens,
-            "min_confidence": evaluation.settings.min_confidence,
-            "min_margin": evaluation.settings.min_margin,
-            "archetypes": evaluation.settings.archetypes,
-        },
+        "engine": evaluation.engine,
+        "settings": _settings(evaluation.settings),
         "cases": len(evaluation.outcomes),
         "accuracy": evaluation.accuracy,
         "decided": evaluation.decided,
+        "no_answer": [
+            {"why": why, "times": times} for why, times in evaluation.faults().most_common()
+        ],
         "latency_ms": {"p50": evaluation.latency_ms(0.5), "p99": evaluation.latency_ms(0.99)},
         "routes": [
             {"name": name, "precision": precision, "recall": recall, "cases": cases}
@@ -162,6 +182,21 @@ def as_json(evaluation: Evaluation) -> dict[str, Json]:
             for draws in evaluation.draws
         ],
     }
+
+
+def _settings(settings: Settings | Orchestrator) -> dict[str, Json]:
+    """What an engine was told, but for addresses and keys."""
+    both = {
+        "model": None if settings.model is None else str(settings.model),
+        "threads": settings.threads,
+        "max_query_tokens": settings.max_query_tokens,
+        "min_confidence": settings.min_confidence,
+        "min_margin": settings.min_margin,
+    }
+    if isinstance(settings, Settings):
+        return {**both, "archetypes": settings.archetypes}
+    own = ("task", "family", "device", "mode", "max_model_len", "dtype", "quantization")
+    return {**both, **{name: getattr(settings, name) for name in own}}
 
 
 class _Part(BaseModel):

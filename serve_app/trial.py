@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, get_args
 
 from pydantic import ValidationError
 from tqdm import tqdm
@@ -16,17 +17,32 @@ from serve_app.config.load import explain
 from serve_app.config.orchestrator import Orchestrator
 from serve_app.decision import Decided, Setup, compile_setup
 from serve_app.dialects.openai_chat import read_turns
-from serve_app.domain import Json, Question, Scores, Turn
-from serve_app.engines.embedding import EmbeddingEngine, Settings, settings_of
+from serve_app.domain import Json, Question, Route, Scores, Turn
+from serve_app.engines.embedding import EmbeddingEngine, settings_of
 from serve_app.errors import ConfigError, Problem
-from serve_app.evaluation import Case, Evaluation, draw_examples, evaluate, read_set
+from serve_app.evaluation import (
+    Case,
+    Draws,
+    Evaluation,
+    LabelledSet,
+    draw_examples,
+    evaluate,
+    read_set,
+)
 from serve_app.explain import render_explanation
+from serve_app.measured import Measure, measured
 from serve_app.output import say, say_json
 from serve_app.report import as_json, as_svg, as_text, compare, read_report, table
 from serve_app.routing.router import ByContent, by_scores
 from serve_app.routing.view import recent
 
 _SHOWN: Final = 200
+_CHOICES: Final = {
+    "engine": "what is measured; else that of --config, or embedding",
+    "family": "how a model is asked",
+    "device": "vllm: where it runs",
+    "mode": "vllm: how an answer is read",
+}
 
 
 def add_route(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +58,10 @@ def add_eval(parser: argparse.ArgumentParser) -> None:
     """The command line of ``fingerpost eval``."""
     parser.add_argument("file", type=Path, help="JSON lines: routes first, then cases")
     parser.add_argument("--config", type=Path, help="take the settings of a gateway.yaml")
-    parser.add_argument("--model", help="an ONNX file with other weights")
+    for name, what in _CHOICES.items():
+        choices = get_args(Orchestrator.model_fields[name].annotation)
+        parser.add_argument(f"--{name}", choices=choices, help=what)
+    parser.add_argument("--model", help="another one: see orchestrator.model")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--max-query-tokens", type=int)
     parser.add_argument("--min-confidence", type=float)
@@ -139,31 +158,53 @@ def measure(chosen: argparse.Namespace) -> bool:
         raise ConfigError(
             str(chosen.plot), (Problem(0, "--plot", "name a file that ends in .svg"),)
         )
-    settings = _settings(chosen)
+    section = _section(chosen)
     labelled = read_set(chosen.file)
     if chosen.no_examples:
         bare = tuple(replace(route, examples=()) for route in labelled.routes)
         labelled = replace(labelled, routes=bare)
-    engine = EmbeddingEngine(settings)
-    found = evaluate(labelled, settings, _bar, engine)
-    drawn = [
-        draw_examples(labelled, engine, settings, count, chosen.draws) for count in chosen.draw
-    ]
-    found = replace(found, draws=tuple(drawn))
-    report = as_json(found)
-    if chosen.json:
-        say_json(report)
-    else:
-        say("\n".join(as_text(found)))
-    if chosen.compare is not None:
-        lines = compare(report, _other_report(chosen.compare, settings, engine))
-        say("\n".join(["", *lines]), sys.stderr if chosen.json else sys.stdout)
+    with _engine(section, chosen, labelled.routes) as (measure_set, draw):
+        found = measure_set(labelled)
+        if draw is not None:
+            found = replace(found, draws=tuple(draw(labelled, count) for count in chosen.draw))
+        report = as_json(found)
+        if chosen.json:
+            say_json(report)
+        else:
+            say("\n".join(as_text(found)))
+        if chosen.compare is not None:
+            lines = compare(report, _other_report(chosen.compare, measure_set))
+            say("\n".join(["", *lines]), sys.stderr if chosen.json else sys.stdout)
     if chosen.plot is not None:
         _plot(found, chosen.plot)
     if chosen.fail_under is not None and found.accuracy < chosen.fail_under:
         say(f"accuracy {found.accuracy:.3f} is under {chosen.fail_under:g}", sys.stderr)
         return False
     return True
+
+
+_Draw: TypeAlias = Callable[[LabelledSet, int], Draws]
+
+
+@contextmanager
+def _engine(
+    section: Orchestrator, chosen: argparse.Namespace, routes: tuple[Route, ...]
+) -> Iterator[tuple[Measure, _Draw | None]]:
+    """What measures sets, and what draws examples from them, which the embedded one alone can."""
+    if section.engine != "embedding":
+        with measured(section, _bar, routes) as measure_set:
+            yield measure_set, None
+        return
+    settings = replace(settings_of(section), archetypes=not chosen.no_archetypes)
+    engine = EmbeddingEngine(settings)
+
+    def embedded(labelled: LabelledSet) -> Evaluation:
+        return evaluate(labelled, settings, _bar, engine)
+
+    def draw(labelled: LabelledSet, count: int) -> Draws:
+        return draw_examples(labelled, engine, settings, count, chosen.draws)
+
+    yield embedded, draw
 
 
 def _plot(found: Evaluation, file: Path) -> None:
@@ -174,22 +215,43 @@ def _plot(found: Evaluation, file: Path) -> None:
         raise ConfigError(str(file), (problem,)) from error
 
 
-def _settings(chosen: argparse.Namespace) -> Settings:
-    """Those of the configuration, if one is named, with what the command line says instead."""
+def _section(chosen: argparse.Namespace) -> Orchestrator:
+    """That of the configuration, if one is named, with what the command line says instead.
+
+    Of a section for another engine the model and the thresholds are not this one's.
+    """
     section = Orchestrator()
     if chosen.config is not None:
         section = compile_setup(chosen.config).config.orchestrator
-    names = ("model", "threads", "max_query_tokens", "min_confidence", "min_margin")
+    kept = section.model_dump()
+    if chosen.engine not in {None, section.engine}:
+        for name in ("model", "min_confidence", "min_margin"):
+            del kept[name]
+    names = (*_CHOICES, "model", "threads", "max_query_tokens", "min_confidence", "min_margin")
     said = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
     try:
-        section = Orchestrator.model_validate({**section.model_dump(), **said})
+        section = Orchestrator.model_validate({**kept, **said})
     except ValidationError as error:
-        problems = [
-            Problem(0, f"--{str(found['loc'][0]).replace('_', '-')}", explain(found)[1])
-            for found in error.errors(include_url=False)
+        raise ConfigError("the command line", tuple(_problems(error))) from error
+    if section.engine != "embedding":
+        found = [
+            Problem(0, option, "is for engine embedding alone; leave it out")
+            for option, is_set in (
+                ("--draw", chosen.draw),
+                ("--no-archetypes", chosen.no_archetypes),
+            )
+            if is_set
         ]
-        raise ConfigError("the command line", tuple(problems)) from error
-    return replace(settings_of(section), archetypes=not chosen.no_archetypes)
+        if found:
+            raise ConfigError("the command line", tuple(found))
+    return section
+
+
+def _problems(error: ValidationError) -> Iterator[Problem]:
+    for found in error.errors(include_url=False):
+        option = "".join(f"--{name}".replace("_", "-") for name in found["loc"][:1])
+        more = "" if option else "; name a gateway.yaml that has it with --config"
+        yield Problem(0, option or "--engine", f"{explain(found)[1]}{more}")
 
 
 def _bar(cases: Sequence[Case]) -> Iterable[Case]:
@@ -198,7 +260,7 @@ def _bar(cases: Sequence[Case]) -> Iterable[Case]:
     return bar
 
 
-def _other_report(other: Path, settings: Settings, engine: EmbeddingEngine) -> Mapping[str, Json]:
+def _other_report(other: Path, measure_set: Measure) -> Mapping[str, Json]:
     """What to compare with: a report read from a file, or made of another set."""
     report = read_report(other)
-    return as_json(evaluate(read_set(other), settings, _bar, engine)) if report is None else report
+    return as_json(measure_set(read_set(other))) if report is None else report

@@ -13,7 +13,8 @@ import pytest
 from deployments.engines.choosing import Chooser
 from deployments.engines.profiles import Mode
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
-from serve_app.evaluation import LabelledSet
+from serve_app.evaluation import Case, Evaluation, LabelledSet, outcomes_of
+from serve_app.report import as_json, as_text
 from serve_app.routing.prompt import FAMILIES
 from serve_app.routing.view import conversation
 from tests.engine.conftest import Site, core_of, on_loop, until
@@ -88,6 +89,24 @@ async def test_an_orchestrator_decides(chat: Site, labelled: LabelledSet) -> Non
     assert await chat.orchestrator.decisions() >= 1
     again = scored(await chat.orchestrator.score(question))
     assert again == replace(said, cached=True)
+
+
+async def test_a_set_is_measured(chat: Site, labelled: LabelledSet) -> None:
+    """Every case has an answer with scores; the report is printed."""
+    few = replace(
+        labelled,
+        routes=ROUTES,
+        cases=tuple(Case((q,), None) for q in (Turn("user", text) for text in TEXTS)),
+    )
+    outcomes = await outcomes_of(few, list, chat.engine, generates=True)
+    assert [outcome.case for outcome in outcomes] == list(few.cases)
+    assert not any(outcome.fault for outcome in outcomes)
+    section = chat.orchestrator._setup.config.orchestrator
+    found = Evaluation(few, section, outcomes, ())
+    assert found.scored
+    assert {outcome.best for outcome in outcomes} <= {route.name for route in ROUTES}
+    assert as_json(found)["engine"] == "vllm"
+    print("\n" + "\n".join(as_text(found)))
 
 
 @pytest.mark.parametrize("name", NAMES)

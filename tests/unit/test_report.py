@@ -152,6 +152,7 @@ def test_a_report_is_json() -> None:
             "min_margin": 0.0,
             "archetypes": False,
         },
+        "no_answer": [],
         "cases": 6,
         "accuracy": 0.75,
         "decided": 0.5,

@@ -1,0 +1,63 @@
+"""Engines with a language model, made to be measured on this machine, and ended afterwards."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+from serve_app.config.orchestrator import Orchestrator
+from serve_app.domain import Route
+from serve_app.engines import http
+from serve_app.engines.embedding import EngineFaultError
+from serve_app.evaluation import Evaluation, LabelledSet, Progress, outcomes_of
+from serve_app.ports import Orchestrator as Port
+
+PATIENCE_S: Final = 60.0
+"""For an answer: how long they take is what is measured, and a server may have to load a model."""
+
+START_S: Final = 1800.0
+"""For an engine to start: large weights, maybe from a network's disk."""
+
+Measure: TypeAlias = Callable[[LabelledSet], Evaluation]
+
+
+@contextmanager
+def measured(
+    section: Orchestrator, progress: Progress, routes: tuple[Route, ...]
+) -> Iterator[Measure]:
+    """What evaluates sets with the engine, vllm or http, that a section says.
+
+    Raises EngineFaultError for one that can't be made.
+    """
+    with asyncio.Runner() as runner, _opened(section, runner, routes) as engine:
+
+        def measure(labelled: LabelledSet) -> Evaluation:
+            asked = outcomes_of(labelled, progress, engine, generates=section.generates)
+            outcomes = runner.run(asked)
+            return Evaluation(labelled, section, outcomes, ())
+
+        yield measure
+
+
+@contextmanager
+def _opened(
+    section: Orchestrator, runner: asyncio.Runner, routes: tuple[Route, ...]
+) -> Iterator[Port]:
+    if section.engine == "http":
+        asked = http.HttpEngine(http.settings_of(section, PATIENCE_S), os.environ)
+        try:
+            yield asked
+        finally:
+            runner.run(asked.close())
+        return
+    from deployments.engines import profiles, vllm  # noqa: PLC0415 - only who measures it needs it
+
+    started = vllm.VllmEngine(profiles.settings_of(section), routes=routes, deadline_s=PATIENCE_S)
+    try:
+        if not started.wait(START_S):
+            why = started.fault or f"it did not start within {START_S:g} s"
+            raise EngineFaultError(f"the engine vllm can't be measured: {why}")
+        yield started
+    finally:
+        started.close()
