@@ -1,4 +1,4 @@
-# make run    start the gateway          make test   everything that is tested
+# make run    start the gateway          make test   what is tested in minutes
 # make demo   the same without any key   make check  linters, types and import contracts
 # make wheel  dist/fingerpost-*.whl, for other machines: docs/deploy.md
 PYTHON ?= python3.11
@@ -10,7 +10,7 @@ USED = import ray._private.worker, serve_app.app, serve_app.cli, onnxruntime, to
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: run demo test check reference wheel install install-test lock clean
+.PHONY: run demo test test-long check reference wheel install install-test lock clean
 
 run: install
 	@$(BIN)/fingerpost run configs/serve.yaml
@@ -22,6 +22,10 @@ demo: install
 test: install-test
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage report --skip-covered --fail-under=95
+
+# What takes minutes: vLLM on a cluster, killed and back.
+test-long: install-test
+	$(BIN)/python -m pytest -m long
 
 check: install-test
 	$(BIN)/ruff format --check .

@@ -173,6 +173,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.long  # another start of vLLM, in a process of its own
 def test_a_replica_that_is_killed_leaves_no_process(tiny: Path, tmp_path: Path) -> None:
     """The process of vLLM ends with it, although nobody could tell it to."""
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -29,6 +29,7 @@ from tests.serve.conftest import Cluster
 from tests.site import PROMPTS, ROUTES, Site, eventually
 
 pytestmark = [
+    pytest.mark.long,  # two starts of vLLM beside a cluster
     pytest.mark.skipif(sys.version_info >= (3, 12), reason="the lock has torch for 3.11 alone"),
     pytest.mark.timeout(600),  # the cluster, vLLM, and vLLM once more, on two cores
     *(  # torch, if the weights have to be converted
