@@ -142,7 +142,7 @@ class Orchestrator:
 
 
 def _gpu_share() -> float:
-    """What Ray gives this replica of a GPU; all of it where Ray is not there to ask."""
-    if not is_initialized():
+    """What Ray gives this replica of a GPU; all of it where this is no replica of Ray's."""
+    if not is_initialized() or get_runtime_context().get_actor_id() is None:
         return 1.0
     return float(get_runtime_context().get_assigned_resources().get("GPU", 1.0))

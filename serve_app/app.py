@@ -7,7 +7,7 @@ text there would make it skip conversion in silence. ``build`` takes a plain map
 from pathlib import Path
 from typing import Any, Final
 
-from ray import serve
+from ray import is_initialized, serve
 from ray.serve import Application, context
 
 from deployments.affinity import Affinity
@@ -110,5 +110,7 @@ def _refuse_open_door(config: Path | None, setup: Setup) -> None:
 
 def _serve_host() -> str | None:
     """Where Serve listens; None while it isn't running yet."""
+    if not is_initialized():  # asking would start a Ray of its own
+        return None
     client = context._get_global_client(raise_if_no_controller_running=False)  # noqa: SLF001
     return None if client is None else str(client.http_config.host)

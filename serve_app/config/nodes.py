@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import yaml
 
@@ -55,13 +55,22 @@ class Tree:
         return next((below for below in found if below is not None), None)
 
 
+class Loader(yaml.SafeLoader):
+    """With constructors of its own: libraries that are loaded beside us change SafeLoader's."""
+
+    yaml_constructors: ClassVar[Any] = {
+        **yaml.SafeLoader.yaml_constructors,
+        "tag:yaml.org,2002:timestamp": yaml.SafeLoader.construct_yaml_timestamp,
+    }
+
+
 def parse(file: str, content: bytes, start: str = "version: v0.4.0") -> Tree:
     """The mapping that YAML's bytes stand for. Raises ConfigError when they stand for none.
 
     Equal keys are a problem of the tree; the first of them holds.
     """
     try:
-        loader = yaml.SafeLoader(content)
+        loader = Loader(content)
         node = loader.get_single_node()
         if node is None:
             raise ConfigError(file, (Problem(1, "", f"is empty; start with `{start}`"),))
@@ -86,7 +95,7 @@ class _NodeReader:
     follows aliases without a bound.
     """
 
-    def __init__(self, loader: yaml.SafeLoader) -> None:
+    def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._nodes = 0
         self._first: dict[int, Place] = {}

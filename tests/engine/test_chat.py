@@ -166,6 +166,7 @@ async def decoded(chooser: Chooser, question: Question) -> tuple[str | None, boo
             return known.answers[left[0]].route, sure
 
 
+@pytest.mark.long  # grammars are compiled first
 @pytest.mark.parametrize("mode", ["choice", "json"])
 def test_what_the_model_writes_is_read(
     mode: Mode, chat: Site, choosers: Mapping[str, Chooser], questions: list[Question]
