@@ -1,5 +1,7 @@
 """What all unit tests share."""
 
+import gc
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -17,3 +19,13 @@ settings.load_profile("unit")
 def anyio_backend() -> str:
     """Async tests run on asyncio, the loop that Serve uses."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_heap() -> None:
+    """What earlier tests left, vLLM's modules above all, is not searched for garbage any more.
+
+    Such a search takes longer than the deadlines that tests here are about.
+    """
+    gc.collect()
+    gc.freeze()
