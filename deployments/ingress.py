@@ -78,6 +78,7 @@ class Ingress:
             meter=self._meter,
             clock=time.monotonic,
         )
+        self._watch.start()
 
     def _compile(self) -> Setup:
         setup = compile_setup(self._config)

@@ -56,6 +56,7 @@ class Orchestrator:
             self._try_engine()
             if self._guard is None:
                 threading.Thread(target=self._retry, name="engine-retry", daemon=True).start()
+        self._watch.start()
 
     async def score(self, question: Question) -> Scores | Unavailable:
         """The engine's scores, or why there are none."""

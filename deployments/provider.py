@@ -30,6 +30,7 @@ class ProviderClient:
         self._watch = watch(config, ServeMeter())
         self._looked_at = -_LOOK_AGAIN_S
         self._transport = transport(self._watch)
+        self._watch.start()
 
     async def unary(self, frame: bytes) -> bytes:
         """One exchange with a complete answer."""

@@ -19,7 +19,10 @@ def watch(
     compile_: Callable[[], Setup] | None = None,
     adopt: Callable[[Setup], None] = lambda _: None,
 ) -> Watch[Setup]:
-    """Compiles the file and looks after it. Raises ConfigError where it is bad from the start."""
+    """Compiles the file; ``start`` begins to look after it, once what it replaces is there.
+
+    Raises ConfigError where the file is bad from the start.
+    """
     watching: Watch[Setup] = Watch(
         config,
         compile_ or (lambda: compile_setup(config)),
@@ -27,7 +30,6 @@ def watch(
         lambda: meter.reloaded(watching.current.version, good=watching.error is None),
     )
     meter.in_force(watching.current.version)
-    watching.start()
     return watching
 
 

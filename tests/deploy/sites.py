@@ -5,18 +5,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, TypeAlias, get_args
 
-import yaml
 from pydantic import BaseModel
 from ray import serve
 from ray.serve.schema import ServeDeploySchema
 
 from serve_app.api.context import exposure_problem
 from serve_app.app import build
-from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.references import references
-from serve_app.decision import Setup, compile_setup
 from serve_app.errors import ConfigError
 from serve_app.launch import read_env_file
+from tests.unit.fakes import setup_of
 
 ROOT: Final = Path(__file__).parents[2]
 CONFIGS: Final = ROOT / "configs"
@@ -30,23 +28,6 @@ ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Of every node of every cluster: serve.env, but that nobody gets in without a token."""
-
-_ENGINES: Final = get_args(Orchestrator.model_fields["engine"].annotation) or ("embedding",)
-
-
-def compiled(folder: Path, text: str) -> Setup:
-    """What a gateway.yaml comes to. Raises ConfigError.
-
-    An engine that this version does not have is left out, and with it what is said about it.
-    """
-    content = yaml.safe_load(text)
-    engine = content.get("orchestrator", {}).get("engine", "embedding")
-    if engine in {"vllm", "http"} and engine not in _ENGINES:
-        del content["orchestrator"]
-        text = yaml.safe_dump(content)
-    file = folder / "gateway.yaml"
-    file.write_text(text)
-    return compile_setup(file)
 
 
 def graph(app: serve.Application) -> dict[str, serve.Deployment]:
@@ -65,7 +46,7 @@ def graph(app: serve.Application) -> dict[str, serve.Deployment]:
 def gateway_problems(folder: Path, text: str, given: Collection[str]) -> list[str]:
     """Why a gateway.yaml can't be served where the variables of ``given`` are set."""
     try:
-        compiled(folder, text)
+        setup_of(folder, text)
     except ConfigError as error:
         return [str(problem) for problem in error.problems]
     asked = sorted(set(references(re.sub(r"(^|\s)#.*", "", text, flags=re.MULTILINE))))
@@ -77,7 +58,7 @@ def serve_problems(folder: Path, content: Json, gateway: str) -> list[str]:
     problems = _unknown_keys(ServeDeploySchema, content, "")
     try:
         ServeDeploySchema.model_validate(content)
-        setup = compiled(folder, gateway)
+        setup = setup_of(folder, gateway)
     except (ValueError, ConfigError) as error:
         return [*problems, str(error)]
     (application,) = content["applications"]

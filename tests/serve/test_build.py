@@ -4,13 +4,13 @@ import pickle
 from pathlib import Path
 
 import pytest
-from ray import serve
 
 from serve_app.app import _config_path, build
 from serve_app.decision import compile_setup
 from serve_app.errors import ConfigError
 from serve_app.serve_file import check_serve
 from serve_app.summary import deployment_names
+from tests.deploy.sites import graph
 from tests.site import SECRET
 
 CONFIG = """
@@ -23,19 +23,6 @@ model_providers:
 """
 
 
-def _deployments(app: serve.Application) -> dict[str, serve.Deployment]:
-    """Every deployment of a bound graph by its name."""
-    found: dict[str, serve.Deployment] = {}
-    waiting = [app]
-    while waiting:
-        bound = waiting.pop()._bound_deployment
-        found[bound.name] = bound
-        for argument in bound.init_args:
-            values = argument.values() if isinstance(argument, dict) else [argument]
-            waiting += [value for value in values if isinstance(value, serve.Application)]
-    return found
-
-
 def test_each_dedicated_provider_has_a_deployment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,7 +30,7 @@ def test_each_dedicated_provider_has_a_deployment(
     monkeypatch.setenv("FINGERPOST_TEST_KEY", SECRET)
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG)
-    deployments = _deployments(build({"config": str(file)}))
+    deployments = graph(build({"config": str(file)}))
     assert set(deployments) == {
         "Ingress", "Affinity", "Orchestrator", "provider-shared", "provider-openai",
         "provider-vllm-gpu-8000",
@@ -60,7 +47,7 @@ def test_no_key_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("FINGERPOST_TEST_KEY", SECRET)
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG)
-    for deployment in _deployments(build({"config": str(file)})).values():
+    for deployment in graph(build({"config": str(file)})).values():
         plain = [value for value in deployment.init_args if isinstance(value, str)]
         assert SECRET.encode() not in pickle.dumps(plain)
         assert plain in ([str(file)], [])
@@ -86,12 +73,12 @@ def test_a_relative_path_is_found_in_the_project(
 ) -> None:
     """The packaged example is found from any working directory."""
     monkeypatch.chdir(tmp_path)
-    deployments = _deployments(build({"config": "configs/gateway.yaml"}))
+    deployments = graph(build({"config": "configs/gateway.yaml"}))
     assert Path(deployments["provider-openai"].init_args[0]).is_absolute()
 
 
 @pytest.mark.parametrize("store", ["memory", "redis"])
-def test_check_knows_the_deployments(store: str, tmp_path: Path) -> None:
+def test_check_knows_thegraph(store: str, tmp_path: Path) -> None:
     """What `fingerpost check --serve` takes for a name is what the builder makes."""
     file = tmp_path / "gateway.yaml"
     file.write_text(
@@ -99,7 +86,7 @@ def test_check_knows_the_deployments(store: str, tmp_path: Path) -> None:
         "client_keys: [$FINGERPOST_TEST_KEY]\n"
     )
     names = deployment_names(compile_setup(file))
-    assert sorted(names) == sorted(_deployments(build({"config": str(file)})))
+    assert sorted(names) == sorted(graph(build({"config": str(file)})))
 
 
 @pytest.mark.parametrize("name", ["configs/gateway.yaml", "mine.yaml", "/no/gateway.yaml"])
