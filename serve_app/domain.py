@@ -148,6 +148,8 @@ class Scores:
     """Remembered from an equal question."""
     doubt: float | None = None
     """How likely the model, left to itself, would have said something else; None: not known."""
+    named: tuple[str, ...] = ()
+    """All routes that the model named, in its order, where it could have named several."""
     stand_in: str = ""
     """Why the engine that was to answer did not, where the embedded one did in its place."""
 

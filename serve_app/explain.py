@@ -51,6 +51,7 @@ def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
             "no_match": None,
             "margin": None,
             "doubt": None,
+            "named": None,
             "cached": False,
             "stand_in": None,
             "unavailable": said.detail if isinstance(said, Unavailable) else None,
@@ -62,6 +63,7 @@ def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
         asked["cached"] = said.cached
         asked["no_match"] = said.no_match if said.routes else None
         asked["doubt"], asked["stand_in"] = said.doubt, said.stand_in or None
+        asked["named"] = list(said.named) or None
     return {
         "model": str(decision.candidates[0]),
         "route": decision.route,

@@ -2,9 +2,10 @@
 
 ``trie`` asks for the odds of every token at which the answers part, all at once: one step of the
 model, and a probability for each route. ``trie_lazy`` asks for them one after the other, going
-the way of the likeliest: the same numbers, but for one route only. ``choice`` lets the model
-write, held to the answers, and ``json``, held to a schema. Both take a step for each token, and
-both may come to another answer: a grammar of characters lets the model spell a name in tokens
+the way of the likeliest: the same numbers, but for one route only. ``choice`` comes to the same
+in one request, in which the model writes, held to the answers, from where they part until only
+one is left. ``json`` lets it write a whole answer, held to a schema; it may name several routes,
+and may come to another answer: a grammar of characters lets the model spell a name in tokens
 that it was never shown, and what it thinks after those is another matter.
 """
 
@@ -12,7 +13,6 @@ import asyncio
 import functools
 import itertools
 import json
-import math
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ from typing import Any, Final
 from deployments.engines.profiles import Mode, Settings
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.routing.answers import UnreadableAnswerError, read_answer
-from serve_app.routing.prompt import Answer
-from serve_app.routing.trie import Ask, Tokens, Trie, build
+from serve_app.routing.prompt import MAX_NAMED, Answer, answer_schema
+from serve_app.routing.trie import MAX_CHILDREN, Ask, Tokens, Trie, build
 
 MAX_SETS: Final = 64
 """Sets of routes that are kept ready; the least recently used go."""
@@ -32,10 +32,9 @@ MAX_COUNTS: Final = 256
 """Texts whose length in tokens is remembered, the beginnings of prompts above all."""
 
 BUSY: Final = 2
-"""So many others under way, ``auto`` asks about one node after the other: about fewer in all."""
+"""So many others under way, ``auto`` lets the model write: it has less to read in all."""
 
 _NOTHING: Final = "\N{ZERO WIDTH SPACE}"
-_MAX_NAMED: Final = 4
 _SLACK_TOKENS: Final = 16
 """More than the longest answer, for one written with other tokens, or with several routes."""
 
@@ -52,19 +51,20 @@ class _RouteSet:
     trie: Trie
     asks: tuple[Ask, ...]
     schema: str
+    start: Tokens
+    """What all answers begin with, as far as it is whole characters."""
+    rests: tuple[str, ...]
+    """The answers after the start, as texts."""
 
     @property
     def longest(self) -> int:
         """Tokens of the longest answer."""
         return max(map(len, self.tokens))
 
-    def chance(self, place: int, logprobs: Sequence[float]) -> float:
-        """How likely an answer is by what the model thought of its tokens, where it had a choice."""
-        tokens = self.tokens[place]
-        passed = [
-            node.prefix for node in self.trie.nodes if tokens[: len(node.prefix)] == node.prefix
-        ]
-        return math.exp(min(math.fsum(logprobs[len(prefix)] for prefix in passed), 0.0))
+    @property
+    def children(self) -> list[int]:
+        """All tokens that the model may have to choose from, in ascending order."""
+        return sorted({child for node in self.trie.nodes for child in node.children})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +73,8 @@ class _Choice:
 
     route: str | None
     probability: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """What a model wrote, token by token."""
-
-    text: str
-    token_ids: Tokens
-    logprobs: tuple[float, ...]
+    named: tuple[str, ...] = ()
+    """All that the model named, where it may name several."""
 
 
 class Chooser:
@@ -139,7 +132,7 @@ class Chooser:
         mode = self._settings.mode
         if mode != "auto":
             return mode
-        return "trie" if len(known.asks) <= 1 or self.under_way < BUSY else "trie_lazy"
+        return "trie" if len(known.asks) <= 1 or self.under_way < BUSY else "choice"
 
     async def _by_trie(self, ids: list[int], known: _RouteSet, routes: Sequence[Route]) -> Scores:
         said = await asyncio.gather(*(self._odds(ids, ask) for ask in known.asks))
@@ -174,6 +167,7 @@ class Chooser:
             no_match=least,
             winner=choice.route if wins else None,
             margin=self._settings.min_margin,
+            named=choice.named,
         )
 
     async def _choose(
@@ -181,21 +175,53 @@ class Chooser:
     ) -> _Choice | Unavailable:
         if mode == "trie_lazy":
             return await self._lazily(ids, known)
-        held = None
         if mode == "choice":
-            held = self._held(choice=[answer.text for answer in known.answers])
-        elif mode == "json":
+            return await self._held_to(ids, known)
+        held = None
+        if mode == "json":
             held = self._held(json=known.schema, disable_any_whitespace=True)
-        written = await self._write(ids, held, known.longest + _SLACK_TOKENS)
-        for place, tokens in enumerate(known.tokens):
-            if written.token_ids == tokens:
-                chance = known.chance(place, written.logprobs) if mode == "choice" else None
-                return _Choice(known.answers[place].route, chance)
+        longest = known.longest * (MAX_NAMED if self._settings.family.many else 1)
+        params = self._params(max_tokens=longest + _SLACK_TOKENS, structured_outputs=held)
+        output = await self._finished(ids, params)
         try:
-            names = read_answer(written.text, known.names)
+            names = read_answer(output.text, known.names)
         except UnreadableAnswerError as error:
             return Unavailable(Reason.ORCHESTRATOR_ERROR, str(error))
-        return _Choice(names[0] if names else None)
+        return _Choice(
+            names[0] if names else None, named=names if self._settings.family.many else ()
+        )
+
+    async def _held_to(self, ids: list[int], known: _RouteSet) -> _Choice:
+        """One request, in which the model writes no more than what decides.
+
+        It is held to the answers by their characters and by the tokens that they are made of,
+        which leaves few other spellings. Where it finds one, the nodes are asked about.
+        """
+        trie, start = known.trie, known.start
+        if not trie.nodes:
+            return _Choice(known.answers[0].route, 1.0)
+        children = known.children
+        told = len(children) <= MAX_CHILDREN
+        params = self._params(
+            max_tokens=trie.depth + len(trie.forced) - len(start),
+            allowed_token_ids=sorted({token for tokens in known.tokens for token in tokens}),
+            structured_outputs=self._held(choice=list(known.rests)),
+            detokenize=False,
+            logprob_token_ids=children if told else None,
+        )
+        output = await self._finished([*ids, *start], params)
+        path = (*start, *output.token_ids)
+        place = trie.answer(path)
+        if place is None:
+            return await self._lazily(ids, known)
+        route = known.answers[place].route
+        if not told:
+            return _Choice(route)
+        odds = {
+            path[: len(start) + step]: {child: said[child].logprob for child in children}
+            for step, said in enumerate(output.logprobs)
+        }
+        return _Choice(route, trie.likelihood(place, odds))
 
     async def _lazily(self, ids: list[int], known: _RouteSet) -> _Choice:
         walk = known.trie.walk()
@@ -208,12 +234,7 @@ class Chooser:
                 ask = walk.send(said)
         except StopIteration as end:
             place: int = end.value
-        likely = 1.0
-        for prefix, odds in nodes.items():
-            mass = math.fsum(map(math.exp, odds.values()))
-            chosen = math.exp(odds[known.tokens[place][len(prefix)]])
-            likely *= chosen / mass if mass else 1.0 / len(odds)
-        return _Choice(known.answers[place].route, likely)
+        return _Choice(known.answers[place].route, known.trie.likelihood(place, nodes))
 
     async def _odds(self, ids: list[int], ask: Ask) -> Mapping[int, float]:
         """Log-probabilities over the whole vocabulary; which token is taken makes no odds."""
@@ -221,14 +242,6 @@ class Chooser:
         output = await self._finished([*ids, *ask.prefix], params)
         odds = output.logprobs[0]
         return {child: odds[child].logprob for child in ask.children}
-
-    async def _write(self, ids: list[int], held: Any, most: int) -> _Written:  # noqa: ANN401 - vLLM's
-        """What the model writes, held to a grammar or not."""
-        params = self._params(max_tokens=most, logprobs=0, structured_outputs=held)
-        output = await self._finished(ids, params)
-        taken = tuple(output.token_ids)
-        odds = zip(taken, output.logprobs, strict=True)
-        return _Written(output.text, taken, tuple(said[token].logprob for token, said in odds))
 
     async def _finished(self, ids: list[int], params: Any) -> Any:  # noqa: ANN401 - vLLM's
         number = f"decision-{next(self._numbers)}"
@@ -248,12 +261,23 @@ class Chooser:
         tokens = tuple(self._answer_tokens(answer.text) for answer in answers)
         trie = build(tokens)
         names = tuple(route.name for route in question.routes)
-        schema = _schema(answers, many=self._settings.family.many)
-        known = _RouteSet(names, answers, tokens, trie, trie.asks(), schema)
+        schema = json.dumps(
+            answer_schema(answers, many=self._settings.family.many), ensure_ascii=False
+        )
+        start, rests = self._parted(answers, trie.forced)
+        known = _RouteSet(names, answers, tokens, trie, trie.asks(), schema, start, rests)
         self._sets[question.key] = known
         if len(self._sets) > MAX_SETS:
             self._sets.popitem(last=False)
         return known
+
+    def _parted(self, answers: Sequence[Answer], forced: Tokens) -> tuple[Tokens, tuple[str, ...]]:
+        """What all begin with, and the texts of the rest; the whole where tokens split letters."""
+        text = self._tokenizer.decode(list(forced))
+        if not all(answer.text.startswith(text) for answer in answers):
+            text, forced = "", ()
+        rests = dict.fromkeys(answer.text.removeprefix(text) for answer in answers)
+        return forced, tuple(rests)
 
     def _answer_tokens(self, text: str) -> Tokens:
         """As the model would write it after the prompt, its end included."""
@@ -291,19 +315,3 @@ def _control_tokens(tokenizer: Any) -> re.Pattern[str]:  # noqa: ANN401 - vLLM's
     added = tokenizer.added_tokens_decoder.values()
     names = [re.escape(str(token)) for token in added if token.special and str(token)]
     return re.compile("|".join(names) or r"(?!)")
-
-
-def _schema(answers: Sequence[Answer], *, many: bool) -> str:
-    said = [json.loads(answer.text)["route"] for answer in answers]
-    route: dict[str, Any] = {"type": "string", "enum": said}
-    if many:
-        names = [name for listed in said for name in listed]
-        items = {"type": "string", "enum": names}
-        route = {"type": "array", "items": items, "maxItems": _MAX_NAMED}
-    schema = {
-        "type": "object",
-        "properties": {"route": route},
-        "required": ["route"],
-        "additionalProperties": False,
-    }
-    return json.dumps(schema, ensure_ascii=False)

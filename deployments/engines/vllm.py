@@ -46,7 +46,7 @@ _WARM_UP: Final = Question(
 )
 
 _WARM_UP_MODES: Final[Mapping[Mode, tuple[Mode, ...]]] = {
-    "auto": ("trie",),
+    "auto": ("trie", "choice"),
     "trie": ("trie",),
     "trie_lazy": ("trie_lazy",),
     "choice": ("choice",),

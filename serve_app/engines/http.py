@@ -25,7 +25,14 @@ from serve_app.config.references import MissingEnvironmentError, expand, referen
 from serve_app.domain import Json, Question, Reason, Scores, Unavailable
 from serve_app.providers.spec import target_url, url_fault
 from serve_app.routing.answers import UnreadableAnswerError, read_answer
-from serve_app.routing.prompt import FAMILIES, Answer, Family, family_of
+from serve_app.routing.prompt import (
+    FAMILIES,
+    MAX_NAMED,
+    Answer,
+    Family,
+    answer_schema,
+    family_of,
+)
 
 MAX_ANSWER_BYTES: Final = 1 << 20
 
@@ -115,17 +122,18 @@ class HttpEngine:
     async def score(self, question: Question) -> Scores | Unavailable:
         """The route that the model names, without numbers, or why there is no answer.
 
-        A model that names several is taken at its first.
+        Of several that a model names, the first one wins.
         """
         prompt = self._family.messages(
             question.turns, question.routes, budget=self._budget, count=tokens_about
         )
         needed = tokens_about(prompt.text)
         if needed > self._budget:
-            return self._fault(
-                f"would need about {needed} tokens for these routes, of a budget of "
+            detail = (
+                f"{self._who} would need about {needed} tokens for these routes, of a budget of "
                 f"{self._budget}; shorten their descriptions, or raise the budget"
             )
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # no fault of the server's
         said = await self._answer(prompt.text, self._family.answers(question.routes))
         if isinstance(said, Unavailable):
             return said
@@ -133,7 +141,12 @@ class HttpEngine:
             names = read_answer(said, [route.name for route in question.routes])
         except UnreadableAnswerError as error:
             return self._fault(f"gave an answer that is none: {error}")
-        return Scores(routes={}, no_match=0.0, winner=names[0] if names else None)
+        return Scores(
+            routes={},
+            no_match=0.0,
+            winner=names[0] if names else None,
+            named=names if self._family.many else (),
+        )
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -182,6 +195,7 @@ class HttpEngine:
         are schemas given up.
         """
         longest = max(len(answer.text.encode()) for answer in answers)
+        longest *= MAX_NAMED if self._family.many else 1
         body = {
             "model": self._settings.model,
             "messages": [{"role": "user", "content": prompt}],
@@ -190,8 +204,8 @@ class HttpEngine:
             "stream": False,
         }
         if self._schemas:
-            schema = _schema(answers, many=self._family.many)
-            status, content = await self._post(target, body | {"response_format": schema})
+            asked = _format(answers, many=self._family.many)
+            status, content = await self._post(target, body | {"response_format": asked})
             if status not in _REFUSALS:
                 return self._read(status, content)
         status, content = await self._post(target, body)
@@ -255,20 +269,9 @@ def tokens_about(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
 
 
-def _schema(answers: Sequence[Answer], *, many: bool) -> Json:
-    """All answers, and nothing else, in OpenAI's form; of a list only the first entry is read."""
-    said = [json.loads(answer.text)["route"] for answer in answers]
-    route: Json = {"type": "string", "enum": said}
-    if many:
-        names = [name for listed in said for name in listed]
-        items = {"type": "string", "enum": names}
-        route = {"type": "array", "items": items, "maxItems": 1}
-    schema = {
-        "type": "object",
-        "properties": {"route": route},
-        "required": ["route"],
-        "additionalProperties": False,
-    }
+def _format(answers: Sequence[Answer], *, many: bool) -> Json:
+    """What asks for one of the answers, in OpenAI's form."""
+    schema = answer_schema(answers, many=many)
     return {
         "type": "json_schema",
         "json_schema": {"name": "route", "strict": True, "schema": schema},

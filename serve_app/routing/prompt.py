@@ -24,6 +24,9 @@ MAX_TURNS: Final = 16
 LEAST_TOKENS: Final = 64
 """So many the newest turn may take, even where the routes alone fill the budget."""
 
+MAX_NAMED: Final = 4
+"""Routes in one answer, of models that name several; the bound keeps the answer short."""
+
 NO_ROUTE: Final = "other"
 """What a model that names one route says when none fits."""
 
@@ -220,6 +223,22 @@ def shortened(text: str, limit_bytes: int) -> str:
 def whole(text: str) -> str:
     """The text without halves of surrogate pairs, which no tokenizer takes."""
     return text.encode("utf-8", "replace").decode()
+
+
+def answer_schema(answers: Sequence[Answer], *, many: bool) -> dict[str, Json]:
+    """All that may be answered, and nothing else, as a JSON schema."""
+    said = [json.loads(answer.text)["route"] for answer in answers]
+    route: Json = {"type": "string", "enum": said}
+    if many:
+        names = [name for listed in said for name in listed]
+        items = {"type": "string", "enum": names}
+        route = {"type": "array", "items": items, "maxItems": MAX_NAMED}
+    return {
+        "type": "object",
+        "properties": {"route": route},
+        "required": ["route"],
+        "additionalProperties": False,
+    }
 
 
 def _answer(route: str | None, *, many: bool) -> str:

@@ -74,6 +74,34 @@ class Trie:
         """The answers that a path decides for: one, or several equal ones."""
         self._size = sum(map(len, ends.values()))
 
+    @property
+    def depth(self) -> int:
+        """How many tokens after the forced ones decide at most; 0 where there is no choice."""
+        return max(map(len, self._ends)) - len(self.forced) if self.nodes else 0
+
+    def answer(self, path: Tokens) -> int | None:
+        """The place of the answer that these tokens have decided for, the first of equal ones.
+
+        None where they have not, or belong to no answer.
+        """
+        ends = (self._ends.get(path[:length]) for length in range(len(path) + 1))
+        return next((places[0] for places in ends if places is not None), None)
+
+    def likelihood(self, place: int, odds: Mapping[Tokens, Mapping[int, float]]) -> float:
+        """How likely an answer is, by the odds at the nodes on its way, each under its prefix.
+
+        They may be over any vocabulary that has the node's children: as in ``score`` only these
+        count, relative to one another. Raises ValueError when the odds of a child are missing.
+        """
+        path, equal = next((path, ends) for path, ends in self._ends.items() if place in ends)
+        likely = 1.0 / len(equal)
+        for node in self.nodes:
+            length = len(node.prefix)
+            if length < len(path) and path[:length] == node.prefix:
+                shares, _ = _shares(_of_children(node, odds.get(node.prefix, {})))
+                likely *= dict(zip(node.children, shares, strict=True))[path[length]]
+        return likely
+
     def asks(self, limit: int = MAX_CHILDREN) -> tuple[Ask, ...]:
         """All that ``score`` needs, at most ``limit`` tokens at a time."""
         return tuple(ask for node in self.nodes for ask in node.asks(limit))

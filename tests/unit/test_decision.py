@@ -171,6 +171,7 @@ async def test_an_explanation_says_all(setup: Setup) -> None:
             "cached": False,
             "stand_in": None,
             "doubt": None,
+            "named": None,
             "no_match": SCORES.no_match,
             "unavailable": None,
         },

@@ -74,7 +74,7 @@ async def test_the_question_is_one_message_of_the_family(server: Server, make: M
 @pytest.mark.parametrize(
     ("model", "family", "wanted"),
     [
-        ("Plano-Orchestrator-4B", None, {"type": "array", "maxItems": 1}),
+        ("Plano-Orchestrator-4B", None, {"type": "array", "maxItems": 4}),
         ("Plano-Orchestrator-4B", "arch-router", {"type": "string"}),
         ("qwen2.5:0.5b", None, {"type": "string"}),
     ],
@@ -82,7 +82,7 @@ async def test_the_question_is_one_message_of_the_family(server: Server, make: M
 async def test_the_schema_follows_the_family(
     server: Server, make: Make, model: str, family: str | None, wanted: dict[str, Any]
 ) -> None:
-    """A list of at most one where the family answers with lists, since only the first counts."""
+    """A short list where the family answers with lists."""
     await make(model=model, family=family).score(question())
     schema = server.bodies[0]["response_format"]["json_schema"]["schema"]
     route = schema["properties"]["route"]
@@ -150,7 +150,7 @@ async def test_routes_that_fill_the_budget_are_not_sent(server: Server, make: Ma
     routes = tuple(Route(f"route {n}", "about many things " * 20, ()) for n in range(40))
     said = await make().score(question(routes=routes))
     assert isinstance(said, Unavailable)
-    assert said.reason is Reason.ORCHESTRATOR_ERROR
+    assert said.reason is Reason.ORCHESTRATOR_BUSY  # other routes may be fine
     assert "of a budget of 2048; shorten their descriptions, or raise the budget" in said.detail
     assert not server.requests
     assert await make(budget_tokens=9000).score(question(routes=routes)) == won(None)

@@ -118,6 +118,21 @@ def test_walking_is_greedy_decoding(answers: Answers, seed: int, limit: int) -> 
     assert all(answers[index][: len(ask.prefix)] == ask.prefix for ask in asked)
 
 
+@given(answers=ANSWERS, seed=st.integers(0, 10_000))
+def test_the_way_of_an_answer_says_how_likely_it_is(answers: Answers, seed: int) -> None:
+    """The same as all nodes together say, and with no more tokens than the tree is deep."""
+    trie, model = build(answers), Model(seed)
+    odds = {ask: model.tell(ask) for ask in trie.asks()}
+    outcome = trie.score(odds)
+    by_prefix = {ask.prefix: said for ask, said in odds.items()}
+    for place, answer in enumerate(answers):
+        likely = trie.likelihood(place, by_prefix)
+        assert likely == pytest.approx(outcome.probabilities[place], abs=1e-9)
+        found = trie.answer(answer[: len(trie.forced) + trie.depth])
+        assert found is not None
+        assert answers[found] == answer
+
+
 @given(answers=ANSWERS)
 def test_nodes_are_where_answers_part(answers: Answers) -> None:
     """Each prefix with more than one next token is a node, once, after those before it."""
