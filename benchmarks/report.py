@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import median
+from statistics import mean, median
 from typing import Any, Final
 
 from loadgen import Figures
@@ -152,8 +152,8 @@ class Row:
 class Bar:
     """A ratio of CPU per request, and what was asked of it."""
 
-    stream: bool
-    clients: int
+    load: str
+    """Unary or stream and how many at once; ``together`` for the mean over all loads."""
     name: str
     ratio: float
     """The median of the rounds' ratios."""
@@ -231,32 +231,48 @@ def _by_role(group: Sequence[Cell], idle: Idle) -> dict[str, float]:
 
 
 def bars(rows: Sequence[Row]) -> list[Bar]:
-    """Every ratio that both of its variants were measured for."""
-    found = {(row.stream, row.clients, row.variant): row for row in rows}
-    loads = list(dict.fromkeys((row.stream, row.clients) for row in rows))
+    """Every ratio that both of its variants were measured for; last that of all loads together."""
+    found: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        found[f"{_kind(row.stream)} c={row.clients}", row.variant] = row
+    loads = list(dict.fromkeys(load for load, _ in found))
     judged = []
     for above, below, sign, bound in _BARS:
-        for load in loads:
-            one, other = found.get((*load, above)), found.get((*load, below))
-            if one is not None and other is not None:
-                judged.append(_bar(one, other, sign, bound))
+        pairs = {
+            load: (found[load, above], found[load, below])
+            for load in loads
+            if (load, above) in found and (load, below) in found
+        }
+        judged += [_bar(load, [pair], sign, bound) for load, pair in pairs.items()]
+        if len(pairs) > 1:
+            judged.append(_bar("together", list(pairs.values()), sign, bound))
     return judged
 
 
-def _bar(one: Row, other: Row, sign: str, bound: float) -> Bar:
-    each = _ratios(one.rounds_cpu_ms, other.rounds_cpu_ms)
+def _bar(load: str, pairs: Sequence[tuple[Row, Row]], sign: str, bound: float) -> Bar:
+    """Of several pairs the CPU of a request is the mean of the loads, round by round."""
+    ones, others = [one for one, _ in pairs], [other for _, other in pairs]
+    each = _ratios(_means(r.rounds_cpu_ms for r in ones), _means(r.rounds_cpu_ms for r in others))
+    raw = _ratios(
+        _means(row.rounds_cpu_raw_ms for row in ones),
+        _means(row.rounds_cpu_raw_ms for row in others),
+    )
     ratio = median(each)
     return Bar(
-        stream=one.stream,
-        clients=one.clients,
-        name=f"{one.variant} / {other.variant}",
+        load=load,
+        name=f"{ones[0].variant} / {others[0].variant}",
         ratio=ratio,
         lowest=min(each),
         highest=max(each),
-        raw_ratio=median(_ratios(one.rounds_cpu_raw_ms, other.rounds_cpu_raw_ms)),
+        raw_ratio=median(raw),
         wanted=f"{sign} {bound:g}" if sign else "",
         holds={"<=": ratio <= bound, ">=": ratio >= bound}.get(sign),
     )
+
+
+def _means(rounds: Iterable[Sequence[float]]) -> list[float]:
+    """Of each round, over the loads."""
+    return [mean(values) for values in zip(*rounds, strict=True)]
 
 
 def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
@@ -278,11 +294,11 @@ def table(
     ]
     lines += ["", "Ratios of CPU per request:", ""]
     lines += [
-        "| ratio | load | c | measured | rounds | with idle work | bar | holds |",
-        "|---|---|--:|--:|---|--:|---|---|",
+        "| ratio | load | measured | rounds | with idle work | bar | holds |",
+        "|---|---|--:|---|--:|---|---|",
     ]
     lines += [
-        f"| {bar.name} | {_kind(bar.stream)} | {bar.clients} | {bar.ratio:.2f} "
+        f"| {bar.name} | {bar.load} | {bar.ratio:.2f} "
         f"| {bar.lowest:.2f} to {bar.highest:.2f} | {bar.raw_ratio:.2f} | {bar.wanted} "
         f"| {_HOLDS[bar.holds]} |"
         for bar in judged
