@@ -1,13 +1,14 @@
-"""Engines with a language model, made to be measured on this machine, and ended afterwards."""
+"""Engines with a language model, made to be tried on this machine, and ended afterwards."""
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from serve_app.config.orchestrator import Orchestrator
-from serve_app.domain import Route
+from serve_app.domain import Question, Route, Scores, Unavailable
 from serve_app.engines import http
 from serve_app.engines.embedding import EngineFaultError
 from serve_app.evaluation import Evaluation, LabelledSet, Progress, outcomes_of
@@ -20,6 +21,21 @@ START_S: Final = 1800.0
 """For an engine to start: large weights, maybe from a network's disk."""
 
 Measure: TypeAlias = Callable[[LabelledSet], Evaluation]
+
+
+def decide(section: Orchestrator, question: Question) -> tuple[Scores, float]:
+    """What the engine, vllm or http, says of one question, and how many seconds that took.
+
+    Raises EngineFaultError for one that can't be made, or has no answer.
+    """
+    with asyncio.Runner() as runner, _opened(section, runner, question.routes) as engine:
+        started = time.perf_counter()
+        said = runner.run(engine.score(question))
+        took_s = time.perf_counter() - started
+    if isinstance(said, Unavailable):
+        message = f"the engine {section.engine} gave no decision: {said.detail}"
+        raise EngineFaultError(message)
+    return said, took_s
 
 
 @contextmanager
@@ -57,7 +73,7 @@ def _opened(
     try:
         if not started.wait(START_S):
             why = started.fault or f"it did not start within {START_S:g} s"
-            raise EngineFaultError(f"the engine vllm can't be measured: {why}")
+            raise EngineFaultError(f"the engine vllm can't be asked: {why}")
         yield started
     finally:
         started.close()

@@ -17,7 +17,7 @@ from serve_app.config.load import explain
 from serve_app.config.orchestrator import Orchestrator
 from serve_app.decision import Decided, Setup, compile_setup
 from serve_app.dialects.openai_chat import read_turns
-from serve_app.domain import Json, Question, Route, Scores, Turn
+from serve_app.domain import Json, Question, Route, Scores, Turn, Unavailable
 from serve_app.engines.embedding import EmbeddingEngine, settings_of
 from serve_app.errors import ConfigError, Problem
 from serve_app.evaluation import (
@@ -30,11 +30,11 @@ from serve_app.evaluation import (
     read_set,
 )
 from serve_app.explain import render_explanation
-from serve_app.measured import Measure, measured
+from serve_app.measured import Measure, decide, measured
 from serve_app.output import say, say_json
 from serve_app.report import as_json, as_svg, as_text, compare, read_report, table
 from serve_app.routing.router import ByContent, by_scores
-from serve_app.routing.view import recent
+from serve_app.routing.view import conversation, recent
 
 _SHOWN: Final = 200
 _CHOICES: Final = {
@@ -99,22 +99,32 @@ def show_route(chosen: argparse.Namespace) -> None:
     if not policy.routes:
         problem = Problem(0, "routing_preferences", "there are no routes; add one with models")
         raise ConfigError(str(chosen.config), (problem,))
-    engine = EmbeddingEngine(settings_of(setup.config.orchestrator))
-    engine.scorer.prepare(policy.routes)
+    section = setup.config.orchestrator
     text = chosen.text
     if text == "-":
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    turns = recent(_conversation(text))
-    question = Question(turns, policy.routes, policy.version)
-    started = time.perf_counter()
-    said = engine.score(question, lambda: True) if turns else Scores({}, 0.0, None)
-    took_s = time.perf_counter() - started
+    look = conversation if section.generates else recent
+    question = Question(look(_conversation(text)), policy.routes, policy.version)
+    said: Scores | Unavailable = Scores({}, 0.0, None)
+    took_s = 0.0
+    if question.turns:
+        asked = _compared if section.engine == "embedding" else decide
+        said, took_s = asked(section, question)
     decided = Decided(by_scores(policy, ByContent(policy.routes), said), question, said)
     explained = render_explanation(setup, decided, took_s)
     if chosen.json:
         say_json(explained)
     else:
         say("\n".join(_explanation(setup, explained)))
+
+
+def _compared(section: Orchestrator, question: Question) -> tuple[Scores | Unavailable, float]:
+    """What the embedded engine says, and how many seconds that took."""
+    engine = EmbeddingEngine(settings_of(section))
+    engine.scorer.prepare(question.routes)
+    started = time.perf_counter()
+    said = engine.score(question, lambda: True)
+    return said, time.perf_counter() - started
 
 
 def _conversation(text: str) -> tuple[Turn, ...]:

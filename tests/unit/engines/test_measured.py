@@ -231,7 +231,7 @@ async def test_an_engine_that_does_not_start_is_ended(
 
     monkeypatch.setattr(fake, "wait", wait)
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
-    assert capsys.readouterr() == ("", f"the engine vllm can't be measured: {why}\n")
+    assert capsys.readouterr() == ("", f"the engine vllm can't be asked: {why}\n")
     assert fake.made[0].closed == 1
 
 
@@ -271,3 +271,52 @@ def test_the_command_line_needs_no_engine() -> None:
     code = "import sys, serve_app.cli; print({'deployments', 'vllm', 'torch'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "set()\n"
+
+
+ROUTES: Final = """
+routing_preferences:
+  - {name: code, description: writing programs, models: [openai/a]}
+  - {name: poems, description: poems and songs, models: [openai/b]}
+model_providers: [{model: openai/a, default: true}, {model: openai/b}]
+"""
+
+
+async def routed(*arguments: object) -> int:
+    return await asyncio.to_thread(main, ["route", *map(str, arguments)])
+
+
+async def test_one_text_is_asked_of_the_engine_that_decides(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not of the embedded one, which would say something else."""
+    server.answer = says('{"route": "poems"}')
+    file = configured(tmp_path, f"engine: http, model: m, base_url: '{server.url}'")
+    file.write_text(file.read_text("utf-8") + ROUTES, "utf-8")
+    assert await routed("write a function", "--config", file) == 0
+    assert "decided: poems (reason route; " in capsys.readouterr().out
+    server.answer = decides
+    assert await routed("Oslo", "--config", file) == 1
+    assert capsys.readouterr() == (
+        "",
+        (
+            f"the engine http gave no decision: {server.place} "
+            "gave an error instead of an answer (500)\n"
+        ),
+    )
+
+
+async def test_one_text_is_asked_of_vllm(
+    fake: type[FakeVllm], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is started for it, with the routes and the whole conversation, and ended."""
+    file = configured(tmp_path, "engine: vllm, model: /w/m")
+    file.write_text(file.read_text("utf-8") + ROUTES, "utf-8")
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    messages.append({"role": "user", "content": "a haiku"})
+    assert await routed(json.dumps(messages), "--config", file, "--json") == 0
+    (engine,) = fake.made
+    assert [turn.role for turn in engine.asked[0].turns] == ["user", "assistant", "user"]
+    assert [route.name for route in engine.others["routes"]] == ["code", "poems"]
+    assert engine.closed == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["route"], shown["orchestrator"]["engine"]) == ("code", "vllm")
