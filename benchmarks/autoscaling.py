@@ -295,6 +295,7 @@ async def watched(server: Server, port: int) -> AsyncIterator[Run]:
 async def measure(server: Server, port: int, chosen: list[Plan], seconds: float) -> Found:
     """The phases, one after another, within the long streams."""
     async with watched(server, port) as run:
+        await asyncio.sleep(_CALM_S)  # HAProxy is reloaded once more when all has started
         async with asyncio.TaskGroup() as streams:
             for _ in range(STREAMS):
                 streams.create_task(run.stream(seconds, ""))

@@ -144,3 +144,24 @@ async def test_a_stream_is_whole_or_not() -> None:
     assert await _heard([*lines[:-2], lines[-1]], 7) == "no end"
     error = b'data: {"error": {"message": "broken"}}\n'
     assert "broken" in await _heard([*lines, error], 7)
+
+
+RESULTS: Final = sorted((BENCHMARKS / "results").glob("autoscaling*.json"))
+
+
+@pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.stem)
+def test_recorded_pictures_and_reports_are_those_of_the_recorded_figures(file: Path) -> None:
+    """Nothing in them was written by hand."""
+    told = json.loads(file.read_text())
+    seen = scaling.Found.of(told)
+    assert pictures.picture(seen) == file.with_suffix(".svg").read_bytes()
+    text = scaling.markdown(told, seen, file.with_suffix(".svg").name)
+    assert text == file.with_suffix(".md").read_text()
+
+
+def test_the_recorded_run_holds() -> None:
+    """All of it; and with HAProxy's short stop, streams were cut and nothing else was wrong."""
+    whole_run, cut = (json.loads(file.read_text())["verdicts"] for file in RESULTS)
+    assert [one["name"] for one in whole_run if not one["holds"]] == []
+    assert any("streams arrives" in one["name"] and not one["holds"] for one in cut)
+    assert all(one["holds"] for one in cut if "goes 1 -> 2 -> 1" in one["name"])
