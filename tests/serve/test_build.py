@@ -80,7 +80,7 @@ def test_a_relative_path_is_found_in_the_project(
 @pytest.mark.parametrize(
     ("section", "target"),
     [
-        ("{}", 8),
+        ("{}", 4),
         ("{engine: http, base_url: 'http://gpu:8002', model: m}", 32),
         ("{engine: vllm, model: m, device: cpu}", 32),
     ],
