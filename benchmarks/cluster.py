@@ -6,6 +6,7 @@ stopped here is exactly what carries the marker, and nothing is ever found by na
 """
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -33,6 +34,7 @@ _STOP_S: Final = 20.0
 _HTTP_PORTS: Final = 100
 """How many ports a cluster gets for its replicas."""
 _REPLICA: Final = "ray::ServeReplica:"
+_DASHBOARD: Final = re.compile(r"dashboard at \S*?(http://[\d.]+:\d+)")
 _open = build_opener(ProxyHandler({})).open
 
 
@@ -102,6 +104,21 @@ class Server:
         message = f"no 200 from {url} within {within_s:g} s; the log ends with:\n{text}"
         raise RuntimeError(message)
 
+    def dashboard(self) -> str:
+        """The address that Ray gave its dashboard: the usual one may be another cluster's."""
+        found = _DASHBOARD.search(self._log.read_text(errors="replace"))
+        if found is None:
+            raise RuntimeError("Ray's log does not say where its dashboard is")
+        return found.group(1)
+
+    def named(self, name: str) -> int:
+        """How many processes of this name there are among its own."""
+        count = 0
+        for process in self.processes():
+            with suppress(psutil.Error):
+                count += process.name() == name
+        return count
+
     def stop(self) -> None:
         """Asks the command to end, waits, and ends what is left of its descendants."""
         if self._process.poll() is None:
@@ -142,13 +159,19 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def serving(applications: Sequence[Mapping[str, Any]], port: int) -> Iterator[Server]:
-    """A Serve cluster of its own: Ray's folder, HAProxy's files and every port are apart."""
+def serving(
+    applications: Sequence[Mapping[str, Any]], port: int, more: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A Serve cluster of its own: Ray's folder, HAProxy's files and every port are apart.
+
+    ``more`` comes on top of its environment.
+    """
     with folder() as place:
         file = place / "serve.yaml"
         file.write_text(yaml.safe_dump(_serve_config(applications, port)))
         serve = str(Path(sys.executable).parent / "serve")
-        with running([serve, "run", str(file)], serve_environment(place), place / "log") as server:
+        environ = {**serve_environment(place), **(more or {})}
+        with running([serve, "run", str(file)], environ, place / "log") as server:
             yield server
 
 
@@ -210,13 +233,20 @@ def _serve_config(applications: Sequence[Mapping[str, Any]], port: int) -> dict[
     return config
 
 
-def fingerpost(config: Path, models: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+def fingerpost(
+    config: Path,
+    models: Mapping[str, tuple[str, str]],
+    routes: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """The application of configs/serve.yaml, with ``models``: name to (URL, data path)."""
     entries = [
         {"model": model, "base_url": base_url, "data_path": data_path}
         for model, (base_url, data_path) in models.items()
     ]
-    config.write_text(yaml.safe_dump({"version": "v0.4.0", "model_providers": entries}))
+    content: dict[str, Any] = {"version": "v0.4.0", "model_providers": entries}
+    if routes:
+        content["routing_preferences"] = [dict(route) for route in routes]
+    config.write_text(yaml.safe_dump(content))
     application: dict[str, Any] = yaml.safe_load(_SERVE_CONFIG.read_text())["applications"][0]
     return {**application, "args": {"config": str(config)}}
 

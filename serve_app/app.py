@@ -33,13 +33,17 @@ _IO_BOUND: Final[dict[str, Any]] = {
     "ray_actor_options": {"num_cpus": 0.05},
     "graceful_shutdown_timeout_s": 660,  # the longest stream, and a minute
 }
+_AT_ONCE: Final = {
+    # one question after the other; it turns away what would wait for too long: the 21st where one
+    # takes 12 ms, the 7th where the core is shared. What is never there adds no replica
+    "embedding": 4,
+    "vllm": 32,  # answers them in batches
+    "http": 32,  # mostly waits
+}
+"""Questions at once that a replica of the Orchestrator is meant for, by its engine."""
 _ORCHESTRATOR: Final[dict[str, Any]] = {
     "max_ongoing_requests": 64,
-    "autoscaling_config": {
-        "min_replicas": 1,
-        "max_replicas": 4,
-        "target_ongoing_requests": 32,
-    },
+    "autoscaling_config": {"min_replicas": 1, "max_replicas": 4},
     "ray_actor_options": {"num_cpus": 0.05},
 }
 _AFFINITY: Final[dict[str, Any]] = {
@@ -68,10 +72,17 @@ def build(args: dict[str, Any]) -> Application:
         path,
         providers,
         _deployment(ProviderClient, f"provider-{SHARED_SLUG}", _IO_BOUND).bind(path),
-        _deployment(Orchestrator, "Orchestrator", _ORCHESTRATOR).bind(path),
+        _orchestrator(setup, path),
         _affinity(setup, path),
         _serve_host(),
     )
+
+
+def _orchestrator(setup: Setup, path: str | None) -> Application:
+    target = _AT_ONCE[setup.config.orchestrator.engine]
+    scaling = {**_ORCHESTRATOR["autoscaling_config"], "target_ongoing_requests": target}
+    options = {**_ORCHESTRATOR, "autoscaling_config": scaling}
+    return _deployment(Orchestrator, "Orchestrator", options).bind(path)
 
 
 def _affinity(setup: Setup, path: str | None) -> Application | None:

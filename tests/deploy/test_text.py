@@ -115,6 +115,22 @@ def test_costs_are_those_that_were_measured(row: str) -> None:
             assert float(figure) == pytest.approx(measured, rel=0.1, abs=0.06), process
 
 
+SCALED = {
+    "decisions: the Orchestrator alone": "decisions",
+    "complete answers, `dedicated`: that provider's client alone": "answers, dedicated",
+    "complete answers, `inline`: the ingress alone": "answers, inline",
+}
+
+
+@pytest.mark.parametrize("row", SCALED)
+def test_scaling_took_as_long_as_was_measured(row: str) -> None:
+    """The table is that of the recorded run."""
+    (cells,) = re.findall(rf"^\| {re.escape(row)} \|(.*)\|$", TEXT, re.MULTILINE)
+    text = (ROOT / "benchmarks/results/autoscaling.md").read_text()
+    (line,) = re.findall(rf"^\| \d+ clients, {SCALED[row]} \|(.*)\|$", text, re.MULTILINE)
+    assert line.split("|")[2:] == cells.split("|")
+
+
 def test_the_sums_are_right() -> None:
     """The example, from its own figures."""
     total, ingress, client = 8.1, 4.5, 3.0

@@ -77,6 +77,27 @@ def test_a_relative_path_is_found_in_the_project(
     assert Path(deployments["provider-openai"].init_args[0]).is_absolute()
 
 
+@pytest.mark.parametrize(
+    ("section", "target"),
+    [
+        ("{}", 4),
+        ("{engine: http, base_url: 'http://gpu:8002', model: m}", 32),
+        ("{engine: vllm, model: m, device: cpu}", 32),
+    ],
+)
+def test_the_orchestrator_is_added_to_before_it_turns_questions_away(
+    section: str, target: int, tmp_path: Path
+) -> None:
+    """The embedded engine has one question after the other, so its target is lower."""
+    file = tmp_path / "gateway.yaml"
+    (tmp_path / "m").mkdir()
+    file.write_text(f"{CONFIG}orchestrator: {section}\n")
+    orchestrator = graph(build({"config": str(file)}))["Orchestrator"]
+    scaling = orchestrator._deployment_config.autoscaling_config
+    assert scaling.target_ongoing_requests == target
+    assert (scaling.min_replicas, scaling.max_replicas) == (1, 4)
+
+
 @pytest.mark.parametrize("store", ["memory", "redis"])
 def test_check_knows_thegraph(store: str, tmp_path: Path) -> None:
     """What `fingerpost check --serve` takes for a name is what the builder makes."""
