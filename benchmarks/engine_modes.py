@@ -4,9 +4,9 @@
         [--rounds 5] [--family arch-router] [--device auto]
 
 MODEL is a folder with safetensors. For each number of routes and of questions at once, the modes
-take turns: in each round every mode gets as many questions, all of them new conversations about
-the same routes, so the beginning of a prompt is remembered and its end is not. What counts is the
-median of the rounds: how long a question took, and how many were answered per second.
+take turns: in each round every mode gets the same conversations about the same routes, each begun
+by a number that no other has, so the beginning of a prompt is remembered and its end is not. What
+counts is the median of the rounds: how long a question took, and how many were answered per second.
 
 On a CPU the engine has one thread. Results go to benchmarks/results/engine_modes.{json,md}.
 """
@@ -117,27 +117,36 @@ def routes_of(count: int) -> tuple[Route, ...]:
     return tuple(known[:count])
 
 
-def _questions(routes: tuple[Route, ...]) -> Iterator[Question]:
-    """New conversations for ever."""
-    cases = read_set(HERE / "routing" / "llm_tasks.jsonl").cases
-    for number in itertools.count():
-        turns = list(conversation(cases[number % len(cases)].turns))
-        turns[-1] = replace(turns[-1], text=f"({number}) {turns[-1].text}")
-        yield Question(tuple(turns), routes, f"{len(routes)} routes")
+class _Questions:
+    """Conversations about the same routes; none is ever asked twice, but for its last words."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self._routes = routes
+        self._cases = read_set(HERE / "routing" / "llm_tasks.jsonl").cases
+        self._numbers = itertools.count()
+
+    def take(self, start: int, count: int) -> list[Question]:
+        """So many from this case on, each begun by a number of its own."""
+        return [self._question(place) for place in range(start, start + count)]
+
+    def _question(self, place: int) -> Question:
+        turns = list(conversation(self._cases[place % len(self._cases)].turns))
+        turns[-1] = replace(turns[-1], text=f"({next(self._numbers)}) {turns[-1].text}")
+        return Question(tuple(turns), self._routes, f"{len(self._routes)} routes")
 
 
 async def measure(engine: VllmEngine, chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each number of routes, of questions at once, and mode."""
     rows = []
     for count, together in itertools.product(chosen.routes, chosen.at_once):
-        questions = _questions(routes_of(count))
+        questions = _Questions(routes_of(count))
         taken: dict[Mode, list[list[float]]] = {mode: [] for mode in chosen.modes}
         whole: dict[Mode, list[float]] = {mode: [] for mode in chosen.modes}
         for mode in chosen.modes:  # grammars are compiled, routes remembered
-            await _one(engine, next(questions), mode)
-        for _ in range(chosen.rounds):
+            await _one(engine, questions.take(0, 1)[0], mode)
+        for number in range(chosen.rounds):
             for mode in chosen.modes:
-                asked = list(itertools.islice(questions, together))
+                asked = questions.take(number * together, together)
                 started = time.perf_counter()
                 taken[mode].append(await _all(engine, asked, mode))
                 whole[mode].append(time.perf_counter() - started)
