@@ -98,8 +98,7 @@ class Server:
             if _answers(url):
                 return
             time.sleep(every_s)
-        text = self._log.read_text(errors="replace")[-3000:]
-        message = f"no 200 from {url} within {within_s:g} s; the log ends with:\n{text}"
+        message = f"no 200 from {url} within {within_s:g} s; the log ends with:\n{self._tail()}"
         raise RuntimeError(message)
 
     def stop(self) -> None:
@@ -108,6 +107,18 @@ class Server:
             self._process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_S)
+        self.kill()
+
+    def wait(self, within_s: float) -> None:
+        """Returns when the command itself has ended well. Raises RuntimeError otherwise."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(within_s)
+        if self._process.poll() != 0:
+            message = f"it did not end well within {within_s:g} s:\n{self._tail()}"
+            raise RuntimeError(message)
+
+    def kill(self) -> None:
+        """Ends the command and all its descendants at once, without asking."""
         for _ in range(5):
             left = self.processes()
             if not left:
@@ -117,6 +128,9 @@ class Server:
                     process.kill()
             psutil.wait_procs(left, timeout=5)
         self._process.poll()
+
+    def _tail(self) -> str:
+        return self._log.read_text(errors="replace")[-3000:]
 
 
 @contextmanager
@@ -160,7 +174,7 @@ def mock(port: int) -> Iterator[Server]:
         folder() as place,
         running(command, environment(), place / "log") as server,
     ):
-        _wait_for_port(port)
+        wait_for_port(port)
         yield server
 
 
@@ -181,7 +195,7 @@ def serve_environment(place: Path) -> dict[str, str]:
         if line and not line.startswith("#")
     ]
     metrics, stats, fallback, fallback_grpc = free_ports(4)
-    first = _free_range(_HTTP_PORTS)
+    first = free_range(_HTTP_PORTS)
     own = {
         "RAY_TMPDIR": str(place),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(place / "haproxy.cfg"),
@@ -233,7 +247,7 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def _free_range(count: int) -> int:
+def free_range(count: int) -> int:
     """The first of ``count`` free ports, below those that the kernel gives out."""
     for _ in range(50):
         first = 20_000 + secrets.randbelow(80) * count
@@ -268,7 +282,8 @@ def cpu_between(
     return used
 
 
-def _wait_for_port(port: int, within_s: float = 20.0) -> None:
+def wait_for_port(port: int, within_s: float = 20.0) -> None:
+    """Returns when somebody listens. Raises RuntimeError when nobody does in time."""
     ends_at = time.monotonic() + within_s
     while time.monotonic() < ends_at:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
