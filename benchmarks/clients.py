@@ -28,6 +28,7 @@ _PATIENCE_S: Final = 120.0
 _PAUSE_S: Final = 0.05
 """After a failure, so that nobody asks a thousand times a second."""
 _DONE: Final = b"data: [DONE]"
+_ERROR: Final = b'"error"'
 _TASKS: Final = (
     "Write a Python function that sorts list number {}.",
     "Tell me a short story about the ship number {}.",
@@ -203,7 +204,8 @@ class _Exchange:
             return LATE, ""
         except (aiohttp.ClientError, OSError) as error:
             begun = self._ask.events and self._headed_s
-            return CUT if begun else LOST, f"{type(error).__name__}: {error}"[:200]
+            cut = CUT_WITH_ERROR if _ERROR in body else CUT
+            return cut if begun else LOST, f"{type(error).__name__}: {error}"[:200]
         if response.status != 200:
             return f"status {response.status}", body[:300].decode(errors="replace")
         return self._judge(body)
@@ -212,10 +214,10 @@ class _Exchange:
         if not self._ask.events:
             whole = b'"choices"' in body
             return (OK, "") if whole else (LOST, body[:300].decode(errors="replace"))
-        if _DONE in body and b'"error"' not in body:
+        if _DONE in body and _ERROR not in body:
             return OK, ""
         tail = body[-300:].decode(errors="replace")
-        return (CUT_WITH_ERROR if b'"error"' in body else CUT), tail
+        return (CUT_WITH_ERROR if _ERROR in body else CUT), tail
 
 
 def quantile(values: Iterable[float], share: float) -> float | None:

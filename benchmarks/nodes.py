@@ -30,6 +30,7 @@ HEAD: Final = "head"
 _BIN: Final = Path(sys.executable).parent
 _START_S: Final = 60.0
 _COMMAND_S: Final = 60.0
+_LOOK_S: Final = 0.5
 _RANGE: Final = 100
 _BLOCK: Final = 20
 """How many ports belong to a name."""
@@ -135,9 +136,9 @@ class Cluster:
         """Returns when the node is part of the cluster."""
         self.nodes[name].wait(_START_S)
 
-    def node_of(self, pid: int) -> str:
-        """The name of the node that a process runs on; "gone" where it is on none."""
-        return next((node.name for node in self.nodes.values() if pid in node.pids()), "gone")
+    def owners(self) -> dict[int, str]:
+        """The node's name of every process that lives on one."""
+        return {pid: node.name for node in self.nodes.values() for pid in node.pids()}
 
     def deploy(self, config: Mapping[str, Any], file: Path) -> None:
         """`serve deploy`. Raises RuntimeError where Serve does not take it."""
@@ -205,14 +206,13 @@ def restart_alone(process: psutil.Process, down_s: float, log: Path) -> None:
         )
 
 
-def until(holds: Callable[[], bool], within_s: float, what: str) -> float:
-    """Seconds until it holds. Raises RuntimeError when it does not in time."""
+def until(holds: Callable[[], bool], within_s: float, what: str) -> None:
+    """Returns when it holds. Raises RuntimeError when it does not in time."""
     began = time.monotonic()
     while not holds():
         if time.monotonic() - began > within_s:
             raise RuntimeError(f"not within {within_s:g} s: {what}")
-        time.sleep(0.2)
-    return time.monotonic() - began
+        time.sleep(_LOOK_S)
 
 
 @contextmanager

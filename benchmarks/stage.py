@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from clients import OK, Ask, Clients, Outcome, failed, figures
+from clients import Ask, Clients, Outcome, failed, figures
 from cluster import PROJECT
 from nodes import HEAD, Cluster
 
@@ -15,6 +15,7 @@ GPU_NODE: Final = "gpu-like"
 GPU: Final = {"gpu_like": 2.0}
 """Ray calls it a resource like any other; a card for two replicas."""
 SESSIONS: Final = 10
+_TRIES: Final = 5
 KEY_NAME: Final = "CLIENT_KEY_TEAM_A"
 _APPLICATION: Final = "fingerpost"
 
@@ -111,9 +112,10 @@ class Stage:
     def replicas(self) -> dict[str, list[tuple[str, int]]]:
         """The node and the process id of each replica that runs, by deployment."""
         said = self.cluster.application(_APPLICATION).get("deployments", {})
+        owners = self.cluster.owners()
         return {
             name: [
-                (self.cluster.node_of(one["pid"]), one["pid"])
+                (owners.get(one["pid"], "gone"), one["pid"])
                 for one in deployment["replicas"]
                 if one["state"] == "RUNNING"
             ]
@@ -143,16 +145,20 @@ class Stage:
             return clients.stop()
 
     def bind(self) -> None:
-        """Begins the sessions."""
-        self.sessions = {one.kind: one.model for one in self._in_sessions() if one.result == OK}
+        """Begins the sessions; what nobody decided binds none, and is asked again."""
+        for _ in range(_TRIES):
+            said = self._in_sessions()
+            self.sessions = {one.kind: one.model for one in said if one.reason == "affinity"}
+            if len(self.sessions) == SESSIONS:
+                return
 
-    def kept(self) -> int:
-        """How many sessions are still with the model that they began with."""
-        said = self._in_sessions()
-        return sum(
-            one.result == OK and one.reason == "affinity" and self.sessions[one.kind] == one.model
-            for one in said
-        )
+    def moved(self) -> list[str]:
+        """The sessions that are not with the model that they began with, and why."""
+        return [
+            f"{one.kind}: {one.result} {one.reason} {one.model}"
+            for one in self._in_sessions()
+            if one.reason != "affinity" or self.sessions.get(one.kind) != one.model
+        ]
 
     def _in_sessions(self) -> list[Outcome]:
         with Clients(self.ports, self.key) as clients:
@@ -181,7 +187,7 @@ def deployments(provider: int, orchestrators: int) -> list[dict[str, Any]]:
 
 
 def _fixed(count: int) -> dict[str, Any]:
-    return {"min_replicas": count, "max_replicas": count, "target_ongoing_requests": 200}
+    return {"min_replicas": count, "max_replicas": count, "target_ongoing_requests": 32}
 
 
 def gateway(provider: int) -> dict[str, Any]:
