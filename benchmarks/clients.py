@@ -1,7 +1,8 @@
 """Clients of several gateways, as those behind a load balancer, and what became of each request.
 
-A client takes the gateways in turn; one that refuses the connection is passed over, as a load
-balancer does. Nothing else is tried again: what breaks once it was accepted is lost. Each request
+A client takes the gateways in turn. One that refuses the connection is passed over, and not asked
+again before its health check is good: /-/healthz, as docs/deploy.md tells a load balancer. Nothing
+else is tried again: what breaks once it was accepted is lost. Each request
 has a connection of its own, so that no failure is that of an old one. Every answer is read to its
 end.
 """
@@ -13,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Self
@@ -27,6 +29,7 @@ DECIDED: Final = frozenset({"route", "no_match", "cached"})
 _PATIENCE_S: Final = 120.0
 _PAUSE_S: Final = 0.05
 """After a failure, so that nobody asks a thousand times a second."""
+_LOOK_S: Final = 0.25
 _DONE: Final = b"data: [DONE]"
 _ERROR: Final = b'"error"'
 _TASKS: Final = (
@@ -102,6 +105,8 @@ class Clients:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
+        self._out: dict[int, asyncio.Task[None]] = {}
+        """Gateways that refused, with what asks for their health."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -141,9 +146,10 @@ class Clients:
         await self._cancel()
 
     async def _cancel(self) -> None:
-        for task in self._tasks:
+        running = [*self._tasks, *self._out.values()]
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         self._tasks.clear()
 
     async def _client(self, ask: Ask, number: int, *, again: bool) -> None:
@@ -155,12 +161,28 @@ class Clients:
             for turn in count(number):
                 exchange = _Exchange(session, ask, ask.body(next(self._numbers)))
                 at = turn % len(self._ports)
-                outcome = await exchange.run(self._ports[at:] + self._ports[:at])
+                ports = [
+                    port for port in self._ports[at:] + self._ports[:at] if port not in self._out
+                ]
+                outcome, refused = await exchange.run(ports)
                 self.outcomes.append(outcome)
+                for port in refused - self._out.keys():
+                    self._out[port] = asyncio.create_task(self._look_after(port))
                 if self._stopping or not again:
                     return
                 if outcome.result != OK:
                     await asyncio.sleep(_PAUSE_S)
+
+    async def _look_after(self, port: int) -> None:
+        """Takes a gateway back when its health check is good."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_LOOK_S * 4)) as session:
+            healthy = False
+            while not healthy:
+                await asyncio.sleep(_LOOK_S)
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(f"http://127.0.0.1:{port}/-/healthz") as response:
+                        healthy = response.status == 200
+        del self._out[port]
 
 
 class _Exchange:
@@ -173,19 +195,22 @@ class _Exchange:
         self._headed_s = 0.0
         self._reason = self._model = ""
 
-    async def run(self, ports: Iterable[int]) -> Outcome:
+    async def run(self, ports: Iterable[int]) -> tuple[Outcome, set[int]]:
+        """What became of it, and the gateways that refused."""
         began_s = time.monotonic()
         result, port, detail = REFUSED, 0, ""
+        refused = set()
         for port in ports:
             result, detail = await self._put(port)
             if result != REFUSED:
                 break
+            refused.add(port)
         ended_s = time.monotonic()
         headed_s = self._headed_s or ended_s
         taken = 0 if result == REFUSED else port
         times = began_s, headed_s, ended_s
         said = self._reason, self._model, detail
-        return Outcome(self._ask.kind, *times, result, taken, *said)
+        return Outcome(self._ask.kind, *times, result, taken, *said), refused
 
     async def _put(self, port: int) -> tuple[str, str]:
         url = f"http://127.0.0.1:{port}/v1/chat/completions"

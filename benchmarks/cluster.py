@@ -117,17 +117,20 @@ class Server:
             message = f"it did not end well within {within_s:g} s:\n{self._tail()}"
             raise RuntimeError(message)
 
-    def kill(self) -> None:
-        """Ends the command and all its descendants at once, without asking."""
+    def kill(self) -> float:
+        """Ends the command and all its descendants without asking; when all had their signal."""
+        sent_s = None
         for _ in range(5):
             left = self.processes()
-            if not left:
-                break
             for process in left:
                 with suppress(psutil.Error):
                     process.kill()
+            sent_s = sent_s or time.monotonic()
+            if not left:
+                break
             psutil.wait_procs(left, timeout=5)
         self._process.poll()
+        return sent_s or time.monotonic()
 
     def _tail(self) -> str:
         return self._log.read_text(errors="replace")[-3000:]

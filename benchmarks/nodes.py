@@ -67,9 +67,9 @@ class Node:
         """Returns when its command says that it is up."""
         self._server.wait(within_s)
 
-    def kill(self) -> None:
-        """Ends all of it at once, as if the machine had lost its power."""
-        self._server.kill()
+    def kill(self) -> float:
+        """Ends all of it at once, as if the machine had lost its power; when that was."""
+        return self._server.kill()
 
 
 class Cluster:
@@ -105,7 +105,12 @@ class Cluster:
         return range(first, first + _BLOCK)
 
     def start(self, name: str, cpus: int, resources: Mapping[str, float] | None = None) -> Node:
-        """Begins to start a node, and returns at once; see ``wait``."""
+        """Begins to start a node, and returns at once; see ``wait``.
+
+        It finds its folder empty, like a new machine: what it has to remember is in Redis.
+        """
+        self._count += 1
+        place = self._place / f"{name}.{self._count}"
         ports = iter(self._block(name))
         gcs, dashboard, client, http = (next(ports) for _ in range(4))
         environ = {
@@ -124,11 +129,10 @@ class Cluster:
         command = [
             *(str(_BIN / "ray"), "start", "--disable-usage-stats", *role),
             *(f"--num-cpus={cpus}", f"--resources={json.dumps(dict(resources or {}))}"),
-            *(f"--object-store-memory={_OBJECT_STORE_BYTES}", f"--temp-dir={self._place / name}"),
+            *(f"--object-store-memory={_OBJECT_STORE_BYTES}", f"--temp-dir={place}"),
             *(f"--{option}={next(ports)}" for option in _PORTS),
         ]
-        self._count += 1
-        log = self._place / f"{name}.{self._count}.log"
+        log = self._place / f"{place.name}.log"
         self.nodes[name] = Node(name, Server(command, environ, log), http)
         return self.nodes[name]
 

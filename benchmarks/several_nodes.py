@@ -157,8 +157,7 @@ def cpu(stage: Stage) -> Phase:
     with stage.clients() as clients:
         began_s = _load(clients)
         killed_s = time.monotonic()
-        stage.cluster.nodes[name].kill()
-        dead_s = time.monotonic()
+        dead_s = stage.cluster.nodes[name].kill()
         time.sleep(_DOWN_S)
         stage.start_cpu_nodes(name)
         node_s = time.monotonic()
