@@ -118,19 +118,24 @@ class Server:
             raise RuntimeError(message)
 
     def kill(self) -> float:
-        """Ends the command and all its descendants without asking; when all had their signal."""
-        sent_s = None
+        """Ends the command and all its descendants without asking; when the last one was gone.
+
+        A process with much memory takes its time, and as long its ports take connections.
+        """
+        gone_s = time.monotonic()
         for _ in range(5):
-            left = self.processes()
+            left = [process for process in self.processes() if not _is_over(process)]
+            if not left:
+                break
             for process in left:
                 with suppress(psutil.Error):
                     process.kill()
-            sent_s = sent_s or time.monotonic()
-            if not left:
-                break
-            psutil.wait_procs(left, timeout=5)
+            ends_at = time.monotonic() + 5
+            while not all(_is_over(process) for process in left) and time.monotonic() < ends_at:
+                time.sleep(0.01)
+            gone_s = time.monotonic()
         self._process.poll()
-        return sent_s or time.monotonic()
+        return gone_s
 
     def _tail(self) -> str:
         return self._log.read_text(errors="replace")[-3000:]
@@ -294,6 +299,14 @@ def wait_for_port(port: int, within_s: float = 20.0) -> None:
         time.sleep(0.05)
     message = f"nobody listens on {port}"
     raise RuntimeError(message)
+
+
+def _is_over(process: psutil.Process) -> bool:
+    """Whether it has ended, buried or not."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True
 
 
 def _answers(url: str) -> bool:

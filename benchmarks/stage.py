@@ -41,6 +41,11 @@ class Phase:
     figures: dict[str, Any] = field(default_factory=dict)
     requests: list[Any] = field(default_factory=list)
 
+    @property
+    def holds(self) -> bool:
+        """Whether all that was asked is so."""
+        return all(verdict.holds is not False for verdict in self.verdicts)
+
     def demand(self, what: str, measured: object, *, holds: bool) -> None:
         """A line for the verdicts."""
         self.verdicts.append(Verdict(what, str(measured), holds))
