@@ -8,14 +8,14 @@ from typing import Any, Final
 import yaml
 from clients import Ask, Clients, Outcome, failed, figures
 from cluster import PROJECT
-from nodes import HEAD, Cluster
+from nodes import HEAD, Cluster, until
 
 CPU_NODES: Final = ("cpu-1", "cpu-2")
 GPU_NODE: Final = "gpu-like"
 GPU: Final = {"gpu_like": 2.0}
 """Ray calls it a resource like any other; a card for two replicas."""
 SESSIONS: Final = 10
-_TRIES: Final = 5
+_BIND_S: Final = 60.0
 KEY_NAME: Final = "CLIENT_KEY_TEAM_A"
 _APPLICATION: Final = "fingerpost"
 
@@ -150,12 +150,16 @@ class Stage:
             return clients.stop()
 
     def bind(self) -> None:
-        """Begins the sessions; what nobody decided binds none, and is asked again."""
-        for _ in range(_TRIES):
-            said = self._in_sessions()
-            self.sessions = {one.kind: one.model for one in said if one.reason == "affinity"}
-            if len(self.sessions) == SESSIONS:
-                return
+        """Begins the sessions; what nobody decided binds none, and is asked again.
+
+        An ingress that missed the Orchestrator for long looks for it again after 30 s at most.
+        """
+        until(self._all_bound, _BIND_S, "all sessions are bound")
+
+    def _all_bound(self) -> bool:
+        said = self._in_sessions()
+        self.sessions = {one.kind: one.model for one in said if one.reason == "affinity"}
+        return len(self.sessions) == SESSIONS
 
     def moved(self) -> list[str]:
         """The sessions that are not with the model that they began with, and why."""
