@@ -302,10 +302,11 @@ def wait_for_port(port: int, within_s: float = 20.0) -> None:
 
 
 def _is_over(process: psutil.Process) -> bool:
-    """Whether it has ended, buried or not."""
+    """Whether it has ended, buried or not, with all its threads: the last one closes its ports."""
     try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.Error:
+        threads = list(Path(f"/proc/{process.pid}/task").iterdir())
+        return bool(process.status() == psutil.STATUS_ZOMBIE) and len(threads) <= 1
+    except (psutil.Error, OSError):
         return True
 
 
