@@ -100,8 +100,7 @@ class Server:
             if _answers(url):
                 return
             time.sleep(every_s)
-        text = self._log.read_text(errors="replace")[-3000:]
-        message = f"no 200 from {url} within {within_s:g} s; the log ends with:\n{text}"
+        message = f"no 200 from {url} within {within_s:g} s; the log ends with:\n{self._tail()}"
         raise RuntimeError(message)
 
     def dashboard(self) -> str:
@@ -125,15 +124,38 @@ class Server:
             self._process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_S)
+        self.kill()
+
+    def wait(self, within_s: float) -> None:
+        """Returns when the command itself has ended well. Raises RuntimeError otherwise."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(within_s)
+        if self._process.poll() != 0:
+            message = f"it did not end well within {within_s:g} s:\n{self._tail()}"
+            raise RuntimeError(message)
+
+    def kill(self) -> float:
+        """Ends the command and all its descendants without asking; when the last one was gone.
+
+        A process with much memory takes its time, and as long its ports take connections.
+        """
+        gone_s = time.monotonic()
         for _ in range(5):
-            left = self.processes()
+            left = [process for process in self.processes() if not _is_over(process)]
             if not left:
                 break
             for process in left:
                 with suppress(psutil.Error):
                     process.kill()
-            psutil.wait_procs(left, timeout=5)
+            ends_at = time.monotonic() + 5
+            while not all(_is_over(process) for process in left) and time.monotonic() < ends_at:
+                time.sleep(0.01)
+            gone_s = time.monotonic()
         self._process.poll()
+        return gone_s
+
+    def _tail(self) -> str:
+        return self._log.read_text(errors="replace")[-3000:]
 
 
 @contextmanager
@@ -183,7 +205,7 @@ def mock(port: int) -> Iterator[Server]:
         folder() as place,
         running(command, environment(), place / "log") as server,
     ):
-        _wait_for_port(port)
+        wait_for_port(port)
         yield server
 
 
@@ -204,7 +226,7 @@ def serve_environment(place: Path) -> dict[str, str]:
         if line and not line.startswith("#")
     ]
     metrics, stats, fallback, fallback_grpc = free_ports(4)
-    first = _free_range(_HTTP_PORTS)
+    first = free_range(_HTTP_PORTS)
     own = {
         "RAY_TMPDIR": str(place),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(place / "haproxy.cfg"),
@@ -263,7 +285,7 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def _free_range(count: int) -> int:
+def free_range(count: int) -> int:
     """The first of ``count`` free ports, below those that the kernel gives out."""
     for _ in range(50):
         first = 20_000 + secrets.randbelow(80) * count
@@ -298,7 +320,8 @@ def cpu_between(
     return used
 
 
-def _wait_for_port(port: int, within_s: float = 20.0) -> None:
+def wait_for_port(port: int, within_s: float = 20.0) -> None:
+    """Returns when somebody listens. Raises RuntimeError when nobody does in time."""
     ends_at = time.monotonic() + within_s
     while time.monotonic() < ends_at:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -306,6 +329,15 @@ def _wait_for_port(port: int, within_s: float = 20.0) -> None:
         time.sleep(0.05)
     message = f"nobody listens on {port}"
     raise RuntimeError(message)
+
+
+def _is_over(process: psutil.Process) -> bool:
+    """Whether it has ended, buried or not, with all its threads: the last one closes its ports."""
+    try:
+        threads = list(Path(f"/proc/{process.pid}/task").iterdir())
+        return bool(process.status() == psutil.STATUS_ZOMBIE) and len(threads) <= 1
+    except (psutil.Error, OSError):
+        return True
 
 
 def _answers(url: str) -> bool:
