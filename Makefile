@@ -23,7 +23,7 @@ test: install-test
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage report --skip-covered --fail-under=95
 
-# What takes minutes: vLLM on a cluster, killed and back.
+# What takes minutes: processes of vLLM that are killed, and come back.
 test-long: install-test
 	$(BIN)/python -m pytest -m long
 

@@ -29,7 +29,6 @@ from tests.serve.conftest import Cluster
 from tests.site import PROMPTS, ROUTES, Site, eventually
 
 pytestmark = [
-    pytest.mark.long,  # two starts of vLLM beside a cluster
     pytest.mark.skipif(sys.version_info >= (3, 12), reason="the lock has torch for 3.11 alone"),
     pytest.mark.timeout(600),  # the cluster, vLLM, and vLLM once more, on two cores
     *(  # torch, if the weights have to be converted
@@ -193,6 +192,7 @@ def test_the_model_is_in_one_process_beside_the_replica(language: LanguageSite) 
     assert size < 2500
 
 
+@pytest.mark.long  # vLLM starts once more, while others ask
 def test_no_request_is_lost_when_the_models_process_is_killed(language: LanguageSite) -> None:
     """SIGKILL under load: the embedded engine stands in until the model decides again."""
     site, core, stop = language.site, language.core(), threading.Event()
