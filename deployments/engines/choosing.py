@@ -36,7 +36,7 @@ BUSY: Final = 2
 
 _NOTHING: Final = "\N{ZERO WIDTH SPACE}"
 _SLACK_TOKENS: Final = 16
-"""More than the longest answer, for one written with other tokens, or with several routes."""
+"""More than the longest answer, for one written with other tokens."""
 
 _ROUND: Final = 6
 
@@ -55,16 +55,15 @@ class _RouteSet:
     """What all answers begin with, as far as it is whole characters."""
     rests: tuple[str, ...]
     """The answers after the start, as texts."""
+    allowed: tuple[int, ...]
+    """All tokens of the answers, in ascending order."""
+    children: tuple[int, ...]
+    """Those of them that the model may have to choose from, in ascending order."""
 
     @property
     def longest(self) -> int:
         """Tokens of the longest answer."""
         return max(map(len, self.tokens))
-
-    @property
-    def children(self) -> list[int]:
-        """All tokens that the model may have to choose from, in ascending order."""
-        return sorted({child for node in self.trie.nodes for child in node.children})
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +203,10 @@ class Chooser:
         told = len(children) <= MAX_CHILDREN
         params = self._params(
             max_tokens=trie.depth + len(trie.forced) - len(start),
-            allowed_token_ids=sorted({token for tokens in known.tokens for token in tokens}),
+            allowed_token_ids=list(known.allowed),
             structured_outputs=self._held(choice=list(known.rests)),
             detokenize=False,
-            logprob_token_ids=children if told else None,
+            logprob_token_ids=list(children) if told else None,
         )
         output = await self._finished([*ids, *start], params)
         path = (*start, *output.token_ids)
@@ -265,7 +264,18 @@ class Chooser:
             answer_schema(answers, many=self._settings.family.many), ensure_ascii=False
         )
         start, rests = self._parted(answers, trie.forced)
-        known = _RouteSet(names, answers, tokens, trie, trie.asks(), schema, start, rests)
+        known = _RouteSet(
+            names=names,
+            answers=answers,
+            tokens=tokens,
+            trie=trie,
+            asks=trie.asks(),
+            schema=schema,
+            start=start,
+            rests=rests,
+            allowed=tuple(sorted(set(itertools.chain.from_iterable(tokens)))),
+            children=tuple(sorted({child for node in trie.nodes for child in node.children})),
+        )
         self._sets[question.key] = known
         if len(self._sets) > MAX_SETS:
             self._sets.popitem(last=False)
