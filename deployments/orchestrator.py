@@ -62,11 +62,17 @@ class Orchestrator:
         """The engine's scores, or why there are none."""
         if self._first is None:
             return await self._embedded(question)
+        section = self._setup.config.orchestrator
+        began = time.monotonic()
         said = await self._first.score(question)
-        if isinstance(said, Scores) or self._setup.config.orchestrator.fallback == "none":
+        if isinstance(said, Scores) or section.fallback == "none":
             return said
-        instead = await self._embedded(replace(question, turns=recent(question.turns)))
-        return replace(instead, stand_in=said.detail) if isinstance(instead, Scores) else said
+        left_s = section.deadline_s - (time.monotonic() - began)
+        shorter = replace(question, turns=recent(question.turns), within_s=_SHARE * left_s)
+        instead = await self._embedded(shorter)
+        if isinstance(instead, Scores):
+            return replace(instead, stand_in=said.detail)
+        return replace(said, detail=f"{said.detail}; and the embedded engine: {instead.detail}")
 
     async def decisions(self) -> int:
         """How many questions this replica's engine was asked; equal ones at once are one."""
@@ -116,8 +122,7 @@ class Orchestrator:
             _log.exception("the engine can't be made")
             self._note(f"{type(error).__name__}: {error}")
         else:
-            stands_in = self._first is not None  # and has what is left of the deadline
-            deadline_s = section.deadline_s * (1 - _SHARE if stands_in else 1)
+            deadline_s = section.deadline_s
             thread = EngineThread(engine, deadline_s=_SHARE * deadline_s, clock=time.monotonic)
             # who asks has the deadline; here it is only for an engine that hangs
             self._guard = Guard(thread, deadline_s=2 * deadline_s, clock=time.monotonic)

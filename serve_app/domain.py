@@ -128,6 +128,8 @@ class Question:
     """At least one, in configuration order."""
     key: str
     """Stands for the routes: equal keys mean equal routes."""
+    within_s: float | None = None
+    """How long whoever asks still waits; None where an engine's own deadline says it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,10 +201,13 @@ class EngineThread:
 
     async def score(self, question: Question) -> Scores | Unavailable:
         """The engine's scores, or "busy", also for a question that has waited for too long."""
-        if self._queued * self._typical_s > self._deadline_s:
+        waits_s = self._deadline_s
+        if question.within_s is not None:
+            waits_s = min(waits_s, question.within_s)
+        if self._queued * self._typical_s > waits_s:
             detail = f"{self._queued} questions wait, {self._typical_s * 1e3:.0f} ms each"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
-        ends_at = self._clock() + self._deadline_s
+        ends_at = self._clock() + waits_s
         self._queued += 1
         try:
             loop = asyncio.get_running_loop()

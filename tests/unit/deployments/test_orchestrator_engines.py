@@ -1,7 +1,9 @@
 """The orchestrator with a language model, and the embedded engine in its place."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,12 +37,14 @@ class FakeVllm:
         self.settings = settings
         self.others = others
         self.said: Scores | Unavailable = SCORES
+        self.takes_s = 0.0
         self.asked: list[Question] = []
         self.closed = 0
         self.made.append(self)
 
     async def score(self, question: Question) -> Scores | Unavailable:
         self.asked.append(question)
+        await asyncio.sleep(self.takes_s)
         return self.said
 
     def close(self) -> None:
@@ -116,7 +120,7 @@ async def test_nothing_stands_in_where_the_configuration_says_so(make: Make) -> 
 async def test_a_stand_in_with_a_fault_is_none(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the engine said holds; the log has the other fault."""
+    """What the engine said holds, with the other fault, which is in the log as well."""
 
     def broken(_settings: object) -> None:
         raise MemoryError("too much")
@@ -124,8 +128,42 @@ async def test_a_stand_in_with_a_fault_is_none(
     monkeypatch.setattr(deployment, "EmbeddingEngine", broken)
     orchestrator = make(VLLM)
     FakeVllm.made[0].said = STARTING
-    assert await orchestrator.score(question("Hello")) == STARTING
+    both = (
+        f"{STARTING.detail}; and the embedded engine: the engine has a fault: MemoryError: too much"
+    )
+    assert await orchestrator.score(question("Hello")) == replace(STARTING, detail=both)
     assert [r.levelno for r in caplog.records if "too much" in r.message] == [logging.WARNING]
+
+
+async def test_the_stand_in_has_what_is_left_of_the_deadline(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly all of it where the engine was away, and little where it used up its time."""
+    given: list[float] = []
+
+    class Patient:
+        def __init__(self, _settings: object) -> None: ...
+
+        def prepare(self, _routes: object) -> None: ...
+
+        def score(self, asked: Question, in_time: Callable[[], bool]) -> Scores:
+            assert in_time()
+            assert asked.within_s is not None
+            given.append(asked.within_s)
+            return SCORES
+
+    monkeypatch.setattr(deployment, "EmbeddingEngine", Patient)
+    orchestrator = make(f"{VLLM}, deadline_ms: 1000")
+    (engine,) = FakeVllm.made
+    engine.said = STARTING
+    assert await orchestrator.score(question("Hello")) == replace(SCORES, stand_in=STARTING.detail)
+    engine.takes_s = 2.0
+    said = await orchestrator.score(question("Hello again"))
+    assert isinstance(said, Scores)
+    assert said.stand_in == "no answer within 800 ms"
+    at_once, late = given
+    assert 0.6 < at_once <= 0.8
+    assert 0 < late <= 0.16
 
 
 async def test_an_engine_that_fails_again_and_again_is_left_alone(make: Make) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -112,6 +113,24 @@ async def test_stale_questions_are_not_run(engine: Engine, thread: EngineThread)
     assert await first == SCORES
     assert await second == Unavailable(Reason.ORCHESTRATOR_BUSY, "it waited for too long")
     assert engine.asked == ["a"]
+
+
+async def test_a_question_may_have_less_time(engine: Engine, thread: EngineThread) -> None:
+    """Than the engine has: it is turned away sooner, and not run when its time is over."""
+    engine.takes_s = 0.1
+    await thread.score(question("first"))
+    engine.gate.clear()
+    tasks = await start(thread, "a", "b")
+    hurried = asyncio.create_task(thread.score(replace(question("c"), within_s=0.25)))
+    await settle()
+    assert await thread.score(replace(question("d"), within_s=0.25)) == Unavailable(
+        Reason.ORCHESTRATOR_BUSY, "3 questions wait, 100 ms each"
+    )
+    engine.takes_s = 0.13
+    engine.gate.set()
+    assert await asyncio.gather(*tasks) == [SCORES] * 2
+    assert await hurried == Unavailable(Reason.ORCHESTRATOR_BUSY, "it waited for too long")
+    assert engine.asked == ["first", "a", "b"]
 
 
 async def test_an_engine_that_raises_goes_on(engine: Engine, thread: EngineThread) -> None:
