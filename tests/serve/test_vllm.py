@@ -59,7 +59,8 @@ if sys.argv[3:]:
     app = build({"config": sys.argv[3]})
     serve.run(app, name=sys.argv[2], route_prefix=f"/{sys.argv[2]}")
 else:
-    serve.delete(sys.argv[2])
+    # Not waited for: an ingress drains for half a minute, with or without requests.
+    serve.delete(sys.argv[2], _blocking=False)
 """
 
 
