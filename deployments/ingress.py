@@ -25,7 +25,7 @@ from serve_app.config.load import notices
 from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import Json, Question, Route, Turn
-from serve_app.engines.guard import Guard
+from serve_app.engines.guard import Guard, breaker
 from serve_app.errors import ConfigError, Problem
 from serve_app.gateway import Gateway
 from serve_app.ports import AffinityStore, Metric, PriceTable
@@ -63,12 +63,13 @@ class Ingress:
         self._started = self._watch.current
         self._adopt(self._started)
         max_bytes = hop_bytes(os.environ)
+        deadline_s = self._started.config.orchestrator.deadline_s
         self._guard = Guard(
             HandleOrchestrator(orchestrator),
-            deadline_s=self._started.config.orchestrator.deadline_s,
+            deadline_s=deadline_s,
             clock=time.monotonic,
             meter=self._meter,
-            breaker=Breaker(time.monotonic),
+            breaker=breaker(deadline_s, time.monotonic),
         )
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._gateway = Gateway(

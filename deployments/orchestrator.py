@@ -13,12 +13,11 @@ from deployments.engines import profiles
 from deployments.engines.vllm import VllmEngine
 from deployments.meter import ServeMeter
 from deployments.reload import watch
-from serve_app.breaker import Breaker
 from serve_app.decision import Setup
 from serve_app.domain import Question, Reason, Scores, Unavailable
 from serve_app.engines import http
 from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, settings_of
-from serve_app.engines.guard import EngineThread, Guard
+from serve_app.engines.guard import EngineThread, Guard, breaker
 from serve_app.ports import Orchestrator as Port
 from serve_app.routing.view import recent
 
@@ -100,8 +99,12 @@ class Orchestrator:
             inner = http.HttpEngine(http.settings_of(section, deadline_s), os.environ)
         else:
             return None
-        breaker = Breaker(time.monotonic)
-        return Guard(inner, deadline_s=deadline_s, clock=time.monotonic, breaker=breaker)
+        return Guard(
+            inner,
+            deadline_s=deadline_s,
+            clock=time.monotonic,
+            breaker=breaker(deadline_s, time.monotonic),
+        )
 
     async def policy(self) -> str:
         """The version of the configuration in force in this replica."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final, Protocol
 
-from serve_app.breaker import Breaker
+from serve_app.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.ports import Clock, Meter, Metric, Orchestrator
 
@@ -22,7 +22,16 @@ CACHE_ENTRIES: Final = 4096
 MAX_FLIGHTS: Final = 512
 """Different questions under way at once; more are answered "busy"."""
 
+DEADLINES_APART: Final = 10
+"""Who asks an orchestrator that is away waits for the deadline, in vain: once in so many."""
+
 _log = logging.getLogger("fingerpost")
+
+
+def breaker(deadline_s: float, clock: Clock) -> Breaker:
+    """One for an orchestrator with this deadline: what a probe costs says how rare they get."""
+    pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, DEADLINES_APART * deadline_s))
+    return Breaker(clock, longest_pause_s=pause_s)
 
 
 class Engine(Protocol):

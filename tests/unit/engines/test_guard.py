@@ -8,7 +8,7 @@ import pytest
 from serve_app.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_S, Breaker
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines import guard as guards
-from serve_app.engines.guard import Guard
+from serve_app.engines.guard import Guard, breaker
 from serve_app.ports import Metric
 from tests.unit.fakes import FakeClock, FakeMeter
 
@@ -285,6 +285,25 @@ async def test_pauses_grow(failed_probes: int) -> None:
     await rig.fail()
     rig.clock.now += 1.0
     assert rig.breaker.state == "half_open"
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "longest_s"), [(0.05, 1.0), (0.3, 3.0), (0.5, 5.0), (5.0, 30.0)]
+)
+def test_what_a_probe_costs_says_how_rare_it_is(deadline_s: float, longest_s: float) -> None:
+    """Ten deadlines apart, though between 1 s and 30 s."""
+    clock = FakeClock()
+    made = breaker(deadline_s, clock)
+    for _ in range(FAILURES_TO_OPEN):
+        made.failed()
+    for _ in range(9):
+        clock.now += LONGEST_PAUSE_S
+        assert made.lets_through()
+        made.failed()
+    clock.now += longest_s - 0.01
+    assert made.state == "open"
+    clock.now += 0.02
+    assert made.state == "half_open"
 
 
 async def test_a_probe_that_nobody_waits_for_frees_its_place() -> None:
