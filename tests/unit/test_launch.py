@@ -77,7 +77,8 @@ def test_what_is_no_serve_file_is_refused(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["[1]", "x", "{port: x}", "{port: [1]}", "{port: }", "{host: }"]
+    "options",
+    ["[1]", "x", "{port: x}", "{port: [1]}", "{port: }", "{port: 0}", "{port: 65536}", "{host: }"],
 )
 def test_bad_http_options_are_named(options: str, tmp_path: Path) -> None:
     """An address that can't be read is not blamed on the application."""
