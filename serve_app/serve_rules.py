@@ -10,7 +10,7 @@ from serve_app.serve_schema import Found, entries
 from serve_app.summary import deployment_names
 
 LAST_PORT: Final = 65535
-_TAKEN: Final = {
+_TAKEN: Final[dict[float, str]] = {
     6379: "Ray's head",
     8265: "Ray's dashboard",
     8404: "HAProxy's statistics",
