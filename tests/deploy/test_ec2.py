@@ -156,6 +156,15 @@ def test_a_node_without_good_keys_does_not_start(parameters: str, said: str, nod
     assert not (node / "called").exists()
 
 
+def test_a_linter_can_read_what_nodes_source() -> None:
+    """Its directives stand before the first command; elsewhere they are an error of their own."""
+    lines = (CONFIGS / "ec2/node/environment.sh").read_text().splitlines()
+    first = next(index for index, line in enumerate(lines) if not line.startswith("#"))
+    told = [index for index, line in enumerate(lines) if "# shellcheck" in line]
+    assert told == [0]
+    assert first > 0
+
+
 def test_a_node_without_the_wheel_does_not_start(node: Path) -> None:
     """Half of an environment is worse than none."""
     (node / "bin/python").unlink()
