@@ -5,8 +5,8 @@
 serve_env=$(python -c 'from serve_app.config.places import PROJECT; print(PROJECT / "configs/serve.env")') &&
   set -a &&
   . "$serve_env" &&
-  RAY_USAGE_STATS_ENABLED=0 &&
-  RAY_AUTH_MODE=token && # serve.env's is for one machine; the token is RAY_AUTH_TOKEN, a key
   set +a &&
+  export RAY_USAGE_STATS_ENABLED=0 &&
+  export RAY_AUTH_MODE=token && # serve.env's is for one machine; the token is RAY_AUTH_TOKEN, a key
   keys=$(python ~/fingerpost/node/keys.py /fingerpost/) &&
   eval "$keys"
