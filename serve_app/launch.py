@@ -237,14 +237,15 @@ def is_settled(health: Json) -> bool:
 
 def refuse_taken_port(serve_file: ServeFile) -> None:
     """Raises LaunchError when something listens where the gateway shall."""
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in serve_file.host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((serve_file.host, serve_file.port))
         except OSError as error:
             raise LaunchError(
                 f"{serve_file.host}:{serve_file.port} can't be listened on: {error.strerror}. "
-                f"Stop what runs there, or change http_options.port in {serve_file.path}."
+                f"Stop what runs there, or change http_options in {serve_file.path}."
             ) from error
 
 
