@@ -1,15 +1,19 @@
 """The overlays for Kubernetes."""
 
+import shlex
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
+from redis import Redis
 
 from tests.deploy.kustomize import UnsupportedError, apply, named, overlay
 from tests.deploy.manifests import documented_secrets, problems
 from tests.deploy.sites import CONFIGS, Json, looks_like_a_key
+from tests.unit.affinity.redis_server import Server
 
 KUBERAY = CONFIGS / "kuberay"
 OVERLAYS = sorted(folder.name for folder in (KUBERAY / "overlays").iterdir())
@@ -91,6 +95,29 @@ def test_only_gpu_pods_want_gpus_and_weights() -> None:
     assert "fetch" not in str(pod)
     assert ".complete" in str(pod["initContainers"])
     assert "envFrom" not in pod["containers"][0]
+
+
+def test_a_full_redis_forgets_sessions_and_nothing_of_rays(tmp_path: Path) -> None:
+    """Sessions have an end, and Ray's entries have none."""
+    redis = named(overlay(KUBERAY / "overlays/cpu"), "StatefulSet", "fingerpost-redis")
+    (container,) = redis["spec"]["template"]["spec"]["containers"]
+    words = shlex.split(container["args"][0])
+    options = dict(pairwise(words))
+    assert words[:2] == ["exec", "redis-server"]
+    assert options["--maxmemory-policy"] == "volatile-ttl"
+    most = int(options["--maxmemory"].removesuffix("mb"))
+    assert 2 * most <= int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+    server = Server(tmp_path, "--maxmemory", "3mb", "--maxmemory-policy", "volatile-ttl")
+    server.start()
+    try:
+        with Redis.from_url(server.url) as client:
+            client.set("ray", "x" * 1000)
+            for number in range(3000):
+                client.set(f"session-{number}", "x" * 1000, ex=100)
+            assert client.get("ray") == b"x" * 1000
+            assert 1 < len(list(client.scan_iter("*"))) < 3000
+    finally:
+        server.kill()
 
 
 HF = 'echo "$*" >> "$0.called"; [ "$2" != bad/model ] || exit 1; mkdir -p "$4"'
