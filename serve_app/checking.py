@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from serve_app.config.places import find
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import Json
 from serve_app.errors import ConfigError
@@ -15,8 +16,10 @@ from serve_app.summary import NOTHING, as_json, deployment_names, keys_of, summa
 def check(file: Path | None, serve: Path | None, *, strict: bool, json: bool) -> bool:
     """Prints what there is to say; False where that is bad.
 
+    Files are found as ``fingerpost run`` finds them: one that is not here may be the program's own.
     ``strict``: keys that are not set, and warnings, are bad, too.
     """
+    file, serve = (None if path is None else find(path) for path in (file, serve))
     checked = _checked(file, serve)
     unset = [] if checked.setup is None else _unset(checked.setup)
     warned = [] if checked.setup is None else warnings_of(checked.setup)

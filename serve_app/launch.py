@@ -41,6 +41,7 @@ ORCHESTRATOR_S: Final = 30.0
 
 STOP_S: Final = 15.0
 _SHOWN_LINES: Final = 25
+_LAST_PORT: Final = 65535
 
 open_directly: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 """As ``urlopen``, but past any proxy: what runs on this machine is not behind one."""
@@ -88,10 +89,14 @@ def read_serve_file(path: Path) -> ServeFile:
     if not isinstance(http, dict):
         http = {"port": None}
     host, port = http.get("host", "0.0.0.0"), http.get("port", 8000)  # noqa: S104 - Serve's own
-    if not isinstance(host, str) or not str(port).isdecimal():
-        message = "needs a host and a port, such as `{host: 127.0.0.1, port: 8000}`"
+    if not isinstance(host, str) or not _is_port(port):
+        message = "needs a host, and a port up to 65535: `{host: 127.0.0.1, port: 8000}`"
         raise ConfigError(str(path), (Problem(0, "http_options", message),))
     return ServeFile(path, host, int(port), config)
+
+
+def _is_port(port: Any) -> bool:  # noqa: ANN401 - whatever stands there
+    return str(port).isdecimal() and 0 < int(port) <= _LAST_PORT
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -232,14 +237,15 @@ def is_settled(health: Json) -> bool:
 
 def refuse_taken_port(serve_file: ServeFile) -> None:
     """Raises LaunchError when something listens where the gateway shall."""
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in serve_file.host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((serve_file.host, serve_file.port))
         except OSError as error:
             raise LaunchError(
                 f"{serve_file.host}:{serve_file.port} can't be listened on: {error.strerror}. "
-                f"Stop what runs there, or change http_options.port in {serve_file.path}."
+                f"Stop what runs there, or change http_options in {serve_file.path}."
             ) from error
 
 

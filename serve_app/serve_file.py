@@ -14,6 +14,7 @@ from serve_app.config.places import find
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import Json
 from serve_app.errors import ConfigError, Problem
+from serve_app.serve_rules import address_problems, hints
 from serve_app.serve_schema import Found, applications, entries, known_place, schema_problems
 from serve_app.summary import deployment_names
 
@@ -44,6 +45,7 @@ def check_serve(file: Path, config: Path | None = None) -> Checked:
     content, lines = read_yaml(str(file), "applications:")
     check = _Check(content)
     check.problems += schema_problems(content, lines)
+    check.problems += address_problems(content)
     ours = [found for found in applications(content) if not _is_foreign(found[1], content)]
     if content.get("applications") == []:
         text = f"needs one with `import_path: {IMPORT_PATH}` and `args: {{config: PATH}}`"
@@ -91,6 +93,7 @@ class _Check:
             return own, None
         self.problems += _overrides(place, application, setup)
         self.problems += _exposure(self._content, setup)
+        self.hints += hints(self._content, place, application, setup)
         return own, setup
 
 
@@ -101,7 +104,8 @@ def _problem(lines: Mapping[Place, int], place: Place, message: str) -> Problem:
 def _is_foreign(application: Mapping[str, Json], content: Mapping[str, Json]) -> bool:
     """True for an application of somebody else beside one of ours."""
     name = application.get("import_path")
-    ours = any(other.get("import_path") in _OURS for _, other in applications(content))
+    named = [other.get("import_path") for _, other in applications(content)]
+    ours = any(isinstance(one, str) and one in _OURS for one in named)
     return ours and isinstance(name, str) and "serve_app" not in name
 
 

@@ -18,6 +18,7 @@ from serve_app.domain import Json
 Found: TypeAlias = Iterator[tuple[Place, str]]
 """Places of a file, each with what is to be said about it."""
 
+_UNREADABLE: Final = "can't be read: a value in it is of a type that Serve does not look for"
 _SECRETS: Final = frozenset({"runtime_env", "user_config", "ssl_keyfile_password"})
 
 
@@ -26,12 +27,22 @@ def schema_problems(content: Mapping[str, Json], lines: Mapping[Place, int]) -> 
     from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - see above
 
     schema: type[BaseModel] = ServeDeploySchema
+    yield from _no_mappings(content)
     yield from _unknown_keys(schema, content, ())
     for detail in _refused(schema, content):
         place = known_place(lines, detail["loc"])
         if detail["type"] == "missing":
             place = (*place, detail["loc"][-1])
         yield place, _message(detail)
+
+
+def _no_mappings(content: Mapping[str, Json]) -> Found:
+    """Entries of ``deployments`` that Serve's schema would stumble over."""
+    for place, application in applications(content):
+        deployments = application.get("deployments")
+        for index, entry in enumerate(deployments if isinstance(deployments, list) else ()):
+            if not isinstance(entry, dict):
+                yield (*place, "deployments", index), "must be a mapping of keys, with a `name:`"
 
 
 def _unknown_keys(schema: type[BaseModel], content: Mapping[str, Json], place: Place) -> Found:
@@ -72,6 +83,8 @@ def _refused(schema: type[BaseModel], content: Mapping[str, Json]) -> Iterator[E
         try:
             with warnings.catch_warnings(action="ignore"):  # what is deprecated is no problem
                 model.model_validate(deepcopy(value))  # Serve changes what it is given
+        except (AttributeError, TypeError):  # of Serve's own: it looks before pydantic does
+            yield {"type": "serve", "loc": place, "msg": _UNREADABLE, "input": None}
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 if detail["type"] != "extra_forbidden":
@@ -79,9 +92,17 @@ def _refused(schema: type[BaseModel], content: Mapping[str, Json]) -> Iterator[E
 
 
 def _without_code(content: Mapping[str, Json]) -> Mapping[str, Json]:
-    """What names code of the user's: the schema imports it, and only the cluster may have it."""
+    """What Serve's schema can look at: it imports code that is named, which only the cluster may
+    have, and it can't tell that a deployment is no mapping.
+    """
     content = deepcopy(content)
     for place, application in applications(content):
+        deployments = application.get("deployments")
+        if isinstance(deployments, list):
+            application["deployments"] = [
+                entry if isinstance(entry, dict) else {"name": f"deployments[{index}]"}
+                for index, entry in enumerate(deployments)
+            ]
         for _, options in entries(application, "deployments", place):
             for key in ("request_router_config", "deployment_actors"):
                 options.pop(key, None)

@@ -50,6 +50,7 @@ _CLUSTER: Final = _object(
     enableInTreeAutoscaling={"type": "boolean"},
     autoscalerOptions=_object(
         idleTimeoutSeconds=_NUMBER,
+        securityContext={"type": "object"},  # a container's
         upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
         version={"enum": ["v1", "v2"]},
     ),

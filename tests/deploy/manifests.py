@@ -53,6 +53,7 @@ def problems(objects: list[Json], folder: Path) -> list[str]:
         found += _hardened(template)
     for group in groups:
         found += _ray_container(group["template"]["spec"]["containers"][0])
+    found += _confined("autoscaler", cluster["autoscalerOptions"].get("securityContext", {}))
     found += _selectors(objects)
     found += _lasting(service)
     found += _gateway(service, objects, folder)
@@ -133,15 +134,18 @@ def _hardened(template: Json) -> Iterator[str]:
     if template["spec"].get("securityContext", {}).get("runAsNonRoot") is not True:
         yield f"{template['metadata']['labels']}: pods run as root"
     for container in _containers(template):
-        context = container.get("securityContext", {})
-        if context.get("allowPrivilegeEscalation") is not False:
-            yield f"{container['name']}: may get more rights"
-        if context.get("capabilities") != {"drop": ["ALL"]}:
-            yield f"{container['name']}: keeps capabilities"
+        yield from _confined(container["name"], container.get("securityContext", {}))
         if not {"cpu", "memory"} <= set(container["resources"]["requests"]):
             yield f"{container['name']}: asks for no CPU or memory"
         if not re.search(r":[\d.]+(-\w+)?$", container["image"]):
             yield f"{container['name']}: {container['image']} has no version"
+
+
+def _confined(name: str, context: Json) -> Iterator[str]:
+    if context.get("allowPrivilegeEscalation") is not False:
+        yield f"{name}: may get more rights"
+    if context.get("capabilities") != {"drop": ["ALL"]}:
+        yield f"{name}: keeps capabilities"
 
 
 def _ray_container(container: Json) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """The files for EC2: Ray's cluster launcher, and what it runs on the nodes."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import jsonschema
@@ -11,9 +13,11 @@ import pytest
 import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.scripts.scripts import rsync_up
 
 from tests.deploy.sites import (
     CONFIGS,
+    DOCS,
     ENVIRONMENT,
     ROOT,
     Json,
@@ -152,6 +156,15 @@ def test_a_node_without_good_keys_does_not_start(parameters: str, said: str, nod
     assert not (node / "called").exists()
 
 
+def test_a_linter_can_read_what_nodes_source() -> None:
+    """Its directives stand before the first command; elsewhere they are an error of their own."""
+    lines = (CONFIGS / "ec2/node/environment.sh").read_text().splitlines()
+    first = next(index for index, line in enumerate(lines) if not line.startswith("#"))
+    told = [index for index, line in enumerate(lines) if "# shellcheck" in line]
+    assert told == [0]
+    assert first > 0
+
+
 def test_a_node_without_the_wheel_does_not_start(node: Path) -> None:
     """Half of an environment is worse than none."""
     (node / "bin/python").unlink()
@@ -227,3 +240,123 @@ def test_the_two_differ_in_gpus_alone() -> None:
     gpu["file_mounts"]["~/fingerpost/site"] = cpu["file_mounts"]["~/fingerpost/site"]
     gpu["max_workers"] = cpu["max_workers"]
     assert gpu == cpu
+
+
+def fake(folder: Path, **scripts: str) -> dict[str, str]:
+    """An environment with these commands, and what a shell needs besides."""
+    folder.mkdir()
+    for name in ("bash", "sh", "ls", "head", "cat", "touch", "env"):
+        (folder / name).symlink_to(
+            f"/bin/{name}" if Path(f"/bin/{name}").exists() else f"/usr/bin/{name}"
+        )
+    for name, script in scripts.items():
+        command = folder / name.replace("_", "-")
+        command.write_text(f"#!/bin/bash\n{script}\n")
+        command.chmod(0o755)
+    return {"HOME": str(folder.parent), "PATH": str(folder), "AT": str(folder)}
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+@pytest.mark.parametrize("busy", [0, 2, 9])
+def test_docker_is_installed_when_the_machine_has_time(
+    name: str, busy: int, tmp_path: Path
+) -> None:
+    """Packages are locked on a machine's first minutes; a node without Docker is none."""
+    install = (
+        f'echo x >> "$HOME/tries"; [ $(wc -l < "$HOME/tries") -gt {busy} ] || exit 100\n'
+        'case "$*" in *install*) cp "$AT/touch" "$AT/docker";; esac'
+    )
+    environ = fake(
+        tmp_path / "bin",
+        sudo='exec "$@"',
+        cloud_init="exit 2",
+        apt_get=install,
+        sleep='echo "$1" >> "$HOME/waited"',
+    )
+    for command in ("wc", "cp"):
+        (tmp_path / "bin" / command).symlink_to(f"/usr/bin/{command}")
+    command = read(name)["initialization_commands"][0]
+    done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, check=False)
+    assert (done.returncode == 0) is (busy < 9)
+    assert (tmp_path / "bin/docker").exists() is (busy < 9)
+    waited = (tmp_path / "waited").read_text().split() if busy else []
+    assert waited == ["10", "20", "40", "80", "160"][:busy]
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_the_first_connection_may_use_docker(name: str) -> None:
+    """A new group is for later logins, and Ray's connection to the node is already there."""
+    cluster = read(name)
+    lists = [cluster, *cluster["available_node_types"].values()]
+    for commands in (
+        entry["initialization_commands"] for entry in lists if "initialization_commands" in entry
+    ):
+        assert any("chown ubuntu /var/run/docker.sock" in command for command in commands)
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_the_newest_wheel_is_installed(name: str, tmp_path: Path) -> None:
+    """What is sent to a node stays there, and pip takes no two versions of a package."""
+    environ = fake(tmp_path / "bin", pip='for last; do :; done; echo "$last" > "$HOME/installed"')
+    dist = tmp_path / "fingerpost/dist"
+    dist.mkdir(parents=True)
+    for age, version in enumerate(("0.10.0", "0.9.0", "0.2.0")):
+        wheel = dist / f"fingerpost-{version}-py3-none-any.whl"
+        wheel.touch()
+        os.utime(wheel, (1e9 - age, 1e9 - age))
+    cluster = read(name)
+    lists = [cluster["setup_commands"]]
+    lists += [
+        node.get("worker_setup_commands") for node in cluster["available_node_types"].values()
+    ]
+    for commands in filter(None, lists):
+        subprocess.run(["bash", "-c", commands[-1]], env=environ, check=True)
+        installed = (tmp_path / "installed").read_text()
+        assert installed == f"{dist}/fingerpost-0.10.0-py3-none-any.whl\n"
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_changed_file_is_sent_to_every_node(name: str) -> None:
+    """Ray's autoscaler sends folders to a node once, so nobody is to rely on it."""
+    assert "--all-nodes" in {option for one in rsync_up.params for option in one.opts}
+    assert "file_mounts_sync_continuously" not in read(name)
+    for text in (DOCS.read_text(), (ROOT / name).read_text()):
+        told = re.findall(r"ray rsync-up ([^`]*)`", text)
+        assert told
+        assert all(rest.startswith("--all-nodes ") for rest in told)
+
+
+def _policies() -> dict[str, Json]:
+    return {
+        name: json.loads(text)
+        for name, text in re.findall(r"^(\w+)='(\{.*\})'$", DOCS.read_text(), re.MULTILINE)
+    }
+
+
+def test_the_head_may_look_up_the_images_of_nodes() -> None:
+    """Who starts an instance from a parameter of SSM's has to be allowed to read that parameter."""
+    statements = _policies()["nodes"]["Statement"]
+    (allowed,) = [one["Resource"] for one in statements if one["Action"] == "ssm:GetParameters"]
+    for name in CLUSTERS:
+        cluster = read(name)
+        region = cluster["provider"]["region"]
+        for node in cluster["available_node_types"].values():
+            parameter = node["node_config"]["ImageId"].removeprefix("resolve:ssm:")
+            assert fnmatch(f"arn:aws:ssm:{region}::parameter{parameter}", allowed)
+
+
+def test_the_head_may_give_nodes_their_role() -> None:
+    """The role that the node types name, and every policy is one that AWS can read."""
+    policies = _policies()
+    assert set(policies) == {"trust", "keys", "nodes"}
+    assert {policy["Version"] for policy in policies.values()} == {"2012-10-17"}
+    (passed,) = [
+        one["Resource"] for one in policies["nodes"]["Statement"] if one["Action"] == "iam:PassRole"
+    ]
+    for name in CLUSTERS:
+        kinds = read(name)["available_node_types"]
+        roles = {
+            key: kind["node_config"]["IamInstanceProfile"]["Name"] for key, kind in kinds.items()
+        }
+        assert roles.pop("head") == "fingerpost-head"
+        assert {f"arn:aws:iam::*:role/{role}" for role in roles.values()} == {passed}

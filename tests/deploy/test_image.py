@@ -128,6 +128,14 @@ def test_what_is_copied_gets_into_the_context() -> None:
     assert not [name for name in allowed if ".env" in name and name != "configs/serve.env"]
 
 
+def test_the_images_wheel_is_the_same_as_any_other() -> None:
+    """What pyproject.toml puts into it gets into the context; a file that is missing is no error."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = project["tool"]["hatch"]["build"]["targets"]["wheel"]["include"]
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{name.removeprefix('/')}" for name in wanted} <= set(ignore)
+
+
 def test_no_layer_holds_a_key() -> None:
     """Neither a value, nor an argument or a variable that would ask for one."""
     text = DOCKERFILE.read_text()

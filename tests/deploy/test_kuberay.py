@@ -1,15 +1,19 @@
 """The overlays for Kubernetes."""
 
+import shlex
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
+from redis import Redis
 
 from tests.deploy.kustomize import UnsupportedError, apply, named, overlay
 from tests.deploy.manifests import documented_secrets, problems
 from tests.deploy.sites import CONFIGS, Json, looks_like_a_key
+from tests.unit.affinity.redis_server import Server
 
 KUBERAY = CONFIGS / "kuberay"
 OVERLAYS = sorted(folder.name for folder in (KUBERAY / "overlays").iterdir())
@@ -91,6 +95,67 @@ def test_only_gpu_pods_want_gpus_and_weights() -> None:
     assert "fetch" not in str(pod)
     assert ".complete" in str(pod["initContainers"])
     assert "envFrom" not in pod["containers"][0]
+
+
+def test_a_full_redis_forgets_sessions_and_nothing_of_rays(tmp_path: Path) -> None:
+    """Sessions have an end, and Ray's entries have none."""
+    redis = named(overlay(KUBERAY / "overlays/cpu"), "StatefulSet", "fingerpost-redis")
+    (container,) = redis["spec"]["template"]["spec"]["containers"]
+    words = shlex.split(container["args"][0])
+    options = dict(pairwise(words))
+    assert words[:2] == ["exec", "redis-server"]
+    assert options["--maxmemory-policy"] == "volatile-ttl"
+    most = int(options["--maxmemory"].removesuffix("mb"))
+    assert 2 * most <= int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+    server = Server(tmp_path, "--maxmemory", "3mb", "--maxmemory-policy", "volatile-ttl")
+    server.start()
+    try:
+        with Redis.from_url(server.url) as client:
+            client.set("ray", "x" * 1000)
+            for number in range(3000):
+                client.set(f"session-{number}", "x" * 1000, ex=100)
+            assert client.get("ray") == b"x" * 1000
+            assert 1 < len(list(client.scan_iter("*"))) < 3000
+    finally:
+        server.kill()
+
+
+HF = 'echo "$*" >> "$0.called"; [ "$2" != bad/model ] || exit 1; mkdir -p "$4"'
+
+
+def _fetch(folder: Path, model: str) -> subprocess.CompletedProcess[str]:
+    """Runs what the Job runs, with a volume of ours and a ``hf`` that writes down what it is told."""
+    job = named(overlay(KUBERAY / "overlays/gpu"), "Job", "fingerpost-models")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    script = container["args"][0].replace("/models/", f"{folder}/models/")
+    command = folder / "hf"
+    command.write_text(f"#!/bin/sh\n{HF}\n")
+    command.chmod(0o755)
+    environ = {"PATH": f"{folder}:/usr/bin:/bin", "MODEL": model}
+    return subprocess.run(
+        [*container["command"], script], env=environ, capture_output=True, text=True, check=False
+    )
+
+
+def test_weights_are_fetched_once(tmp_path: Path) -> None:
+    """What is there is not fetched again; what failed is not taken for complete."""
+    mark = tmp_path / "models/orchestrator/.complete"
+    assert _fetch(tmp_path, "bad/model").returncode != 0
+    assert not mark.exists()
+    for _ in range(2):
+        assert _fetch(tmp_path, "good/model").returncode == 0
+        assert mark.read_text() == "good/model\n"
+    called = (tmp_path / "hf.called").read_text().splitlines()
+    assert [line.split()[1] for line in called] == ["bad/model", "good/model"]
+
+
+def test_another_model_is_not_taken_for_the_one_that_is_there(tmp_path: Path) -> None:
+    """Pods read the folder, so it stays as it is, and the Job says what to do."""
+    _fetch(tmp_path, "good/model")
+    done = _fetch(tmp_path, "another/model")
+    assert done.returncode == 1
+    assert "holds good/model, not another/model: take another folder" in done.stderr
+    assert (tmp_path / "models/orchestrator/.complete").read_text() == "good/model\n"
 
 
 def test_no_file_holds_a_value_of_a_secret() -> None:

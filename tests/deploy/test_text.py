@@ -2,13 +2,17 @@
 
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from serve_app.app import build
+from serve_app.cli import main
 from serve_app.ports import Metric
 from tests.deploy.kubernetes import schema_problems
+from tests.deploy.kustomize import named, overlay
 from tests.deploy.sites import (
     CONFIGS,
     DOCS,
@@ -176,3 +180,49 @@ def test_what_must_be_long_enough_is() -> None:
 def test_no_key_is_in_the_text() -> None:
     """Nor anything that looks like one."""
     assert looks_like_a_key(TEXT) == []
+
+
+CHECKS = [
+    line.split()[1:]
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.startswith(".venv/bin/fingerpost check --serve ")
+]
+
+
+@pytest.mark.parametrize("arguments", CHECKS, ids=" ".join)
+def test_the_documented_checks_pass(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they stand there; serve.yaml is what the lines before take out of the overlay."""
+    service = named(overlay(CONFIGS / "kuberay/overlays/cpu"), "RayService", "fingerpost")
+    (tmp_path / "serve.yaml").write_text(service["spec"]["serveConfigV2"])
+    (tmp_path / "configs").symlink_to(CONFIGS)
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 0
+
+
+def test_there_is_a_check_for_both_kinds_of_clusters() -> None:
+    """Else the test above says little."""
+    assert len(CHECKS) == 2
+
+
+def test_the_application_is_taken_out_of_the_objects(tmp_path: Path) -> None:
+    """By the lines of Python in the block."""
+    (script,) = re.findall(r"^\.venv/bin/python -c '\n(.*?)'$", TEXT, re.DOTALL | re.MULTILINE)
+    objects = overlay(CONFIGS / "kuberay/overlays/cpu")
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(objects))
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    service = named(objects, "RayService", "fingerpost")
+    assert (tmp_path / "serve.yaml").read_text() == service["spec"]["serveConfigV2"]
+
+
+def test_redis_outlives_the_clusters_that_it_is_cleaned_of() -> None:
+    """The order in which everything is stopped."""
+    (block,) = [block for block in blocks("sh") if "delete rayservice" in block]
+    commands = [line.split(" -n fingerpost ")[-1].split()[:2] for line in block.splitlines()]
+    assert [" ".join(words) for words in commands] == [
+        "delete rayservice",
+        "wait --for=delete",
+        "kubectl delete",
+    ]

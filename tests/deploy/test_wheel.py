@@ -78,6 +78,14 @@ def test_the_packaged_example_is_found_and_good(installed: Installed, tmp_path: 
     assert "model openai/gpt-4o, default" in checked.stdout
 
 
+def test_check_looks_where_run_does(installed: Installed, tmp_path: Path) -> None:
+    """What ``fingerpost run`` starts in an empty folder can be checked there, by the same name."""
+    for arguments in (["--serve", "configs/serve.yaml"], ["configs/gateway.yaml"]):
+        checked = installed.run(["fingerpost", "check", *arguments], tmp_path)
+        assert checked.returncode == 0, checked.stderr
+        assert "model openai/gpt-4o, default" in checked.stdout
+
+
 def test_the_engine_of_the_wheel_decides(installed: Installed, tmp_path: Path) -> None:
     """Graph and vocabulary are package data; without one of them no text could be scored."""
     script = "from serve_app.config.places import PROJECT; print(PROJECT / 'configs/gateway.yaml')"

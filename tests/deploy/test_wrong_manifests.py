@@ -78,6 +78,8 @@ WRONG = {
         _edit(f"{WORKER}/{RAY}/securityContext/capabilities", {"add": ["NET_ADMIN"]}), "keeps cap"),
     "a way to more rights": (
         _edit(f"{WORKER}/{RAY}/securityContext/allowPrivilegeEscalation", value=True), "more rights"),
+    "a container that KubeRay adds, as it comes": (
+        _edit(f"{SPEC}/autoscalerOptions/securityContext", op="remove"), "autoscaler: keeps cap"),
     "no resources asked for": (
         _edit(f"{WORKER}/{RAY}/resources/requests", {"cpu": "4"}), "asks for no CPU or memory"),
     "an image without a version": (

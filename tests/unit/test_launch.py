@@ -1,11 +1,19 @@
 """What the launcher reads, and the environment that it makes."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from serve_app.errors import ConfigError
-from serve_app.launch import ServeFile, cluster_environment, read_env_file, read_serve_file
+from serve_app.launch import (
+    LaunchError,
+    ServeFile,
+    cluster_environment,
+    read_env_file,
+    read_serve_file,
+    refuse_taken_port,
+)
 
 APP = "applications:\n  - args: {config: gateway.yaml}\n"
 
@@ -77,7 +85,8 @@ def test_what_is_no_serve_file_is_refused(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["[1]", "x", "{port: x}", "{port: [1]}", "{port: }", "{host: }"]
+    "options",
+    ["[1]", "x", "{port: x}", "{port: [1]}", "{port: }", "{port: 0}", "{port: 65536}", "{host: }"],
 )
 def test_bad_http_options_are_named(options: str, tmp_path: Path) -> None:
     """An address that can't be read is not blamed on the application."""
@@ -129,3 +138,24 @@ def test_ports_that_are_set_stay(tmp_path: Path) -> None:
     assert ports
     assert all(free[name].isdecimal() for name in ports)
     assert cluster_environment(said, {}, tmp_path).items() >= said.items()
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+)
+def test_a_taken_port_is_refused(family: socket.AddressFamily, host: str) -> None:
+    """And a free one is not, with either kind of address."""
+    with socket.socket(family) as taken:
+        taken.bind((host, 0))
+        taken.listen()
+        file = ServeFile(Path("serve.yaml"), host, taken.getsockname()[1], None)
+        with pytest.raises(LaunchError, match="Address already in use"):
+            refuse_taken_port(file)
+    refuse_taken_port(file)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    """With what to change, which is not the port alone."""
+    file = ServeFile(Path("serve.yaml"), "192.0.2.1", 8000, None)
+    with pytest.raises(LaunchError, match=r"or change http_options in serve\.yaml"):
+        refuse_taken_port(file)
