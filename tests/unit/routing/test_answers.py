@@ -53,7 +53,7 @@ UNREADABLE = None
         ('{"route": [["code"]]}', CODE),
         ('{"route": {"label": "code"}}', ()),
         ('{"route": true}', ()),
-        ('{"route": %s"code"%s}' % ("[" * 9, "]" * 9), ()),
+        ('{"route": [[[[[["code"]]]]]]}', ()),
         ('{"route": 5}', ()),
         ('{"route": "Other"}', ()),
         ('{"route": "none"}', ()),
