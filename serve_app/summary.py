@@ -107,6 +107,10 @@ def _unset(setup: Setup) -> Iterator[str]:
     cache = setup.config.routing.session_cache
     if cache.type == "redis":
         texts["routing.session_cache.url"] = cache.url or ""
+    section = setup.config.orchestrator
+    if section.engine == "http":
+        texts["orchestrator.base_url"] = section.base_url or ""
+        texts["orchestrator.access_key"] = section.access_key or ""
     for place, text in texts.items():
         unset = missing(text, os.environ)
         if unset:
