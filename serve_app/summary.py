@@ -6,6 +6,7 @@ Keys are told by the names of their variables only.
 import os
 from collections.abc import Iterator, Mapping
 
+from deployments.engines import profiles
 from serve_app.config.load import notices
 from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.references import missing, references
@@ -97,9 +98,15 @@ def warnings_of(setup: Setup) -> list[str]:
 
 def _of_weights(section: Orchestrator) -> Iterator[str]:
     """No problems: the folder may be sound on the engine's machine, or be there alone."""
-    if section.engine == "vllm" and section.model is not None and not section.download:
-        for fault in weights.faults(section.model, section.task):
-            yield f"orchestrator.model, on this machine: {fault}"
+    if section.engine != "vllm" or section.model is None or section.download:
+        return
+    faults = weights.faults(section.model, section.task)
+    for fault in faults:
+        yield f"orchestrator.model, on this machine: {fault}"
+    if not faults:
+        misfit = profiles.misfit(profiles.settings_of(section), weights.read(section.model))
+        if misfit is not None:
+            yield f"orchestrator.model, on this machine: {misfit}"
 
 
 def _unset(setup: Setup) -> Iterator[str]:
