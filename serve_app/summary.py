@@ -6,7 +6,6 @@ Keys are told by the names of their variables only.
 import os
 from collections.abc import Iterator, Mapping
 
-from deployments.engines import profiles
 from serve_app.config.load import notices
 from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.references import missing, references
@@ -104,6 +103,8 @@ def _of_weights(section: Orchestrator) -> Iterator[str]:
     for fault in faults:
         yield f"orchestrator.model, on this machine: {fault}"
     if not faults:
+        from deployments.engines import profiles  # noqa: PLC0415 - only who runs vLLM needs it
+
         misfit = profiles.misfit(profiles.settings_of(section), weights.read(section.model))
         if misfit is not None:
             yield f"orchestrator.model, on this machine: {misfit}"

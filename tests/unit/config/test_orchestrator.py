@@ -202,6 +202,10 @@ def test_settings_of_other_engines_are_noticed(
         ("h:1", "must be a URL with scheme and host, such as http://host:8000/v1, not 'h:1'"),
         ("http://u:hunter2@h", "holds a password; put keys into access_key"),
         ("http://h/v1?key=hunter2", "must end with its path; take out what follows '?' or '#'"),
+        (
+            "https://h/v1/chat/completions/",
+            "must end before /chat/completions, which is added to it",
+        ),
         ("http://[$IP:8000", "is no URL: Invalid IPv6 URL"),
     ],
 )
