@@ -61,15 +61,17 @@ def not_in_force(config: GatewayConfig) -> Iterator[str]:
 
 
 def _entry(config: GatewayConfig) -> ModelProvider | None:
-    """The entry that is named; of several the first with an address."""
+    """The entry that is named, also without its provider if no other is called so; of several
+    the first with an address.
+    """
     wanted = config.overrides.llm_routing_model
     if wanted is None:
         return None
-    found = [
-        entry
-        for entry in config.model_providers
-        if wanted in {entry.model, entry.name} and _bare(entry) not in {"", "*"}
-    ]
+    named = [entry for entry in config.model_providers if _bare(entry) not in {"", "*"}]
+    found = [entry for entry in named if wanted in {entry.model, entry.name}]
+    if not found:
+        found = [entry for entry in named if wanted == _bare(entry)]
+        found = found if len({entry.model for entry in found}) == 1 else []
     return next((entry for entry in found if entry.base_url), found[0] if found else None)
 
 

@@ -42,6 +42,7 @@ async def engine_of(directory: Path, text: str) -> tuple[Settings, HttpEngine]:
     ("named", "entry", "address", "family"),
     [
         ("plano/Plano-Orchestrator", PLANO, "http://h:10000/v1", "plano-orchestrator"),
+        ("Plano-Orchestrator", PLANO, "http://h:10000/v1", "plano-orchestrator"),
         ("mine", f"{PLANO}, name: mine", "http://h:10000/v1", "plano-orchestrator"),
         (
             "ollama/hf.co/katanemo/Arch-Router-1.5B",
@@ -147,7 +148,11 @@ def test_a_section_that_says_the_same_is_in_force(tmp_path: Path) -> None:
     ("named", "entry", "why"),
     [
         ("plano/other", PLANO, ", as model_providers has no 'plano/other'"),
-        ("Plano-Orchestrator", PLANO, ", as model_providers has no 'Plano-Orchestrator'"),
+        (
+            "Plano-Orchestrator",
+            f"{PLANO}}}\n  - {{model: vllm/Plano-Orchestrator, base_url: 'http://i'",
+            ", as model_providers has no 'Plano-Orchestrator'",
+        ),
         ("vllm/*", "model: vllm/*, base_url: 'http://h'", ", as model_providers has no 'vllm/*'"),
         ("openai/b", "model: openai/b", ", as 'openai/b' has no base_url"),
     ],
