@@ -51,6 +51,8 @@ def not_in_force(config: GatewayConfig) -> Iterator[str]:
         unsent = [key for key in ("headers", "http_host") if getattr(entry, key)]
         if unsent:
             yield f"{_KEY}: {' and '.join(unsent)} of {name!r} are not sent with its questions"
+        if entry.passthrough_auth:
+            yield f"{_KEY}: no client's key is sent with its questions; give {name!r} an access_key"
     if length is None or (served and section.max_model_len == length):
         return
     if served and length < LEAST_MODEL_LEN:

@@ -179,3 +179,14 @@ def test_what_does_not_go_with_a_question_is_noticed(tmp_path: Path) -> None:
     (notice,) = notices(config)
     whose = "headers and http_host of 'plano/Plano-Orchestrator'"
     assert notice == f"{MODEL}: {whose} are not sent with its questions"
+
+
+def test_a_client_s_key_does_not_go_with_a_question(tmp_path: Path) -> None:
+    """Equal questions of several clients are one."""
+    text = text_of(
+        "llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, passthrough_auth: true"
+    )
+    whose = "give 'plano/Plano-Orchestrator' an access_key"
+    assert notices(setup_of(tmp_path, text).config) == [
+        f"{MODEL}: no client's key is sent with its questions; {whose}"
+    ]
