@@ -22,7 +22,7 @@ from serve_app.api.app import Parts, create_api
 from serve_app.api.context import Access, exposure_problem
 from serve_app.breaker import Breaker
 from serve_app.config.load import notices
-from serve_app.config.references import MissingEnvironmentError, expand, references
+from serve_app.config.references import MissingEnvironmentError, expand, missing, references
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import Json, Question, Route, Turn
 from serve_app.engines.guard import Guard, breaker
@@ -97,6 +97,7 @@ class Ingress:
             *access.warnings,
             *_missing_keys(setup),
             *_missing_url(setup),
+            *_missing_for_engine(setup),
             *needs_restart(self._started, setup, self._own),
         ]
         for warning in warnings:
@@ -201,4 +202,14 @@ def _missing_url(setup: Setup) -> list[str]:
         f"{name} is not set: routing.session_cache.url can't be used, and sessions are not kept"
         for name in references(url)
         if not os.environ.get(name)
+    ]
+
+
+def _missing_for_engine(setup: Setup) -> list[str]:
+    section = setup.config.orchestrator
+    texts = (section.base_url, section.access_key) if section.engine == "http" else ()
+    return [
+        f"{name} is not set: the orchestrator's server can't be asked"
+        for text in texts
+        for name in missing(text or "", os.environ)
     ]

@@ -96,7 +96,8 @@ class Orchestrator:
                 gpu_share=_gpu_share(),
             )
         elif section.engine == "http":
-            inner = http.HttpEngine(http.settings_of(section, deadline_s), os.environ)
+            tls_ca = self._setup.config.overrides.upstream_tls_ca_path
+            inner = http.HttpEngine(http.settings_of(section, deadline_s, tls_ca), os.environ)
         else:
             return None
         return Guard(

@@ -38,6 +38,7 @@ from serve_app.domain import (
 )
 from serve_app.errors import InvalidRequest, Problem
 from serve_app.ports import Orchestrator
+from serve_app.providers.problems import url_problems
 from serve_app.providers.spec import ProviderTable, build_table
 from serve_app.routing import router
 from serve_app.routing.policy import Policy, compile_policy, no_model, route_of, unknown_model
@@ -60,6 +61,7 @@ MAX_PREFERENCES: Final = 4 * MAX_ROUTE_CHARACTERS
 """Characters of JSON that the routes of one request may take; checking them blocks the loop."""
 
 _MAX_NAME: Final = 400
+_COMPLETIONS: Final = "/chat/completions"
 _PREFERENCES = TypeAdapter(list[RoutingPreference])
 
 
@@ -92,6 +94,7 @@ def compile_setup(file: str | Path | None, environ: Mapping[str, str] | None = N
         place = ("routing", "session_cache")
         more.append(loaded.problem(place, "type redis needs `url: redis://host:6379`"))
     more += _unknown_prices(loaded, policy)
+    more += _engine_address(loaded)
     raise_problems(loaded, [*problems, *more])
     wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
     return Setup(_with_key_files(loaded), policy, providers, wanted)
@@ -106,6 +109,15 @@ def _with_key_files(loaded: LoadedConfig) -> GatewayConfig:
     return config.model_copy(
         update={"client_keys": [absolute(key, folder) for key in config.client_keys]}
     )
+
+
+def _engine_address(loaded: LoadedConfig) -> Iterator[Problem]:
+    """What is wrong with the address of the engine http, where the section itself says it."""
+    section, place = loaded.config.orchestrator, ("orchestrator", "base_url")
+    if section.engine == "http" and section.base_url is not None and place in loaded.lines:
+        yield from url_problems(loaded, place, section.base_url)
+        if section.base_url.rstrip("/").endswith(_COMPLETIONS):
+            yield loaded.problem(place, f"must end before {_COMPLETIONS}, which is added to it")
 
 
 def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:

@@ -23,12 +23,14 @@ START_S: Final = 1800.0
 Measure: TypeAlias = Callable[[LabelledSet], Evaluation]
 
 
-def decide(section: Orchestrator, question: Question) -> tuple[Scores, float]:
+def decide(
+    section: Orchestrator, question: Question, tls_ca: str | None = None
+) -> tuple[Scores, float]:
     """What the engine, vllm or http, says of one question, and how many seconds that took.
 
-    Raises EngineFaultError for one that can't be made, or has no answer.
+    ``tls_ca`` is the configuration's ``overrides.upstream_tls_ca_path``. Raises EngineFaultError for one that can't be made, or has no answer.
     """
-    with asyncio.Runner() as runner, _opened(section, runner, question.routes) as engine:
+    with asyncio.Runner() as runner, _opened(section, runner, question.routes, tls_ca) as engine:
         started = time.perf_counter()
         said = runner.run(engine.score(question))
         took_s = time.perf_counter() - started
@@ -40,13 +42,16 @@ def decide(section: Orchestrator, question: Question) -> tuple[Scores, float]:
 
 @contextmanager
 def measured(
-    section: Orchestrator, progress: Progress, routes: tuple[Route, ...]
+    section: Orchestrator,
+    progress: Progress,
+    routes: tuple[Route, ...],
+    tls_ca: str | None = None,
 ) -> Iterator[Measure]:
     """What evaluates sets with the engine, vllm or http, that a section says.
 
-    Raises EngineFaultError for one that can't be made.
+    ``tls_ca`` as above. Raises EngineFaultError for one that can't be made.
     """
-    with asyncio.Runner() as runner, _opened(section, runner, routes) as engine:
+    with asyncio.Runner() as runner, _opened(section, runner, routes, tls_ca) as engine:
 
         def measure(labelled: LabelledSet) -> Evaluation:
             asked = outcomes_of(labelled, progress, engine, generates=section.generates)
@@ -58,10 +63,13 @@ def measured(
 
 @contextmanager
 def _opened(
-    section: Orchestrator, runner: asyncio.Runner, routes: tuple[Route, ...]
+    section: Orchestrator,
+    runner: asyncio.Runner,
+    routes: tuple[Route, ...],
+    tls_ca: str | None,
 ) -> Iterator[Port]:
     if section.engine == "http":
-        asked = http.HttpEngine(http.settings_of(section, PATIENCE_S), os.environ)
+        asked = http.HttpEngine(http.settings_of(section, PATIENCE_S, tls_ca), os.environ)
         try:
             yield asked
         finally:

@@ -97,9 +97,17 @@ def warnings_of(setup: Setup) -> list[str]:
 
 def _of_weights(section: Orchestrator) -> Iterator[str]:
     """No problems: the folder may be sound on the engine's machine, or be there alone."""
-    if section.engine == "vllm" and section.model is not None and not section.download:
-        for fault in weights.faults(section.model, section.task):
-            yield f"orchestrator.model, on this machine: {fault}"
+    if section.engine != "vllm" or section.model is None or section.download:
+        return
+    faults = weights.faults(section.model, section.task)
+    for fault in faults:
+        yield f"orchestrator.model, on this machine: {fault}"
+    if not faults:
+        from deployments.engines import profiles  # noqa: PLC0415 - only who runs vLLM needs it
+
+        misfit = profiles.misfit(profiles.settings_of(section), weights.read(section.model))
+        if misfit is not None:
+            yield f"orchestrator.model, on this machine: {misfit}"
 
 
 def _unset(setup: Setup) -> Iterator[str]:
@@ -107,6 +115,10 @@ def _unset(setup: Setup) -> Iterator[str]:
     cache = setup.config.routing.session_cache
     if cache.type == "redis":
         texts["routing.session_cache.url"] = cache.url or ""
+    section = setup.config.orchestrator
+    if section.engine == "http":
+        texts["orchestrator.base_url"] = section.base_url or ""
+        texts["orchestrator.access_key"] = section.access_key or ""
     for place, text in texts.items():
         unset = missing(text, os.environ)
         if unset:

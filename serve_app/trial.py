@@ -108,8 +108,10 @@ def show_route(chosen: argparse.Namespace) -> None:
     said: Scores | Unavailable = Scores({}, 0.0, None)
     took_s = 0.0
     if question.turns:
-        asked = _compared if section.engine == "embedding" else decide
-        said, took_s = asked(section, question)
+        if section.engine == "embedding":
+            said, took_s = _compared(section, question)
+        else:
+            said, took_s = decide(section, question, setup.config.overrides.upstream_tls_ca_path)
     decided = Decided(by_scores(policy, ByContent(policy.routes), said), question, said)
     explained = render_explanation(setup, decided, took_s)
     if chosen.json:
@@ -202,7 +204,7 @@ def _engine(
 ) -> Iterator[tuple[Measure, _Draw | None]]:
     """What measures sets, and what draws examples from them, which the embedded one alone can."""
     if section.engine != "embedding":
-        with measured(section, _bar, routes) as measure_set:
+        with measured(section, _bar, routes, _tls_ca(chosen)) as measure_set:
             yield measure_set, None
         return
     settings = replace(settings_of(section), archetypes=not chosen.no_archetypes)
@@ -255,6 +257,12 @@ def _section(chosen: argparse.Namespace) -> Orchestrator:
         if found:
             raise ConfigError("the command line", tuple(found))
     return section
+
+
+def _tls_ca(chosen: argparse.Namespace) -> str | None:
+    if chosen.config is None:
+        return None
+    return compile_setup(chosen.config).config.overrides.upstream_tls_ca_path
 
 
 def _problems(error: ValidationError) -> Iterator[Problem]:

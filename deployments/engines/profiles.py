@@ -25,6 +25,9 @@ GIBIBYTE: Final = 1 << 30
 ANSWER_TOKENS: Final = 512
 """What a sequence may hold beside its prompt's usual budget: the chat template and an answer."""
 
+_ANY_SIZE: Final = 1 << 60
+"""Bytes of a device that everything fits on."""
+
 _WIDE: Final = "float32"
 _NARROW_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 
@@ -169,6 +172,17 @@ class Room:
         return int(self.share * self.total_bytes)
 
 
+def misfit(settings: Settings, found: Checkpoint) -> str | None:
+    """What of the settings does not fit this model on any machine; None where all may fit."""
+    limited = settings.gpu_memory_gb is not None and settings.device != "cpu"
+    device: Device = "cuda" if settings.device == "cuda" or limited else "cpu"
+    try:
+        engine_args(settings, PROFILES[device], Room(_ANY_SIZE), found)
+    except EngineFaultError as error:
+        return str(error)
+    return None
+
+
 def engine_args(
     settings: Settings, profile: Profile, room: Room, found: Checkpoint | None
 ) -> dict[str, Json]:
@@ -178,7 +192,7 @@ def engine_args(
     """
     length = _model_len(settings, found)
     cache = _cache_bytes(settings, profile, room, found, length)
-    weights = 0 if found is None else found.weight_bytes * _widening(settings, found)
+    weights = 0 if found is None else _weight_bytes(settings, found)
     needed = weights + cache + profile.overhead_bytes
     _refuse_too_much(settings, profile, room, needed)
     args: dict[str, Json] = {
@@ -236,7 +250,7 @@ def _cache_bytes(
     if settings.gpu_memory_gb is None or profile.device == "cpu" or found is None:
         return max(profile.kv_cache_bytes, least)
     own = min(int(settings.gpu_memory_gb * GIBIBYTE), room.own_bytes)
-    left = own - found.weight_bytes * _widening(settings, found) - profile.overhead_bytes
+    left = own - _weight_bytes(settings, found) - profile.overhead_bytes
     return max(left, least, 64 * MEBIBYTE)
 
 
@@ -267,9 +281,11 @@ def _refuse_too_much(settings: Settings, profile: Profile, room: Room, needed: i
         raise EngineFaultError(message)
 
 
-def _widening(settings: Settings, found: Checkpoint) -> int:
-    """How much larger weights are in memory than in their files."""
-    return 2 if settings.dtype == _WIDE and found.is_narrow else 1
+def _weight_bytes(settings: Settings, found: Checkpoint) -> int:
+    """What the weights take in memory: ``auto`` takes 16 bits for each of 32, too."""
+    if settings.dtype == _WIDE:
+        return found.weight_bytes * (2 if found.is_narrow else 1)
+    return found.weight_bytes // (2 if found.is_wide else 1)
 
 
 def _gibibytes(size: int) -> str:

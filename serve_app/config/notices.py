@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.plano import seconds_of
 from serve_app.config.routing_model import not_in_force
 from serve_app.config.schema import GatewayConfig
@@ -49,6 +50,7 @@ def notices(config: GatewayConfig) -> list[str]:
         *_of_listeners(config),
         *_of_models(config),
         *_of_routes(config),
+        *_of_engine(config.orchestrator),
         *_of_overrides(config),
         *_of_sessions(config),
         *_of_sections(config),
@@ -80,10 +82,16 @@ def _of_routes(config: GatewayConfig) -> Iterator[str]:
             yield f"route {route.name!r} has no description: its name alone is matched; give one"
         if len(route.examples) == 1:
             yield f"route {route.name!r} has one example, which helps little; give three"
-    model = config.orchestrator.model
-    own = config.orchestrator.engine == "embedding"
-    if own and model is not None and not _is_file(model):
+
+
+def _of_engine(section: Orchestrator) -> Iterator[str]:
+    model = section.model
+    if section.engine == "embedding" and model is not None and not _is_file(model):
         yield f"orchestrator.model: there is no file {model} on this machine"
+    how = f", with task {section.task} and device {section.device}"
+    for name in section.unused:
+        said = f"engine {section.engine}{how if section.engine == 'vllm' else ''}"
+        yield f"orchestrator.{name} is not in force: {said} does not look at it"
 
 
 def _of_overrides(config: GatewayConfig) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The section ``orchestrator``: what matches conversations to routes, and what it runs on."""
 
+from collections.abc import Mapping
 from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,29 @@ from serve_app.config.strict import Strict, Text
 
 LEAST_MODEL_LEN: Final = 256
 """In fewer tokens there is no room for routes."""
+
+
+_VLLM: Final = ("vllm generate", "vllm embed")
+_USED_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "min_confidence": ("embedding", *_VLLM),
+    "min_margin": ("embedding", *_VLLM),
+    "fallback": ("http", *_VLLM),
+    "task": _VLLM,
+    "family": ("http", "vllm generate"),
+    "device": _VLLM,
+    "mode": ("vllm generate",),
+    "download": _VLLM,
+    "max_model_len": ("http", *_VLLM),
+    "kv_cache_mb": _VLLM,
+    "gpu_memory_gb": _VLLM,
+    "dtype": _VLLM,
+    "quantization": _VLLM,
+    "max_num_seqs": _VLLM,
+    "base_url": ("http",),
+    "access_key": ("http",),
+}
+"""Settings that not every engine looks at; the others are the embedded engine's, too, which may
+stand in for any."""
 
 
 class Orchestrator(Strict):
@@ -98,6 +122,18 @@ class Orchestrator(Strict):
     def generates(self) -> bool:
         """A language model decides, which reads conversations; else sentences are compared."""
         return self.engine == "http" or (self.engine == "vllm" and self.task == "generate")
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """What was set to something unusual, and this engine does not look at."""
+        kind = f"vllm {self.task}" if self.engine == "vllm" else self.engine
+        usual = type(self).model_fields
+        return tuple(
+            name
+            for name, kinds in _USED_BY.items()
+            if getattr(self, name) != usual[name].default
+            and (kind not in kinds or (name == "gpu_memory_gb" and self.device == "cpu"))
+        )
 
     @model_validator(mode="after")
     def _has_what_its_engine_needs(self) -> Self:

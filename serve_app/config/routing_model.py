@@ -51,6 +51,8 @@ def not_in_force(config: GatewayConfig) -> Iterator[str]:
         unsent = [key for key in ("headers", "http_host") if getattr(entry, key)]
         if unsent:
             yield f"{_KEY}: {' and '.join(unsent)} of {name!r} are not sent with its questions"
+        if entry.passthrough_auth:
+            yield f"{_KEY}: no client's key is sent with its questions; give {name!r} an access_key"
     if length is None or (served and section.max_model_len == length):
         return
     if served and length < LEAST_MODEL_LEN:
@@ -61,15 +63,17 @@ def not_in_force(config: GatewayConfig) -> Iterator[str]:
 
 
 def _entry(config: GatewayConfig) -> ModelProvider | None:
-    """The entry that is named; of several the first with an address."""
+    """The entry that is named, also without its provider if no other is called so; of several
+    the first with an address.
+    """
     wanted = config.overrides.llm_routing_model
     if wanted is None:
         return None
-    found = [
-        entry
-        for entry in config.model_providers
-        if wanted in {entry.model, entry.name} and _bare(entry) not in {"", "*"}
-    ]
+    named = [entry for entry in config.model_providers if _bare(entry) not in {"", "*"}]
+    found = [entry for entry in named if wanted in {entry.model, entry.name}]
+    if not found:
+        found = [entry for entry in named if wanted == _bare(entry)]
+        found = found if len({entry.model for entry in found}) == 1 else []
     return next((entry for entry in found if entry.base_url), found[0] if found else None)
 
 

@@ -11,9 +11,12 @@ and no numbers at all: a decision by this engine has no confidence.
 import asyncio
 import json
 import logging
+import re
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,6 +27,7 @@ from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.domain import Json, Question, Reason, Scores, Unavailable
 from serve_app.providers.spec import target_url, url_fault
+from serve_app.providers.trust import trusting
 from serve_app.routing.answers import UnreadableAnswerError, read_answer
 from serve_app.routing.prompt import (
     FAMILIES,
@@ -43,11 +47,15 @@ _TOKENS_BESIDE_NAME: Final = 32
 _CONNECT_SHARE: Final = 0.5
 """Of the deadline, so that a server that is away is told from one that is slow."""
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _KEEPALIVE_S: Final = 30.0
 _SUCCESS: Final = 200
 _REDIRECTS: Final = range(300, 400)
 _REFUSALS: Final = frozenset({400, 415, 422, 501})
 """What servers say to a body that asks for more than they can do."""
+
+_BROKEN: Final = 500
+"""What some say to it in place of that."""
 
 _MEANINGS: Final[Mapping[int, str]] = {
     401: "wants another key, or one at all",
@@ -75,6 +83,8 @@ class Settings:
     budget_tokens: int | None = None
     """Of a prompt; None: what is usual in the family."""
     deadline_s: float = 5.0
+    tls_ca: str | None = None
+    """A file with certificates that are trusted besides the usual ones."""
 
     def __post_init__(self) -> None:
         if self.family is not None and self.family not in FAMILIES:
@@ -82,8 +92,8 @@ class Settings:
             raise ValueError(message)
 
 
-def settings_of(section: Orchestrator, deadline_s: float) -> Settings:
-    """What the configuration says about this engine."""
+def settings_of(section: Orchestrator, deadline_s: float, tls_ca: str | None = None) -> Settings:
+    """What the configuration says about this engine; the certificates stand elsewhere in it."""
     return Settings(
         base_url=section.base_url or "",
         model=section.model or "",
@@ -91,6 +101,7 @@ def settings_of(section: Orchestrator, deadline_s: float) -> Settings:
         family=None if section.family == "auto" else section.family,
         budget_tokens=section.max_model_len,
         deadline_s=deadline_s,
+        tls_ca=tls_ca,
     )
 
 
@@ -100,6 +111,11 @@ class _Target:
 
     url: URL
     headers: Mapping[str, str] = field(repr=False)
+    tls: ssl.SSLContext | bool
+
+
+class _UnusableError(Exception):
+    """The key or the certificates can't be used; the text says why, and nothing of a key."""
 
 
 class HttpEngine:
@@ -116,7 +132,9 @@ class HttpEngine:
         self._family: Family = FAMILIES[settings.family or family_of(settings.model)]
         self._budget = settings.budget_tokens or self._family.budget_tokens
         self._who = _server(settings.base_url)
-        self._schemas = True
+        self._schemas: bool | None = None
+        """The server takes schemas; None while that is not known."""
+        self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def score(self, question: Question) -> Scores | Unavailable:
@@ -163,6 +181,8 @@ class HttpEngine:
                 return await self._ask(target, prompt, answers)
         except MissingEnvironmentError as error:
             return self._fault(f"can't be asked: {error} where the gateway runs")
+        except _UnusableError as error:
+            return self._fault(f"can't be asked: {error}")
         except TimeoutError as error:
             away = isinstance(error, aiohttp.ConnectionTimeoutError)
             what = "could not be connected to in time" if away else "did not answer"
@@ -174,7 +194,8 @@ class HttpEngine:
     def _target(self) -> _Target:
         """Where to ask, references expanded.
 
-        Raises MissingEnvironmentError, or InvalidURL for what a reference made of the address.
+        Raises MissingEnvironmentError, InvalidURL for what a reference made of the address, or
+        _UnusableError.
         """
         settings = self._settings
         base_url = expand(settings.base_url, self._environ)
@@ -182,9 +203,22 @@ class HttpEngine:
             raise aiohttp.InvalidURL("")  # without the text, which may be a key
         headers = {"accept-encoding": "identity"}
         if settings.access_key is not None:
-            headers["authorization"] = f"Bearer {expand(settings.access_key, self._environ)}"
+            key = expand(settings.access_key, self._environ)
+            if _CONTROL.search(key):
+                raise _UnusableError("its key holds a line break or another control sign")
+            headers["authorization"] = f"Bearer {key}"
         url = URL(target_url(base_url, "vllm", "/chat/completions"), encoded=True)
-        return _Target(url, headers)
+        return _Target(url, headers, self._trusted() if url.scheme == "https" else True)
+
+    def _trusted(self) -> ssl.SSLContext | bool:
+        """Whom to believe; True for the usual ones."""
+        if self._tls is None and self._settings.tls_ca is not None:
+            try:
+                self._tls = trusting(self._settings.tls_ca)
+            except OSError as error:
+                where = f"overrides.upstream_tls_ca_path: {self._settings.tls_ca}"
+                raise _UnusableError(f"{where} is not there, or holds no certificates") from error
+        return self._tls or True
 
     async def _ask(
         self, target: _Target, prompt: str, answers: Sequence[Answer]
@@ -192,7 +226,7 @@ class HttpEngine:
         """What the model writes.
 
         Whether a refusal is about the schema shows when the same is asked without: only then
-        are schemas given up.
+        are schemas given up. Until one was taken, any answer that is none may be about it.
         """
         longest = max(len(answer.text.encode()) for answer in answers)
         longest *= MAX_NAMED if self._family.many else 1
@@ -203,21 +237,45 @@ class HttpEngine:
             "max_tokens": _TOKENS_BESIDE_NAME + longest,
             "stream": False,
         }
-        if self._schemas:
+        if self._schemas is not False:
             asked = _format(answers, many=self._family.many)
             status, content = await self._post(target, body | {"response_format": asked})
-            if status not in _REFUSALS:
-                return self._read(status, content)
-        status, content = await self._post(target, body)
-        if self._schemas and status == _SUCCESS:
+            said = self._read(status, content)
+            if isinstance(said, str):
+                self._schemas = True
+                return said
+            odd = self._schemas is None and status in {_SUCCESS, _BROKEN}
+            if status not in _REFUSALS and not odd:
+                return said
+        said = self._read(*await self._post(target, body))
+        if self._schemas is not False and isinstance(said, str):
             self._schemas = False
             _log.info("%s takes no JSON schema; answers are read as they are", self._who)
-        return self._read(status, content)
+        return said
 
     async def _post(self, target: _Target, body: Json) -> tuple[int, bytes]:
-        """Status and body of the answer; of a body that is too large only the beginning."""
+        """Status and body of the answer; of a body that is too large only the beginning.
+
+        A server may close a connection that was kept just when the next question goes out on it.
+        Such a question is asked again: on a connection of its own at last.
+        """
+        while True:
+            kept: list[bool] = []
+            try:
+                return await self._exchange(target, body, kept)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not kept:
+                    raise
+
+    async def _exchange(self, target: _Target, body: Json, kept: list[bool]) -> tuple[int, bytes]:
+        """As ``_post``, once; ``kept`` is added to where the connection was there already."""
         response = await self._opened().post(
-            target.url, json=body, headers=target.headers, allow_redirects=False
+            target.url,
+            json=body,
+            headers=target.headers,
+            allow_redirects=False,
+            ssl=target.tls,
+            trace_request_ctx=kept,
         )
         try:
             chunks = bytearray()
@@ -233,10 +291,13 @@ class HttpEngine:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             connect_s = _CONNECT_SHARE * self._settings.deadline_s
+            tracing = aiohttp.TraceConfig()
+            tracing.on_connection_reuseconn.append(_note_reuse)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+                trace_configs=[tracing],
             )
         return self._session
 
@@ -250,15 +311,36 @@ class HttpEngine:
         if len(content) > MAX_ANSWER_BYTES:
             return self._fault(f"gave an answer of more than {MAX_ANSWER_BYTES} bytes")
         try:
-            text = json.loads(content)["choices"][0]["message"]["content"]
+            choice = json.loads(content)["choices"][0]
+            text = _text(choice["message"]["content"])
         except (ValueError, RecursionError, LookupError, TypeError):
             return self._fault("gave an answer that is no chat completion")
-        if not isinstance(text, str) or not text.strip():
-            return self._fault("gave an answer without a text")
-        return text
+        if text.strip():
+            return text
+        if choice.get("finish_reason") == "length":
+            return self._fault(
+                "wrote no answer in the tokens that one takes; a model that thinks first must not"
+            )
+        return self._fault("gave an answer without a text")
 
     def _fault(self, what: str) -> Unavailable:
         return Unavailable(Reason.ORCHESTRATOR_ERROR, f"{self._who} {what}")
+
+
+def _text(content: Json) -> str:
+    """A message's text, also where it comes in parts; empty where there is none."""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
+
+
+async def _note_reuse(
+    _: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    __: aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    context.trace_request_ctx.append(True)
 
 
 def tokens_about(text: str) -> int:
@@ -291,6 +373,13 @@ _FAULTS: Final[tuple[tuple[type[Exception], str], ...]] = (
         aiohttp.InvalidURL,
         "can't be asked: its base_url, references expanded, must be a URL without a password",
     ),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        "shows a certificate that is not trusted here; overrides.upstream_tls_ca_path names more",
+    ),
+    (aiohttp.ClientConnectorSSLError, "does not speak TLS as https does; is it http?"),
+    (aiohttp.ClientConnectorDNSError, "has a name that is not known here"),
+    (UnicodeError, "has a name that is not known here"),
     (aiohttp.ClientConnectorError, "could not be connected to"),
     (aiohttp.ServerDisconnectedError, "closed the connection without an answer"),
     (aiohttp.ClientPayloadError, "broke off in the middle of its answer"),

@@ -36,6 +36,8 @@ class Checkpoint:
     """Numbers that a token leaves in the cache: keys and values of all layers."""
     is_narrow: bool = False
     """Its weights are 16-bit numbers."""
+    is_wide: bool = False
+    """Its weights are 32-bit numbers."""
 
 
 def faults(model: str, task: Task = "generate") -> list[str]:
@@ -53,17 +55,31 @@ def read(model: str) -> Checkpoint:
     """What is known about a checkpoint that has no faults."""
     folder = Path(model)
     config = _object(folder / "config.json") or {}
-    config = {**config, **(config.get("text_config") or {})}
+    inner = config.get("text_config")
+    config |= inner if isinstance(inner, dict) else {}
     size, layers = _number(config, "hidden_size"), _number(config, "num_hidden_layers")
     heads = _number(config, "num_attention_heads")
     width = _number(config, "head_dim") or (size // heads if size and heads else None)
     heads = _number(config, "num_key_value_heads") or heads
+    kind = str(config.get("dtype") or config.get("torch_dtype"))
+    files = [folder / name for name in _listed(folder) or _found(folder)]
     return Checkpoint(
-        weight_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        weight_bytes=sum(file.stat().st_size for file in files if file.is_file()),
         context_tokens=_number(config, "max_position_embeddings"),
         cache_values=2 * layers * heads * width if layers and heads and width else None,
-        is_narrow=(config.get("dtype") or config.get("torch_dtype")) in {"bfloat16", "float16"},
+        is_narrow=kind in {"bfloat16", "float16"},
+        is_wide=kind == "float32",
     )
+
+
+def _listed(folder: Path) -> list[str]:
+    """The files of weights that the index lists: vLLM loads these, and no others beside them."""
+    listed = (_object(folder / INDEX) or {}).get("weight_map")
+    return sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
+
+
+def _found(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob("*.safetensors"))
 
 
 def _number(config: Mapping[str, Json], name: str) -> int | None:
@@ -102,7 +118,7 @@ def _config_faults(folder: Path, task: Task) -> Iterator[str]:
     if not isinstance(names, list) or not names:
         yield f"{file} names no architectures; take the model's own"
         return
-    known = [architectures()[name] for name in names if name in architectures()]
+    known = [architectures()[name] for name in map(str, names) if name in architectures()]
     if not known:
         yield f"{file}: vLLM knows no architecture {', '.join(map(str, names))}; take another model"
     elif task == "generate" and "generate" not in known:
@@ -112,13 +128,12 @@ def _config_faults(folder: Path, task: Task) -> Iterator[str]:
 def _weight_faults(folder: Path) -> Iterator[str]:
     index = folder / INDEX
     if index.is_file():
-        listed = (_object(index) or {}).get("weight_map")
-        if not isinstance(listed, dict) or not listed:
+        names = _listed(folder)
+        if not names:
             yield f"{index} lists no weights; take the model's own"
             return
-        names = sorted({str(name) for name in listed.values()})
     else:
-        names = sorted(file.name for file in folder.glob("*.safetensors"))
+        names = _found(folder)
         if not names:
             yield f"{folder} has no *.safetensors; other forms of weights are not loaded"
             return

@@ -57,7 +57,7 @@ def entry_problems(
     if entry.default and name == "*":
         yield loaded.problem((*place, "default"), "a wildcard can't be the default; name one model")
     if entry.base_url is not None:
-        yield from _url_problems(loaded, (*place, "base_url"), entry.base_url)
+        yield from url_problems(loaded, (*place, "base_url"), entry.base_url)
     if entry.http_host is not None and not _HOST.fullmatch(entry.http_host):
         yield loaded.problem(
             (*place, "http_host"),
@@ -108,7 +108,8 @@ def _unknown_provider(
         )
 
 
-def _url_problems(loaded: LoadedConfig, place: Place, url: str) -> Iterator[Problem]:
+def url_problems(loaded: LoadedConfig, place: Place, url: str) -> Iterator[Problem]:
+    """Everything that is wrong with a base URL; one with references is checked where it is used."""
     fault = _syntax_fault(url) if references(url) else url_fault(url)
     if fault:
         yield loaded.problem(place, fault)

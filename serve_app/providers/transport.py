@@ -25,6 +25,7 @@ from serve_app.domain import (
 )
 from serve_app.providers.spec import Endpoint, ProviderTable
 from serve_app.providers.target import NoTargetError, Target, target_of
+from serve_app.providers.trust import trusting
 
 MAX_ANSWER_BYTES: Final = 112 << 20
 """Of an answer that is not streamed; a hop carries 128 MiB."""
@@ -144,14 +145,12 @@ class Transport:
     def _trusted(self) -> ssl.SSLContext | bool:
         """Whom to believe; True for the usual ones. Raises NoTargetError."""
         if self._tls is None and self._tls_ca is not None:
-            context = ssl.create_default_context()
             try:
-                context.load_verify_locations(cafile=self._tls_ca)
-            except OSError as error:  # also when it holds no certificate
+                self._tls = trusting(self._tls_ca)
+            except OSError as error:
                 where = f"overrides.upstream_tls_ca_path: {self._tls_ca}"
                 detail = f"{where} is not there, or holds no certificates"
                 raise NoTargetError(UpstreamFault(FaultKind.CONNECT, detail)) from error
-            self._tls = context
         return self._tls or True
 
     def _opened(self) -> aiohttp.ClientSession:

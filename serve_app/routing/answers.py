@@ -19,6 +19,9 @@ _NOTHING: Final = frozenset({"", "other", "none", "null"})
 _TRIES: Final = 16
 """Places of a text at which its answer may begin; more of them are noise."""
 
+_DEPTH: Final = 4
+"""Lists and objects around a name; what lies deeper is no answer."""
+
 _AROUND: Final = " \t\r\n\"'`*."
 """What may stand around a bare name."""
 
@@ -121,10 +124,22 @@ def _as_json(text: str) -> Iterator[_Said]:
         yield _Said((), complete=True)
     if isinstance(value, dict):
         value = next(([value[key]] for key in ("route", "routes") if key in value), None)
-        if value is not None and isinstance(value[0], list):
-            value = value[0]
     if isinstance(value, list):
-        yield _Said(tuple(item for item in value if isinstance(item, str)), complete=True)
+        yield _Said(tuple(_names(value)), complete=True)
+
+
+def _names(value: Json, deeper: int = _DEPTH) -> Iterator[str]:
+    """The names in a value: a text, a number, a list of values, or an object about a route."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
+    elif isinstance(value, list) and deeper:
+        for item in value:
+            yield from _names(item, deeper - 1)
+    elif isinstance(value, dict) and deeper:
+        named = next((value[key] for key in ("route", "name") if key in value), None)
+        yield from _names(named, deeper - 1)
 
 
 def _json(text: str) -> Json:

@@ -36,8 +36,15 @@ ENVELOPES: Final = (
 """Tags by which coding agents put words of their own into the user's turns."""
 
 SHOWN_TURNS: Final = 16
-SHOWN_CHARACTERS: Final = 16_000
-"""Of a longer turn so many are shown to a language model, half of them from each end."""
+SHOWN_CHARACTERS: Final = 64_000
+"""Of a longer turn so many are shown to a language model, half of them from each end.
+
+That is more than the longest usual prompt takes of one turn, 60 % of it from the head, so what is
+left out here would not be in a prompt of 8192 tokens anyway.
+"""
+
+ALL_CHARACTERS: Final = 256_000
+"""Once the turns shown hold so many, older ones are left out."""
 
 _OPENING = re.compile(f"<({'|'.join(map(re.escape, ENVELOPES))})>")
 _BYTES_OF_A_WORD: Final = 8  # where no spaces part words
@@ -68,18 +75,23 @@ def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
 def conversation(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """The last turns of both sides, oldest first, without envelopes and shortened in the middle.
 
-    Empty when the user said nothing in words.
+    A turn without envelopes stands as it was written, white space around it included: prompts of
+    routing models are compared to the byte. Empty when the user said nothing in words.
     """
     shown: list[Turn] = []
+    room = ALL_CHARACTERS
     for turn in reversed(turns):
-        text = without_envelopes(turn.text).strip() if turn.role == "user" else turn.text.strip()
-        if not text:
+        text = without_envelopes(turn.text) if turn.role == "user" else turn.text
+        if not text.strip():
             continue
+        if len(text) < len(turn.text):
+            text = text.strip()
         if len(text) > SHOWN_CHARACTERS:
             half = SHOWN_CHARACTERS // 2
             text = f"{text[:half]} … {text[-half:]}"
         shown.append(Turn(turn.role, text))
-        if len(shown) == SHOWN_TURNS:
+        room -= len(text)
+        if len(shown) == SHOWN_TURNS or room <= 0:
             break
     return tuple(reversed(shown)) if any(turn.role == "user" for turn in shown) else ()
 

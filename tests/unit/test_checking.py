@@ -231,3 +231,17 @@ def test_strictly_weights_must_be_sound(
     assert (status, err) == (1, "--strict: 1 note\n")
     file = gateway(tmp_path, KEYED + section % ", download: true")
     assert run(file, "--strict")[0] == 0
+
+
+def test_a_model_that_its_settings_have_no_room_for_is_told(run: Run, tmp_path: Path) -> None:
+    """Without a GPU: what of the settings contradicts the model does so everywhere."""
+    config = {"architectures": ["Qwen2ForCausalLM"], "max_position_embeddings": 1024}
+    model = write(tmp_path / "weights", config__json=config)
+    section = "orchestrator: {engine: vllm, model: weights, %s}\n"
+    where = "orchestrator.model, on this machine"
+    out = run(gateway(tmp_path, KEYED + section % "max_model_len: 2048"))[1]
+    limit = f"but {model} was made for at most 1024 tokens"
+    assert f"note: {where}: orchestrator.max_model_len is 2048, {limit}\n" in out
+    out = run(gateway(tmp_path, KEYED + section % "gpu_memory_gb: 1"))[1]
+    assert f"note: {where}: {model} needs about 1.6 GiB of the GPU; " in out
+    assert where not in run(gateway(tmp_path, KEYED + section % "gpu_memory_gb: 4"))[1]

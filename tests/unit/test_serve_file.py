@@ -291,3 +291,27 @@ def test_what_is_no_serve_file_is_told_alone(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         checked(text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entries", "hint"),
+    [
+        ((), f"line 3: {AT}.deployments: the Orchestrator sees no GPU"),
+        (("{name: Ingress, ray_actor_options: {num_gpus: 1}}",), f"line 5: {AT}.deployments: the Orchestrator sees no GPU"),
+        (("{name: Orchestrator, ray_actor_options: {num_cpus: 1}}",), f"line 6: {DEPLOYMENT}.ray_actor_options: the Orchestrator sees no GPU"),
+        (("{name: Orchestrator, ray_actor_options: {num_gpus: 0}}",), f"line 6: {DEPLOYMENT}.ray_actor_options: the Orchestrator sees no GPU"),
+        (("{name: Orchestrator, ray_actor_options: {num_gpus: 2}}",), f"line 6: {DEPLOYMENT}.ray_actor_options.num_gpus: is more than the one GPU that a model is loaded on"),
+        (("{name: Orchestrator, ray_actor_options: {num_gpus: 0.3}}",), None),
+    ],
+)  # fmt: skip
+def test_an_engine_for_a_gpu_is_given_one(entries: tuple[str, ...], hint: str | None) -> None:
+    """Else the replica starts, and its model never does."""
+    section = "orchestrator: {engine: vllm, model: a/b, download: true, device: %s}\n"
+    text = deployed(*entries) if entries else APP
+    Path("gateway.yaml").write_text(CONFIG + section % "cuda")
+    found = checked(text)
+    assert found.errors == ()
+    (said,) = found.warnings or ("serve.yaml: None",)
+    assert said.startswith(f"serve.yaml: {hint}")
+    Path("gateway.yaml").write_text(CONFIG + section % "auto")
+    assert checked(text).warnings == ()

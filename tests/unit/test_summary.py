@@ -200,6 +200,20 @@ def test_variables_outside_of_providers_are_told(
     assert "note: client_keys[1]: UNIT_KEY is not set" in summary(memory)
 
 
+def test_variables_of_the_orchestrator_s_server_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its address and its key, where it is asked at all."""
+    monkeypatch.setenv("UNIT_A", "x")
+    text = "orchestrator: {engine: %s, model: m, base_url: 'http://$UNIT_A:$UNIT_URL', access_key: '$UNIT_KEY'}\n"
+    assert warnings_of(setup_of(tmp_path, V + text % "http")) == [
+        "orchestrator.base_url: UNIT_URL is not set",
+        "orchestrator.access_key: UNIT_KEY is not set",
+    ]
+    told = warnings_of(setup_of(tmp_path, V + text % "embedding"))
+    assert not any("is not set" in warning for warning in told)
+
+
 def test_deployments_depend_on_the_configuration(tmp_path: Path) -> None:
     """Affinity is there with the memory only, and a provider's own where its path is dedicated."""
     text = TEXT.replace('http://h:1"', 'http://h:1", data_path: inline')

@@ -14,7 +14,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
+from deployments.orchestrator import Orchestrator
+from serve_app.domain import (
+    FaultKind,
+    ModelRef,
+    Question,
+    Route,
+    Turn,
+    Unavailable,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from serve_app.engines.http import HttpEngine
 from serve_app.providers.transport import Transport, fixed
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
@@ -153,3 +165,35 @@ async def test_a_file_without_certificates_is_named(
         assert fault.detail == text
         file.write_bytes(server.certificate.read_bytes())
         assert isinstance(await transport.open(REQUEST), UpstreamReply)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("ca.pem", "gave an answer that is no chat completion"),
+        ("own.pem", "can't be asked: overrides.upstream_tls_ca_path: {} is not there, or holds no certificates"),
+        (None, "shows a certificate that is not trusted here; overrides.upstream_tls_ca_path names more"),
+    ],
+)  # fmt: skip
+async def test_a_routing_models_server_is_trusted_likewise(
+    file: str | None, said: str, server: Server
+) -> None:
+    """By the same file: the answer of the server shows that it was asked."""
+    named = "" if file is None else f"overrides: {{upstream_tls_ca_path: {file}}}\n"
+    section = f"{{engine: http, model: m, base_url: 'https://localhost:{server.port}'}}"
+    folder = server.certificate.parent
+    setup_of(folder, f"{V}{named}orchestrator: {section}\n")
+    deployment = Orchestrator(str(folder / "gateway.yaml"))
+    assert deployment._first is not None
+    engine = deployment._first._inner
+    assert isinstance(engine, HttpEngine)
+    try:
+        question = Question((Turn("user", "hi"),), (Route("code", "writing code", ()),), "v1")
+        found = await engine.score(question)
+    finally:
+        await engine.close()
+        await asyncio.sleep(0.05)  # the connection's last callbacks
+        deployment.__del__()
+    assert isinstance(found, Unavailable)
+    text = said.format(folder / str(file))
+    assert found.detail == f"localhost:{server.port} {text}"

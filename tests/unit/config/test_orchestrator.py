@@ -8,6 +8,7 @@ import pytest
 from serve_app.config.load import load, notices
 from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.schema import MAX_EXAMPLES
+from serve_app.errors import ConfigError
 from serve_app.routing.prompt import FAMILIES
 from tests.unit.config.broken import G, V
 from tests.unit.fakes import setup_of
@@ -91,7 +92,8 @@ def test_names_are_no_paths(text: str, model: str, tmp_path: Path) -> None:
 def test_the_server_s_key_is_in_no_text(tmp_path: Path) -> None:
     """Nor is its address, which may hold a password."""
     text = "engine: http, model: m, base_url: 'http://u:p@h', access_key: hunter2"
-    shown = repr(setup_of(tmp_path, f"{V}orchestrator: {{{text}}}\n").config)
+    (tmp_path / "gateway.yaml").write_text(f"{V}orchestrator: {{{text}}}\n", "utf-8")
+    shown = repr(load(tmp_path / "gateway.yaml").config)
     assert "hunter2" not in shown
     assert "u:p" not in shown
 
@@ -158,3 +160,71 @@ def test_what_is_not_in_force_is_noticed(tmp_path: Path) -> None:
         "selection_policy is not in force: models stay in the order given",
     ]
     assert notices(setup_of(tmp_path, G).config) == []
+
+
+HTTP = "engine: http, model: m, base_url: 'http://h'"
+WHO = {
+    "embedding": "engine embedding",
+    HTTP: "engine http",
+    "engine: vllm, model: m, download: true, device: cpu": "engine vllm, with task generate and device cpu",
+    "engine: vllm, model: m, download: true, task: embed": "engine vllm, with task embed and device auto",
+}
+
+
+@pytest.mark.parametrize(
+    ("engine", "text", "unused"),
+    [
+        ("embedding", "mode: trie, base_url: 'h', access_key: sk-1", ("mode", "base_url", "access_key")),
+        ("embedding", "max_query_tokens: 9, threads: 2, min_margin: 0.1, mode: auto", ()),
+        ("embedding", "fallback: none, family: generic", ("fallback", "family")),
+        (HTTP, "min_confidence: 0.5, kv_cache_mb: 99, dtype: float16", ("min_confidence", "kv_cache_mb", "dtype")),
+        (HTTP, "family: generic, max_model_len: 999, access_key: $K, threads: 2, fallback: none", ()),
+        ("engine: vllm, model: m, download: true, device: cpu", "gpu_memory_gb: 5", ("gpu_memory_gb",)),
+        ("engine: vllm, model: m, download: true, device: cpu", "mode: json, family: generic, dtype: float32", ()),
+        ("engine: vllm, model: m, download: true, task: embed", "mode: json, family: generic", ("family", "mode")),
+        ("engine: vllm, model: m, download: true, task: embed", "gpu_memory_gb: 5, quantization: fp8", ()),
+    ],
+)  # fmt: skip
+def test_settings_of_other_engines_are_noticed(
+    engine: str, text: str, unused: tuple[str, ...], tmp_path: Path
+) -> None:
+    """By their names alone; what has its usual value is none."""
+    section = text if engine == "embedding" else f"{engine}, {text}"
+    said = notices(setup_of(tmp_path, f"{V}orchestrator: {{{section}}}\n").config)
+    assert said == [
+        f"orchestrator.{name} is not in force: {WHO[engine]} does not look at it" for name in unused
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("h:1", "must be a URL with scheme and host, such as http://host:8000/v1, not 'h:1'"),
+        ("http://u:hunter2@h", "holds a password; put keys into access_key"),
+        ("http://h/v1?key=hunter2", "must end with its path; take out what follows '?' or '#'"),
+        (
+            "https://h/v1/chat/completions/",
+            "must end before /chat/completions, which is added to it",
+        ),
+        ("http://[$IP:8000", "is no URL: Invalid IPv6 URL"),
+    ],
+)
+def test_the_server_s_address_must_be_one(url: str, fault: str, tmp_path: Path) -> None:
+    """As every provider's; said with its line, before anything is started."""
+    text = f"{V}orchestrator:\n  engine: http\n  model: m\n  base_url: {url!r}\n"
+    with pytest.raises(ConfigError) as raised:
+        setup_of(tmp_path, text)
+    (problem,) = raised.value.problems
+    assert (problem.path, problem.message) == ("orchestrator.base_url", fault)
+    assert problem.line == text.splitlines().index(f"  base_url: {url!r}") + 1
+    assert "hunter2" not in str(raised.value)
+
+
+def test_an_address_that_is_not_in_force_is_no_problem(tmp_path: Path) -> None:
+    """Another engine does not look at it, which is a notice; a provider's is told at its entry."""
+    setup_of(tmp_path, f"{V}orchestrator: {{base_url: 'h:1'}}\n")
+    entry = "{model: vllm/m, base_url: 'h:1'}"
+    text = f"{V}model_providers: [{entry}]\noverrides: {{llm_routing_model: vllm/m}}\n"
+    with pytest.raises(ConfigError) as raised:
+        setup_of(tmp_path, text)
+    assert [problem.path for problem in raised.value.problems] == ["model_providers[0].base_url"]

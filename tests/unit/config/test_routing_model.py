@@ -42,6 +42,7 @@ async def engine_of(directory: Path, text: str) -> tuple[Settings, HttpEngine]:
     ("named", "entry", "address", "family"),
     [
         ("plano/Plano-Orchestrator", PLANO, "http://h:10000/v1", "plano-orchestrator"),
+        ("Plano-Orchestrator", PLANO, "http://h:10000/v1", "plano-orchestrator"),
         ("mine", f"{PLANO}, name: mine", "http://h:10000/v1", "plano-orchestrator"),
         (
             "ollama/hf.co/katanemo/Arch-Router-1.5B",
@@ -147,7 +148,11 @@ def test_a_section_that_says_the_same_is_in_force(tmp_path: Path) -> None:
     ("named", "entry", "why"),
     [
         ("plano/other", PLANO, ", as model_providers has no 'plano/other'"),
-        ("Plano-Orchestrator", PLANO, ", as model_providers has no 'Plano-Orchestrator'"),
+        (
+            "Plano-Orchestrator",
+            f"{PLANO}}}\n  - {{model: vllm/Plano-Orchestrator, base_url: 'http://i'",
+            ", as model_providers has no 'Plano-Orchestrator'",
+        ),
         ("vllm/*", "model: vllm/*, base_url: 'http://h'", ", as model_providers has no 'vllm/*'"),
         ("openai/b", "model: openai/b", ", as 'openai/b' has no base_url"),
     ],
@@ -174,3 +179,14 @@ def test_what_does_not_go_with_a_question_is_noticed(tmp_path: Path) -> None:
     (notice,) = notices(config)
     whose = "headers and http_host of 'plano/Plano-Orchestrator'"
     assert notice == f"{MODEL}: {whose} are not sent with its questions"
+
+
+def test_a_client_s_key_does_not_go_with_a_question(tmp_path: Path) -> None:
+    """Equal questions of several clients are one."""
+    text = text_of(
+        "llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, passthrough_auth: true"
+    )
+    whose = "give 'plano/Plano-Orchestrator' an access_key"
+    assert notices(setup_of(tmp_path, text).config) == [
+        f"{MODEL}: no client's key is sent with its questions; {whose}"
+    ]

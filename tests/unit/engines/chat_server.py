@@ -51,6 +51,23 @@ async def refuses_schemas(request: web.Request) -> web.StreamResponse:
     return completion("travel")
 
 
+async def breaks_on_schemas(request: web.Request) -> web.StreamResponse:
+    if "response_format" in await request.json():
+        return web.Response(status=500, body=b"no such grammar")
+    return completion("travel")
+
+
+async def complains_of_schemas(request: web.Request) -> web.StreamResponse:
+    if "response_format" in await request.json():
+        return web.json_response({"error": {"message": "response_format?"}})
+    return completion("travel")
+
+
+async def thinks(request: web.Request) -> web.StreamResponse:
+    message = {"role": "assistant", "content": None, "reasoning_content": "code, or travel?"}
+    return web.json_response({"choices": [{"finish_reason": "length", "message": message}]})
+
+
 async def hangs(request: web.Request) -> web.StreamResponse:
     await asyncio.sleep(3600)
     raise AssertionError

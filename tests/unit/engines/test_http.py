@@ -10,8 +10,11 @@ from serve_app.engines.http import Settings, tokens_about
 from tests.unit.engines.chat_server import (
     ROUTES,
     SECRET,
+    Answer,
     Make,
     Server,
+    breaks_on_schemas,
+    complains_of_schemas,
     question,
     raw,
     refuses_schemas,
@@ -98,11 +101,12 @@ async def test_addresses_may_have_the_usual_path(server: Server, make: Make, pat
     assert server.requests[0].path == "/v1/chat/completions"
 
 
+@pytest.mark.parametrize("answer", [refuses_schemas, breaks_on_schemas, complains_of_schemas])
 async def test_a_server_that_refuses_schemas_is_asked_without(
-    server: Server, make: Make, caplog: pytest.LogCaptureFixture
+    answer: Answer, server: Server, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At once, and from then on; it is said once."""
-    server.answer = refuses_schemas
+    """At once, and from then on; it is said once. Some break, or refuse with a good status."""
+    server.answer = answer
     engine = make()
     with caplog.at_level(logging.INFO, "fingerpost"):
         assert await engine.score(question()) == won("travel")
@@ -122,6 +126,26 @@ async def test_another_refusal_does_not_end_schemas(server: Server, make: Make) 
     server.answer = says('{"route": "code"}')
     assert await engine.score(question()) == won("code")
     assert ["response_format" in body for body in server.bodies] == [True, False, True]
+
+
+async def test_a_server_that_takes_schemas_is_not_asked_without(server: Server, make: Make) -> None:
+    """Once it took one, what breaks is not about schemas; a refusal may still be."""
+    engine = make()
+    await engine.score(question())
+    for answer in (breaks_on_schemas, complains_of_schemas):
+        server.answer = answer
+        assert isinstance(await engine.score(question()), Unavailable)
+    server.answer = refuses_schemas
+    assert await engine.score(question()) == won("travel")
+    schemas = ["response_format" in body for body in server.bodies]
+    assert schemas == [True, True, True, True, False]
+
+
+async def test_a_text_may_come_in_parts(server: Server, make: Make) -> None:
+    """As it does from some servers."""
+    parts = [{"type": "text", "text": '{"route": '}, {"type": "text", "text": '"travel"}'}]
+    server.answer = says(parts)
+    assert await make().score(question()) == won("travel")
 
 
 async def test_connections_are_kept(server: Server, make: Make) -> None:

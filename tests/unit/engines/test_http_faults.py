@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import socket
 
 import pytest
+from aiohttp import web
 
 from serve_app.domain import Reason, Unavailable
 from serve_app.engines.http import MAX_ANSWER_BYTES, Settings
@@ -19,6 +21,7 @@ from tests.unit.engines.chat_server import (
     question,
     raw,
     says,
+    thinks,
     won,
 )
 
@@ -43,7 +46,10 @@ from tests.unit.engines.chat_server import (
         (raw(b" " * (MAX_ANSWER_BYTES + 1)), "gave an answer of more than 1048576 bytes"),
         (says(None), "gave an answer without a text"),
         (says(""), "gave an answer without a text"),
-        (says([{"type": "text", "text": "code"}]), "gave an answer without a text"),
+        (says([{"type": "image_url"}, "code", {"text": None}]), "gave an answer without a text"),
+        (says({"text": "code"}), "gave an answer without a text"),
+        (raw(b'{"error": {"message": "no"}}'), "gave an answer that is no chat completion"),
+        (thinks, "wrote no answer in the tokens that one takes; a model that thinks first must not"),
         (says("I would love to"), "gave an answer that is none: no route could be read from the 15 characters of its answer"),
         (dies, "closed the connection without an answer"),
         (breaks_off, "broke off in the middle of its answer"),
@@ -78,6 +84,56 @@ async def test_a_server_that_is_away_is_said_so(make: Make) -> None:
     said = await make(base_url=f"http://127.0.0.1:{port}/v1").score(question())
     expected = f"127.0.0.1:{port} could not be connected to"
     assert said == Unavailable(Reason.ORCHESTRATOR_ERROR, expected)
+
+
+@pytest.mark.parametrize("host", ["nowhere", "a..b", "x" * 70])
+async def test_a_name_that_is_not_known_is_said_so(
+    host: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows it, or no name may be written so."""
+
+    async def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    if host == "nowhere":
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
+    said = await make(base_url=f"http://{host}:1").score(question())
+    detail = f"{host}:1 has a name that is not known here"
+    assert said == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
+
+
+async def test_https_where_none_is_spoken_is_said_so(server: Server, make: Make) -> None:
+    """The scheme is the likely mistake."""
+    said = await make(base_url=f"https://{server.place}").score(question())
+    detail = f"{server.place} does not speak TLS as https does; is it http?"
+    assert said == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
+
+
+async def test_a_kept_connection_that_is_closed_costs_no_answer(server: Server, make: Make) -> None:
+    """The question goes out again, until a connection of its own; what is new is not tried twice."""
+    engine = make()
+    together = asyncio.Barrier(3)
+
+    async def joins(request: web.Request) -> web.StreamResponse:
+        await together.wait()
+        return await says("code")(request)
+
+    server.answer = joins
+    await asyncio.gather(*(engine.score(question(f"number {n}")) for n in range(3)))
+    assert len(server.peers) == 3
+    old = set(server.peers)
+
+    async def forgets(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        kept = request.transport.get_extra_info("peername") in old
+        return await (dies if kept else says("travel"))(request)
+
+    server.answer, asked = forgets, len(server.requests)
+    assert await engine.score(question()) == won("travel")
+    assert len(server.requests) - asked == 4
+    fresh, server.answer, asked = make(), dies, len(server.requests)
+    assert isinstance(await fresh.score(question()), Unavailable)
+    assert len(server.requests) - asked == 1
 
 
 async def test_a_server_that_hangs_is_given_up(server: Server, make: Make) -> None:
@@ -150,7 +206,8 @@ async def test_faults_of_keys_and_addresses_tell_no_secret(
 async def test_a_key_with_a_line_break_goes_nowhere(server: Server, make: Make) -> None:
     """No header of ours comes out of a key; the fault does not show it."""
     engine = make(access_key="$KEY", environ={"KEY": f"{SECRET}\r\nx: y"})
-    expected = Unavailable(Reason.ORCHESTRATOR_ERROR, f"{server.place} could not be asked")
+    said = "its key holds a line break or another control sign"
+    expected = Unavailable(Reason.ORCHESTRATOR_ERROR, f"{server.place} can't be asked: {said}")
     assert await engine.score(question()) == expected
     assert not server.requests
 

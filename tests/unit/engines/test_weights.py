@@ -64,6 +64,7 @@ def test_a_sound_checkpoint_has_no_faults(tmp_path: Path) -> None:
         ({"config__json": []}, "{}/config.json is no JSON object; take the model's own"),
         ({"config__json": {}}, "{}/config.json names no architectures; take the model's own"),
         ({"config__json": {"architectures": ["MPNetModel", 1]}}, "{}/config.json: vLLM knows no architecture MPNetModel, 1; take another model"),
+        ({"config__json": {"architectures": [{}]}}, "{}/config.json: vLLM knows no architecture {{}}; take another model"),
         ({"config__json": {"architectures": ["BertModel"]}}, "{}/config.json: BertModel is an embedding model; set `task: embed`, or take a chat model"),
         ({"model__safetensors": None}, "{} has no *.safetensors; other forms of weights are not loaded"),
         ({"model__safetensors": safetensors()[:-1]}, "{}/model.safetensors is cut short, or is no safetensors file; fetch it again"),
@@ -126,6 +127,33 @@ def test_a_checkpoint_says_how_large_it_is(tmp_path: Path) -> None:
     """Its weights, the longest sequence, and what a token leaves in the cache."""
     size = len(safetensors())
     assert read(str(write(tmp_path))) == Checkpoint(size, 32768, 2 * 28 * 2 * 128, is_narrow=True)
+
+
+def test_weights_that_no_index_lists_are_not_counted(tmp_path: Path) -> None:
+    """Some models bring all of them a second time, in one file."""
+    listed = {"x": "a.safetensors", "y": "b.safetensors"}
+    files = {"a.safetensors": safetensors(), "b.safetensors": safetensors()}
+    folder = write(tmp_path, **files, **{INDEX: {"weight_map": listed}})
+    assert (folder / "model.safetensors").is_file()
+    assert read(str(folder)).weight_bytes == 2 * len(safetensors())
+
+
+@pytest.mark.parametrize(
+    ("config", "narrow", "wide"),
+    [
+        ({"dtype": "float16"}, True, False),
+        ({"torch_dtype": "float32"}, False, True),
+        ({"text_config": {"dtype": "bfloat16"}}, True, False),
+        ({"dtype": ["float32"], "text_config": ["dtype"]}, False, False),
+        ({}, False, False),
+    ],
+)
+def test_a_checkpoint_says_how_wide_its_numbers_are(
+    config: dict[str, Any], narrow: bool, wide: bool, tmp_path: Path
+) -> None:
+    """In either word for it; of any other kind nothing is known."""
+    found = read(str(write(tmp_path, config__json=config)))
+    assert (found.is_narrow, found.is_wide) == (narrow, wide)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serve_app.domain import Turn
+from serve_app.engines.http import tokens_about
+from serve_app.routing.prompt import FAMILIES
 from serve_app.routing.view import (
+    ALL_CHARACTERS,
     ENOUGH_WORDS,
     ENVELOPES,
     KEPT_CHARACTERS,
@@ -124,8 +127,14 @@ def test_turns_of_envelopes_only_are_skipped() -> None:
 
 def test_a_conversation_has_both_sides() -> None:
     """In order, without envelopes of the user's; what an assistant quotes stays."""
-    turns = (*users(f"Hello{CLOSED}", ""), answer(" <command-name> "), *users("And?"))
-    assert conversation(turns) == (*users("Hello"), answer("<command-name>"), *users("And?"))
+    turns = (*users(f"Hello\n{CLOSED}", "", "\n"), answer(" <command-name> "), *users("And?"))
+    assert conversation(turns) == (*users("Hello"), answer(" <command-name> "), *users("And?"))
+
+
+def test_a_turn_without_envelopes_stays_as_it_was_written() -> None:
+    """A routing model's prompt has its white space, as Plano's has."""
+    turns = (*users("  def f():\n\tpass\n"), answer("\n"), *users(" And in Go?\n"))
+    assert conversation(turns) == (turns[0], turns[2])
 
 
 def test_a_conversation_without_words_of_the_user_is_none() -> None:
@@ -143,6 +152,25 @@ def test_a_long_conversation_is_shown_from_its_end() -> None:
     assert turn.text == "a" * half + " … " + "c" * half
     (turn,) = conversation(users("a" * SHOWN_CHARACTERS))
     assert turn.text == "a" * SHOWN_CHARACTERS
+
+
+def test_a_huge_conversation_is_bounded_as_a_whole() -> None:
+    """The turn that reaches the bound is shown, and none before it."""
+    turns = users(*("x" * SHOWN_CHARACTERS for _ in range(SHOWN_TURNS)))
+    assert len(conversation(turns)) == ALL_CHARACTERS // SHOWN_CHARACTERS
+
+
+@pytest.mark.parametrize("family", ["plano-orchestrator", "arch-router"])
+@pytest.mark.parametrize("size", [20_000, 31_000, 40_000, 70_000, 900_000])
+def test_what_is_left_out_here_is_in_no_usual_prompt(family: str, size: int) -> None:
+    """A long turn of the user is cut by the budget alone, once and in the same places."""
+    said = users("".join(f"{n:07} " for n in range(size // 8)))
+    own = FAMILIES[family]
+
+    def prompt(turns: tuple[Turn, ...]) -> str:
+        return own.messages(turns, (), budget=own.budget_tokens, count=tokens_about).text
+
+    assert prompt(conversation(said)) == prompt(said)
 
 
 @pytest.mark.parametrize("size", [ENDS, ENDS + 1, 1_000_000])

@@ -18,6 +18,7 @@ from deployments.engines.profiles import (
     cpu_dtype,
     engine_args,
     environment,
+    misfit,
     settings_of,
 )
 from serve_app.config.orchestrator import Orchestrator
@@ -178,6 +179,44 @@ def test_what_is_left_of_a_share_is_the_cache() -> None:
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], fault: str) -> None:
     """With the figures, and what to change."""
     assert refused(**changes) == fault
+
+
+WIDE: Final = Checkpoint(int(6.2e9), 32768, 2 * 28 * 2 * 128, is_wide=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "dtype", "times"),
+    [
+        (ARCH_ROUTER, "auto", 1.0),
+        (ARCH_ROUTER, "float32", 2.0),
+        (WIDE, "auto", 0.5),
+        (WIDE, "float16", 0.5),
+        (WIDE, "float32", 1.0),
+    ],
+)
+def test_weights_count_as_they_are_in_memory(found: Checkpoint, dtype: str, times: float) -> None:
+    """Where 32 bits a number are not asked for, vLLM makes 16 of them."""
+    share = args(found=found, dtype=dtype, kv_cache_mb=1024)["gpu_memory_utilization"]
+    needed = found.weight_bytes * times + 2.5 * GIBIBYTE
+    assert share == pytest.approx(needed / L4.total_bytes, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, None),
+        ({"device": "cuda", "gpu_memory_gb": 6.5}, None),
+        ({"gpu_memory_gb": 5.0, "kv_cache_mb": 1024}, "/m/Arch-Router-1.5B needs about 5.4 GiB of the GPU; orchestrator.gpu_memory_gb is 5: raise it, or lower kv_cache_mb"),
+        ({"device": "cpu", "gpu_memory_gb": 5.0, "kv_cache_mb": 1024}, None),
+        ({"kv_cache_mb": 32}, "orchestrator.kv_cache_mb is 32, but one prompt of 2560 tokens needs 75; raise it, or lower max_model_len"),
+        ({"max_model_len": 40_000}, "orchestrator.max_model_len is 40000, but /m/Arch-Router-1.5B was made for at most 32768 tokens"),
+    ],
+)  # fmt: skip
+def test_what_fits_nowhere_is_known_without_a_device(
+    changes: dict[str, Any], fault: str | None
+) -> None:
+    """A setting that contradicts the model; the size of the machine is another matter."""
+    assert misfit(replace(SETTINGS, **changes), ARCH_ROUTER) == fault
 
 
 def test_nothing_is_sent_and_nothing_fetched() -> None:

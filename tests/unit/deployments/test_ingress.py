@@ -1,0 +1,23 @@
+"""What the ingress tells at its start; the rest of it needs Serve."""
+
+from pathlib import Path
+
+import pytest
+
+from deployments.ingress import _missing_for_engine
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+
+SECTION = "orchestrator: {engine: %s, model: m, base_url: $UNIT_URL, access_key: $UNIT_KEY}\n"
+
+
+def test_variables_of_the_orchestrator_s_server_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are not set, where there is such a server."""
+    monkeypatch.delenv("UNIT_URL", raising=False)
+    monkeypatch.setenv("UNIT_KEY", "x")
+    assert _missing_for_engine(setup_of(tmp_path, V + SECTION % "http")) == [
+        "UNIT_URL is not set: the orchestrator's server can't be asked"
+    ]
+    assert _missing_for_engine(setup_of(tmp_path, V + SECTION % "embedding")) == []
