@@ -92,7 +92,6 @@ class _Check:
             self.errors.append(error)
             return own, None
         self.problems += _overrides(place, application, setup)
-        self.hints += _gpu(place, application, setup)
         self.problems += _exposure(self._content, setup)
         self.hints += hints(self._content, place, application, setup)
         return own, setup
@@ -189,23 +188,6 @@ def _overrides(place: Place, application: Mapping[str, Json], setup: Setup) -> F
             yield (*here, "user_config"), "no deployment takes one; settings go to gateway.yaml"
         if name == "Affinity":
             yield from _one_replica(here, options)
-
-
-def _gpu(place: Place, application: Mapping[str, Json], setup: Setup) -> Found:
-    """What keeps a replica from the GPU that its engine is for: it would start, and not decide."""
-    section = setup.config.orchestrator
-    if section.engine != "vllm" or section.device != "cuda":
-        return
-    where, share = (*place, "deployments"), None
-    for here, options in entries(application, "deployments", place):
-        asked = options.get("ray_actor_options")
-        if options.get("name") == "Orchestrator" and isinstance(asked, dict):
-            where, share = (*here, "ray_actor_options"), asked.get("num_gpus")
-    if not share:
-        text = "the Orchestrator sees no GPU, which orchestrator.device wants; set num_gpus"
-        yield where, f"{text} in its ray_actor_options"
-    elif isinstance(share, int | float) and share > 1:
-        yield (*where, "num_gpus"), "is more than the one GPU that a model is loaded on"
 
 
 def _no_such(name: str, names: list[str], setup: Setup) -> str:

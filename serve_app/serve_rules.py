@@ -50,21 +50,10 @@ def hints(
 ) -> Found:
     """What works, but not as it seems."""
     yield from _time(content, setup)
-    engine = setup.config.orchestrator
-    gpus: Json = 0
-    at = place
+    yield from _gpu(place, application, setup)
     for here, options in entries(application, "deployments", place):
         yield from _never_scaled(here, options)
         yield from _cut(here, options, setup)
-        if options.get("name") == "Orchestrator":
-            actor = options.get("ray_actor_options")
-            at, gpus = here, actor.get("num_gpus", 0) if isinstance(actor, dict) else 0
-    if engine.engine == "vllm" and engine.device == "cuda" and not gpus:
-        message = (
-            "the Orchestrator sees no GPU; add `ray_actor_options: {num_gpus: 0.3}`, or what the "
-            "model needs"
-        )
-        yield at, message
     if setup.config.timeouts.total_s > DRAIN_S:
         yield from _left_at_the_usual(place, application, setup)
 
@@ -76,6 +65,23 @@ def _time(content: Mapping[str, Json], setup: Setup) -> Found:
     if _is_number(limit) and 0 < limit < total:
         message = f"Serve ends every answer after {limit:g} s, before timeouts.total_s, {total:g}"
         yield ("http_options", "request_timeout_s"), message
+
+
+def _gpu(place: Place, application: Mapping[str, Json], setup: Setup) -> Found:
+    """What keeps a replica from the GPU that its engine is for: it would start, and not decide."""
+    section = setup.config.orchestrator
+    if section.engine != "vllm" or section.device != "cuda":
+        return
+    where, share = (*place, "deployments"), None
+    for here, options in entries(application, "deployments", place):
+        asked = options.get("ray_actor_options")
+        if options.get("name") == "Orchestrator" and isinstance(asked, dict):
+            where, share = (*here, "ray_actor_options"), asked.get("num_gpus")
+    if not share:
+        text = "the Orchestrator sees no GPU, which orchestrator.device wants; set num_gpus"
+        yield where, f"{text} in its ray_actor_options"
+    elif isinstance(share, int | float) and share > 1:
+        yield (*where, "num_gpus"), "is more than the one GPU that a model is loaded on"
 
 
 def _never_scaled(here: Place, options: Mapping[str, Json]) -> Found:

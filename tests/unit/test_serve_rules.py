@@ -168,25 +168,6 @@ def test_longer_answers_ask_for_longer_ends() -> None:
     assert found(deployed(*given)) == ([], [])
 
 
-@pytest.mark.parametrize(
-    ("device", "entry", "place"),
-    [
-        ("cuda", "{name: Ingress}", ""),
-        ("cuda", "{name: Orchestrator}", ".deployments[0]"),
-        ("cuda", "{name: Orchestrator, ray_actor_options: {num_cpus: 1}}", ".deployments[0]"),
-        ("cuda", "{name: Orchestrator, ray_actor_options: {num_gpus: 0.3}}", None),
-        ("cpu", "{name: Ingress}", None),
-    ],
-)
-def test_a_model_for_a_gpu_without_one_is_noted(device: str, entry: str, place: str | None) -> None:
-    """Ray shows a replica no GPU that it did not ask for."""
-    Path("gateway.yaml").write_text(V + MODELS + ROUTES + VLLM % device)
-    problems, notes = found(deployed(entry))
-    assert problems == []
-    wanted = [] if place is None else [f"applications[0]{place}: the Orchestrator sees no GPU"]
-    assert [note.split(";")[0] for note in notes] == wanted
-
-
 def test_what_is_taken_for_the_builders_is() -> None:
     """The options of a deployment that serve.yaml says nothing of."""
     deployments = graph(build({"config": str(CONFIGS / "gateway.yaml")}))
