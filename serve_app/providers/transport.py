@@ -7,6 +7,7 @@ that is given up closes its connection at once, and every wait has a name and an
 
 import asyncio
 import io
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -30,9 +31,15 @@ MAX_ANSWER_BYTES: Final = 112 << 20
 """Of an answer that is not streamed; a hop carries 128 MiB."""
 
 _HEADER_BLOCK_BYTES: Final = 256 << 10
+_HEADERS: Final = 4096
+"""More than go into a block of that size in practice."""
 _LARGE_BODY_BYTES: Final = 1 << 20
 _REDIRECTS: Final = range(300, 400)
 _SUCCESS: Final = range(200, 300)
+_STATUSES: Final = range(200, 600)
+_STREAM_TYPES: Final = frozenset({"text/event-stream", "text/plain", "application/octet-stream"})
+"""The right one, and what servers that say something else or nothing at all come to."""
+_ERROR: Final = re.compile(rb'"error"\s*:\s*[{\["]|^event:\s*error', re.MULTILINE)
 _KEEPALIVE_S: Final = 30.0
 _SKIPPED = frozenset({"User-Agent", "Accept", "Content-Type"})
 _NO_CREDENTIAL: Final = (
@@ -66,7 +73,8 @@ class Transport:
         self._tls_ca = tls_ca
         self._tls: ssl.SSLContext | None = None
         self._targets: dict[tuple[Endpoint, str], Target] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """By whether each exchange has a connection of its own; else they are kept and shared."""
 
     async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
         """The head of the answer with its body, or what went wrong.
@@ -91,7 +99,7 @@ class Transport:
             async with asyncio.timeout(head_s) as patience:
                 response = await self._send(endpoint, target, request, timeouts.connect_s)
                 if _is_stream(request, response):
-                    body = _Body(response, who, timeouts.idle_s, ends_at)
+                    body = _Body(response, who, target.secrets, timeouts.idle_s, ends_at)
                     return UpstreamReply(response.status, _headers(response), body)
                 if request.stream:
                     patience.reschedule(ends_at)
@@ -110,9 +118,8 @@ class Transport:
 
     async def close(self) -> None:
         """Closes every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
 
     def _target(self, endpoint: Endpoint, path: str) -> Target:
         """Where a path of an endpoint is, kept for as long as what it is made of stays as it is.
@@ -132,7 +139,7 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         url = target.url_for(endpoint, request)
         large = len(request.body) > _LARGE_BODY_BYTES
-        return await self._opened().post(
+        return await self._opened(fresh=request.fresh).post(
             url,
             data=io.BytesIO(request.body) if large else request.body,
             headers=target.headers_for(request),
@@ -154,32 +161,34 @@ class Transport:
             self._tls = context
         return self._tls or True
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
+    def _opened(self, *, fresh: bool) -> aiohttp.ClientSession:
+        if fresh not in self._sessions:
+            self._sessions[fresh] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=60
+                    limit=0,
+                    force_close=fresh,
+                    keepalive_timeout=None if fresh else _KEEPALIVE_S,
+                    ttl_dns_cache=60,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_SKIPPED,
                 max_line_size=_HEADER_BLOCK_BYTES,
                 max_field_size=_HEADER_BLOCK_BYTES,
+                max_headers=_HEADERS,
             )
-        return self._session
+        return self._sessions[fresh]
 
 
 @lru_cache(maxsize=16)
 def _patience(connect_s: float) -> aiohttp.ClientTimeout:
-    """Only connecting has a limit here; the exchange itself is watched by ``open``."""
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+    """Only connecting has a limit here, looking the name up included; the exchange itself is
+    watched by ``open``.
+    """
+    return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
 
 
 def _is_stream(request: UpstreamRequest, response: aiohttp.ClientResponse) -> bool:
-    return (
-        request.stream
-        and response.status in _SUCCESS
-        and response.content_type == "text/event-stream"
-    )
+    return request.stream and response.status in _SUCCESS and response.content_type in _STREAM_TYPES
 
 
 class _Body:
@@ -190,10 +199,16 @@ class _Body:
     """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, who: str, idle_s: float, ends_at: float
+        self,
+        response: aiohttp.ClientResponse,
+        who: str,
+        secrets: tuple[bytes, ...],
+        idle_s: float,
+        ends_at: float,
     ) -> None:
         self._response = response
         self._who = who
+        self._secrets = secrets
         self._idle_s = idle_s
         self._ends_at = ends_at
         self._loop = asyncio.get_running_loop()
@@ -228,7 +243,7 @@ class _Body:
         if not chunk:
             self._timer.cancel()
             raise StopAsyncIteration
-        return chunk
+        return _cleaned(chunk, self._secrets)
 
     async def aclose(self) -> None:
         self._timer.cancel()
@@ -238,6 +253,10 @@ class _Body:
 async def _read_whole(
     response: aiohttp.ClientResponse, who: str, secrets: tuple[bytes, ...]
 ) -> UpstreamReply | UpstreamFault:
+    if response.status not in _STATUSES:
+        response.close()
+        detail = f"{who} answered with status {response.status}, which says nothing of the request"
+        return UpstreamFault(FaultKind.BAD_ANSWER, detail)
     body = await _read_at_most(response, MAX_ANSWER_BYTES)
     if body is None:
         detail = f"the answer of {who} is larger than {MAX_ANSWER_BYTES} bytes"
@@ -245,15 +264,16 @@ async def _read_whole(
     if response.status in _REDIRECTS:
         detail = f"{who} redirects ({response.status}); configure the address that it names"
         return UpstreamFault(FaultKind.BAD_ANSWER, detail)
-    if response.status not in _SUCCESS:
-        body = _without(body, secrets)
+    clean = _cleaned if response.status in _SUCCESS else _without
+    body = clean(body, secrets)
     return UpstreamReply(response.status, _headers(response), body)
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
     """The body; None when it is larger, and then the connection is closed."""
     announced = response.content_length
-    if announced is not None and announced <= limit:
+    packed = "content-encoding" in response.headers  # the length is that of less than will come
+    if announced is not None and announced <= limit and not packed:
         return await response.read()
     chunks: list[bytes] = []
     size = 0
@@ -271,6 +291,15 @@ def _without(body: bytes, secrets: tuple[bytes, ...]) -> bytes:
     for secret in secrets:
         body = body.replace(secret, b"***")
     return body
+
+
+def _cleaned(passing: bytes, secrets: tuple[bytes, ...]) -> bytes:
+    """What passes as good, without our keys where an error is inside; all else stays as it is,
+    for what is a key here may be an ordinary word there.
+    """
+    if any(secret in passing for secret in secrets) and _ERROR.search(passing):
+        return _without(passing, secrets)
+    return passing
 
 
 def _headers(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
