@@ -98,6 +98,7 @@ class Transport:
             target = self._target(endpoint, request.path)
             async with asyncio.timeout(head_s) as patience:
                 response = await self._send(endpoint, target, request, timeouts.connect_s)
+                _end_with_connection(response)
                 if _is_stream(request, response):
                     body = _Body(response, who, target.secrets, timeouts.idle_s, ends_at)
                     return UpstreamReply(response.status, _headers(response), body)
@@ -177,6 +178,36 @@ class Transport:
                 max_headers=_HEADERS,
             )
         return self._sessions[fresh]
+
+
+def _end_with_connection(response: aiohttp.ClientResponse) -> None:
+    """Nobody waits for a body whose connection is gone.
+
+    Of bytes that are no HTTP the library closes the connection, and says so to nobody who reads.
+    """
+    protocol = None if response.connection is None else response.connection.protocol
+    closed = None if protocol is None else protocol.closed
+    if closed is None:  # as a rule because all of it is here
+        return
+    content = response.content
+
+    def end(_: object) -> None:
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError())
+
+    def forget(closed: asyncio.Future[None] = closed) -> None:
+        closed.remove_done_callback(end)
+
+    closed.remove_done_callback(_seen)
+    closed.add_done_callback(_seen)
+    closed.add_done_callback(end)
+    content.on_eof(forget)
+
+
+def _seen(closed: asyncio.Future[None]) -> None:
+    """Else a kept connection that ends with an error would be reported by asyncio."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 @lru_cache(maxsize=16)

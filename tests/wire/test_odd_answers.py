@@ -1,16 +1,25 @@
 """The transport against servers that speak HTTP in odd ways: what arrives is an answer or a fault."""
 
 import asyncio
+import gc
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
 
 from serve_app.decision import compile_setup
-from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
+from serve_app.domain import (
+    FaultKind,
+    ModelRef,
+    StreamBrokenError,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
 from serve_app.providers import transport as module
 from serve_app.providers.transport import Transport, fixed
 
@@ -22,6 +31,9 @@ model_providers:
 timeouts: {{connect_s: 0.3, first_byte_s: 2, idle_s: 2, total_s: 4}}
 """
 GOOD = b'{"choices": []}'
+PAUSE = b"<pause>"
+"""In what a server says: what follows comes a little later."""
+
 Speaker = Callable[[int], bytes | None]
 """What a server writes for an exchange, by its number on the connection; None hangs up."""
 
@@ -50,7 +62,9 @@ async def served(speak: Speaker) -> AsyncIterator[str]:
             if said is None:
                 break
             number += 1
-            writer.write(said)
+            for part in said.split(PAUSE):
+                writer.write(part)
+                await asyncio.sleep(0.03)
         writer.close()
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
@@ -70,8 +84,10 @@ async def opened(folder: Path, url: str) -> AsyncIterator[Transport]:
     file.write_text(CONFIG.format(url=url))
     setup = compile_setup(file)
     transport = Transport(fixed(setup.providers, setup.config.timeouts), {"KEY": KEY})
-    yield transport
-    await transport.close()
+    try:
+        yield transport
+    finally:
+        await transport.close()
 
 
 @pytest.fixture
@@ -160,6 +176,35 @@ async def test_after_a_reset_no_kept_connection_is_trusted(tmp_path: Path) -> No
             assert isinstance(again, UpstreamReply)
 
 
+async def test_a_kept_connection_may_end_with_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for it any more, and nobody is told."""
+    lines: list[asyncio.StreamWriter] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append(writer)
+        await reader.read(65536)
+        writer.write(told(GOOD)[: -len(GOOD)])
+        await asyncio.sleep(0.03)  # so that there is somebody who waits for the body
+        writer.write(GOOD)
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with opened(tmp_path, url) as transport:
+        for _ in range(2):
+            reply = await transport.open(request())
+            assert isinstance(reply, UpstreamReply)
+            line = lines[-1]
+            line.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + [0] * 7))
+            line.transport.abort()
+            await asyncio.sleep(0.05)
+    server.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not caplog.records
+
+
 async def test_looking_a_name_up_is_part_of_connecting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,3 +224,19 @@ async def test_looking_a_name_up_is_part_of_connecting(
         assert asked_for.is_set()
         assert isinstance(fault, UpstreamFault)
         assert (fault.kind, "in time" in fault.detail) == (FaultKind.CONNECT, True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_no_chunk_ends_the_wait(asked: Any, stream: bool) -> None:
+    """Not only the exchange's whole time does, and it is a break in the middle of an answer."""
+    head = b"HTTP/1.1 200 Odd\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n"
+    said = head % (b"text/event-stream" if stream else b"application/json")
+    began = asyncio.get_running_loop().time()
+    if stream:
+        with pytest.raises(StreamBrokenError) as caught:
+            await asked(lambda _: said + b"3\r\na\n\n\r\n<pause>no size\r\n", stream=True)
+        fault = caught.value.fault
+    else:
+        fault = await asked(lambda _: said + b"3\r\n{  \r\n<pause>no size\r\n")
+    assert fault.kind is FaultKind.BROKEN
+    assert asyncio.get_running_loop().time() - began < 1
