@@ -85,7 +85,8 @@ def answer_error(body: bytes, *, sure_of_end: bool = True) -> Json | None:
     The error object of the body where it has one, else an object with a ``message``. An answer
     whose end only the closing of its connection told may be torn, and is read in full.
     """
-    looks_good = b'"choices"' in body and body.rstrip().endswith(b"}")
+    whole = body.strip()
+    looks_good = whole.startswith(b"{") and whole.endswith(b"}") and b'"choices"' in whole
     if looks_good and sure_of_end and b'"error"' not in body:
         return None
     answer = _object(body)

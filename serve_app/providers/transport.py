@@ -101,7 +101,7 @@ class Transport:
                 _end_with_connection(response)
                 if _is_stream(request, response):
                     body = _Body(response, who, target.secrets, timeouts.idle_s, ends_at)
-                    return UpstreamReply(response.status, _headers(response), body)
+                    return UpstreamReply(response.status, _headers(response, target.secrets), body)
                 if request.stream:
                     patience.reschedule(ends_at)
                 return await _read_whole(response, who, target.secrets)
@@ -297,7 +297,7 @@ async def _read_whole(
         return UpstreamFault(FaultKind.BAD_ANSWER, detail)
     clean = _cleaned if response.status in _SUCCESS else _without
     body = clean(body, secrets)
-    return UpstreamReply(response.status, _headers(response), body)
+    return UpstreamReply(response.status, _headers(response, secrets), body)
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
@@ -333,8 +333,16 @@ def _cleaned(passing: bytes, secrets: tuple[bytes, ...]) -> bytes:
     return passing
 
 
-def _headers(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in response.headers.items())
+def _headers(
+    response: aiohttp.ClientResponse, secrets: tuple[bytes, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Its headers, names in lower case; one that repeats a key of ours is left out."""
+    headers = tuple((name.lower(), value) for name, value in response.headers.items())
+    everything = b"\n".join(value for _, value in response.raw_headers)
+    if not any(secret in everything for secret in secrets):
+        return headers
+    words = [secret.decode(errors="surrogateescape") for secret in secrets]
+    return tuple(pair for pair in headers if not any(word in pair[1] for word in words))
 
 
 def _close(response: aiohttp.ClientResponse | None) -> None:

@@ -159,6 +159,16 @@ async def test_an_error_inside_a_200_does_not_repeat_our_key(
     assert reply.body == before + (said if passed is None else passed) + after
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_header_does_not_repeat_our_key(asked: Any, stream: bool) -> None:
+    """It is left out, whatever the answer is."""
+    lines = ["content-type: text/event-stream", "X-Request-Id: Bearer ordinary", "x-other: 1"]
+    reply = await asked(lambda _: told(b"data: [DONE]\n\n", *lines), stream=stream)
+    names = [name for name, _ in reply.headers]
+    assert "x-request-id" not in names
+    assert "x-other" in names
+
+
 async def test_after_a_reset_no_kept_connection_is_trusted(tmp_path: Path) -> None:
     """However many lie idle, and have been given up by the server without a word."""
 

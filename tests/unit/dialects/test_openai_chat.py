@@ -196,6 +196,7 @@ def test_an_odd_choice_is_no_surprise(chunk: str, choices: int) -> None:
         (b'{"choices": [{"message": {}}], "error": {"code": 1}}', None),
         (b"{}", {"message": "the answer holds no choices"}),
         (b'{"error": null}', {"message": "the answer holds no choices"}),
+        (b'data: {"choices": []}', {"message": "the answer is not a JSON object"}),
         (b'{"choices": [', {"message": "the answer is not a JSON object"}),
         (b"[]", {"message": "the answer is not a JSON object"}),
         (b"<html>", {"message": "the answer is not a JSON object"}),
