@@ -52,6 +52,8 @@ def encode_request(request: UpstreamRequest) -> bytes:
         "policy": request.policy,
         "endpoint": request.endpoint,
     }
+    if request.fresh:
+        head["fresh"] = True
     if request.credential is not None:
         head["credential"] = request.credential
     return _join(head, request.body)
@@ -72,6 +74,7 @@ def decode_request(frame: bytes) -> UpstreamRequest:
             policy=str(head.get("policy", "")),
             endpoint=int(head.get("endpoint", 0)),
             credential=head.get("credential"),
+            fresh=bool(head.get("fresh")),
         )
     except _GARBLED as error:
         raise UnreadableFrameError from error

@@ -129,7 +129,7 @@ async def _hold(held: Held, codec: Codec) -> Held | Failure:
         for event in iterate_events(fresh):
             said = codec.event_error(event)
             if said is not None:
-                return _error_event(codec, said, event)
+                return _error_event(codec, said, event, held.headers)
             if event.data == b"[DONE]" and nothing_yet:
                 return _nothing_said()
             nothing_yet = nothing_yet and event.data is None
@@ -169,9 +169,9 @@ def _nothing_said() -> Failure:
     return Failure(Verdict.NEXT, fault)
 
 
-def _error_event(codec: Codec, error: Json, event: Event) -> Failure:
+def _error_event(codec: Codec, error: Json, event: Event, headers: Headers) -> Failure:
     status = codec.error_status(error)
-    return Failure(judge_status(status), status=status, body=event.data or b"")
+    return Failure(judge_status(status), status=status, headers=headers, body=event.data or b"")
 
 
 class Relay:

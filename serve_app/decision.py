@@ -286,6 +286,7 @@ def read_preferences(
         raise InvalidRequest(f"{path(steps)}: {message}", path(steps)) from error
     names = [entry.name for entry in entries]
     for index, name in enumerate(names):
+        check_name(name, f"{PREFERENCES}[{index}].name")
         if name in names[:index]:
             place = f"{PREFERENCES}[{index}].name"
             raise InvalidRequest(f"{place}: another route is named {name!r}", place)
@@ -329,6 +330,7 @@ def _read_wish(call: Call) -> router.Wish:
     if model is not None and not isinstance(model, str):
         raise InvalidRequest("model must be a text", "model")
     check_name(model or "", "model")
+    check_name(call.hint or "", "x-arch-llm-provider-hint")
     fallbacks: list[str] = []
     for key in ("models", "fallbacks"):
         names = call.document.get(key)

@@ -226,6 +226,8 @@ class UpstreamRequest:
     """Which of the model's endpoints it is for, in the configuration's order."""
     credential: str | None = field(default=None, repr=False)
     """The client's own key, where the provider wants that one."""
+    fresh: bool = False
+    """On a connection of its own: one that was kept open has just turned out to be dead."""
     inline: bool = False
     """No hop: the exchange runs where the request is. Does not cross the hop itself."""
 

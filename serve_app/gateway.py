@@ -61,6 +61,7 @@ _RETURNED = frozenset(
     }
 )
 _RETURNED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 _ERROR_OF_FAULT: Final[Mapping[FaultKind, type[UpstreamFailed]]] = {
     FaultKind.NO_KEY: KeyMissing,
     FaultKind.TIMEOUT: UpstreamTimeout,
@@ -92,6 +93,8 @@ class _Run:
     place: Place | None = None
     candidate: ModelRef = field(init=False)
     attempts: int = 0
+    fresh: bool = False
+    """The attempt before was reset: the next one trusts no connection that was kept open."""
     upstream_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -199,6 +202,7 @@ class Gateway:
             outcome = await self._open(run, candidate, ordinal)
         finally:
             run.upstream_s += self.clock() - opened
+        run.fresh = isinstance(outcome, Failure) and outcome.verdict is Verdict.AGAIN
         said = outcome.outcome if isinstance(outcome, Failure) else "ok"
         self._meter.count(Metric.ATTEMPTS, (candidate.provider, run.model_label, said))
         return outcome
@@ -222,6 +226,7 @@ class Gateway:
                 stream=run.stream,
                 deadline_s=left_s,
                 policy=setup.version,
+                fresh=run.fresh,
                 inline=endpoint.data_path is DataPath.INLINE,
                 endpoint=ordinal,
                 credential=run.call.credential if endpoint.passthrough_auth else None,
@@ -245,7 +250,8 @@ class Gateway:
             relay = Relay(outcome, openai_chat, ending, lambda how: self._ended(run, how))
             answer = Answer(outcome.status, _returned(outcome.headers) + headers, relay)
         elif isinstance(outcome, UpstreamReply):
-            answer = Answer(outcome.status, _returned(outcome.headers) + headers, outcome.body)
+            passed = _as_json(_returned(outcome.headers))
+            answer = Answer(outcome.status, passed + headers, outcome.body)
         else:
             answer = _failed(run, outcome, headers)
         if not isinstance(outcome, Held):
@@ -267,13 +273,22 @@ def _choices(document: Document) -> int:
 
 
 def _judge(run: _Run, reply: UpstreamReply, body: bytes) -> Attempt:
-    """The verdict on a complete answer; one that was asked for as a stream is none."""
-    verdict = judge_status(reply.status)
+    """The verdict on a complete answer; one that was asked for as a stream is none.
+
+    An error under a status of success counts as the status that it stands for.
+    """
+    verdict, status = judge_status(reply.status), reply.status
+    error = None
+    if verdict is Verdict.GOOD:
+        sure = not _FRAMING.isdisjoint(name for name, _ in reply.headers)
+        error = openai_chat.answer_error(body, sure_of_end=sure)
+        if error is None and not run.stream:
+            return reply
+        if openai_chat.is_error(body):
+            status = openai_chat.error_status(error)
+            verdict = judge_status(status)
     if verdict is not Verdict.GOOD:
-        return Failure(verdict, status=reply.status, headers=reply.headers, body=body)
-    error = openai_chat.answer_error(body)
-    if error is None and not run.stream:
-        return reply
+        return Failure(verdict, status=status, headers=reply.headers, body=body)
     error = error or {"message": "a stream was asked for, and a complete answer came"}
     text = openai_chat.error_message(error)
     fault = UpstreamFault(FaultKind.BAD_ANSWER, f"{run.candidate} gave no usable answer: {text}")
@@ -286,17 +301,23 @@ def _failed(run: _Run, failure: Failure, headers: Headers) -> Answer:
         error = _error_of(run, failure.fault)
         return Answer(error.status, (_JSON, *headers), openai_chat.render_error(error))
     passed = _returned(failure.headers)
+    kept = tuple(pair for pair in passed if pair[0] != "content-type")
     if openai_chat.is_error(failure.body):
-        kept = tuple(pair for pair in passed if pair[0] != "content-type")
         return Answer(failure.status, (_JSON, *kept, *headers), failure.body)
     text = openai_chat.plain_text(failure.body)
     error = UpstreamFailed(f"{run.candidate} answered {failure.status}{text and ': '}{text}")
     body = openai_chat.render_error(error, status=failure.status)
-    kept = tuple(pair for pair in passed if pair[0] != "content-type")
     return Answer(failure.status, (_JSON, *kept, *headers), body)
 
 
 _JSON = ("content-type", "application/json")
+
+
+def _as_json(headers: Headers) -> Headers:
+    """SDKs read an answer as JSON only where its type says so, which some servers forget."""
+    if any(name == "content-type" and "json" in value.lower() for name, value in headers):
+        return headers
+    return (_JSON, *(pair for pair in headers if pair[0] != "content-type"))
 
 
 def _error_of(run: _Run, fault: UpstreamFault) -> GatewayError:

@@ -60,6 +60,7 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.exchange: Exchange
         self.task: asyncio.Task[None] | None = None
+        self.count = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
@@ -92,6 +93,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.exchange.body = b"".join(self.body)
+        self.count += 1
         if self.ledger is not None:
             self.ledger.exchanges.append(self.exchange)
         self.task = asyncio.get_running_loop().create_task(self.run(self.exchange))

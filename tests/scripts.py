@@ -22,6 +22,9 @@ class Headers(Protocol):
 class Line(Protocol):
     """What scripts answer with."""
 
+    count: int
+    """Exchanges on this connection so far, this one included."""
+
     def head(self, status_code: int, headers: dict[str, str], length: int | None) -> None: ...
 
     def whole(
@@ -216,6 +219,29 @@ async def leak_all(line: Line, exchange: Headers, request: dict[str, Any]) -> No
     line.whole(json.dumps({"error": {"message": str(exchange.headers)}}).encode(), 400)
 
 
+async def leak_in_200(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    """An error that says which key was wrong, under a status of success or as an event."""
+    said = f"bad key {exchange.headers.get('authorization', '')}"
+    error = json.dumps({"error": {"message": said, "code": 401}}).encode()
+    if not request.get("stream"):
+        line.whole(error)
+        return
+    line.head(200, _STREAM, None)
+    if "@midway" in request["model"]:
+        line.chunk(event({"content": "half"}))
+        await asyncio.sleep(0.05)
+    line.chunk(b"data: " + error + b"\n\n")
+    line.end()
+
+
+async def once_a_line(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    """As a server that gives connections up while they lie idle: hangs up when one is used again."""
+    if line.count > 1:
+        line.abort()
+    else:
+        await answer(line, exchange, request)
+
+
 async def reset_once(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
     """As a server that gave an idle connection up: the first exchange of a tag is reset."""
     tag = str(request["model"])
@@ -248,6 +274,8 @@ SCRIPTS: dict[str, Script] = {
     "chunked": chunked,
     "leak": leak,
     "leak-all": leak_all,
+    "leak-in-200": leak_in_200,
+    "once-a-line": once_a_line,
     "reset-once": reset_once,
 }
 

@@ -76,6 +76,10 @@ def parse(file: str, content: bytes, start: str = "version: v0.4.0") -> Tree:
             raise ConfigError(file, (Problem(1, "", f"is empty; start with `{start}`"),))
         reader = _NodeReader(loader)
         values = reader.read(node, (), 0)
+    except yaml.reader.ReaderError as error:
+        line = content.count(b"\n", 0, error.position) + 1
+        message = f"is not valid YAML: {error.reason}; save it as plain text in UTF-8"
+        raise ConfigError(file, (Problem(line, "", message),)) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         message = f"is not valid YAML: {error.problem or error.context}"

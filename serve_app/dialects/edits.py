@@ -16,6 +16,9 @@ from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
 
 PLANO_METADATA_KEYS = frozenset({"archgw_preference_config", "plano_preference_config"})
 
+_PACKED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""How gzip and Zstandard begin."""
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 Edit: TypeAlias = tuple[int, int, str]
@@ -75,10 +78,14 @@ def read(body: bytes, *, unique: frozenset[str]) -> Document:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidJson(f"the body is not valid UTF-8 at byte {error.start}") from error
+        why = f"is not valid UTF-8 at byte {error.start}"
+        if body.startswith(_PACKED):
+            why = "is compressed; send it as it is, without content-encoding"
+        raise InvalidJson(f"the body {why}") from error
     start = _skip(text, 0)
     if text[start] != "{":
-        raise InvalidJson("the body must be a JSON object, written {...}")
+        mark = ", and no byte order mark before it" if text[start] == "\ufeff" else ""
+        raise InvalidJson(f"the body must be a JSON object, written {{...}}{mark}")
     try:
         order, end = _walk(text, start, unique)
     except RecursionError:

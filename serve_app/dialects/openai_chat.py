@@ -62,9 +62,11 @@ def is_preamble(event: Event) -> bool:
     if event.data == b"[DONE]":
         return False
     chunk = _object(event.data)
-    if chunk is None or chunk.get("error") or chunk.get("usage"):
+    if chunk is None or chunk.get("error"):
         return False
     choices = chunk.get("choices")
+    if not choices and chunk.get("usage"):  # some servers count in every chunk
+        return False
     return isinstance(choices, list) and not any(map(_says_something, choices))
 
 
@@ -77,16 +79,21 @@ def _says_something(choice: Json) -> bool:
     return any(value for key, value in delta.items() if key != "role")
 
 
-def answer_error(body: bytes) -> Json | None:
+def answer_error(body: bytes, *, sure_of_end: bool = True) -> Json | None:
     """What is wrong with a complete answer of status 2xx; None when it is a chat completion.
 
-    The error object of the body where it has one, else an object with a ``message``.
+    The error object of the body where it has one, else an object with a ``message``. An answer
+    whose end only the closing of its connection told may be torn, and is read in full.
     """
-    if b'"choices"' in body and body.rstrip().endswith(b"}"):
+    whole = body.strip()
+    looks_good = whole.startswith(b"{") and whole.endswith(b"}") and b'"choices"' in whole
+    if looks_good and sure_of_end and b'"error"' not in body:
         return None
     answer = _object(body)
     if answer is None:
         return {"message": "the answer is not a JSON object"}
+    if isinstance(answer.get("choices"), list):
+        return answer.get("error") if not answer["choices"] else None
     return answer.get("error") or {"message": "the answer holds no choices"}
 
 

@@ -11,6 +11,7 @@ _PORTS = {"http": 80, "https": 443}
 _SIMPLE_HOST = re.compile(r"[a-z0-9.-]+")
 _BEFORE_PATH = re.compile(r"(?:\w+://)?[^/]*")
 _DEPLOYMENTS = "/deployments"
+_ADDED = "/chat/completions"
 
 
 def url_fault(url: str) -> str | None:
@@ -22,10 +23,12 @@ def url_fault(url: str) -> str | None:
         port = parts.port
     except ValueError as error:
         return f"is no URL: {error}"
-    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
+    if parts.scheme not in _PORTS or not parts.hostname or port == 0 or " " in url:
         return f"must be a URL with scheme and host, such as http://host:8000/v1, not {url!r}"
     if parts.query or parts.fragment:
         return "must end with its path; take out what follows '?' or '#'"
+    if parts.path.rstrip("/").endswith(_ADDED):
+        return f"must end before {_ADDED}, which is added to it; take that out"
     return None
 
 

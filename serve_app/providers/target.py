@@ -96,7 +96,7 @@ def target_of(endpoint: Endpoint, path: str, environ: Mapping[str, str], now: fl
         detail = f"{error} where the gateway runs"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail)) from error
     if url_fault(base_url) is not None:  # it may be a key that was put there by mistake
-        detail = f"base_url of {endpoint.slug} is no URL once its references are expanded"
+        detail = f"base_url of {endpoint.slug} is no base URL once its references are expanded"
         raise NoTargetError(UpstreamFault(FaultKind.CONNECT, detail))
     files = any(map(is_file, (endpoint.access_key or "", *dict(endpoint.headers).values())))
     own = spec.api_version is not None

@@ -7,6 +7,7 @@ that is given up closes its connection at once, and every wait has a name and an
 
 import asyncio
 import io
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -31,9 +32,15 @@ MAX_ANSWER_BYTES: Final = 112 << 20
 """Of an answer that is not streamed; a hop carries 128 MiB."""
 
 _HEADER_BLOCK_BYTES: Final = 256 << 10
+_HEADERS: Final = 4096
+"""More than go into a block of that size in practice."""
 _LARGE_BODY_BYTES: Final = 1 << 20
 _REDIRECTS: Final = range(300, 400)
 _SUCCESS: Final = range(200, 300)
+_STATUSES: Final = range(200, 600)
+_STREAM_TYPES: Final = frozenset({"text/event-stream", "text/plain", "application/octet-stream"})
+"""The right one, and what servers that say something else or nothing at all come to."""
+_ERROR: Final = re.compile(rb'"error"\s*:\s*[{\["]|^event:\s*error', re.MULTILINE)
 _KEEPALIVE_S: Final = 30.0
 _SKIPPED = frozenset({"User-Agent", "Accept", "Content-Type"})
 _NO_CREDENTIAL: Final = (
@@ -67,7 +74,8 @@ class Transport:
         self._tls_ca = tls_ca
         self._tls: ssl.SSLContext | None = None
         self._targets: dict[tuple[Endpoint, str], Target] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """By whether each exchange has a connection of its own; else they are kept and shared."""
 
     async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
         """The head of the answer with its body, or what went wrong.
@@ -91,9 +99,10 @@ class Transport:
             target = self._target(endpoint, request.path)
             async with asyncio.timeout(head_s) as patience:
                 response = await self._send(endpoint, target, request, timeouts.connect_s)
+                _end_with_connection(response)
                 if _is_stream(request, response):
-                    body = _Body(response, who, timeouts.idle_s, ends_at)
-                    return UpstreamReply(response.status, _headers(response), body)
+                    body = _Body(response, who, target.secrets, timeouts.idle_s, ends_at)
+                    return UpstreamReply(response.status, _headers(response, target.secrets), body)
                 if request.stream:
                     patience.reschedule(ends_at)
                 return await _read_whole(response, who, target.secrets)
@@ -111,9 +120,8 @@ class Transport:
 
     async def close(self) -> None:
         """Closes every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
 
     def _target(self, endpoint: Endpoint, path: str) -> Target:
         """Where a path of an endpoint is, kept for as long as what it is made of stays as it is.
@@ -133,7 +141,7 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         url = target.url_for(endpoint, request)
         large = len(request.body) > _LARGE_BODY_BYTES
-        return await self._opened().post(
+        return await self._opened(fresh=request.fresh).post(
             url,
             data=io.BytesIO(request.body) if large else request.body,
             headers=target.headers_for(request),
@@ -153,32 +161,64 @@ class Transport:
                 raise NoTargetError(UpstreamFault(FaultKind.CONNECT, detail)) from error
         return self._tls or True
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
+    def _opened(self, *, fresh: bool) -> aiohttp.ClientSession:
+        if fresh not in self._sessions:
+            self._sessions[fresh] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=60
+                    limit=0,
+                    force_close=fresh,
+                    keepalive_timeout=None if fresh else _KEEPALIVE_S,
+                    ttl_dns_cache=60,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_SKIPPED,
                 max_line_size=_HEADER_BLOCK_BYTES,
                 max_field_size=_HEADER_BLOCK_BYTES,
+                max_headers=_HEADERS,
             )
-        return self._session
+        return self._sessions[fresh]
+
+
+def _end_with_connection(response: aiohttp.ClientResponse) -> None:
+    """Nobody waits for a body whose connection is gone.
+
+    Of bytes that are no HTTP the library closes the connection, and says so to nobody who reads.
+    """
+    protocol = None if response.connection is None else response.connection.protocol
+    closed = None if protocol is None else protocol.closed
+    if closed is None:  # as a rule because all of it is here
+        return
+    content = response.content
+
+    def end(_: object) -> None:
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError())
+
+    def forget(closed: asyncio.Future[None] = closed) -> None:
+        closed.remove_done_callback(end)
+
+    closed.remove_done_callback(_seen)
+    closed.add_done_callback(_seen)
+    closed.add_done_callback(end)
+    content.on_eof(forget)
+
+
+def _seen(closed: asyncio.Future[None]) -> None:
+    """Else a kept connection that ends with an error would be reported by asyncio."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 @lru_cache(maxsize=16)
 def _patience(connect_s: float) -> aiohttp.ClientTimeout:
-    """Only connecting has a limit here; the exchange itself is watched by ``open``."""
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+    """Only connecting has a limit here, looking the name up included; the exchange itself is
+    watched by ``open``.
+    """
+    return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
 
 
 def _is_stream(request: UpstreamRequest, response: aiohttp.ClientResponse) -> bool:
-    return (
-        request.stream
-        and response.status in _SUCCESS
-        and response.content_type == "text/event-stream"
-    )
+    return request.stream and response.status in _SUCCESS and response.content_type in _STREAM_TYPES
 
 
 class _Body:
@@ -189,10 +229,16 @@ class _Body:
     """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, who: str, idle_s: float, ends_at: float
+        self,
+        response: aiohttp.ClientResponse,
+        who: str,
+        secrets: tuple[bytes, ...],
+        idle_s: float,
+        ends_at: float,
     ) -> None:
         self._response = response
         self._who = who
+        self._secrets = secrets
         self._idle_s = idle_s
         self._ends_at = ends_at
         self._loop = asyncio.get_running_loop()
@@ -227,7 +273,7 @@ class _Body:
         if not chunk:
             self._timer.cancel()
             raise StopAsyncIteration
-        return chunk
+        return _cleaned(chunk, self._secrets)
 
     async def aclose(self) -> None:
         self._timer.cancel()
@@ -237,6 +283,10 @@ class _Body:
 async def _read_whole(
     response: aiohttp.ClientResponse, who: str, secrets: tuple[bytes, ...]
 ) -> UpstreamReply | UpstreamFault:
+    if response.status not in _STATUSES:
+        response.close()
+        detail = f"{who} answered with status {response.status}, which says nothing of the request"
+        return UpstreamFault(FaultKind.BAD_ANSWER, detail)
     body = await _read_at_most(response, MAX_ANSWER_BYTES)
     if body is None:
         detail = f"the answer of {who} is larger than {MAX_ANSWER_BYTES} bytes"
@@ -244,15 +294,16 @@ async def _read_whole(
     if response.status in _REDIRECTS:
         detail = f"{who} redirects ({response.status}); configure the address that it names"
         return UpstreamFault(FaultKind.BAD_ANSWER, detail)
-    if response.status not in _SUCCESS:
-        body = _without(body, secrets)
-    return UpstreamReply(response.status, _headers(response), body)
+    clean = _cleaned if response.status in _SUCCESS else _without
+    body = clean(body, secrets)
+    return UpstreamReply(response.status, _headers(response, secrets), body)
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
     """The body; None when it is larger, and then the connection is closed."""
     announced = response.content_length
-    if announced is not None and announced <= limit:
+    packed = "content-encoding" in response.headers  # the length is that of less than will come
+    if announced is not None and announced <= limit and not packed:
         return await response.read()
     chunks: list[bytes] = []
     size = 0
@@ -272,8 +323,25 @@ def _without(body: bytes, secrets: tuple[bytes, ...]) -> bytes:
     return body
 
 
-def _headers(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
-    return tuple((name.lower(), value) for name, value in response.headers.items())
+def _cleaned(passing: bytes, secrets: tuple[bytes, ...]) -> bytes:
+    """What passes as good, without our keys where an error is inside; all else stays as it is,
+    for what is a key here may be an ordinary word there.
+    """
+    if any(secret in passing for secret in secrets) and _ERROR.search(passing):
+        return _without(passing, secrets)
+    return passing
+
+
+def _headers(
+    response: aiohttp.ClientResponse, secrets: tuple[bytes, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Its headers, names in lower case; one that repeats a key of ours is left out."""
+    headers = tuple((name.lower(), value) for name, value in response.headers.items())
+    everything = b"\n".join(value for _, value in response.raw_headers)
+    if not any(secret in everything for secret in secrets):
+        return headers
+    words = [secret.decode(errors="surrogateescape") for secret in secrets]
+    return tuple(pair for pair in headers if not any(word in pair[1] for word in words))
 
 
 def _close(response: aiohttp.ClientResponse | None) -> None:

@@ -37,6 +37,7 @@ def judge_fault(fault: UpstreamFault) -> Verdict:
     """The verdict on an exchange without an answer.
 
     A connection that closed without a byte is most often a kept-alive one that the provider had
-    given up while it lay idle, hence once more.
+    given up while it lay idle, hence once more, then on a new one: others that lay idle as long
+    are as dead.
     """
     return Verdict.AGAIN if fault.kind is FaultKind.RESET else Verdict.NEXT

@@ -1,6 +1,7 @@
 """Providers that fail: what the client sees, and when another one is asked."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -73,6 +74,9 @@ def test_a_stream_that_breaks_off_is_an_error(site: Site, data_path: str, script
         ("json-for-stream", True, 502),
         ("error-event", True, 429),
         ("error-200", False, 502),
+        ("leak-in-200", False, 401),
+        ("leak-in-200", True, 401),
+        ("status-999", False, 502),
         ("die-in-answer", False, 502),
         ("redirect", False, 502),
         ("html", False, 502),
@@ -131,6 +135,29 @@ def test_an_idle_connection_that_was_given_up_is_tried_again(site: Site, data_pa
     assert answer.status == 200
     assert answer.headers["x-fingerpost-reason"] == "explicit"
     assert answer.headers["x-fingerpost-attempts"] == "2"
+
+
+def test_many_idle_connections_that_were_given_up_lose_no_request(
+    site: Site, data_path: str
+) -> None:
+    """After a reset no connection that was kept open is trusted, however many there are."""
+    with ThreadPoolExecutor(6) as crowd:
+        list(crowd.map(lambda _: site.ask(f"{data_path}/slow"), range(6)))
+    for stream in (False, True, False):
+        answer = site.ask(f"{data_path}/once-a-line", stream=stream)
+        assert answer.status == 200
+        assert int(answer.headers["x-fingerpost-attempts"]) <= 2
+
+
+@pytest.mark.parametrize("script", ["leak-in-200", "leak-in-200@midway"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_under_a_200_does_not_repeat_our_key(
+    site: Site, data_path: str, script: str, stream: bool
+) -> None:
+    """Neither complete, nor as the first event of a stream, nor as a later one."""
+    answer = site.ask(f"{data_path}/{script}", stream=stream)
+    assert SECRET.encode() not in answer.body
+    assert b"bad key Bearer ***" in answer.body
 
 
 def test_our_key_is_sent_and_never_returned(site: Site, data_path: str) -> None:

@@ -110,6 +110,7 @@ def test_no_inline_preferences_are_none(site: Site) -> None:
             "routing_preferences[0].models[0]",
         ),
         ([{**ROUTES[0], "weight": 1}], "routing_preferences[0].weight"),
+        ([{**ROUTES[0], "name": "code " * 4000}], "routing_preferences[0].name"),
     ],
 )
 @pytest.mark.parametrize("name", [None, "inline/parrot"])

@@ -99,7 +99,9 @@ async def test_a_request_goes_on_as_it_came(setup: Setup) -> None:
         (reply(503, b"no"), "503"),
         (reply(529, b"{}"), "529"),
         (reply(429, b"{}"), "429"),
-        (reply(200, b'{"error": {"message": "no"}}'), "bad_answer"),
+        (reply(200, b'{"error": {"message": "no"}}'), "502"),
+        (reply(200, b'{"error": {"message": "no", "code": 429}}'), "429"),
+        (reply(200, b'{"error": "no"}'), "bad_answer"),
         (reply(200, b"<html>"), "bad_answer"),
     ],
 )
@@ -143,6 +145,39 @@ async def test_a_reset_is_tried_once_more(
     assert asking.upstream.asked == [f"openai/{name}" for name in asked]
     assert headers_of(answer)["x-fingerpost-attempts"] == str(len(asked))
     assert headers_of(answer)["x-fingerpost-reason"] == reason
+
+
+async def test_after_a_reset_comes_a_connection_of_its_own(setup: Setup) -> None:
+    """For the exchange that follows, whoever it is with; one that was not reset changes that."""
+    asking = rig(setup, {"openai/a": RESET, "openai/b": CONNECT, "openai/d": reply()})
+    await asking.ask({"model": "a", "models": ["b", "d"]})
+    tried = [(request.model.name, request.fresh) for request in asking.upstream.requests]
+    assert tried == [("a", False), ("a", True), ("b", True), ("d", False)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_error_under_a_200_counts_as_what_it_stands_for(
+    stream: bool, setup: Setup
+) -> None:
+    """Its status, its words and the provider's headers reach the client."""
+    body = b'{"error": {"message": "wait", "code": 429}, "choices": null}'
+    passed = (("retry-after", "7"), ("x-request-id", "r1"))
+    answer = await rig(setup, {"openai/a": reply(200, body, passed)}).ask(
+        {"model": "a", "stream": stream}
+    )
+    headers = headers_of(answer)
+    assert (answer.status, answer.body) == (429, body)
+    assert (headers["retry-after"], headers["x-fingerpost-upstream-request-id"]) == ("7", "r1")
+
+
+async def test_an_answer_without_an_announced_end_may_be_torn(setup: Setup) -> None:
+    """What only looks whole is not; with a length it would have been missed by the transport."""
+    torn = b'{"choices": [{"message": {"content": "half"}'
+    asking = rig(setup, {"openai/a": reply(200, torn), "openai/b": reply()})
+    answer = await asking.ask({"model": "a", "models": ["b"]})
+    assert (answer.body, asking.upstream.asked) == (COMPLETION, ["openai/a", "openai/b"])
+    told = reply(200, COMPLETION, (("content-length", str(len(COMPLETION))),))
+    assert (await rig(setup, {"openai/a": told}).ask({"model": "a"})).body == COMPLETION
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])

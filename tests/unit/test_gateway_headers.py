@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.decision import Setup
-from serve_app.domain import FaultKind
+from serve_app.domain import FaultKind, UpstreamReply
 from serve_app.errors import InvalidRequest, UnknownModel
 from tests.unit.fakes import COMPLETION, FakeChunks, Scripted, fault, headers_of, reply, setup_of
 from tests.unit.test_gateway import TEXT, rig
@@ -63,12 +63,13 @@ async def test_a_wildcards_name_is_encoded(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize("name", ["vllm/a\r\nx: y", "vllm/" + "a" * 400, "vllm/\x00"])
-@pytest.mark.parametrize("field", ["model", "models"])
+@pytest.mark.parametrize("field", ["model", "models", "x-arch-llm-provider-hint"])
 async def test_a_name_that_is_none_is_refused(setup: Setup, name: str, field: str) -> None:
     """A name that can't be printed or has no bounds is the client's mistake, named."""
-    value = name if field == "model" else [name]
+    value = [name] if field == "models" else name
+    hint = name if field.startswith("x-") else None
     with pytest.raises(InvalidRequest) as caught:
-        await rig(setup, {}).ask({"model": "openai/a", field: value})
+        await rig(setup, {}).ask({"model": "openai/a", field: value}, hint=hint)
     assert caught.value.param == field
 
 
@@ -129,3 +130,13 @@ async def test_one_huge_header_takes_no_other_with_it(setup: Setup) -> None:
     answer = await rig(setup, {"openai/a": reply(400, b"{}", sent)}).ask({"model": "a"})
     assert headers_of(answer)["retry-after"] == "7"
     assert "x-ratelimit-huge" not in headers_of(answer)
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "Application/JSON; charset=utf-8"])
+async def test_a_good_answer_is_called_json(kind: str | None, setup: Setup) -> None:
+    """It was read as such, and SDKs go by its type; a right one stays as it is."""
+    headers = () if kind is None else (("content-type", kind), ("openai-model", "m"))
+    said = UpstreamReply(200, headers, b'{"choices": []}')
+    answer = await rig(setup, {"openai/a": said}).ask({"model": "a"})
+    right = kind if kind is not None and "JSON" in kind else "application/json"
+    assert headers_of(answer)["content-type"] == right

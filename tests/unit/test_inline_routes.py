@@ -102,6 +102,8 @@ MALFORMED: list[tuple[Json, str, str]] = [
     ([entry(models=["smart"])], "[0].models[0]", "is an alias; name the model itself"),
     ([entry(models=["auto"])], "[0].models[0]", "no entry of model_providers is named 'auto'"),
     ([entry(models=["ollama/*"])], "[0].models[0]", "is named 'ollama/*'"),
+    ([entry(name="a\n")], "[0].name", "must be a printable name"),
+    ([entry(name="x" * 401)], "[0].name", "of at most 400 characters"),
     ([entry(models=["a\n"])], "[0].models[0]", "must be a printable name"),
     ([entry(models=["a", "ollama/" + "x" * 400])], "[0].models[1]", "of at most 400 characters"),
 ]  # fmt: skip
@@ -138,7 +140,7 @@ def test_routes_of_a_request_are_bounded(setup: Setup) -> None:
     room = MAX_ROUTE_CHARACTERS - len("rd" + "xyz")
     assert inline(setup, [entry(description="d" * (1 + room), examples=["x", "yz"])])
     for long in (entry(description="d" * (2 + room), examples=["x", "yz"]),
-                 entry(name="r" * (MAX_ROUTE_CHARACTERS + 1))):  # fmt: skip
+                 entry(name="r" * 400, description="d" * (MAX_ROUTE_CHARACTERS - 399))):  # fmt: skip
         assert refusal(setup, [long]).message.endswith("at most 65536 characters of text")
 
 

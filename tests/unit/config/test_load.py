@@ -49,9 +49,10 @@ def test_lines_are_found_far_down(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "text"),
     [
-        (b"\xff\xfe\xff", 0, "is not valid YAML"),
-        (b"version: \xc3(\n", 0, "is not valid YAML"),
-        (b"version: v0.4.0\na: \x00\n", 0, "is not valid YAML"),
+        (b"\xff\xfe\xff", 1, "is not valid YAML"),
+        (b"version: \xc3(\n", 1, "is not valid YAML"),
+        (b"version: v0.4.0\n# caf\xe9\n", 2, "save it as plain text in UTF-8"),
+        (b"version: v0.4.0\na: \x00\n", 2, "save it as plain text in UTF-8"),
         (b"a: " + b"[" * 5000, 0, "is not valid YAML"),
         (b"version: v0.4.0\n---\nversion: v0.4.0\n", 2, "another document"),
         (b"a: *b\n", 1, "is not valid YAML"),

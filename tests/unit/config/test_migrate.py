@@ -213,7 +213,7 @@ def test_what_is_merged_in_is_refused(text: str, tmp_path: Path) -> None:
         ("version: v0.3.0\nmode: llm\nmode: llm\n", 3),
         ("version: v0.1\nlisteners: {egress_traffic: 1}\nllm_providers: []\nmodel_providers: []\n", 2),
         ("version: v0.4.0\nllm_providers: []\nmodel_providers: []\n", 2),
-        ("\ud800", 0),
+        ("\ud800", 1),
     ],
 )  # fmt: skip
 def test_what_is_no_configuration_is_refused(text: str, line: int) -> None:

@@ -118,6 +118,14 @@ def test_a_request_has_this_form() -> None:
     assert encoded[4 + length :] == b"\x00body"
 
 
+def test_a_second_try_says_so() -> None:
+    """Only then is there a key for it."""
+    head = frame(REQUEST | {"fresh": True}, b"b")
+    assert decode_request(head).fresh
+    assert decode_request(encode_request(decode_request(head))).fresh
+    assert not decode_request(frame(REQUEST, b"b")).fresh
+
+
 def test_unknown_keys_are_ignored() -> None:
     """A later version of ours may say more."""
     assert decode_request(frame(REQUEST | {"new": 1}, b"b")).body == b"b"

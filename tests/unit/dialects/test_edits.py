@@ -1,5 +1,6 @@
 """Byte-exact edits of a request's body."""
 
+import gzip
 import json
 import re
 from typing import Any
@@ -281,6 +282,19 @@ def test_the_text_of_a_refusal_is_our_own() -> None:
     with pytest.raises(InvalidJson) as caught:
         read(b'{"a": ' + b"1" * 5000 + b"}", unique=READ_KEYS)
     assert "sys." not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"{}", mtime=0), b"\x28\xb5\x2f\xfd\x00\xff"])
+def test_a_compressed_body_is_named(body: bytes) -> None:
+    """It is no text, and the way out is not to look for a wrong byte."""
+    with pytest.raises(InvalidJson, match="compressed; send it as it is"):
+        read(body, unique=READ_KEYS)
+
+
+def test_a_byte_order_mark_is_named() -> None:
+    """Editors do not show it."""
+    with pytest.raises(InvalidJson, match="no byte order mark"):
+        read(b"\xef\xbb\xbf{}", unique=READ_KEYS)
 
 
 @pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t "])
