@@ -21,6 +21,7 @@ from serve_app.decision import Setup, compile_setup
 from serve_app.engines.embedding import EngineFaultError
 from serve_app.errors import ConfigError, InvalidRequest, Problem
 from serve_app.output import replace_file, say
+from serve_app.serve_file import check_serve
 from serve_app.summary import example, summary
 
 _FAILED: Final = 1
@@ -119,7 +120,18 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
 
     config = serve_file.config or NO_FILE
     say(f"starting {file} ({config}); this takes about half a minute ...")
-    launch.run(serve_file, settings, neighbour, on_healthy)
+    try:
+        launch.run(serve_file, settings, neighbour, on_healthy)
+    except launch.LaunchError as error:
+        raise launch.LaunchError(f"{error}{_faults_of(file)}") from error
+
+
+def _faults_of(file: Path) -> str:
+    """What Serve does not say, or says far up in its log. Looking for it takes seconds, so that
+    is done only where the start has failed.
+    """
+    errors = check_serve(file).errors
+    return "".join(f"\n\n{error}" for error in errors)
 
 
 _ASKED = "Write a Python function that reverses a linked list"

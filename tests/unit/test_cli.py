@@ -5,7 +5,9 @@ from typing import Final
 
 import pytest
 
+from serve_app import launch
 from serve_app.cli import main
+from serve_app.launch import LaunchError
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
 
@@ -45,6 +47,36 @@ def test_run_needs_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[st
     )
     assert main(["run", str(file), "--env", str(tmp_path / "no.env")]) == 1
     assert "no.env can't be read: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"), [("", "the log\n"), ("name: provider-openia", "'provider-openai'?\n")]
+)
+def test_a_start_that_fails_says_what_is_wrong_with_the_file(
+    entry: str,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After the end of Serve's own log; of a good file there is nothing to say."""
+
+    def fails(*_: object) -> None:
+        raise LaunchError("serve run ended:\nthe log")
+
+    monkeypatch.setattr(launch, "run", fails)
+    config, file = tmp_path / "gateway.yaml", tmp_path / "serve.yaml"
+    config.write_text(f"{V}model_providers: [{{model: openai/a}}]\n")
+    deployments = f"[{{{entry}}}]" if entry else "[]"
+    file.write_text(
+        "http_options: {host: 127.0.0.1}\napplications:\n"
+        f"  - import_path: serve_app.app:build\n    args: {{config: {config}}}\n"
+        f"    deployments: {deployments}\n"
+    )
+    assert main(["run", str(file)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("serve run ended:\nthe log\n")
+    assert told.endswith(said)
 
 
 def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
