@@ -61,7 +61,6 @@ MAX_PREFERENCES: Final = 4 * MAX_ROUTE_CHARACTERS
 """Characters of JSON that the routes of one request may take; checking them blocks the loop."""
 
 _MAX_NAME: Final = 400
-_COMPLETIONS: Final = "/chat/completions"
 _PREFERENCES = TypeAdapter(list[RoutingPreference])
 
 
@@ -116,8 +115,6 @@ def _engine_address(loaded: LoadedConfig) -> Iterator[Problem]:
     section, place = loaded.config.orchestrator, ("orchestrator", "base_url")
     if section.engine == "http" and section.base_url is not None and place in loaded.lines:
         yield from url_problems(loaded, place, section.base_url)
-        if section.base_url.rstrip("/").endswith(_COMPLETIONS):
-            yield loaded.problem(place, f"must end before {_COMPLETIONS}, which is added to it")
 
 
 def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ runs in a session and a temporary directory of its own; when it is stopped, what
 left of the session goes too.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -243,9 +244,13 @@ def refuse_taken_port(serve_file: ServeFile) -> None:
         try:
             probe.bind((serve_file.host, serve_file.port))
         except OSError as error:
+            way_out = {
+                errno.EADDRINUSE: "Stop what runs there, or change http_options.port",
+                errno.EACCES: "Change http_options.port to one above 1023",
+            }.get(error.errno or 0, "Change http_options.host")
             raise LaunchError(
                 f"{serve_file.host}:{serve_file.port} can't be listened on: {error.strerror}. "
-                f"Stop what runs there, or change http_options in {serve_file.path}."
+                f"{way_out} in {serve_file.path}."
             ) from error
 
 

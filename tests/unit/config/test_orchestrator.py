@@ -204,7 +204,7 @@ def test_settings_of_other_engines_are_noticed(
         ("http://h/v1?key=hunter2", "must end with its path; take out what follows '?' or '#'"),
         (
             "https://h/v1/chat/completions/",
-            "must end before /chat/completions, which is added to it",
+            "must end before /chat/completions, which is added to it; take that out",
         ),
         ("http://[$IP:8000", "is no URL: Invalid IPv6 URL"),
     ],
