@@ -110,6 +110,9 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
         settings = launch.read_env_file(env)
     except OSError as error:
         raise launch.LaunchError(f"{env} can't be read: {error.strerror}") from error
+    faults = _faults_of(serve_file, by_serve=False)
+    if faults:  # of some Serve says nothing, and waits for what never comes
+        raise launch.LaunchError(faults)
 
     def on_healthy(seconds: float) -> None:
         say(f"Fingerpost is up after {seconds:.0f} s at {serve_file.url}")
@@ -123,15 +126,14 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
     try:
         launch.run(serve_file, settings, neighbour, on_healthy)
     except launch.LaunchError as error:
-        raise launch.LaunchError(f"{error}{_faults_of(file)}") from error
+        faults = _faults_of(serve_file, by_serve=True)
+        raise launch.LaunchError("\n\n".join(filter(None, (str(error), faults)))) from error
 
 
-def _faults_of(file: Path) -> str:
-    """What Serve does not say, or says far up in its log. Looking for it takes seconds, so that
-    is done only where the start has failed.
-    """
-    errors = check_serve(file).errors
-    return "".join(f"\n\n{error}" for error in errors)
+def _faults_of(serve_file: launch.ServeFile, *, by_serve: bool) -> str:
+    """What ``check --serve`` finds; Serve's own part takes seconds, so only a failed start has it."""
+    errors = check_serve(serve_file.path, by_serve=by_serve).errors
+    return "\n\n".join(map(str, errors))
 
 
 _ASKED = "Write a Python function that reverses a linked list"

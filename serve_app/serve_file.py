@@ -37,14 +37,16 @@ class Checked:
     """What it comes to, where it can be used."""
 
 
-def check_serve(file: Path, config: Path | None = None) -> Checked:
+def check_serve(file: Path, config: Path | None = None, *, by_serve: bool = True) -> Checked:
     """Checks a serve.yaml and what it names. Raises ConfigError where it can't be read.
 
     ``config`` is checked in place of the first application's, which may be a path elsewhere.
+    ``by_serve``: also by Serve's own schema, for which Ray is imported; that takes seconds.
     """
     content, lines = read_yaml(str(file), "applications:")
     check = _Check(content)
-    check.problems += schema_problems(content, lines)
+    if by_serve:
+        check.problems += schema_problems(content, lines)
     check.problems += address_problems(content)
     ours = [found for found in applications(content) if not _is_foreign(found[1], content)]
     if content.get("applications") == []:

@@ -49,8 +49,35 @@ def test_run_needs_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "no.env can't be read: No such file" in capsys.readouterr().err
 
 
+SERVE: Final = """\
+http_options: {{host: 127.0.0.1}}
+applications:
+  - import_path: serve_app.app:build
+    args: {{config: {config}}}
+    deployments: [{entry}]
+"""
+
+
+def serve_file(folder: Path, entry: str) -> Path:
+    config, file = folder / "gateway.yaml", folder / "serve.yaml"
+    config.write_text(f"{V}model_providers: [{{model: openai/a}}]\n")
+    file.write_text(SERVE.format(config=config, entry=entry))
+    return file
+
+
+def test_run_refuses_what_serve_would_wait_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At once: Serve deploys nothing then, and says so far up in its log, if at all."""
+    assert main(["run", str(serve_file(tmp_path, "{name: provider-openia}"))]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "line 5: applications[0].deployments[0].name" in told.err
+    assert told.err.endswith("did you mean 'provider-openai'?\n")
+
+
 @pytest.mark.parametrize(
-    ("entry", "said"), [("", "the log\n"), ("name: provider-openia", "'provider-openai'?\n")]
+    ("entry", "said"), [("", "the log\n"), ("{name: Ingress, num_replica: 2}", "'num_replicas'?\n")]
 )
 def test_a_start_that_fails_says_what_is_wrong_with_the_file(
     entry: str,
@@ -65,15 +92,7 @@ def test_a_start_that_fails_says_what_is_wrong_with_the_file(
         raise LaunchError("serve run ended:\nthe log")
 
     monkeypatch.setattr(launch, "run", fails)
-    config, file = tmp_path / "gateway.yaml", tmp_path / "serve.yaml"
-    config.write_text(f"{V}model_providers: [{{model: openai/a}}]\n")
-    deployments = f"[{{{entry}}}]" if entry else "[]"
-    file.write_text(
-        "http_options: {host: 127.0.0.1}\napplications:\n"
-        f"  - import_path: serve_app.app:build\n    args: {{config: {config}}}\n"
-        f"    deployments: {deployments}\n"
-    )
-    assert main(["run", str(file)]) == 1
+    assert main(["run", str(serve_file(tmp_path, entry))]) == 1
     told = capsys.readouterr().err
     assert told.startswith("serve run ended:\nthe log\n")
     assert told.endswith(said)
