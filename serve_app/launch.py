@@ -42,7 +42,7 @@ ORCHESTRATOR_S: Final = 30.0
 
 STOP_S: Final = 15.0
 _SHOWN_LINES: Final = 25
-_LAST_PORT: Final = 65535
+LAST_PORT: Final = 65535
 
 open_directly: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 """As ``urlopen``, but past any proxy: what runs on this machine is not behind one."""
@@ -91,13 +91,13 @@ def read_serve_file(path: Path) -> ServeFile:
         http = {"port": None}
     host, port = http.get("host", "0.0.0.0"), http.get("port", 8000)  # noqa: S104 - Serve's own
     if not isinstance(host, str) or not _is_port(port):
-        message = "needs a host, and a port up to 65535: `{host: 127.0.0.1, port: 8000}`"
+        message = f"needs a host, and a port up to {LAST_PORT}: `{{host: 127.0.0.1, port: 8000}}`"
         raise ConfigError(str(path), (Problem(0, "http_options", message),))
     return ServeFile(path, host, int(port), config)
 
 
 def _is_port(port: Any) -> bool:  # noqa: ANN401 - whatever stands there
-    return str(port).isdecimal() and 0 < int(port) <= _LAST_PORT
+    return str(port).isdecimal() and 0 < int(port) <= LAST_PORT
 
 
 def read_env_file(path: Path) -> dict[str, str]:

@@ -28,7 +28,8 @@ def decide(
 ) -> tuple[Scores, float]:
     """What the engine, vllm or http, says of one question, and how many seconds that took.
 
-    ``tls_ca`` is the configuration's ``overrides.upstream_tls_ca_path``. Raises EngineFaultError for one that can't be made, or has no answer.
+    ``tls_ca`` is the configuration's ``overrides.upstream_tls_ca_path``. Raises EngineFaultError for
+    one that can't be made, or has no answer.
     """
     with asyncio.Runner() as runner, _opened(section, runner, question.routes, tls_ca) as engine:
         started = time.perf_counter()

@@ -6,10 +6,10 @@ from typing import Final, TypeGuard
 from serve_app.config.load import Place
 from serve_app.decision import Setup
 from serve_app.domain import Json
+from serve_app.launch import LAST_PORT
 from serve_app.serve_schema import Found, entries
 from serve_app.summary import deployment_names
 
-LAST_PORT: Final = 65535
 _TAKEN: Final[dict[float, str]] = {
     6379: "Ray's head",
     8265: "Ray's dashboard",

@@ -11,7 +11,6 @@ and no numbers at all: a decision by this engine has no confidence.
 import asyncio
 import json
 import logging
-import re
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,10 +23,10 @@ import aiohttp
 from yarl import URL
 
 from serve_app.config.orchestrator import Orchestrator
-from serve_app.config.references import MissingEnvironmentError, expand, references
+from serve_app.config.references import CONTROL_SIGN, MissingEnvironmentError, expand, references
 from serve_app.domain import Json, Question, Reason, Scores, Unavailable
 from serve_app.providers.spec import target_url, url_fault
-from serve_app.providers.trust import trusting
+from serve_app.providers.trust import NoCertificatesError, Trust
 from serve_app.routing.answers import UnreadableAnswerError, read_answer
 from serve_app.routing.prompt import (
     FAMILIES,
@@ -47,7 +46,6 @@ _TOKENS_BESIDE_NAME: Final = 32
 _CONNECT_SHARE: Final = 0.5
 """Of the deadline, so that a server that is away is told from one that is slow."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _KEEPALIVE_S: Final = 30.0
 _SUCCESS: Final = 200
 _REDIRECTS: Final = range(300, 400)
@@ -114,8 +112,8 @@ class _Target:
     tls: ssl.SSLContext | bool
 
 
-class _UnusableError(Exception):
-    """The key or the certificates can't be used; the text says why, and nothing of a key."""
+class _UnusableKeyError(Exception):
+    """The key can't be used; the text says why, and nothing of it."""
 
 
 class HttpEngine:
@@ -134,7 +132,7 @@ class HttpEngine:
         self._who = _server(settings.base_url)
         self._schemas: bool | None = None
         """The server takes schemas; None while that is not known."""
-        self._tls: ssl.SSLContext | None = None
+        self._trust = Trust(settings.tls_ca)
         self._session: aiohttp.ClientSession | None = None
 
     async def score(self, question: Question) -> Scores | Unavailable:
@@ -181,7 +179,7 @@ class HttpEngine:
                 return await self._ask(target, prompt, answers)
         except MissingEnvironmentError as error:
             return self._fault(f"can't be asked: {error} where the gateway runs")
-        except _UnusableError as error:
+        except (_UnusableKeyError, NoCertificatesError) as error:
             return self._fault(f"can't be asked: {error}")
         except TimeoutError as error:
             away = isinstance(error, aiohttp.ConnectionTimeoutError)
@@ -194,8 +192,8 @@ class HttpEngine:
     def _target(self) -> _Target:
         """Where to ask, references expanded.
 
-        Raises MissingEnvironmentError, InvalidURL for what a reference made of the address, or
-        _UnusableError.
+        Raises MissingEnvironmentError, InvalidURL for what a reference made of the address,
+        _UnusableKeyError, or NoCertificatesError.
         """
         settings = self._settings
         base_url = expand(settings.base_url, self._environ)
@@ -204,21 +202,11 @@ class HttpEngine:
         headers = {"accept-encoding": "identity"}
         if settings.access_key is not None:
             key = expand(settings.access_key, self._environ)
-            if _CONTROL.search(key):
-                raise _UnusableError("its key holds a line break or another control sign")
+            if CONTROL_SIGN.search(key):
+                raise _UnusableKeyError("its key holds a line break or another control sign")
             headers["authorization"] = f"Bearer {key}"
         url = URL(target_url(base_url, "vllm", "/chat/completions"), encoded=True)
-        return _Target(url, headers, self._trusted() if url.scheme == "https" else True)
-
-    def _trusted(self) -> ssl.SSLContext | bool:
-        """Whom to believe; True for the usual ones."""
-        if self._tls is None and self._settings.tls_ca is not None:
-            try:
-                self._tls = trusting(self._settings.tls_ca)
-            except OSError as error:
-                where = f"overrides.upstream_tls_ca_path: {self._settings.tls_ca}"
-                raise _UnusableError(f"{where} is not there, or holds no certificates") from error
-        return self._tls or True
+        return _Target(url, headers, self._trust.context() if url.scheme == "https" else True)
 
     async def _ask(
         self, target: _Target, prompt: str, answers: Sequence[Answer]

@@ -5,13 +5,12 @@ import re
 from urllib.parse import quote, urlsplit
 
 from serve_app.config.references import references
-from serve_app.providers.table import PROVIDERS, RESPONSES, whole_path
+from serve_app.providers.table import CHAT, PROVIDERS, RESPONSES, whole_path
 
 _PORTS = {"http": 80, "https": 443}
 _SIMPLE_HOST = re.compile(r"[a-z0-9.-]+")
 _BEFORE_PATH = re.compile(r"(?:\w+://)?[^/]*")
 _DEPLOYMENTS = "/deployments"
-_ADDED = "/chat/completions"
 
 
 def url_fault(url: str) -> str | None:
@@ -27,8 +26,8 @@ def url_fault(url: str) -> str | None:
         return f"must be a URL with scheme and host, such as http://host:8000/v1, not {url!r}"
     if parts.query or parts.fragment:
         return "must end with its path; take out what follows '?' or '#'"
-    if parts.path.rstrip("/").endswith(_ADDED):
-        return f"must end before {_ADDED}, which is added to it; take that out"
+    if parts.path.rstrip("/").endswith(CHAT):
+        return f"must end before {CHAT}, which is added to it; take that out"
     return None
 
 

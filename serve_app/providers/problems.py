@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from serve_app.config.load import LoadedConfig, Place, did_you_mean
-from serve_app.config.references import references
+from serve_app.config.references import CONTROL_SIGN, references
 from serve_app.config.schema import ModelProvider
 from serve_app.errors import Problem
 from serve_app.providers.address import url_fault
@@ -17,7 +17,6 @@ Seen: TypeAlias = set[tuple[str, str | None, str | None]]
 
 _OURS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HOST: Final = re.compile(r"[^\s/?#@\\]+")
 
 
@@ -138,7 +137,7 @@ def _header_problems(loaded: LoadedConfig, place: Place, entry: ModelProvider) -
             yield loaded.problem(
                 (*place, written), "stands there twice, in other letters; keep one"
             )
-        elif _CONTROL.search(value):
+        elif CONTROL_SIGN.search(value):
             yield loaded.problem((*place, written), "holds a line break or another control sign")
         seen.add(name)
 

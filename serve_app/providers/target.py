@@ -1,7 +1,6 @@
 """What an exchange needs to know of an endpoint once its references are expanded."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +9,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from serve_app.config.references import (
+    CONTROL_SIGN,
     REFRESH_S,
     MissingEnvironmentError,
     expand,
@@ -27,7 +27,6 @@ from serve_app.providers.table import (
     Auth,
 )
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SHORTEST_SECRET: Final = 6
 
 
@@ -134,7 +133,7 @@ def _shown(endpoint: Endpoint, auth: Auth, environ: Mapping[str, str]) -> tuple[
 
 def _line(value: str, what: str, endpoint: Endpoint) -> str:
     """A value that can stand in a header. Raises NoTargetError that names where it is from."""
-    if _CONTROL.search(value):
+    if CONTROL_SIGN.search(value):
         detail = f"{what} of {endpoint.slug} holds a line break or another control sign"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail))
     return value

@@ -26,7 +26,7 @@ from serve_app.domain import (
 )
 from serve_app.providers.spec import Endpoint, ProviderTable
 from serve_app.providers.target import NoTargetError, Target, target_of
-from serve_app.providers.trust import trusting
+from serve_app.providers.trust import NoCertificatesError, Trust
 
 MAX_ANSWER_BYTES: Final = 112 << 20
 """Of an answer that is not streamed; a hop carries 128 MiB."""
@@ -71,8 +71,7 @@ class Transport:
     ) -> None:
         self._source = source
         self._environ = environ
-        self._tls_ca = tls_ca
-        self._tls: ssl.SSLContext | None = None
+        self._trust = Trust(tls_ca)
         self._targets: dict[tuple[Endpoint, str], Target] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         """By whether each exchange has a connection of its own; else they are kept and shared."""
@@ -151,15 +150,11 @@ class Transport:
         )
 
     def _trusted(self) -> ssl.SSLContext | bool:
-        """Whom to believe; True for the usual ones. Raises NoTargetError."""
-        if self._tls is None and self._tls_ca is not None:
-            try:
-                self._tls = trusting(self._tls_ca)
-            except OSError as error:
-                where = f"overrides.upstream_tls_ca_path: {self._tls_ca}"
-                detail = f"{where} is not there, or holds no certificates"
-                raise NoTargetError(UpstreamFault(FaultKind.CONNECT, detail)) from error
-        return self._tls or True
+        """Whom to believe. Raises NoTargetError."""
+        try:
+            return self._trust.context()
+        except NoCertificatesError as error:
+            raise NoTargetError(UpstreamFault(FaultKind.CONNECT, str(error))) from error
 
     def _opened(self, *, fresh: bool) -> aiohttp.ClientSession:
         if fresh not in self._sessions:
