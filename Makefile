@@ -6,7 +6,7 @@ BIN := .venv/bin
 # No bytecode of the many modules that never run: it would be a sixth of the installation.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
 # Imported once, so that its bytecode is there before many processes want it at the same time.
-USED = import ray._private.worker, serve_app.app, serve_app.cli, onnxruntime, tokenizers
+USED = import ray._private.worker, serve_app.app, serve_app.cli.main, onnxruntime, tokenizers
 # What no test imports, or too little of to be worth it.
 UNUSED = torch|vllm|transformers|sympy|numba|llvmlite|networkx|/pip/|setuptools|virtualenv|mypy|ray/(rllib|data|train|tune|llm|air)/
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -41,7 +41,7 @@ check: install-test
 
 # configs/gateway.schema.json and docs/reference.md, from the schema of the configuration.
 reference: install
-	$(BIN)/python -m serve_app.config.describe
+	$(BIN)/python -m serve_app.config.docs.reference
 
 # The example configuration is inside. Old ones go: cluster.yaml installs whatever lies there.
 wheel: .venv/bin/python

@@ -22,17 +22,17 @@ from cluster import redis_server
 from decision_cost import Forgetful, Instantly
 from machine import headline, machine
 
-from serve_app.affinity.local import LocalStore
+from serve_app.affinity.cached import LocalStore
+from serve_app.affinity.guarded import SteadyStore
 from serve_app.affinity.memory import MemoryStore
 from serve_app.affinity.redis import RedisStore
 from serve_app.affinity.sessions import Sessions
-from serve_app.affinity.steady import SteadyStore
 from serve_app.breaker import Breaker
-from serve_app.decision import READ_KEYS, Call, Setup, compile_setup
-from serve_app.dialects import edits
+from serve_app.dialects import json_edits
 from serve_app.domain import Binding, ModelRef, Question, Reason, Unavailable
-from serve_app.gateway import Gateway
 from serve_app.providers.prices import PriceTable
+from serve_app.requests.decide import READ_KEYS, Call, Setup, compile_setup
+from serve_app.requests.gateway import Gateway
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "affinity_cost"
@@ -139,7 +139,7 @@ async def _chats(gateway: Gateway, setup: Setup, name: str) -> None:
     said = [{"role": "user", "content": f"and then, how do I sort it ({turn})?"} for turn in "abc"]
     body = json.dumps({"model": name, "messages": said}).encode()
     for _ in range(_BATCH):
-        document = edits.read(body, unique=READ_KEYS)
+        document = json_edits.read(body, unique=READ_KEYS)
         call = Call(setup, document, (), None, gateway.clock(), {"x-model-affinity": "s"})
         answer = await gateway.chat(call)
         reason = dict(answer.headers)["x-fingerpost-reason"]

@@ -22,19 +22,19 @@ from typing import Any, Final
 
 from machine import headline, machine
 
-from serve_app.affinity.local import LocalStore
+from serve_app.affinity.cached import LocalStore
+from serve_app.affinity.guarded import NoStore, SteadyStore
 from serve_app.affinity.sessions import Sessions
-from serve_app.affinity.steady import NoStore, SteadyStore
 from serve_app.breaker import Breaker
-from serve_app.decision import READ_KEYS, Call, Setup, compile_setup
-from serve_app.dialects import edits
+from serve_app.dialects import json_edits
 from serve_app.domain import Question, Route, Turn, UpstreamReply, UpstreamRequest
-from serve_app.engines.embedding import EmbeddingEngine, Settings
+from serve_app.engines.embedding.engine import EmbeddingEngine, Settings
 from serve_app.engines.guard import EngineThread, Guard
-from serve_app.evaluation import read_set
-from serve_app.gateway import Gateway
+from serve_app.evaluation.measure import read_set
 from serve_app.ports import Metric
 from serve_app.providers.prices import PriceTable
+from serve_app.requests.decide import READ_KEYS, Call, Setup, compile_setup
+from serve_app.requests.gateway import Gateway
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "decision_cost"
@@ -181,7 +181,7 @@ async def _chats(gateway: Gateway, setup: Setup, name: str, times: int) -> None:
     said = [{"role": "user", "content": f"and then, how do I sort it ({turn})?"} for turn in "abc"]
     body = json.dumps({"model": name, "messages": said}).encode()
     for _ in range(times):
-        document = edits.read(body, unique=READ_KEYS)
+        document = json_edits.read(body, unique=READ_KEYS)
         call = Call(setup, document, (), None, gateway.clock())
         answer = await gateway.chat(call)
         if answer.status != 200:

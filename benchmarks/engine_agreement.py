@@ -23,13 +23,13 @@ from typing import Any, Final
 
 from machine import headline, machine
 
-from deployments.engines.profiles import Settings as VllmSettings
-from deployments.engines.vllm import VllmEngine
 from serve_app.domain import Question, Scores
-from serve_app.engines.embedding import PACKAGE, EmbeddingEngine, Settings
-from serve_app.evaluation import LabelledSet, read_set
-from serve_app.routing.prompt import FAMILIES
-from serve_app.routing.view import recent
+from serve_app.engines.embedding.engine import PACKAGE, EmbeddingEngine, Settings
+from serve_app.engines.vllm.engine import VllmEngine
+from serve_app.engines.vllm.settings import Settings as VllmSettings
+from serve_app.evaluation.measure import LabelledSet, read_set
+from serve_app.scoring.excerpt import recent
+from serve_app.scoring.prompt import FAMILIES
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "engine_agreement"

@@ -25,12 +25,12 @@ from typing import Any, Final, get_args
 
 from machine import headline, machine
 
-from deployments.engines.profiles import Mode, Settings
-from deployments.engines.vllm import VllmEngine
 from serve_app.domain import Question, Route, Scores
-from serve_app.evaluation import read_set
-from serve_app.routing.prompt import FAMILIES
-from serve_app.routing.view import conversation
+from serve_app.engines.vllm.engine import VllmEngine
+from serve_app.engines.vllm.settings import Mode, Settings
+from serve_app.evaluation.measure import read_set
+from serve_app.scoring.excerpt import conversation
+from serve_app.scoring.prompt import FAMILIES
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "engine_modes"

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from machine import headline, machine
 
-from serve_app.engines.embedding import PACKAGE, EmbeddingEngine, Settings
-from serve_app.evaluation import Case, LabelledSet, draw_examples, evaluate, read_set
+from serve_app.engines.embedding.engine import PACKAGE, EmbeddingEngine, Settings
+from serve_app.evaluation.measure import Case, LabelledSet, draw_examples, evaluate, read_set
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "routing_accuracy"

@@ -3,8 +3,8 @@
 import time
 
 from serve_app.affinity.memory import MemoryStore
-from serve_app.decision import compile_setup
 from serve_app.domain import Binding, ModelRef
+from serve_app.requests.decide import compile_setup
 
 
 class Affinity:

@@ -14,22 +14,22 @@ from deployments.environment import hop_bytes, unmet
 from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, HandleUpstream
 from deployments.meter import ServeMeter
 from deployments.reload import needs_restart, transport, watch
-from serve_app.affinity.local import LocalStore
+from serve_app.affinity.cached import LocalStore
+from serve_app.affinity.guarded import NoStore, SteadyStore
 from serve_app.affinity.redis import RedisStore
 from serve_app.affinity.sessions import Sessions
-from serve_app.affinity.steady import NoStore, SteadyStore
 from serve_app.api.app import Parts, create_api
-from serve_app.api.context import Access, exposure_problem
+from serve_app.api.headers import Access, exposure_problem
 from serve_app.breaker import Breaker
 from serve_app.config.load import notices
 from serve_app.config.references import MissingEnvironmentError, expand, missing, references
-from serve_app.decision import Setup, compile_setup
 from serve_app.domain import Json, Question, Route, Turn
 from serve_app.engines.guard import Guard, breaker
 from serve_app.errors import ConfigError, Problem
-from serve_app.gateway import Gateway
 from serve_app.ports import AffinityStore, Metric, PriceTable
 from serve_app.providers.prices import price_table
+from serve_app.requests.decide import Setup, compile_setup
+from serve_app.requests.gateway import Gateway
 
 _STORE_PAUSE_S = 2.0  # asking a store that is gone costs little; missing one that is back, more
 _PROBED = (Route("greeting", "greetings", ()),)

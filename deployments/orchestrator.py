@@ -9,17 +9,17 @@ from typing import Final
 
 from ray import get_runtime_context, is_initialized
 
-from deployments.engines import profiles
-from deployments.engines.vllm import VllmEngine
 from deployments.meter import ServeMeter
 from deployments.reload import watch
-from serve_app.decision import Setup
 from serve_app.domain import Question, Reason, Scores, Unavailable
 from serve_app.engines import http
-from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, settings_of
+from serve_app.engines.embedding.engine import EmbeddingEngine, EngineFaultError, settings_of
 from serve_app.engines.guard import EngineThread, Guard, breaker
+from serve_app.engines.vllm import settings
+from serve_app.engines.vllm.engine import VllmEngine
 from serve_app.ports import Orchestrator as Port
-from serve_app.routing.view import recent
+from serve_app.requests.decide import Setup
+from serve_app.scoring.excerpt import recent
 
 FIRST_RETRY_S: Final = 5.0
 LONGEST_RETRY_S: Final = 300.0
@@ -90,7 +90,7 @@ class Orchestrator:
         inner: Port
         if section.engine == "vllm":
             inner = self._vllm = VllmEngine(
-                profiles.settings_of(section),
+                settings.settings_of(section),
                 routes=self._setup.policy.routes,
                 deadline_s=deadline_s,
                 gpu_share=_gpu_share(),

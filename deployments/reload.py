@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable, Collection
 
 from deployments.meter import ServeMeter
-from serve_app.config.schema import Timeouts
+from serve_app.config.schema.gateway import Timeouts
 from serve_app.config.watch import Watch
-from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath
-from serve_app.providers.spec import ProviderTable
+from serve_app.providers.endpoints import ProviderTable
 from serve_app.providers.transport import Transport
+from serve_app.requests.decide import Setup, compile_setup
 
 
 def watch(

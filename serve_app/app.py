@@ -14,13 +14,13 @@ from deployments.affinity import Affinity
 from deployments.ingress import Ingress
 from deployments.orchestrator import Orchestrator
 from deployments.provider import ProviderClient
-from serve_app.api.context import exposure_problem
-from serve_app.config.defaults import NO_FILE
-from serve_app.config.places import find
-from serve_app.decision import Setup, compile_setup
+from serve_app.api.headers import exposure_problem
+from serve_app.config.without_file import NO_FILE
 from serve_app.domain import DataPath
 from serve_app.errors import ConfigError, Problem
-from serve_app.providers.spec import SHARED_SLUG
+from serve_app.packaged_files import find
+from serve_app.providers.endpoints import SHARED_SLUG
+from serve_app.requests.decide import Setup, compile_setup
 
 _IO_BOUND: Final[dict[str, Any]] = {
     # Serve's defaults of 5 and 2 are for GPUs; these replicas mostly wait

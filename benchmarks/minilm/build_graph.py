@@ -3,7 +3,7 @@
 The weights stay in the package's own `model.onnx`: int8, symmetric, one scale per output
 column. That model casts them to float; this graph multiplies int8 by int8. `minilm.json`
 says from which bytes of the package's file each initializer is made, and
-serve_app/engines/minilm.py makes them.
+serve_app/engines/embedding/minilm.py makes them.
 
 Where int8 activations would lose accuracy the graph does this:
 - A few channels of the LayerNorm outputs are several times larger than the others and would
@@ -72,7 +72,7 @@ TABLE: list[Layer] = [
 ]
 # fmt: on
 
-Term = dict[str, Any]  # see serve_app/engines/minilm.py: parts, axis, take, append, zero
+Term = dict[str, Any]  # see serve_app/engines/embedding/minilm.py: parts, axis, take, append, zero
 
 
 def _spread(split: dict[int, int]) -> list[int]:

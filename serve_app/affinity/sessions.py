@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from serve_app.affinity.key import Session
+from serve_app.affinity.identify import Session
 from serve_app.domain import Binding, ModelRef, Spend
 from serve_app.ports import AffinityStore, Meter, Metric, PriceTable
 

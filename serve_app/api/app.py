@@ -17,7 +17,8 @@ from uuid import uuid4
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from serve_app.api.context import (
+from serve_app.api.errors import render, send_error
+from serve_app.api.headers import (
     Access,
     ClientGoneError,
     HeaderFacts,
@@ -25,15 +26,15 @@ from serve_app.api.context import (
     read_body,
     read_headers,
 )
-from serve_app.api.errors import render, send_error
-from serve_app.api.stream import AnswerTornError, Receive, Send, send_answer, while_client_stays
-from serve_app.decision import READ_KEYS, Call, Setup
-from serve_app.dialects import anthropic_messages, edits
+from serve_app.api.send import AnswerTornError, Receive, Send, send_answer, while_client_stays
+from serve_app.dialects import json_edits
+from serve_app.dialects.anthropic_messages import dialect
 from serve_app.domain import Headers, Json
 from serve_app.errors import GatewayError, MethodNotAllowed, UnknownModel, UnknownPath
-from serve_app.explain import render_explanation, render_routing
-from serve_app.gateway import Answer, Gateway, decision_headers
 from serve_app.ports import Meter, Metric
+from serve_app.requests.decide import READ_KEYS, Call, Setup
+from serve_app.requests.explain import render_explanation, render_routing
+from serve_app.requests.gateway import Answer, Gateway, decision_headers
 
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
@@ -119,7 +120,7 @@ class _Api:
         gateway = self._parts.gateway
         body = await read_body(receive, facts.content_length, setup.config.limits.body_bytes)
         arrived = gateway.clock()  # how long a client takes to send is not ours to answer for
-        document = edits.read(body, unique=READ_KEYS)
+        document = json_edits.read(body, unique=READ_KEYS)
         call = Call(
             setup, document, facts.forwarded, facts.hint, arrived, facts.named, facts.credential
         )
@@ -181,7 +182,7 @@ def _create_rest(parts: Parts) -> FastAPI:
     async def models(request: Request) -> Json:
         names = parts.setup().policy.names()
         if "anthropic-version" in request.headers:
-            return anthropic_messages.render_models(names)
+            return dialect.render_models(names)
         return {"object": "list", "data": [_model(parts.setup(), name) for name in names]}
 
     @app.get("/v1/models/{name:path}")
@@ -190,7 +191,7 @@ def _create_rest(parts: Parts) -> FastAPI:
         if not name or not setup.policy.knows(name):
             raise UnknownModel(name, setup.policy.nearest(name))
         if "anthropic-version" in request.headers:
-            return anthropic_messages.render_model(name)
+            return dialect.render_model(name)
         return _model(setup, name)
 
     app.add_exception_handler(GatewayError, partial(_refused, parts))

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from serve_app.config.nodes import Place
-from serve_app.config.schema import GatewayConfig
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.config.yaml_tree import Place
 from serve_app.domain import Json
 
 _UNSUPPORTED: Final = {"ratelimits": "limit", "prompt_guards": "guard"}

@@ -14,15 +14,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from serve_app.config.checks import doubled, unsupported
-from serve_app.config.defaults import NO_FILE, synthesise
-from serve_app.config.forms import Form, models_in, normalise
-from serve_app.config.messages import did_you_mean, explain
-from serve_app.config.nodes import Place, Tree, parse, path, problem_at
-from serve_app.config.notices import notices
-from serve_app.config.plano import seconds_of
+from serve_app.config.plano_router import orchestrator_of
+from serve_app.config.pydantic_errors import did_you_mean, explain
 from serve_app.config.references import absolute
-from serve_app.config.routing_model import orchestrator_of
-from serve_app.config.schema import NEWEST, GatewayConfig, Overrides
+from serve_app.config.schema.gateway import NEWEST, GatewayConfig, Overrides
+from serve_app.config.schema.inert import seconds_of
+from serve_app.config.upgrade import Form, models_in, normalise
+from serve_app.config.warnings import notices
+from serve_app.config.without_file import NO_FILE, synthesise
+from serve_app.config.yaml_tree import Place, Tree, parse, path, problem_at
 from serve_app.domain import Json
 from serve_app.errors import ConfigError, Problem
 

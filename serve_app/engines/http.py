@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from serve_app.config.orchestrator import Orchestrator
 from serve_app.config.references import CONTROL_SIGN, MissingEnvironmentError, expand, references
+from serve_app.config.schema.orchestrator import Orchestrator
 from serve_app.domain import Json, Question, Reason, Scores, Unavailable
-from serve_app.providers.spec import target_url, url_fault
-from serve_app.providers.trust import NoCertificatesError, Trust
-from serve_app.routing.answers import UnreadableAnswerError, read_answer
-from serve_app.routing.prompt import (
+from serve_app.providers.endpoints import target_url, url_fault
+from serve_app.providers.tls import NoCertificatesError, Trust
+from serve_app.scoring.answers import UnreadableAnswerError, read_answer
+from serve_app.scoring.prompt import (
     FAMILIES,
     MAX_NAMED,
     Answer,

@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from serve_app.config.schema import GatewayConfig
+from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.domain import ModelRef
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from serve_app.dialects.edits import NO_QUIRK, Quirk
+from serve_app.dialects.json_edits import NO_QUIRK, Quirk
 from serve_app.domain import Dialect, Headers
 
 CHAT: Final = "/chat/completions"

@@ -16,7 +16,7 @@ from typing import Final, Self, TypeAlias
 
 import aiohttp
 
-from serve_app.config.schema import Timeouts
+from serve_app.config.schema.gateway import Timeouts
 from serve_app.domain import (
     FaultKind,
     StreamBrokenError,
@@ -24,9 +24,9 @@ from serve_app.domain import (
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.providers.spec import Endpoint, ProviderTable
-from serve_app.providers.target import NoTargetError, Target, target_of
-from serve_app.providers.trust import NoCertificatesError, Trust
+from serve_app.providers.endpoints import Endpoint, ProviderTable
+from serve_app.providers.outgoing import NoTargetError, Target, target_of
+from serve_app.providers.tls import NoCertificatesError, Trust
 
 MAX_ANSWER_BYTES: Final = 112 << 20
 """Of an answer that is not streamed; a hop carries 128 MiB."""

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from serve_app.config.load import LoadedConfig, did_you_mean, path
-from serve_app.config.schema import GatewayConfig, RoutingPreference
+from serve_app.config.schema.gateway import GatewayConfig, RoutingPreference
 from serve_app.domain import AUTO, AUTO_NAMES, ModelRef, Prefer, Reason, Route
 from serve_app.errors import Problem
 

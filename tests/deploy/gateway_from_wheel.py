@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from serve_app.launch import START_S, open_directly
+from serve_app.cli.serve_process import START_S, open_directly
 from tests.deploy.wheel import Installed, build, install
 
 _URL: Final = "http://127.0.0.1:8000"

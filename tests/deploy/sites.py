@@ -9,11 +9,11 @@ from pydantic import BaseModel
 from ray import serve
 from ray.serve.schema import ServeDeploySchema
 
-from serve_app.api.context import exposure_problem
+from serve_app.api.headers import exposure_problem
 from serve_app.app import build
+from serve_app.cli.serve_process import read_env_file
 from serve_app.config.references import references
 from serve_app.errors import ConfigError
-from serve_app.launch import read_env_file
 from tests.unit.fakes import setup_of
 
 ROOT: Final = Path(__file__).parents[2]

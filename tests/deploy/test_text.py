@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from serve_app.app import build
-from serve_app.cli import main
+from serve_app.cli.main import main
 from serve_app.ports import Metric
 from tests.deploy.kubernetes import schema_problems
 from tests.deploy.kustomize import named, overlay

@@ -64,7 +64,7 @@ def test_the_packaged_example_is_found_and_good(installed: Installed, tmp_path: 
     """From an empty folder, with the names that ``fingerpost run`` has as defaults."""
     script = (
         "from pathlib import Path\n"
-        "from serve_app.launch import read_env_file, read_serve_file\n"
+        "from serve_app.cli.serve_process import read_env_file, read_serve_file\n"
         "found = read_serve_file(Path('configs/serve.yaml'))\n"
         "assert read_env_file(Path('configs/serve.env'))['RAY_SERVE_ENABLE_HA_PROXY'] == '1'\n"
         "print(found.path, found.config, found.url)\n"
@@ -88,7 +88,7 @@ def test_check_looks_where_run_does(installed: Installed, tmp_path: Path) -> Non
 
 def test_the_engine_of_the_wheel_decides(installed: Installed, tmp_path: Path) -> None:
     """Graph and vocabulary are package data; without one of them no text could be scored."""
-    script = "from serve_app.config.places import PROJECT; print(PROJECT / 'configs/gateway.yaml')"
+    script = "from serve_app.packaged_files import PROJECT; print(PROJECT / 'configs/gateway.yaml')"
     config = installed.run(["python", "-c", script], tmp_path).stdout.strip()
     text = "Why does this raise IndexError? xs[len(xs)]"
     done = installed.run(["fingerpost", "route", "--config", config, text], tmp_path)

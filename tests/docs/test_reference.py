@@ -11,9 +11,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from serve_app.cli import main
-from serve_app.config.describe import files, write
-from serve_app.config.schema import GatewayConfig
+from serve_app.cli.main import main
+from serve_app.config.docs.reference import files, write
+from serve_app.config.schema.gateway import GatewayConfig
 from tests.unit.config.broken import BROKEN
 
 ROOT: Final = Path(__file__).parents[2]

@@ -7,7 +7,10 @@ from typing import Final, get_args
 import pytest
 import yaml
 
-from deployments.engines.profiles import (
+from serve_app.config.load import load
+from serve_app.engines.embedding.engine import EngineFaultError
+from serve_app.engines.vllm.checkpoint import Checkpoint
+from serve_app.engines.vllm.settings import (
     GIBIBYTE,
     PROFILES,
     Mode,
@@ -16,10 +19,7 @@ from deployments.engines.profiles import (
     engine_args,
     settings_of,
 )
-from serve_app.config.load import load
-from serve_app.engines.embedding import EngineFaultError
-from serve_app.engines.weights import Checkpoint
-from serve_app.routing.prompt import FAMILIES
+from serve_app.scoring.prompt import FAMILIES
 
 ROOT: Final = Path(__file__).parents[2]
 TEXT: Final = (ROOT / "docs/routing.md").read_text("utf-8")

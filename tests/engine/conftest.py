@@ -21,10 +21,10 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from deployments.engines.vllm import VllmEngine
 from deployments.orchestrator import Orchestrator
 from serve_app.domain import Route
-from serve_app.evaluation import LabelledSet, read_set
+from serve_app.engines.vllm.engine import VllmEngine
+from serve_app.evaluation.measure import LabelledSet, read_set
 from tests.unit.config.broken import V
 
 CACHE: Final = Path("~/.cache/fingerpost-tests").expanduser()

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import pytest
 
-from deployments.engines.choosing import Chooser
-from deployments.engines.profiles import Mode
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
-from serve_app.evaluation import Case, Evaluation, LabelledSet, outcomes_of
-from serve_app.report import as_json, as_text
-from serve_app.routing.prompt import FAMILIES
-from serve_app.routing.view import conversation
+from serve_app.engines.vllm.chat_decider import Chooser
+from serve_app.engines.vllm.settings import Mode
+from serve_app.evaluation.measure import Case, Evaluation, LabelledSet, outcomes_of
+from serve_app.evaluation.report import as_json, as_text
+from serve_app.scoring.excerpt import conversation
+from serve_app.scoring.prompt import FAMILIES
 from tests.engine.conftest import Site, core_of, on_loop, until
 
 GREEDY: Final[tuple[Mode, ...]] = ("trie_lazy", "choice")

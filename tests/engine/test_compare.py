@@ -8,11 +8,11 @@ import asyncio
 import numpy as np
 import pytest
 
-from deployments.engines.comparing import Comparer
 from serve_app.domain import Question, Route, Scores, Turn
-from serve_app.engines.embedding import EmbeddingEngine, Settings
-from serve_app.evaluation import LabelledSet
-from serve_app.routing.view import recent
+from serve_app.engines.embedding.engine import EmbeddingEngine, Settings
+from serve_app.engines.vllm.embed_decider import Comparer
+from serve_app.evaluation.measure import LabelledSet
+from serve_app.scoring.excerpt import recent
 from tests.engine.conftest import Site, core_of, on_loop
 
 

@@ -14,13 +14,13 @@ from typing import Final
 import psutil
 import pytest
 
-from deployments.engines.profiles import PROFILES, Room, Settings, engine_args
-from deployments.engines.vllm import VllmEngine
 from deployments.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
-from serve_app.engines import weights
-from serve_app.evaluation import LabelledSet
-from serve_app.routing.prompt import FAMILIES
+from serve_app.engines.vllm import checkpoint
+from serve_app.engines.vllm.engine import VllmEngine
+from serve_app.engines.vllm.settings import PROFILES, Room, Settings, engine_args
+from serve_app.evaluation.measure import LabelledSet
+from serve_app.scoring.prompt import FAMILIES
 from tests.engine.conftest import START_S, Site, core_of, until
 
 QUESTION: Final = Question(
@@ -92,7 +92,7 @@ def test_vllm_knows_the_architectures_that_we_know() -> None:
     """The list is that of the version that the lock has."""
     from vllm import ModelRegistry  # noqa: PLC0415 - seconds
 
-    assert set(weights.architectures()) <= set(ModelRegistry.get_supported_archs())
+    assert set(checkpoint.architectures()) <= set(ModelRegistry.get_supported_archs())
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -100,7 +100,7 @@ def test_vllm_takes_our_arguments(device: str, tiny: Path) -> None:
     """Those for a GPU, too, although there is none here."""
     from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - as above
 
-    found = weights.read(str(tiny))
+    found = checkpoint.read(str(tiny))
     for task in ("generate", "embed"):
         wanted = settings(tiny, task=task)
         args = engine_args(wanted, PROFILES[device], ROOM, found)  # type: ignore[index]
@@ -161,9 +161,9 @@ async def test_an_engine_that_is_killed_comes_back(chat: Site, labelled: Labelle
 
 _OWNER: Final = """
 import sys, time
-from deployments.engines.profiles import Settings
-from deployments.engines.vllm import VllmEngine
-from serve_app.routing.prompt import FAMILIES
+from serve_app.engines.vllm.settings import Settings
+from serve_app.engines.vllm.engine import VllmEngine
+from serve_app.scoring.prompt import FAMILIES
 
 engine = VllmEngine(Settings(sys.argv[1], FAMILIES["generic"], max_model_len=512))
 ready = engine.wait(150)

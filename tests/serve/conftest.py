@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from serve_app import launch
+from serve_app.cli import serve_process
 from tests.scripted_provider import ScriptedProvider
 from tests.site import (
     DATA_PATHS,
@@ -40,13 +40,13 @@ class Cluster:
     site: Site
     home: Path
     environ: dict[str, str]
-    gateway: launch.Gateway
+    gateway: serve_process.Gateway
     seconds_to_health: float = 0.0
 
     def replicas(self, deployment: str = "", app: str = "fingerpost") -> dict[int, str]:
         """Process ids of replicas and their deployments, found in our own session only."""
         found = {}
-        for process in launch.in_session(self.gateway.session):
+        for process in serve_process.in_session(self.gateway.session):
             with suppress(psutil.NoSuchProcess):
                 title = " ".join(process.cmdline())
                 name = title.partition(f"ray::ServeReplica:{app}:")[2].strip()
@@ -57,7 +57,7 @@ class Cluster:
     @property
     def address(self) -> str:
         """Where a driver of our own can join."""
-        for process in launch.in_session(self.gateway.session):
+        for process in serve_process.in_session(self.gateway.session):
             for argument in process.cmdline():
                 if argument.startswith("--gcs-address="):
                     return argument.partition("=")[2]
@@ -168,10 +168,12 @@ def cluster(
     serve["applications"] += [routing, *_session_apps(application, home, cluster_providers)]
     file = home / "serve.yaml"
     file.write_text(yaml.safe_dump(serve))
-    settings = launch.read_env_file(CONFIGS / "serve.env")
+    settings = serve_process.read_env_file(CONFIGS / "serve.env")
     base = {"FINGERPOST_TEST_KEY": SECRET, **os.environ}
-    environ = launch.cluster_environment(base, settings, home)
-    gateway = launch.Gateway(launch.read_serve_file(file), environ, home / "serve.log")
+    environ = serve_process.cluster_environment(base, settings, home)
+    gateway = serve_process.Gateway(
+        serve_process.read_serve_file(file), environ, home / "serve.log"
+    )
     try:
         site = Site("127.0.0.1", port, cluster_providers)
         cluster = Cluster(site, home, environ, gateway)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from serve_app.app import _config_path, build
-from serve_app.decision import compile_setup
+from serve_app.cli.serve_yaml.check import check_serve
+from serve_app.cli.summary import deployment_names
 from serve_app.errors import ConfigError
-from serve_app.serve_file import check_serve
-from serve_app.summary import deployment_names
+from serve_app.requests.decide import compile_setup
 from tests.deploy.sites import graph
 from tests.site import SECRET
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from serve_app.affinity.sessions import Sessions
-from serve_app.decision import READ_KEYS, Call, Setup, compile_setup
-from serve_app.dialects import edits
+from serve_app.dialects import json_edits
 from serve_app.domain import (
     Binding,
     Chunks,
@@ -26,9 +25,10 @@ from serve_app.domain import (
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.gateway import Answer, Gateway
 from serve_app.ports import METRICS, Metric
 from serve_app.providers.prices import price_table
+from serve_app.requests.decide import READ_KEYS, Call, Setup, compile_setup
+from serve_app.requests.gateway import Answer, Gateway
 
 FOREVER: Final = 3600.0
 """As an item of FakeChunks: the provider says nothing more."""
@@ -225,7 +225,7 @@ class Rig:
         named: Mapping[str, str] | None = None,
     ) -> Answer:
         content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
-        document = edits.read(content.encode(), unique=READ_KEYS)
+        document = json_edits.read(content.encode(), unique=READ_KEYS)
         arrived = self.clock.now - waited_s
         call = Call(self.setup, document, headers, hint, arrived, named or {})
         return await self.gateway.chat(call)

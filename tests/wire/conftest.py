@@ -15,12 +15,11 @@ import uvicorn
 
 from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
-from serve_app.affinity.local import LocalStore
+from serve_app.affinity.cached import LocalStore
 from serve_app.affinity.memory import MemoryStore
 from serve_app.affinity.sessions import Sessions
 from serve_app.api.app import Parts, create_api
-from serve_app.api.context import Access
-from serve_app.decision import Setup, compile_setup
+from serve_app.api.headers import Access
 from serve_app.domain import (
     Binding,
     ModelRef,
@@ -28,12 +27,18 @@ from serve_app.domain import (
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.engines.embedding import EmbeddingEngine, EmbeddingModel, Settings, settings_of
+from serve_app.engines.embedding.engine import (
+    EmbeddingEngine,
+    EmbeddingModel,
+    Settings,
+    settings_of,
+)
 from serve_app.engines.guard import EngineThread, Guard
-from serve_app.gateway import Gateway
 from serve_app.ports import METRICS, Metric
 from serve_app.providers.prices import price_table
 from serve_app.providers.transport import Transport, fixed
+from serve_app.requests.decide import Setup, compile_setup
+from serve_app.requests.gateway import Gateway
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
 

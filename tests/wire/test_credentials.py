@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from serve_app.config import references
-from serve_app.decision import compile_setup
 from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
 from serve_app.providers.transport import Transport, fixed
+from serve_app.requests.decide import compile_setup
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET
 from tests.unit.config.broken import V
@@ -243,7 +243,7 @@ async def test_a_key_in_a_file_can_be_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """It is read again after a while, and not with every request."""
-    monkeypatch.setattr("serve_app.providers.target.REFRESH_S", refresh_s)
+    monkeypatch.setattr("serve_app.providers.outgoing.REFRESH_S", refresh_s)
     transport = opened("model: vllm/*, access_key: 'file:key', headers: {X-Team: 'file:team'}")
     (tmp_path / "team").write_text("red")
     (tmp_path / "key").write_text("one\n")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from serve_app.decision import compile_setup
 from serve_app.domain import (
     FaultKind,
     ModelRef,
@@ -22,6 +21,7 @@ from serve_app.domain import (
 )
 from serve_app.providers import transport as module
 from serve_app.providers.transport import Transport, fixed
+from serve_app.requests.decide import compile_setup
 
 KEY = "ordinary"
 CONFIG = """

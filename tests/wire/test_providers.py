@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
-from serve_app.providers.spec import target_url
+from serve_app.providers.endpoints import target_url
 from serve_app.providers.table import INTERFACES, PATHS, PROVIDERS
 from serve_app.providers.transport import Transport, fixed
 from tests.scripted_provider import ScriptedProvider

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.decision import compile_setup
 from serve_app.domain import (
     Chunks,
     FaultKind,
@@ -16,6 +15,7 @@ from serve_app.domain import (
 )
 from serve_app.providers import transport as module
 from serve_app.providers.transport import Transport, fixed
+from serve_app.requests.decide import compile_setup
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, closed_port
 

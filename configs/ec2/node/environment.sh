@@ -2,7 +2,7 @@
 # Sourced on a node of cluster.yaml, before `ray start` and before Serve's commands: the
 # environment that Serve needs, and the keys, which are in SSM and in no file.
 # One chain, so that what is sourced in vain fails: nothing may start with half of it.
-serve_env=$(python -c 'from serve_app.config.places import PROJECT; print(PROJECT / "configs/serve.env")') &&
+serve_env=$(python -c 'from serve_app.packaged_files import PROJECT; print(PROJECT / "configs/serve.env")') &&
   set -a &&
   . "$serve_env" &&
   set +a &&

@@ -18,8 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from serve_app.affinity.guarded import SteadyStore
 from serve_app.affinity.redis import RedisStore
-from serve_app.affinity.steady import SteadyStore
 from serve_app.breaker import Breaker
 from serve_app.domain import Binding, ModelRef, Spend, Visit
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from serve_app.affinity import plano
+from serve_app.affinity import plano_format
+from serve_app.affinity.guarded import StoreError
 from serve_app.affinity.redis import MAX_CONNECTIONS, RedisStore
-from serve_app.affinity.steady import StoreError
 from serve_app.breaker import FAILURES_TO_OPEN
 from serve_app.domain import Binding, ModelRef
 from tests.unit.affinity.redis_server import (
@@ -137,7 +137,7 @@ async def test_planos_bindings_are_ours(store: RedisStore, raw: Redis) -> None:
     assert await store.get("theirs") == Binding(A.model, last_used=5.0)
     assert await raw.ttl("plano:affinity:theirs") == 600
     assert await store.bind("theirs", B, instead_of=A.model)
-    assert await raw.get("plano:affinity:theirs") == plano.write(B)
+    assert await raw.get("plano:affinity:theirs") == plano_format.write(B)
     assert await raw.ttl("plano:affinity:theirs") == 600
 
 

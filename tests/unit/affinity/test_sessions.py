@@ -6,16 +6,16 @@ from typing import Any, Final
 
 import pytest
 
-from serve_app.affinity.key import Session
-from serve_app.affinity.local import LocalStore
+from serve_app.affinity.cached import LocalStore
+from serve_app.affinity.guarded import SteadyStore
+from serve_app.affinity.identify import Session
 from serve_app.affinity.sessions import Sessions
-from serve_app.affinity.steady import SteadyStore
 from serve_app.breaker import Breaker
-from serve_app.decision import Setup
 from serve_app.domain import Binding, FaultKind, ModelRef, Reason, Scores, Unavailable
 from serve_app.errors import ConfigError
 from serve_app.ports import Metric
 from serve_app.providers.prices import PriceTable
+from serve_app.requests.decide import Setup
 from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, fault, headers_of, reply, setup_of
 
 TEXT: Final = """version: v0.4.0

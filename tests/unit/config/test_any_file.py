@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from serve_app.config.load import load, notices
-from serve_app.decision import Setup, compile_setup
 from serve_app.errors import ConfigError, Problem
+from serve_app.requests.decide import Setup, compile_setup
 from tests.unit.config.trees import DEMOS, FILES, JUNK, OLDER
 
 MANY = settings(

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from serve_app.config.load import did_you_mean, load, path, raise_problems
 from serve_app.config.references import MissingEnvironmentError, expand, references
-from serve_app.decision import compile_setup
 from serve_app.domain import DataPath, Prefer
 from serve_app.errors import ConfigError, Problem
+from serve_app.requests.decide import compile_setup
 from tests.unit.config.broken import BROKEN, Found, G, V
 from tests.unit.config.broken_sections import SECTIONS
 from tests.unit.fakes import setup_of

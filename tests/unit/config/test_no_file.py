@@ -2,10 +2,10 @@
 
 import pytest
 
-from serve_app.config.defaults import KEYS, NO_FILE
 from serve_app.config.load import load, notices, raise_problems
-from serve_app.decision import compile_setup
+from serve_app.config.without_file import KEYS, NO_FILE
 from serve_app.errors import ConfigError
+from serve_app.requests.decide import compile_setup
 
 PROVIDERS = [
     "openai",

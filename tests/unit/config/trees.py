@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from serve_app.config.plano import LegacyListeners
-from serve_app.config.schema import GatewayConfig
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.config.schema.inert import LegacyListeners
 
 DEMOS = tuple(file.read_text("utf-8") for file in sorted(Path(__file__).parent.glob("demos/*")))
 

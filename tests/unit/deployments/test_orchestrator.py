@@ -16,10 +16,10 @@ import pytest
 from deployments import orchestrator as deployment
 from deployments.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
-from serve_app.engines.embedding import PACKAGE
+from serve_app.engines.embedding.engine import PACKAGE
 from serve_app.engines.guard import CACHE_ENTRIES, MAX_FLIGHTS, Guard
 from serve_app.errors import ConfigError
-from serve_app.routing.scoring import MAX_ROWS, MAX_TEXTS, Scorer, Vector
+from serve_app.scoring.embedding import MAX_ROWS, MAX_TEXTS, Scorer, Vector
 from tests.unit.config.broken import V
 from tests.unit.fakes import FakeClock
 

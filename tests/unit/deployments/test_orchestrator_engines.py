@@ -10,11 +10,11 @@ from typing import Any, Final
 import pytest
 
 from deployments import orchestrator as deployment
-from deployments.engines.profiles import Settings
 from deployments.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines.http import HttpEngine
-from serve_app.routing.prompt import FAMILIES
+from serve_app.engines.vllm.settings import Settings
+from serve_app.scoring.prompt import FAMILIES
 from tests.unit.config.broken import V
 
 ROUTES: Final = (

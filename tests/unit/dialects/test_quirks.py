@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.decision import OWN_KEYS, READ_KEYS
-from serve_app.dialects.edits import NO_QUIRK, Quirk, read, rewrite
+from serve_app.dialects.json_edits import NO_QUIRK, Quirk, read, rewrite
 from serve_app.domain import Json
-from tests.unit.dialects.test_edits import SPACE, VALUE
+from serve_app.requests.decide import OWN_KEYS, READ_KEYS
+from tests.unit.dialects.test_json_edits import SPACE, VALUE
 
 EFFORT: dict[str | float, str | float] = {"none": "low", "low": "low", "max": "high"}
 

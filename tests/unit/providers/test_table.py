@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from serve_app.dialects.edits import NO_QUIRK, Quirk, read, rewrite
+from serve_app.dialects.json_edits import NO_QUIRK, Quirk, read, rewrite
 from serve_app.domain import Dialect
 from serve_app.providers.table import (
     CHAT,

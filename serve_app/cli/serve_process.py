@@ -1,0 +1,309 @@
+"""Starts the gateway with everything that it needs, and stops all of it again.
+
+``serve run`` alone leaves the environment, the waiting and the cleaning up to its user. Here it
+runs in a session and a temporary directory of its own; when it is stopped, whatever is still
+left of the session goes too.
+"""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import psutil
+import yaml
+
+from serve_app.domain import Json, Reason
+from serve_app.errors import ConfigError, Problem
+from serve_app.packaged_files import find
+
+_PORTS: Final = {
+    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
+    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
+}
+START_S: Final = 180.0
+ORCHESTRATOR_S: Final = 30.0
+"""For the orchestrator after the ingress answers; its engine takes some seconds to load."""
+
+STOP_S: Final = 15.0
+_SHOWN_LINES: Final = 25
+LAST_PORT: Final = 65535
+
+open_directly: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+"""As ``urlopen``, but past any proxy: what runs on this machine is not behind one."""
+
+
+class LaunchError(Exception):
+    """The gateway could not be started; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeFile:
+    """What the launcher needs to know of a serve.yaml."""
+
+    path: Path
+    host: str
+    port: int
+    config: Path | None
+    """None: without a file, for the keys in the environment."""
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers."""
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - a comparison
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{self.port}"
+
+
+def read_serve_file(path: Path) -> ServeFile:
+    """The address and the configuration that a serve.yaml names. Raises ConfigError.
+
+    Both files may be relative, and then of those that the program comes with.
+    """
+    path = find(path)
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+        args = content["applications"][0].get("args") or {}
+        config = find(Path(args["config"]).expanduser()) if "config" in args else None
+    except OSError as error:
+        problem = Problem(0, "", f"can't be read: {error.strerror}")
+        raise ConfigError(str(path), (problem,)) from error
+    except (yaml.YAMLError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        message = "needs an application, best with `args: {config: PATH}`; see configs/serve.yaml"
+        raise ConfigError(str(path), (Problem(0, "applications", message),)) from error
+    http: Any = content.get("http_options") or {}
+    if not isinstance(http, dict):
+        http = {"port": None}
+    host, port = http.get("host", "0.0.0.0"), http.get("port", 8000)  # noqa: S104 - Serve's own
+    if not isinstance(host, str) or not _is_port(port):
+        message = f"needs a host, and a port up to {LAST_PORT}: `{{host: 127.0.0.1, port: 8000}}`"
+        raise ConfigError(str(path), (Problem(0, "http_options", message),))
+    return ServeFile(path, host, int(port), config)
+
+
+def _is_port(port: Any) -> bool:  # noqa: ANN401 - whatever stands there
+    return str(port).isdecimal() and 0 < int(port) <= LAST_PORT
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The variables of a file of ``NAME=value`` lines; blank lines and ``#`` lines are none."""
+    lines = (line.strip() for line in find(path).read_text("utf-8").splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def cluster_environment(
+    base: Mapping[str, str], settings: Mapping[str, str], home: Path
+) -> dict[str, str]:
+    """The environment of a Serve cluster that shares no file with any other on the machine.
+
+    What is set already wins over ``settings``. Ray's directory is always ours: a stale one of an
+    earlier cluster makes ``serve run`` wait for it for ever.
+    """
+    proxy = home / "haproxy"
+    ports = {name: str(_free_port(usual)) for name, usual in _PORTS.items()}
+    own = {
+        "RAY_TMPDIR": str(home),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "metrics.sock"),
+    }
+    return {**settings, **ports, **base, **own}
+
+
+def _free_port(usual: int) -> int:
+    """The usual port where it is free, else any that is."""
+    for port in (usual, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return int(probe.getsockname()[1])
+    return usual  # pragma: no cover - a machine without a free port
+
+
+class Gateway:
+    """A running ``serve run``, its log, and every process that came of it."""
+
+    def __init__(self, serve_file: ServeFile, environ: Mapping[str, str], log: Path) -> None:
+        self._file = serve_file
+        self._log = log
+        command = [str(Path(sys.executable).with_name("serve")), "run", str(serve_file.path)]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone, and we stop it in order
+            )
+
+    @property
+    def session(self) -> int:
+        """The session that all its processes are in."""
+        return self._process.pid
+
+    def wait_until_healthy(self) -> float:
+        """Seconds until all of it answers. Raises LaunchError with the end of the log.
+
+        An orchestrator that does not come up is waited for a while, and then done without.
+        """
+        started = time.monotonic()
+        answers_since = 0.0
+        while time.monotonic() - started < START_S:
+            if self._process.poll() is not None:
+                raise LaunchError(f"serve run ended:\n{self.log_end()}")
+            health = read_health(self._file.url)
+            now = time.monotonic()
+            if health is not None:
+                answers_since = answers_since or now
+                if is_settled(health) or now - answers_since > ORCHESTRATOR_S:
+                    return now - started
+            if "DEPLOY_FAILED" in self.log_end():
+                raise LaunchError(f"the application could not be deployed:\n{self.log_end()}")
+            time.sleep(0.2)
+        raise LaunchError(f"the gateway is not healthy after {START_S:g} s:\n{self.log_end()}")
+
+    def alive(self) -> bool:
+        """True while ``serve run`` runs."""
+        return self._process.poll() is None
+
+    def stop(self) -> list[int]:
+        """Stops everything; the process ids that had to be killed, usually none."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_S)
+        deadline = time.monotonic() + 3.0
+        while in_session(self.session) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        left = in_session(self.session)
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=5)
+        return [process.pid for process in left]
+
+    def log_end(self) -> str:
+        """The last lines that serve run wrote."""
+        lines = self._log.read_text("utf-8", "replace").splitlines()
+        return "\n".join(lines[-_SHOWN_LINES:])
+
+
+def in_session(session: int) -> list[psutil.Process]:
+    """The processes of a session.
+
+    A mark in the environment would not do: Ray's processes rename themselves, which overwrites
+    what the system shows of it.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def read_health(url: str) -> Json | None:
+    """What the gateway at this address says of itself; None while it says nothing."""
+    try:
+        with open_directly(f"{url}/healthz", timeout=2) as answer:
+            return json.loads(answer.read())
+    except (OSError, ValueError, HTTPException):
+        return None
+
+
+def is_settled(health: Json) -> bool:
+    """False while the orchestrator may still be starting."""
+    state = health.get("orchestrator", {}).get("state") if isinstance(health, dict) else None
+    return state != Reason.ORCHESTRATOR_TIMEOUT
+
+
+def refuse_taken_port(serve_file: ServeFile) -> None:
+    """Raises LaunchError when something listens where the gateway shall."""
+    family = socket.AF_INET6 if ":" in serve_file.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((serve_file.host, serve_file.port))
+        except OSError as error:
+            way_out = {
+                errno.EADDRINUSE: "Stop what runs there, or change http_options.port",
+                errno.EACCES: "Change http_options.port to one above 1023",
+            }.get(error.errno or 0, "Change http_options.host")
+            raise LaunchError(
+                f"{serve_file.host}:{serve_file.port} can't be listened on: {error.strerror}. "
+                f"{way_out} in {serve_file.path}."
+            ) from error
+
+
+@contextmanager
+def beside(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[None]:
+    """Runs a command as long as the body runs; none when ``command`` is empty."""
+    if not command:
+        yield
+        return
+    process = subprocess.Popen(command, env=dict(environ), start_new_session=True)  # noqa: S603
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def run(
+    serve_file: ServeFile,
+    settings: Mapping[str, str],
+    neighbour: Sequence[str],
+    on_healthy: Callable[[float], None],
+) -> None:
+    """Runs the gateway until SIGINT or SIGTERM. Raises LaunchError when it does not start."""
+    refuse_taken_port(serve_file)
+    home = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))
+    environ = cluster_environment(os.environ, settings, home)
+    stopped = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with beside(neighbour, environ):
+            gateway = Gateway(serve_file, environ, home / "serve.log")
+            try:
+                on_healthy(gateway.wait_until_healthy())
+                while gateway.alive():
+                    time.sleep(0.5)
+                raise LaunchError(f"serve run ended by itself; its log was:\n{gateway.log_end()}")
+            except KeyboardInterrupt:
+                print("\nstopping ...", flush=True)  # noqa: T201 - a program's output
+            finally:
+                for number in before:
+                    signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must leave nothing
+                gateway.stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        shutil.rmtree(home, ignore_errors=True)

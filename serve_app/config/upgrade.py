@@ -1,0 +1,212 @@
+"""Older forms of Plano's file, brought into that of v0.4.0.
+
+What is moved stays known by where it was written: problems that are found later point there.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from serve_app.config.pydantic_errors import explain
+from serve_app.config.schema.gateway import NEWEST
+from serve_app.config.schema.inert import InlinePreference, LegacyListeners
+from serve_app.config.yaml_tree import Place, path
+from serve_app.domain import Json
+
+OLDER: Final = ("v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0")
+
+_ROUTES: Final = "routing_preferences"
+_MODELS: Final = "model_providers"
+_OLD_MODELS: Final = "llm_providers"
+_TYPES: Final = {"egress_traffic": "model", "ingress_traffic": "prompt"}
+_INLINE: Final = TypeAdapter(list[InlinePreference])
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a file says, in the form of v0.4.0; not checked yet but for what was moved."""
+
+    values: dict[str, Json]
+    origins: Mapping[Place, Place]
+    """Where it stands in the file, for each part that was moved."""
+    problems: tuple[tuple[Place, str], ...]
+    """By places of the file."""
+    older: tuple[str, ...]
+    """Which older forms there were, one line each."""
+    ignored: tuple[str, ...]
+    """What of them says nothing, one line each."""
+    left_out: frozenset[str]
+    """Models that were named in a part that can't be used."""
+
+    def written(self, place: Place) -> Place:
+        """Where in the file a place of ``values`` is written."""
+        for end in range(len(place), 0, -1):
+            origin = self.origins.get(place[:end])
+            if origin is not None:
+                return (*origin, *place[end:])
+        return place
+
+
+@dataclass(slots=True)
+class _Work:
+    values: dict[str, Json]
+    origins: dict[Place, Place] = field(default_factory=dict)
+    problems: list[tuple[Place, str]] = field(default_factory=list)
+    older: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
+
+
+def normalise(values: Mapping[str, Json]) -> Form:
+    """A file's content in the form of v0.4.0. ``values`` stay as they are."""
+    work = _Work(dict(values))
+    _rename_models(work)
+    _list_listeners(work)
+    if work.values.get("version") in OLDER:
+        work.values["version"] = NEWEST
+        _lift_routes(work)
+    return Form(
+        work.values,
+        work.origins,
+        tuple(work.problems),
+        tuple(work.older),
+        tuple(work.ignored),
+        frozenset(work.left_out),
+    )
+
+
+def models_in(entries: Json, indexes: Collection[str | int]) -> Iterator[str]:
+    """The models that these entries of a list may stand for; ``*`` where that may be any."""
+    if not isinstance(entries, list):
+        yield "*"
+        return
+    for index, entry in enumerate(entries):
+        if index in indexes:
+            name = entry.get("model") if isinstance(entry, dict) else entry
+            yield name if isinstance(name, str) else "*"
+
+
+def _rename_models(work: _Work) -> None:
+    if _OLD_MODELS not in work.values:
+        return
+    entries = work.values.pop(_OLD_MODELS)
+    if _MODELS in work.values:
+        message = f"is the older name of {_MODELS}, which is there too; move its entries there"
+        work.problems.append(((_OLD_MODELS,), message))
+        count = len(entries) if isinstance(entries, list) else 0
+        work.left_out.update(models_in(entries, range(count)))
+        return
+    work.values[_MODELS] = entries
+    work.origins[_MODELS,] = (_OLD_MODELS,)
+    work.older.append(f"{_OLD_MODELS} is the older name of {_MODELS}; write the new one")
+
+
+def _list_listeners(work: _Work) -> None:
+    mapping = work.values.get("listeners")
+    if not isinstance(mapping, dict):
+        return
+    listed: list[Json] = []
+    work.values["listeners"] = listed
+    try:
+        LegacyListeners.model_validate(mapping)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            place, message = explain(detail, LegacyListeners)
+            work.problems.append((("listeners", *place), message))
+        return
+    if work.values.get(_MODELS, []) == []:
+        message = f"this older form goes with models; add {_MODELS}, or write a list of listeners"
+        work.problems.append((("listeners",), message))
+    for name, kind in _TYPES.items():
+        if mapping.get(name) is not None:
+            work.origins["listeners", len(listed)] = ("listeners", name)
+            kept = {key: value for key, value in mapping[name].items() if key != "message_format"}
+            listed.append({"type": kind, "name": name, **kept})
+
+
+def _lift_routes(work: _Work) -> None:
+    """Routes under models become routes of their own, as Plano's own migration has it.
+
+    What can't be read stays where it is, for the schema to complain of.
+    """
+    entries, routes = work.values.get(_MODELS), work.values.get(_ROUTES, [])
+    if not isinstance(entries, list) or not isinstance(routes, list):
+        return
+    lifting = _Lifting(work, _names(routes), len(routes))
+    work.values[_MODELS] = [lifting.without(index, entry) for index, entry in enumerate(entries)]
+    if lifting.routes:
+        work.values[_ROUTES] = [*routes, *(route for _, route in lifting.routes.values())]
+    if lifting.found:
+        place = path(work.origins.get((_MODELS,), (_MODELS,)))
+        work.older.append(
+            f"{_ROUTES} under {place} are the form before {NEWEST}; write them at the top level"
+        )
+
+
+def _names(routes: Iterable[Json]) -> frozenset[str]:
+    named = (route.get("name") for route in routes if isinstance(route, dict))
+    return frozenset(name for name in named if isinstance(name, str))
+
+
+@dataclass(slots=True)
+class _Lifting:
+    work: _Work
+    taken: frozenset[str]
+    """Names of routes that stand at the top level and hold."""
+    start: int
+    """How many of those there are."""
+    routes: dict[str, tuple[int, dict[str, Json]]] = field(default_factory=dict)
+    """By name: the position at the top level, and what would be written there."""
+    found: bool = False
+
+    def without(self, index: int, entry: Json) -> Json:
+        """The entry without its routes, if they could be taken out of it."""
+        if not isinstance(entry, dict) or not entry.get(_ROUTES):
+            return entry
+        try:
+            items = _INLINE.validate_python(entry[_ROUTES])
+        except ValidationError:
+            return entry
+        model = entry.get("model")
+        if not isinstance(model, str) or not model:
+            return entry
+        self.found = True
+        written = self.work.origins.get((_MODELS,), (_MODELS,))
+        if "/" in model and model.rpartition("/")[2].strip() == "*":
+            message = "routes go to one model, not to a wildcard; write them at the top level"
+            self.work.problems.append(((*written, index, _ROUTES), message))
+        else:
+            for position, item in enumerate(items):
+                self._lift(item, model, (*written, index), (_ROUTES, position))
+        return {key: value for key, value in entry.items() if key != _ROUTES}
+
+    def _lift(self, item: InlinePreference, model: str, entry: Place, step: Place) -> None:
+        """Adds a model to the route that an item names; ``entry`` and ``step`` say where."""
+        place = (*entry, *step)
+        if not item.name:
+            self.work.ignored.append(f"{path(place)} has no name and is ignored; give it one")
+            return
+        if item.name in self.taken:
+            self.work.ignored.append(
+                f"{path(place)} is ignored: the top-level {_ROUTES} have a route {item.name!r}"
+            )
+            return
+        if item.name not in self.routes:
+            position = self.start + len(self.routes)
+            route: dict[str, Json] = {
+                "name": item.name,
+                "description": item.description,
+                "models": [],
+            }
+            self.work.origins[_ROUTES, position] = place
+            self.routes[item.name] = position, route
+        position, route = self.routes[item.name]
+        if item.description and item.description != route["description"]:
+            self.work.ignored.append(
+                f"{path(place)}.description is ignored: the first one of {item.name!r} holds"
+            )
+        if model not in route["models"]:
+            self.work.origins[_ROUTES, position, "models", len(route["models"])] = (*entry, "model")
+            route["models"].append(model)

@@ -1,0 +1,37 @@
+"""The configuration of a gateway that is given none: every model of the well-known providers."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from serve_app.config.schema.gateway import NEWEST
+from serve_app.domain import Json
+
+NO_FILE: Final = "the configuration without a file"
+"""Stands in messages where a file's name would."""
+
+KEYS: Final[Mapping[str, str]] = {
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "groq": "GROQ_API_KEY",
+    "deepseek": "DEEPSEEK_API_KEY",
+    "mistral": "MISTRAL_API_KEY",
+    "digitalocean": "DO_API_KEY",
+    "vercel": "AI_GATEWAY_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+    "edenai": "EDENAI_API_KEY",
+}
+"""Providers by name, each with the variable that holds its key."""
+
+
+def synthesise(environ: Mapping[str, str]) -> dict[str, Json]:
+    """What a file would say: a wildcard for each provider.
+
+    Its key is that of the environment; where there is none, clients bring their own.
+    """
+    entries = [
+        {"model": f"{provider}/*"}
+        | ({"access_key": f"${name}"} if environ.get(name) else {"passthrough_auth": True})
+        for provider, name in KEYS.items()
+    ]
+    return {"version": NEWEST, "model_providers": entries}

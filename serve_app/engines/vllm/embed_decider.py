@@ -1,0 +1,109 @@
+"""An embedding model compares a conversation with the routes.
+
+The scorer is that of the embedded engine. What it has to know of new texts is asked of vLLM
+first, all at once; then it scores without waiting for anything.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from serve_app.domain import Question, Reason, Route, Scores, Unavailable
+from serve_app.engines.embedding.engine import head_and_tail, seen
+from serve_app.engines.vllm.settings import Settings
+from serve_app.scoring.archetypes import ARCHETYPES
+from serve_app.scoring.embedding import Scorer, Vector, texts_of_bank
+from serve_app.scoring.prompt import whole
+
+_TRIES: Final = 3
+"""While some texts are embedded, the scorer may forget others for the sake of newer ones."""
+
+
+class _UnknownTextError(Exception):
+    """The scorer wants a text that was not embedded beforehand."""
+
+
+class Comparer:
+    """Decides by the embedding model that an engine of vLLM's runs."""
+
+    def __init__(self, engine: Any, tokenizer: Any, settings: Settings, longest: int) -> None:  # noqa: ANN401 - vLLM has no types here
+        """``longest`` is what a sequence may have, in tokens. ``prepare`` comes first."""
+        from vllm import PoolingParams  # noqa: PLC0415 - only who makes an engine needs it
+
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._limit = min(settings.max_query_tokens, longest)
+        self._params = PoolingParams
+        self._numbers = itertools.count()
+        self._fresh: Mapping[str, Vector] = {}
+        self._scorer: Scorer | None = None
+        self.under_way = 0
+        """Decisions that have begun and not ended."""
+
+    async def prepare(self, routes: tuple[Route, ...]) -> None:
+        """Embeds the archetypes, and the texts of these routes."""
+        self._fresh = await self._vectors(texts_of_bank(ARCHETYPES))
+        scorer = Scorer(
+            self._vector,
+            min_confidence=self._settings.min_confidence,
+            min_margin=self._settings.min_margin,
+        )
+        self._fresh = await self._vectors(scorer.missing(routes))
+        scorer.prepare(routes)
+        self._scorer = scorer
+
+    async def decide(self, question: Question) -> Scores | Unavailable:
+        """The scores; Unavailable where too many new routes come at once."""
+        if self._scorer is None:
+            raise RuntimeError("prepare comes before the first decision")
+        text, routes = seen(question), question.routes
+        self.under_way += 1
+        try:
+            for _ in range(_TRIES):
+                vectors = await self._vectors([text, *self._scorer.missing(routes)])
+                try:
+                    return self._scored(self._scorer, text, routes, vectors)
+                except _UnknownTextError:
+                    continue
+        finally:
+            self.under_way -= 1
+        detail = "the texts of other new routes came in between; ask again"
+        return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
+
+    def _scored(
+        self, scorer: Scorer, text: str, routes: tuple[Route, ...], vectors: Mapping[str, Vector]
+    ) -> Scores:
+        self._fresh = vectors
+        try:
+            return scorer.score(text, routes)
+        finally:
+            self._fresh = {}
+
+    def _vector(self, text: str) -> Vector:
+        """What the scorer calls."""
+        known = self._fresh.get(text)
+        if known is None:
+            raise _UnknownTextError
+        return known
+
+    async def _vectors(self, texts: Iterable[str]) -> dict[str, Vector]:
+        wanted = list(dict.fromkeys(texts))
+        return dict(zip(wanted, await asyncio.gather(*map(self._embed, wanted)), strict=True))
+
+    async def _embed(self, text: str) -> Vector:
+        """The direction of a text, of length 1."""
+        ids = head_and_tail(self._tokenizer.encode(whole(text)), self._limit)
+        number = f"embedding-{next(self._numbers)}"
+        last = None
+        params = self._params(task="embed")
+        async for output in self._engine.encode({"prompt_token_ids": ids}, params, number):
+            last = output
+        if last is None:
+            raise RuntimeError("vLLM ended a request without an answer")
+        vector = last.outputs.data.float().numpy()
+        unit: Vector = (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
+        return unit

@@ -1,0 +1,112 @@
+"""Makes vLLM's engine. What can be wrong is looked for first, and said in words."""
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from serve_app.engines.embedding.engine import EngineFaultError
+from serve_app.engines.vllm import checkpoint
+from serve_app.engines.vllm.chat_decider import Chooser
+from serve_app.engines.vllm.embed_decider import Comparer
+from serve_app.engines.vllm.settings import (
+    PROFILES,
+    Device,
+    Room,
+    Settings,
+    cpu_dtype,
+    engine_args,
+    environment,
+)
+
+_SHOWN: Final = 300
+_CPU: Final = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An engine whose process is up."""
+
+    engine: Any
+    decider: Chooser | Comparer
+    device: Device
+
+
+def start(settings: Settings, gpu_share: float, environ: MutableMapping[str, str]) -> Running:
+    """Starts an engine and its process, which takes seconds to minutes. Raises EngineFaultError.
+
+    What vLLM takes from the environment only is put into ``environ``.
+    """
+    found = None
+    if not settings.download:
+        faults = checkpoint.faults(settings.model, settings.task)
+        if faults:
+            raise EngineFaultError("; ".join(faults))
+        found = checkpoint.read(settings.model)
+    environ.update(environment(settings))
+    device = _device(settings)
+    profile = PROFILES[device]
+    environ.update(profile.environment)
+    if device == "cpu":
+        environ["OMP_NUM_THREADS"] = str(settings.threads)
+        if settings.dtype == "auto":
+            settings = replace(
+                settings, dtype=cpu_dtype(_CPU.read_text() if _CPU.is_file() else "")
+            )
+    args = engine_args(settings, profile, _room(device, gpu_share), found)
+    try:
+        engine = _made(args)
+    except Exception as error:
+        raise EngineFaultError(f"vLLM can't run {settings.model}: {_why(error)}") from error
+    try:
+        decider = Comparer if settings.task == "embed" else Chooser
+        longest = engine.model_config.max_model_len
+        return Running(engine, decider(engine, engine.get_tokenizer(), settings, longest), device)
+    except Exception as error:
+        engine.shutdown()
+        raise EngineFaultError(f"{settings.model} can't be asked: {_why(error)}") from error
+
+
+def _device(settings: Settings) -> Device:
+    """What the installed vLLM is for, which has to be what the configuration says."""
+    try:
+        from vllm.platforms import current_platform  # noqa: PLC0415 - seconds, and maybe not there
+    except Exception as error:
+        message = (
+            "vLLM is not installed, or can't be imported: install the extra `gpu` or `cpu` of "
+            f"this package, without torchvision, torchaudio and torchcodec ({_why(error)})"
+        )
+        raise EngineFaultError(message) from error
+    device = current_platform.device_type
+    if device not in PROFILES or settings.device not in {"auto", device}:
+        message = (
+            f"orchestrator.device is {settings.device}, but vLLM runs on {device or 'nothing'} "
+            "here: the extra `cpu` has no GPU code, the extra `gpu` needs a GPU, and a replica "
+            "sees one only with num_gpus in its ray_actor_options"
+        )
+        raise EngineFaultError(message)
+    return "cuda" if device == "cuda" else "cpu"
+
+
+def _room(device: Device, gpu_share: float) -> Room:
+    if device == "cpu":
+        return Room(psutil.virtual_memory().available)
+    from vllm.platforms import current_platform  # noqa: PLC0415 - as above
+
+    return Room(current_platform.get_device_total_memory(), gpu_share)
+
+
+def _made(args: dict[str, Any]) -> Any:  # noqa: ANN401 - vLLM has no types here
+    from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - as above
+    from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
+
+
+def _why(error: Exception) -> str:
+    """An error of vLLM's on one line; those of its process are in the log above."""
+    text = " ".join(str(error).split())
+    short = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
+    return f"{type(error).__name__}: {short}"

@@ -1,0 +1,323 @@
+"""An evaluation on paper: as text, as JSON, as a picture, and beside another one."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from serve_app.config.load import path
+from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.domain import Json
+from serve_app.engines.embedding.engine import Settings
+from serve_app.errors import ConfigError, Problem
+from serve_app.evaluation.measure import FAILED, NOWHERE, Evaluation
+
+_SMALL_MATRIX: Final = 12
+_MOST_CONFUSED: Final = 15
+_PLACES: Final = 5
+_CELL: Final = 22
+_MARGIN: Final = 190
+_DARK: Final = 0.55
+
+
+def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
+    """Rows as lines with even columns; those in ``right`` are aligned to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    flush = set(right)
+    return [
+        "  ".join(
+            cell.rjust(width) if column in flush else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def as_text(evaluation: Evaluation) -> list[str]:
+    """The report for people, line by line."""
+    cases = evaluation.outcomes
+    inside = sum(outcome.case.expect is not None for outcome in cases)
+    lines = [
+        (
+            f"{evaluation.labelled.file}: {len(evaluation.labelled.routes)} routes, "
+            f"{inside} cases with a route, {len(cases) - inside} without"
+        ),
+        "",
+        f"accuracy  {evaluation.accuracy:.3f}  best route is right, of the cases with a route",
+        f"decided   {evaluation.decided:.3f}  {_limits(evaluation)}of all cases",
+        (
+            f"latency   p50 {evaluation.latency_ms(0.5):.1f} ms, p99 {evaluation.latency_ms(0.99):.1f} ms "
+            f"a decision, {_asked(evaluation.settings)}"
+        ),
+    ]
+    lines += [
+        f"no answer {times} of the cases, which count as wrong: {why}"
+        for why, times in evaluation.faults().most_common(_PLACES)
+    ]
+    lines += [
+        f"examples  {draws.examples} a route: {draws.mean:.3f} "
+        f"({min(draws.accuracies):.3f} to {max(draws.accuracies):.3f} in {len(draws.accuracies)} draws)"
+        for draws in evaluation.draws
+    ]
+    for title, found in (
+        ("By route, with thresholds", _by_route(evaluation)),
+        ("Confusion", _confusion(evaluation)),
+        ("No match, by threshold", _thresholds(evaluation)),
+        ("Descriptions that collide (cosine)", _collisions(evaluation)),
+    ):
+        if found:
+            lines += ["", title, *(f"  {line}" for line in found)]
+    return lines
+
+
+def _limits(evaluation: Evaluation) -> str:
+    settings = evaluation.settings
+    if not evaluation.scored:
+        return ""
+    return (
+        f"with min_confidence {settings.min_confidence:g} and min_margin {settings.min_margin:g}, "
+    )
+
+
+def _asked(settings: Settings | Orchestrator) -> str:
+    if isinstance(settings, Settings):
+        return f"{settings.threads} thread(s), at most {settings.max_query_tokens} tokens"
+    return f"engine {settings.engine}, model {settings.model}"
+
+
+def _by_route(evaluation: Evaluation) -> list[str]:
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}"
+
+    rows = [["route", "precision", "recall", "cases"]]
+    rows += [
+        [name, shown(precision), shown(recall), str(cases)]
+        for name, precision, recall, cases in evaluation.by_route()
+    ]
+    return table(rows, right=(1, 2, 3))
+
+
+def _names(evaluation: Evaluation) -> list[str]:
+    failed = [FAILED] if evaluation.faults() else []
+    return [*(route.name for route in evaluation.labelled.routes), NOWHERE, *failed]
+
+
+def _confusion(evaluation: Evaluation) -> list[str]:
+    names, counts = _names(evaluation), evaluation.confusion()
+    if len(names) <= _SMALL_MATRIX:
+        rows = [["expected \\ decided", *(str(number) for number in range(1, len(names) + 1))]]
+        rows += [
+            [f"{number} {wish}", *(str(counts[wish, said] or ".") for said in names)]
+            for number, wish in enumerate(names, 1)
+        ]
+        return table(rows, right=range(1, len(names) + 1))
+    wrong = [(pair, count) for pair, count in counts.most_common() if pair[0] != pair[1]]
+    rows = [["times", "expected", "decided"]]
+    rows += [[str(count), *pair] for pair, count in wrong[:_MOST_CONFUSED]]
+    return [*table(rows, right=(0,)), f"{len(wrong)} kinds of confusion in all; --json has them"]
+
+
+def _thresholds(evaluation: Evaluation) -> list[str]:
+    found = evaluation.thresholds()
+    if not evaluation.scored:
+        return ["the engine names a route and gives no scores, so there is nothing to compare"]
+    if not found:
+        return ["the set has no case without a route, so there is nothing to tell apart"]
+    rows = [["min_confidence", "accuracy", "no match found"]]
+    rows += [
+        [f"{limit:.2f}", f"{inside:.3f}", f"{outside:.3f}"] for limit, inside, outside in found[::2]
+    ]
+    return [
+        *table(rows, right=(0, 1, 2)),
+        (
+            f"recommended: {evaluation.recommended():.2f} (best mean of both); "
+            f"AUROC {evaluation.auroc():.3f}, where 0.5 is chance"
+        ),
+    ]
+
+
+def _collisions(evaluation: Evaluation) -> list[str]:
+    if not isinstance(evaluation.settings, Settings):
+        return []
+    if not evaluation.collisions:
+        return ["none"]
+    return [f"{cosine:.2f}  {a} / {b}" for cosine, a, b in evaluation.collisions[:_MOST_CONFUSED]]
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Json]:
+    """The report for programs; times in milliseconds."""
+    return {
+        "file": evaluation.labelled.file,
+        "engine": evaluation.engine,
+        "settings": _settings(evaluation.settings),
+        "cases": len(evaluation.outcomes),
+        "accuracy": evaluation.accuracy,
+        "decided": evaluation.decided,
+        "no_answer": [
+            {"why": why, "times": times} for why, times in evaluation.faults().most_common()
+        ],
+        "latency_ms": {"p50": evaluation.latency_ms(0.5), "p99": evaluation.latency_ms(0.99)},
+        "routes": [
+            {"name": name, "precision": precision, "recall": recall, "cases": cases}
+            for name, precision, recall, cases in evaluation.by_route()
+        ],
+        "confusion": [
+            {"expected": wish, "decided": said, "times": times}
+            for (wish, said), times in evaluation.confusion().most_common()
+        ],
+        "thresholds": [
+            {"min_confidence": limit, "accuracy": inside, "no_match_found": outside}
+            for limit, inside, outside in evaluation.thresholds()
+        ],
+        "recommended_min_confidence": evaluation.recommended(),
+        "auroc": evaluation.auroc(),
+        "collisions": [
+            {"cosine": cosine, "routes": [a, b]} for cosine, a, b in evaluation.collisions
+        ],
+        "examples": [
+            {"examples": draws.examples, "mean": draws.mean, "accuracies": list(draws.accuracies)}
+            for draws in evaluation.draws
+        ],
+    }
+
+
+def _settings(settings: Settings | Orchestrator) -> dict[str, Json]:
+    """What an engine was told, but for addresses and keys."""
+    both = {
+        "model": None if settings.model is None else str(settings.model),
+        "threads": settings.threads,
+        "max_query_tokens": settings.max_query_tokens,
+        "min_confidence": settings.min_confidence,
+        "min_margin": settings.min_margin,
+    }
+    if isinstance(settings, Settings):
+        return {**both, "archetypes": settings.archetypes}
+    own = ("task", "family", "device", "mode", "max_model_len", "dtype", "quantization")
+    return {**both, **{name: getattr(settings, name) for name in own}}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _Latency(_Part):
+    p50: float
+
+
+class _Route(_Part):
+    name: str
+    recall: float | None
+
+
+class _Report(_Part):
+    """What ``compare`` looks at."""
+
+    file: str
+    latency_ms: _Latency
+    routes: list[_Route]
+    accuracy: float | None = None
+    decided: float | None = None
+    auroc: float | None = None
+
+
+def read_report(file: Path) -> dict[str, Json] | None:
+    """A report of ``--json``; None for a file that is no JSON, such as a labelled set.
+
+    Raises ConfigError for JSON that is no report.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    try:
+        _Report.model_validate(content)
+    except ValidationError as error:
+        places = [path(detail["loc"]) or "the whole" for detail in error.errors(include_url=False)]
+        message = (
+            "is neither a report of `fingerpost eval --json` nor a labelled set with cases; "
+            f"missing or of another kind: {', '.join(places[:_PLACES])}"
+        )
+        raise ConfigError(str(file), (Problem(0, "", message),)) from error
+    report: dict[str, Json] = content
+    return report
+
+
+def compare(report: Mapping[str, Json], other: Mapping[str, Json]) -> list[str]:
+    """What changed against another report, both as ``as_json`` gives them."""
+    lines = [f"Compared with {other['file']}:"]
+    for key in ("accuracy", "decided", "auroc"):
+        now, before = report.get(key), other.get(key)
+        if now is not None and before is not None:
+            lines.append(f"  {key:9} {before:.3f} -> {now:.3f}  ({now - before:+.3f})")
+    before_p50, now_p50 = other["latency_ms"]["p50"], report["latency_ms"]["p50"]
+    lines.append(f"  {'p50':9} {before_p50:.1f} -> {now_p50:.1f} ms")
+    lines += (f"  {line}" for line in _recalls(report, other))
+    return lines
+
+
+def _recalls(report: Mapping[str, Json], other: Mapping[str, Json]) -> Iterator[str]:
+    before = {route["name"]: route["recall"] for route in other["routes"]}
+    rows = [["recall of", "before", "now"]]
+    for route in report["routes"]:
+        name, now = route["name"], route["recall"]
+        if now != before.get(name) and now is not None:
+            was = before.get(name)
+            rows.append([name, "-" if was is None else f"{was:.2f}", f"{now:.2f}"])
+    yield from (
+        table(rows, right=(1, 2)) if len(rows) > 1 else ["the recall of every route is equal"]
+    )
+
+
+def as_svg(evaluation: Evaluation) -> bytes:
+    """The confusion matrix as a picture; a row adds up to the cases that were expected there."""
+    names, counts = _names(evaluation), evaluation.confusion()
+    size = _MARGIN + _CELL * len(names)
+    style = "font-family: sans-serif; font-size: 11px"
+    svg = ET.Element(
+        "svg", xmlns="http://www.w3.org/2000/svg", width=str(size + 20), height=str(size + 40)
+    )
+    svg.set("style", style)
+    ET.SubElement(svg, "rect", width="100%", height="100%", fill="white")
+    _say(svg, (8, 16), f"{evaluation.labelled.file}: accuracy {evaluation.accuracy:.3f}")
+    _say(svg, (8, 32), "rows: expected, columns: decided")
+    for row, wish in enumerate(names):
+        y = _MARGIN + _CELL * row
+        total = sum(counts[wish, said] for said in names)
+        _say(svg, (_MARGIN - 6, y + 15), wish, anchor="end")
+        _say(svg, (_MARGIN + _CELL * row + 15, _MARGIN - 6), wish, turned=True)
+        for column, said in enumerate(names):
+            share = counts[wish, said] / total if total else 0.0
+            _cell(svg, _MARGIN + _CELL * column, y, share, counts[wish, said])
+    content: bytes = ET.tostring(svg, encoding="utf-8", xml_declaration=True)
+    return content
+
+
+def _cell(svg: ET.Element, x: int, y: int, share: float, count: int) -> None:
+    shade = round(255 * (1 - share))
+    ET.SubElement(
+        svg, "rect", x=str(x), y=str(y), width=str(_CELL - 1), height=str(_CELL - 1),
+        fill=f"rgb({shade},{shade},255)" if count else "#f4f4f4",
+    )  # fmt: skip
+    if count:
+        _say(svg, (x + 10, y + 15), str(count), anchor="middle", light=share > _DARK)
+
+
+def _say(
+    svg: ET.Element,
+    at: tuple[int, int],
+    text: str,
+    *,
+    anchor: str = "start",
+    turned: bool = False,
+    light: bool = False,
+) -> None:
+    x, y = at
+    said = ET.SubElement(svg, "text", x=str(x), y=str(y))
+    said.set("text-anchor", anchor)
+    said.set("fill", "white" if light else "black")
+    if turned:
+        said.set("transform", f"rotate(-60 {x} {y})")
+    said.text = "".join(sign if sign.isprintable() else "?" for sign in text)  # or no XML

@@ -1,0 +1,217 @@
+"""The table of endpoints that a configuration makes of the providers' rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from serve_app.config.load import LoadedConfig
+from serve_app.config.references import absolute, missing, references
+from serve_app.config.schema.gateway import ModelProvider
+from serve_app.dialects.json_edits import Quirk
+from serve_app.domain import DataPath, Headers, ModelRef
+from serve_app.errors import Problem
+from serve_app.providers.address import slug, spoken, target_url, url_fault
+from serve_app.providers.checks import Seen, entry_problems, interface_of
+from serve_app.providers.table import (
+    AUTH_HEADERS,
+    PROVIDERS,
+    ProviderSpec,
+    host_headers,
+    quirk_of,
+)
+
+__all__ = [
+    "PROVIDERS",
+    "SHARED_SLUG",
+    "Endpoint",
+    "ProviderSpec",
+    "ProviderTable",
+    "build_table",
+    "slug",
+    "target_url",
+    "url_fault",
+]
+
+SHARED_SLUG: Final = "shared"
+"""The provider client that carries wildcards, and whatever has no deployment of its own."""
+
+_Name = TypeVar("_Name", ModelRef, str)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests of one entry, a model or a wildcard, go, and what they show there.
+
+    ``base_url``, ``access_key`` and the values of ``headers`` are as configured, but for files,
+    which are absolute: references are not expanded.
+    """
+
+    slug: str
+    interface: str
+    base_url: str
+    data_path: DataPath
+    access_key: str | None = field(repr=False)
+    key_needed: bool
+    passthrough_auth: bool = False
+    """The client's own key goes in place of ours."""
+    headers: Headers = field(default=(), repr=False)
+    http_host: str | None = None
+    paths: frozenset[str] = frozenset()
+    """What it speaks of its own."""
+
+    @property
+    def shows_key(self) -> bool:
+        """True where ``headers`` hold a key, in place of ``access_key``."""
+        return any(name in AUTH_HEADERS for name, _ in self.headers)
+
+    def quirk(self, name: str, path: str) -> Quirk:
+        """What a model there asks of a body on a path."""
+        return quirk_of(self.interface, name, path)
+
+    def missing(self, environ: Mapping[str, str]) -> list[str]:
+        """What it refers to and is not there, or access_key where it lacks one.
+
+        Names of variables, and files as ``file:PATH``.
+        """
+        texts = [self.base_url, self.access_key or "", *(value for _, value in self.headers)]
+        found = sorted({name for text in texts for name in missing(text, environ)})
+        return [*found, "access_key"] if self.lacks_key else found
+
+    @property
+    def lacks_key(self) -> bool:
+        """True where a key is needed, and neither is there nor comes with a request."""
+        shown = self.access_key is not None or self.passthrough_auth or self.shows_key
+        return self.key_needed and not shown
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTable:
+    """All endpoints of a configuration, in its order."""
+
+    of_models: Mapping[ModelRef, tuple[Endpoint, ...]]
+    of_wildcards: Mapping[str, tuple[Endpoint, ...]]
+    """By the prefix of the model's name."""
+
+    @property
+    def models(self) -> dict[ModelRef, Endpoint]:
+        """The first endpoint of each model."""
+        return {model: endpoints[0] for model, endpoints in self.of_models.items()}
+
+    @property
+    def wildcards(self) -> dict[str, Endpoint]:
+        """The first endpoint of each wildcard."""
+        return {prefix: endpoints[0] for prefix, endpoints in self.of_wildcards.items()}
+
+    def endpoints_of(self, model: ModelRef) -> tuple[Endpoint, ...]:
+        """Where a model's requests may go: its own entries, else the wildcard's; none is none."""
+        return self.of_models.get(model) or self.of_wildcards.get(model.provider, ())
+
+    def endpoint(self, model: ModelRef, ordinal: int = 0) -> Endpoint | None:
+        """One of them, the first where there are not so many; None for an unknown model."""
+        endpoints = self.endpoints_of(model)
+        if not endpoints:
+            return None
+        return endpoints[ordinal if 0 <= ordinal < len(endpoints) else 0]
+
+    def endpoints(self) -> list[Endpoint]:
+        """Every endpoint once."""
+        tuples = (*self.of_models.values(), *self.of_wildcards.values())
+        return list(dict.fromkeys(endpoint for endpoints in tuples for endpoint in endpoints))
+
+    def data_paths(self) -> dict[str, DataPath]:
+        """Every slug with its data path."""
+        return {endpoint.slug: endpoint.data_path for endpoint in self.endpoints()}
+
+
+def build_table(loaded: LoadedConfig) -> tuple[ProviderTable, list[Problem]]:
+    """The endpoints of a configuration, and what is wrong with its ``model_providers``."""
+    problems: list[Problem] = []
+    good: list[tuple[int, ModelProvider]] = []
+    seen: Seen = set()
+    for index, entry in enumerate(loaded.config.model_providers):
+        found = list(entry_problems(loaded, ("model_providers", index), entry, seen))
+        problems += found
+        if not found:
+            good.append((index, entry))
+    data_paths, conflicts = _data_paths(loaded, good)
+    folder = Path(loaded.file).absolute().parent
+    models: dict[ModelRef, tuple[Endpoint, ...]] = {}
+    wildcards: dict[str, tuple[Endpoint, ...]] = {}
+    for _, entry in good:
+        provider, _, name = entry.model.partition("/")
+        endpoint = _endpoint(entry, data_paths, folder)
+        if name == "*":
+            _add(wildcards, provider, endpoint)
+        else:
+            _add(models, ModelRef(provider, name), endpoint)
+    table = ProviderTable(MappingProxyType(models), MappingProxyType(wildcards))
+    return table, problems + conflicts
+
+
+def _add(found: dict[_Name, tuple[Endpoint, ...]], name: _Name, endpoint: Endpoint) -> None:
+    found[name] = (*found.get(name, ()), endpoint)
+
+
+def _data_paths(
+    loaded: LoadedConfig, entries: list[tuple[int, ModelProvider]]
+) -> tuple[dict[str, DataPath], list[Problem]]:
+    """One data path per slug: what an entry says, else dedicated, or shared for wildcards alone."""
+    said: dict[str, DataPath] = {}
+    usual: dict[str, DataPath] = {}
+    problems: list[Problem] = []
+    for index, entry in entries:
+        name = _slug_of(entry)
+        if not entry.model.endswith("/*"):
+            usual[name] = DataPath.DEDICATED
+        if entry.data_path is None:
+            continue
+        if said.setdefault(name, entry.data_path) is not entry.data_path:
+            problems.append(
+                loaded.problem(
+                    ("model_providers", index, "data_path"),
+                    f"another model of provider {name!r} says {said[name].value}; "
+                    "one provider has one data path",
+                )
+            )
+    names = {_slug_of(entry) for _, entry in entries}
+    return {
+        name: said.get(name, usual.get(name, DataPath.SHARED)) for name in sorted(names)
+    }, problems
+
+
+def _endpoint(entry: ModelProvider, data_paths: Mapping[str, DataPath], folder: Path) -> Endpoint:
+    interface = interface_of(entry)
+    spec = PROVIDERS[interface]
+    name = _slug_of(entry)
+    base_url = entry.base_url or spec.base_url or ""
+    key = entry.access_key
+    return Endpoint(
+        slug=name,
+        interface=interface,
+        base_url=base_url,
+        data_path=data_paths[name],
+        access_key=None if key is None else absolute(key, folder),
+        key_needed=spec.key_needed and (entry.base_url is None or _is_vendors_own(entry, spec)),
+        passthrough_auth=entry.passthrough_auth,
+        headers=_headers(entry, base_url, folder),
+        http_host=entry.http_host,
+        paths=spoken(base_url, interface),
+    )
+
+
+def _is_vendors_own(entry: ModelProvider, spec: ProviderSpec) -> bool:
+    """True for a base URL that is there because each customer of a vendor has another."""
+    return spec.base_url is None and entry.provider_interface is None
+
+
+def _headers(entry: ModelProvider, base_url: str, folder: Path) -> Headers:
+    host = "" if references(base_url) else str(urlsplit(base_url).hostname)
+    own = {name.lower(): absolute(value, folder) for name, value in entry.headers.items()}
+    return tuple({**dict(host_headers(host)), **own}.items())
+
+
+def _slug_of(entry: ModelProvider) -> str:
+    return slug(interface_of(entry), entry.base_url)

@@ -1,0 +1,253 @@
+"""The embedding scorer: how near a text is to each route, from sentence embeddings alone.
+
+A route's score is a blend of cosines between the text and, of the route,
+
+- ``name: description`` as a whole (a quarter),
+- its name (a quarter),
+- the nearest phrase of its description (a half): a list of topics is near to a text about one.
+
+Where the route is about a kind of task that the archetype bank knows, half of the score comes
+from the bank's prompts. Where it has examples, up to half of it comes from them; a single one
+says little about a broad route, and weighs little. benchmarks/routing_accuracy.py measures what
+each part is worth.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from serve_app.domain import Route, Scores
+from serve_app.scoring.archetypes import ARCHETYPES, Archetype
+
+Vector: TypeAlias = npt.NDArray[np.float32]
+"""Of unit length, so that a dot product is a cosine."""
+
+Matrix: TypeAlias = npt.NDArray[np.float32]
+"""Vectors, one a row."""
+
+Embed: TypeAlias = Callable[[str], Vector]
+
+MAX_TEXTS: Final = 16384
+"""Embeddings of route texts that are kept; 1.5 KB each at 384 dimensions."""
+
+MAX_ROWS: Final = 16384
+"""Rows of the sets of routes that are kept ready, all together; the oldest sets go first."""
+
+_WHOLE, _NAME, _PHRASE = 0.25, 0.25, 0.5
+_ARCHETYPE_WEIGHT, _ARCHETYPE_NEAR = 0.5, 0.5
+_EXAMPLE_WEIGHTS: Final = (0.0, 0.2, 0.3, 0.4, 0.45, 0.5)
+"""By number of examples; the last one for all larger numbers."""
+
+_MAX_PHRASES: Final = 24
+_PHRASE_ENDS = re.compile(r"[,;:/()&]|\.\s|\band\b|\bor\b")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class OutOfTimeError(Exception):
+    """The texts of the routes could not be embedded in time; what was done is kept."""
+
+
+def phrases(description: str) -> tuple[str, ...]:
+    """The topics that a description lists; the description itself where it lists none."""
+    parts = (part.strip(" .\n") for part in _PHRASE_ENDS.split(description))
+    return tuple(part for part in parts if part)[:_MAX_PHRASES] or (description,)
+
+
+def readable(name: str) -> str:
+    """A route's name as words: ``book_flight`` becomes ``book flight``, ``bookFlight`` ``book Flight``."""
+    return re.sub(r"[_.\-]+", " ", _CAMEL.sub(" ", name)).strip() or name
+
+
+def texts_of(routes: Iterable[Route]) -> list[str]:
+    """All that is embedded of these routes, each text once."""
+    texts: list[str] = []
+    for route in routes:
+        texts += [_whole_text(route), readable(route.name), *phrases(route.description)]
+        texts += route.examples
+    return list(dict.fromkeys(texts))
+
+
+def texts_of_bank(archetypes: Iterable[Archetype]) -> list[str]:
+    """All that is embedded of these archetypes, each text once."""
+    texts: list[str] = []
+    for kind in archetypes:
+        texts += [_kind_text(kind), *kind.prompts]
+    return list(dict.fromkeys(texts))
+
+
+def _whole_text(route: Route) -> str:
+    return f"{readable(route.name)}: {route.description}"
+
+
+def _kind_text(kind: Archetype) -> str:
+    return f"{kind.name}: {kind.description}"
+
+
+@dataclass(frozen=True, slots=True)
+class _RouteSet:
+    """What a text is compared with; rows of the matrices belong to routes in their order."""
+
+    wholes: Matrix
+    names: Matrix
+    phrases: Matrix
+    phrase_starts: npt.NDArray[np.intp]
+    """The row in ``phrases`` at which each route's phrases begin."""
+    archetypes: tuple[tuple[int, npt.NDArray[np.intp]], ...]
+    """Route and rows of the bank's prompts that it inherits."""
+    examples: tuple[tuple[int, Matrix, Vector, float], ...]
+    """Route, its examples, their direction on average, and their weight."""
+
+    @property
+    def rows(self) -> int:
+        return (
+            2 * len(self.wholes)
+            + len(self.phrases)
+            + sum(len(own) for _, own, _, _ in self.examples)
+        )
+
+
+class Scorer:
+    """Scores texts against routes. Keeps what it embedded of routes, bounded; of texts nothing.
+
+    Not safe for use by several threads at once.
+    """
+
+    def __init__(
+        self,
+        embed: Embed,
+        *,
+        min_confidence: float,
+        min_margin: float = 0.0,
+        archetypes: Sequence[Archetype] = ARCHETYPES,
+    ) -> None:
+        self._embed = embed
+        self._min_confidence = min_confidence
+        self._min_margin = min_margin
+        self._texts: OrderedDict[str, Vector] = OrderedDict()
+        self._sets: OrderedDict[tuple[Route, ...], _RouteSet] = OrderedDict()
+        self._rows = 0
+        self._kinds = [embed(_kind_text(kind)) for kind in archetypes]
+        self._prompts = [embed(prompt) for kind in archetypes for prompt in kind.prompts]
+        ends = np.cumsum([len(kind.prompts) for kind in archetypes], dtype=np.intp)
+        self._prompt_rows = np.split(np.arange(len(self._prompts)), ends[:-1]) if archetypes else []
+        self._bank = np.stack(self._prompts) if self._prompts else None
+
+    def score(
+        self, text: str, routes: tuple[Route, ...], *, in_time: Callable[[], bool] = lambda: True
+    ) -> Scores:
+        """The scores of the routes for a text.
+
+        Raises OutOfTimeError when ``in_time`` says no before all texts of the routes, which may
+        be new, are embedded; a later call goes on from there.
+        """
+        known = self._prepare(routes, in_time)
+        values = self._values(self._embed(text), known)
+        order = np.argsort(-values, kind="stable")
+        best = float(values[order[0]])
+        second = float(values[order[1]]) if len(order) > 1 else -1.0
+        wins = best >= self._min_confidence and best - second >= self._min_margin
+        return Scores(
+            routes={
+                route.name: round(float(value), 6)
+                for route, value in zip(routes, values, strict=True)
+            },
+            no_match=self._min_confidence,
+            winner=routes[int(order[0])].name if wins else None,
+            margin=self._min_margin,
+        )
+
+    def prepare(self, routes: tuple[Route, ...]) -> None:
+        """Embeds the texts of these routes ahead of the first question about them."""
+        if routes:
+            self._prepare(routes, lambda: True)
+
+    def missing(self, routes: tuple[Route, ...]) -> list[str]:
+        """The texts of these routes that ``score`` would have to embed first."""
+        if routes in self._sets:
+            return []
+        return [text for text in texts_of(routes) if text not in self._texts]
+
+    def similarity(self, routes: tuple[Route, ...]) -> Matrix:
+        """Cosines between the routes' descriptions, ``(n, n)``: near 1 is hard to tell apart."""
+        wholes = self._prepare(routes, lambda: True).wholes
+        return wholes @ wholes.T
+
+    def _values(self, query: Vector, known: _RouteSet) -> Vector:
+        nearest = np.maximum.reduceat(known.phrases @ query, known.phrase_starts)
+        values: Vector = _WHOLE * (known.wholes @ query) + _NAME * (known.names @ query)
+        values += _PHRASE * nearest
+        if known.archetypes and self._bank is not None:
+            prompts = self._bank @ query
+            for route, rows in known.archetypes:
+                near = np.sort(prompts[rows])[-2:].mean()
+                values[route] += _ARCHETYPE_WEIGHT * (near - values[route])
+        for route, examples, middle, weight in known.examples:
+            near = ((examples @ query).max() + middle @ query) / 2
+            values[route] += weight * (near - values[route])
+        return values
+
+    def _prepare(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _RouteSet:
+        known = self._sets.get(routes)
+        if known is None:
+            known = self._compile(routes, in_time)
+            self._sets[routes] = known
+            self._rows += known.rows
+            while self._rows > MAX_ROWS and len(self._sets) > 1:
+                self._rows -= self._sets.popitem(last=False)[1].rows
+        else:
+            self._sets.move_to_end(routes)
+        return known
+
+    def _compile(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _RouteSet:
+        def rows(texts: Iterable[str]) -> Matrix:
+            return np.stack([self._text(text, in_time) for text in texts])
+
+        wholes = rows(_whole_text(route) for route in routes)
+        lists = [phrases(route.description) for route in routes]
+        examples = []
+        for index, route in enumerate(routes):
+            if route.examples:
+                own = rows(route.examples)
+                weight = _EXAMPLE_WEIGHTS[min(len(own), len(_EXAMPLE_WEIGHTS) - 1)]
+                examples.append((index, own, _unit(own.mean(axis=0)), weight))
+        return _RouteSet(
+            wholes=wholes,
+            names=rows(readable(route.name) for route in routes),
+            phrases=rows(phrase for listed in lists for phrase in listed),
+            phrase_starts=np.cumsum([0, *map(len, lists[:-1])], dtype=np.intp),
+            archetypes=tuple(self._inherited(wholes)),
+            examples=tuple(examples),
+        )
+
+    def _inherited(self, wholes: Matrix) -> Iterable[tuple[int, npt.NDArray[np.intp]]]:
+        if not self._kinds:
+            return
+        for route, near in enumerate(wholes @ np.stack(self._kinds).T >= _ARCHETYPE_NEAR):
+            if near.any():
+                yield (
+                    route,
+                    np.concatenate([self._prompt_rows[kind] for kind in np.flatnonzero(near)]),
+                )
+
+    def _text(self, text: str, in_time: Callable[[], bool]) -> Vector:
+        known = self._texts.get(text)
+        if known is not None:
+            self._texts.move_to_end(text)
+            return known
+        if not in_time():
+            raise OutOfTimeError
+        vector = self._embed(text)
+        self._texts[text] = vector
+        if len(self._texts) > MAX_TEXTS:
+            self._texts.popitem(last=False)
+        return vector
+
+
+def _unit(vector: Vector) -> Vector:
+    length = float(np.linalg.norm(vector))
+    return vector if length == 0.0 else (vector / np.float32(length))

@@ -1,0 +1,229 @@
+"""What stands around a store that may fail."""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+import pytest
+
+from serve_app.affinity.guarded import LOG_EVERY_S, SteadyStore, StoreError
+from serve_app.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, Breaker
+from serve_app.domain import Binding, ModelRef
+from tests.unit.fakes import FOREVER, FakeClock
+
+A, B = Binding(ModelRef("p", "a")), Binding(ModelRef("p", "b"))
+DOWN = StoreError("ConnectionError at here:1")
+SECRET = "hunter2"
+
+
+class Inner:
+    """A store that says always the same, after a pause."""
+
+    def __init__(self) -> None:
+        self.fault: BaseException | None = None
+        self.pause_s = 0.0
+        self.stubborn_s = 0.0
+        self.asked: list[tuple[object, ...]] = []
+
+    async def get(self, key: str) -> Binding | None:
+        await self._answer(key)
+        return A
+
+    async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
+        await self._answer(key, binding, instead_of)
+        return True
+
+    async def _answer(self, *question: object) -> None:
+        self.asked.append(question)
+        try:
+            await asyncio.sleep(self.pause_s)
+        except asyncio.CancelledError:
+            await asyncio.sleep(self.stubborn_s)
+            raise
+        if self.fault is not None:
+            raise self.fault
+
+
+class Rig:
+    """A steady store around one that is told what to do, on a clock that stands still."""
+
+    def __init__(self, deadline_s: float = 5.0) -> None:
+        self.inner = Inner()
+        self.clock = FakeClock()
+        self.breaker = Breaker(self.clock)
+        self.reports: list[str] = []
+        self.store = SteadyStore(
+            self.inner,
+            clock=self.clock,
+            breaker=self.breaker,
+            report=self.reports.append,
+            deadline_s=deadline_s,
+        )
+
+    async def fail(self, times: int = FAILURES_TO_OPEN) -> None:
+        """So many failures in a row; then all would be well again."""
+        self.inner.fault = DOWN
+        assert [await self.store.get("k") for _ in range(times)] == [None] * times
+        self.inner.fault = None
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage().split(",")[0].split(":")[0] for record in caplog.records]
+
+
+BEGINS, ENDS = "the affinity store gives no answers", "the affinity store gives answers again"
+
+
+async def test_answers_go_through(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """A store in order is asked as it was asked, and nobody hears of it."""
+    assert await rig.store.get("k") == A
+    assert await rig.store.bind("k", B, instead_of=A.model)
+    assert rig.inner.asked == [("k",), ("k", B, A.model)]
+    assert (rig.reports, rig.store.trouble, caplog.records) == ([], None, [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "trouble"),
+    [
+        (DOWN, "ConnectionError at here:1"),
+        (RuntimeError(f"redis://:{SECRET}@here"), "it raised RuntimeError"),
+        (asyncio.CancelledError(), "it gave the question up"),
+        (TimeoutError(), "it raised TimeoutError"),
+    ],
+)
+async def test_failures_are_no_answers(
+    rig: Rig, caplog: pytest.LogCaptureFixture, fault: BaseException, trouble: str
+) -> None:
+    """Whatever it raises, nothing is bound; only what is safe to show is shown."""
+    rig.inner.fault = fault
+    assert await rig.store.get("k") is None
+    assert not await rig.store.bind("k", A, instead_of=None)
+    assert (rig.reports, rig.store.trouble) == (["error", "error"], trouble)
+    assert trouble in caplog.text
+    assert SECRET not in caplog.text + repr(rig.store)
+
+
+async def test_an_end_of_trouble_is_seen(rig: Rig) -> None:
+    """The first answer ends the trouble."""
+    await rig.fail(1)
+    assert await rig.store.get("k") == A
+    assert rig.store.trouble is None
+    assert rig.reports == ["error"]
+
+
+@pytest.mark.parametrize("stubborn_s", [0.0, 0.3])
+async def test_nobody_waits_longer(stubborn_s: float) -> None:
+    """The deadline holds, even when the store takes its time to be cancelled."""
+    rig = Rig(deadline_s=0.05)
+    rig.inner.pause_s, rig.inner.stubborn_s = FOREVER, stubborn_s
+    started = time.monotonic()
+    assert await rig.store.get("k") is None
+    assert not await rig.store.bind("k", A, instead_of=None)
+    assert 0.1 <= time.monotonic() - started < 0.2
+    assert rig.store.trouble == "no answer within 50 ms"
+    await asyncio.sleep(stubborn_s + 0.05)
+    assert not rig.store._left
+
+
+async def test_what_comes_too_late_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """An error after the deadline ends in no log of asyncio's."""
+    rig = Rig(deadline_s=0.01)
+
+    async def late(key: str) -> Binding | None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(FOREVER)
+        raise RuntimeError(SECRET)
+
+    rig.inner.get = late  # type: ignore[method-assign]
+    assert await rig.store.get("k") is None
+    await asyncio.sleep(0.01)
+    assert not rig.store._left
+    assert SECRET not in caplog.text
+
+
+async def test_a_broken_store_is_left_alone(rig: Rig) -> None:
+    """After several failures it is not asked for a while, and everybody has an answer at once."""
+    await rig.fail()
+    asked = len(rig.inner.asked)
+    rig.inner.pause_s = FOREVER
+    assert await rig.store.get("k") is None
+    assert not await rig.store.bind("k", A, instead_of=None)
+    assert len(rig.inner.asked) == asked
+    assert rig.reports == ["error"] * (FAILURES_TO_OPEN + 2)
+    assert rig.store.trouble == str(DOWN)
+
+
+async def test_one_operation_probes(rig: Rig) -> None:
+    """After the pause one is let through, the others are refused until it has its answer."""
+    await rig.fail()
+    rig.clock.now += FIRST_PAUSE_S
+    rig.inner.pause_s = 0.02
+    assert await asyncio.gather(*(rig.store.get("k") for _ in range(5))) == [A, *[None] * 4]
+    assert await asyncio.gather(*(rig.store.get("k") for _ in range(5))) == [A] * 5
+
+
+async def test_a_failed_probe_waits_longer(rig: Rig) -> None:
+    """A probe without an answer opens the breaker again."""
+    await rig.fail()
+    rig.clock.now += FIRST_PAUSE_S
+    await rig.fail(1)
+    rig.clock.now += FIRST_PAUSE_S
+    assert await rig.store.get("k") is None
+    rig.clock.now += FIRST_PAUSE_S
+    assert await rig.store.get("k") == A
+
+
+async def test_a_client_that_leaves_says_nothing(rig: Rig) -> None:
+    """Its probe is given up and the next operation is one; nothing failed."""
+    await rig.fail()
+    rig.clock.now += FIRST_PAUSE_S
+    rig.inner.pause_s = FOREVER
+    task = asyncio.create_task(rig.store.get("k"))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    rig.inner.pause_s = 0.0
+    assert await rig.store.get("k") == A
+    assert len(rig.reports) == FAILURES_TO_OPEN
+    await asyncio.sleep(0)
+    assert not rig.store._left
+
+
+async def test_trouble_is_told_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning at its beginning and one at its end, however long it takes."""
+    for _ in range(3):
+        await rig.fail(2)
+        rig.clock.now += LOG_EVERY_S
+    assert warnings(caplog) == [BEGINS]
+    await rig.store.get("k")
+    await rig.store.get("k")
+    assert warnings(caplog) == [BEGINS, ENDS]
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+async def test_coming_and_going_is_told_rarely(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """At most one pair in ten seconds; trouble that lasts is told when they are over."""
+    for _ in range(9):
+        await rig.fail(1)
+        await rig.store.get("k")
+        rig.clock.now += 1.0
+    assert warnings(caplog) == [BEGINS, ENDS]
+    await rig.fail(1)
+    rig.clock.now += 1.0
+    assert warnings(caplog) == [BEGINS, ENDS]
+    await rig.fail(1)
+    await rig.store.get("k")
+    assert warnings(caplog) == [BEGINS, ENDS] * 2
+
+
+async def test_the_operator_sees_how_it_is(rig: Rig) -> None:
+    """Its repr says what it stands around, the breaker's state and the trouble."""
+    await rig.fail()
+    assert repr(rig.store).endswith(f"open, trouble: {DOWN}>")

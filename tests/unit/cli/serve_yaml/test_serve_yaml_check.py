@@ -1,0 +1,317 @@
+"""What a serve.yaml may say, and what Serve would make of it; needs Serve's schema, no cluster."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from serve_app.cli.serve_yaml.check import Checked, check_serve
+from serve_app.cli.summary import warnings_of
+from serve_app.errors import ConfigError, Problem
+from tests.unit.config.broken import V
+
+CONFIG: Final = (
+    V
+    + """model_providers:
+  - {model: openai/a, access_key: $UNIT_KEY}
+  - {model: vllm/b, base_url: "http://h:1", data_path: inline}
+  - {model: ollama/*, base_url: "http://h:2"}
+"""
+)
+NAMES: Final = "Ingress, Orchestrator, Affinity, provider-shared, provider-openai"
+APP: Final = """\
+http_options: {host: 127.0.0.1}
+applications:
+  - import_path: serve_app.app:build
+    args: {config: gateway.yaml}
+"""
+AT: Final = "applications[0]"
+DEPLOYMENT: Final = f"{AT}.deployments[0]"
+Found = list[tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gateway.yaml").write_text(CONFIG)
+
+
+def checked(text: str, config: Path | None = None) -> Checked:
+    file = Path("serve.yaml")
+    file.write_text(text)
+    return check_serve(file, config)
+
+
+def problems(text: str, config: Path | None = None) -> Found:
+    found = checked(text, config).errors
+    assert [error.file for error in found] == ["serve.yaml"] * len(found)
+    return [(p.line, p.path, p.message) for error in found for p in error.problems]
+
+
+def deployed(*entries: str) -> str:
+    return APP + "    deployments:\n" + "".join(f"      - {entry}\n" for entry in entries)
+
+
+def test_a_good_file_is_good(tmp_path: Path) -> None:
+    """With whatever Serve takes; the configuration is the one that it names."""
+    text = deployed(
+        "{name: Ingress, num_replicas: 2, autoscaling_config: null}",
+        "{name: provider-openai, ray_actor_options: {num_cpus: 0.5}, max_ongoing_requests: 10}",
+        "{name: Orchestrator, autoscaling_config: {min_replicas: 0, max_replicas: 4}}",
+        "{name: Affinity, num_replicas: 1, autoscaling_config: null}",
+        "{name: provider-shared, num_replicas: auto}",
+    )
+    text += "    logging_config: {log_level: WARNING}\nproxy_location: HeadOnly\n"
+    found = checked(text)
+    assert (found.errors, found.warnings) == ((), ())
+    assert found.config == tmp_path / "gateway.yaml"
+    assert found.setup is not None
+    assert list(found.setup.policy.models) == ["openai/a", "vllm/b"]
+
+
+def test_the_projects_own_files_are_good() -> None:
+    """Found from any working directory, as the builder finds their configurations."""
+    configs = Path(__file__).parents[4] / "configs"
+    names = set()
+    for file in configs.glob("*serve*.yaml"):
+        found = check_serve(file)
+        assert (found.errors, found.warnings) == ((), ())
+        assert found.setup is not None
+        assert found.config is None or found.config.parent == configs
+        names.add(file.name)
+    assert names == {"demo.serve.yaml", "serve.gpu.yaml", "serve.yaml", "zero.serve.yaml"}
+
+
+def test_of_the_file_for_a_gpu_only_the_weights_are_noted() -> None:
+    """They are whoever's the machine is."""
+    found = check_serve(Path(__file__).parents[4] / "configs/serve.gpu.yaml")
+    assert found.setup is not None
+    engine = found.setup.config.orchestrator
+    assert (engine.engine, engine.device, engine.download) == ("vllm", "cuda", False)
+    (note,) = warnings_of(found.setup)
+    assert note == (
+        f"orchestrator.model, on this machine: there is no folder {engine.model}; see "
+        "orchestrator.model, and set `download: true` if it is the id of a model on a hub"
+    )
+
+
+# fmt: off
+WRONG: Final[dict[str, tuple[str, Found]]] = {
+    "top level": (APP + "proxy_locaton: HeadOnly\n", [(5, "proxy_locaton", "unknown key; did you mean 'proxy_location'?")]),
+    "http_options": (APP.replace("{host:", "{prot: 1, host:"), [(1, "http_options.prot", "unknown key; did you mean 'port'?")]),
+    "application": (APP + "    deploiments: []\n", [(5, f"{AT}.deploiments", "unknown key; did you mean 'deployments'?")]),
+    "deployment": (deployed("{name: Ingress, num_replica: 1}"), [(6, f"{DEPLOYMENT}.num_replica", "unknown key; did you mean 'num_replicas'?")]),
+    "actor options": (deployed("{name: Ingress, ray_actor_options: {num_cpu: 1}}"), [(6, f"{DEPLOYMENT}.ray_actor_options.num_cpu", "unknown key; did you mean 'num_cpus'?")]),
+    "scaling": (deployed("{name: Ingress, autoscaling_config: {max_replica: 1}}"), [(6, f"{DEPLOYMENT}.autoscaling_config.max_replica", "unknown key; did you mean 'max_replicas'?")]),
+    "logging": (APP + "    logging_config: {log_leve: INFO}\n", [(5, f"{AT}.logging_config.log_leve", "unknown key; did you mean 'log_level'?")]),
+    "far": (APP.replace("{host:", "{zzz: 1, host:"), [(1, "http_options.zzz", "unknown key; known keys: host, port, root_path, request_timeout_s, keep_alive_timeout_s, ssl_keyfile, ssl_certfile, ssl_keyfile_password, ssl_ca_certs")]),
+    "port": (APP.replace("{host:", "{port: x, host:"), [(1, "http_options.port", "input should be a valid integer, unable to parse string as an integer")]),
+    "host": (APP.replace("127.0.0.1", "[]"), [(1, "http_options.host", "must be a text, not a list")]),
+    "http_options a text": (APP.replace("{host: 127.0.0.1}", "x"), [(1, "http_options", "must be a mapping of keys, not 'x'")]),
+    "location": (APP + "proxy_location: Everywhere\n", [(5, "proxy_location", "must be 'Disabled', 'HeadOnly' or 'EveryNode', not 'Everywhere'")]),
+    "no import path": (APP.replace("import_path: serve_app.app:build", "name: x"), [(3, f"{AT}.import_path", "missing; add `import_path:`")]),
+    "import path": (APP.replace(":build", ":biuld"), [(3, f"{AT}.import_path", "must be serve_app.app:build, not 'serve_app.app:biuld'")]),
+    "somebody else's": (APP.replace("serve_app.app:build", "shop.main:app"), [(3, f"{AT}.import_path", "must be serve_app.app:build, not 'shop.main:app'")]),
+    "args a text": (APP.replace("{config: gateway.yaml}", "x"), [(4, f"{AT}.args", "must be a mapping of keys, not 'x'")]),
+    "config a number": (APP.replace("gateway.yaml", "1"), [(4, f"{AT}.args.config", "must be the path of a gateway.yaml, or be left out")]),
+    "config empty": (APP.replace("gateway.yaml", "''"), [(4, f"{AT}.args.config", "must be the path of a gateway.yaml, or be left out")]),
+    "more args": (APP.replace("gateway.yaml", "gateway.yaml, confg: 1"), [(4, f"{AT}.args.confg", "unknown key; did you mean 'config'?")]),
+    "far args": (APP.replace("gateway.yaml", "gateway.yaml, zzz: 1"), [(4, f"{AT}.args.zzz", "unknown key; only `config` is one")]),
+    "no such file": (APP.replace("gateway.yaml", "/no/gateway.yaml"), [(4, f"{AT}.args.config", "there is no file /no/gateway.yaml")]),
+    "nobody's home": (APP.replace("gateway.yaml", "~nobody-here/g.yaml"), [(4, f"{AT}.args.config", "there is no file HERE/~nobody-here/g.yaml, nor one of the program's own")]),
+    "route prefix": (APP + "    route_prefix: v1\n", [(5, f"{AT}.route_prefix", "must begin with a slash, end without one, and hold no braces")]),
+    "route prefix end": (APP + "    route_prefix: /v1/\n", [(5, f"{AT}.route_prefix", "must begin with a slash, end without one, and hold no braces")]),
+    "route prefix open": (APP + "    route_prefix: '/{x}'\n", [(5, f"{AT}.route_prefix", "must begin with a slash, end without one, and hold no braces")]),
+    "no applications": ("http_options: {host: 127.0.0.1}\n", [(1, "applications", "missing; add `applications:`")]),
+    "none of them": ("applications: []\n", [(1, "applications", "needs one with `import_path: serve_app.app:build` and `args: {config: PATH}`")]),
+    "applications a text": ("applications: x\n", [(1, "applications", "must be a list, not 'x'")]),
+    "application a text": ("applications: [x]\n", [(1, AT, "must be a mapping of keys, not 'x'")]),
+    "exposed": (APP.replace("http_options: {host: 127.0.0.1}\n", ""), [(1, "http_options.host", "Serve listens on 0.0.0.0, where other machines reach it, and there are no client_keys; add client_keys, or allow_anonymous: true, or set http_options.host to 127.0.0.1")]),
+    "no such deployment": (deployed("name: provider-openia"), [(6, f"{DEPLOYMENT}.name", f"the application has {NAMES}, and no 'provider-openia'; did you mean 'provider-openai'?")]),
+    "far deployment": (deployed("name: zzz"), [(6, f"{DEPLOYMENT}.name", f"the application has {NAMES}, and no 'zzz'")]),
+    "not dedicated": (deployed("name: provider-vllm-h-1"), [(6, f"{DEPLOYMENT}.name", f"the application has {NAMES}, and no 'provider-vllm-h-1': provider vllm-h-1 is inline")]),
+    "twice": (deployed("name: Ingress", "name: Ingress"), [(7, f"{AT}.deployments[1].name", "'Ingress' stands there twice; only the last one would count")]),
+    "no name": (deployed("num_replicas: auto"), [(6, f"{DEPLOYMENT}.name", "missing; add `name:`")]),
+    "deployments a text": (APP + "    deployments: x\n", [(5, f"{AT}.deployments", "must be a list, not 'x'")]),
+    "user_config": (deployed("{name: Ingress, user_config: {a: 1}}"), [(6, f"{DEPLOYMENT}.user_config", "no deployment takes one; settings go to gateway.yaml")]),
+    "replicas": (deployed("{name: Ingress, num_replicas: 0, autoscaling_config: null}"), [(6, f"{DEPLOYMENT}.num_replicas", "input should be greater than 0")]),
+    "both": (deployed("{name: Ingress, num_replicas: 2, autoscaling_config: {max_replicas: 3}}"), [(6, DEPLOYMENT, "Manually setting num_replicas is not allowed when autoscaling_config is provided.")]),
+    "scaling turned round": (deployed("{name: Ingress, autoscaling_config: {min_replicas: 3, max_replicas: 2}}"), [(6, f"{DEPLOYMENT}.autoscaling_config", "max_replicas (2) must be greater than or equal to min_replicas (3)!")]),
+    "scaling type": (deployed("{name: Ingress, autoscaling_config: {min_replicas: -1}}"), [(6, f"{DEPLOYMENT}.autoscaling_config.min_replicas", "input should be greater than or equal to 0")]),
+    "two Affinities": (deployed("{name: Affinity, num_replicas: 2}"), [(6, f"{DEPLOYMENT}.num_replicas", "must be 1: Affinity has one replica, because bindings are in its memory; Redis scales")]),
+    "scaled Affinity": (deployed("{name: Affinity, autoscaling_config: {max_replicas: 2}}"), [(6, f"{DEPLOYMENT}.autoscaling_config", "must be left out: Affinity has one replica, because bindings are in its memory; Redis scales")]),
+    "auto Affinity": (deployed("{name: Affinity, num_replicas: auto}"), [(6, f"{DEPLOYMENT}.num_replicas", "must be 1: Affinity has one replica, because bindings are in its memory; Redis scales")]),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG)
+def test_what_serve_would_refuse_is_told(text: str, expected: Found) -> None:
+    """And what it would take in silence: the line, the place, and the way out."""
+    here = str(Path.cwd())
+    found = [(line, at, message.replace(here, "HERE")) for line, at, message in problems(text)]
+    assert found == expected
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """In the order of the lines, one for each place, also where the import path is wrong."""
+    text = deployed("{name: Ingres, num_replicas: no, ray_actor_options: {num_cpu: 1}}")
+    text = text.replace(":build", ":biuld").replace("http_options", "http_option")
+    assert [(line, path) for line, path, _ in problems(text)] == [
+        (1, "http_option"),
+        (1, "http_options.host"),
+        (3, f"{AT}.import_path"),
+        (6, f"{DEPLOYMENT}.name"),
+        (6, f"{DEPLOYMENT}.num_replicas"),
+        (6, f"{DEPLOYMENT}.ray_actor_options.num_cpu"),
+    ]
+
+
+def test_no_secret_is_told() -> None:
+    """What stands in an environment or a password is not repeated."""
+    text = APP.replace("{host:", "{ssl_keyfile_password: [sk-secret], host:")
+    text += "    runtime_env: [sk-secret]\n"
+    assert problems(text) == [
+        (1, "http_options.ssl_keyfile_password", "is not what Serve takes here"),
+        (5, f"{AT}.runtime_env", "is not what Serve takes here"),
+    ]
+
+
+def test_code_that_is_named_is_not_imported() -> None:
+    """Only the cluster may have it."""
+    text = deployed(
+        "{name: Ingress, autoscaling_config: {policy: {policy_function: 'no.such:f'}}}",
+        "{name: Orchestrator, request_router_config: {request_router_class: 'no.such:C'}}",
+        "{name: provider-shared, deployment_actors: [{name: a, actor_class: 'no.such:C'}]}",
+    )
+    assert problems(text) == []
+
+
+def test_affinity_is_gone_where_bindings_are_in_redis() -> None:
+    """Its old entry would fail the application."""
+    Path("gateway.yaml").write_text(
+        CONFIG + "routing: {session_cache: {type: redis, url: redis://h}}\n"
+    )
+    found = problems(deployed("name: Affinity"))
+    names = NAMES.replace("Affinity, ", "")
+    message = f"the application has {names}, and no 'Affinity': bindings are kept in Redis"
+    assert found == [(6, f"{DEPLOYMENT}.name", message)]
+
+
+def test_client_keys_open_the_door() -> None:
+    """With them other machines may be served."""
+    Path("gateway.yaml").write_text(CONFIG + "client_keys: [$UNIT_KEY]\n")
+    assert problems(APP.replace("127.0.0.1", "0.0.0.0")) == []
+
+
+def test_a_number_of_replicas_needs_more() -> None:
+    """Serve goes on scaling unless that is switched off, which is no failure."""
+    found = checked(deployed("{name: Ingress, num_replicas: 2}", "{name: Affinity}"))
+    assert (found.errors, found.warnings) == (
+        (),
+        (
+            f"serve.yaml: line 6: {DEPLOYMENT}.num_replicas: has no effect beside the usual autoscaling; add `autoscaling_config: null`",
+        ),
+    )
+
+
+def test_a_bad_configuration_is_told_with_the_rest() -> None:
+    """Then deployments can't be compared with it, but all else is checked."""
+    Path("gateway.yaml").write_text(V + "zzz: 1\n")
+    found = checked(deployed("{name: anything, num_replica: 1}"))
+    assert [error.file for error in found.errors] == [
+        "serve.yaml",
+        str(Path.cwd() / "gateway.yaml"),
+    ]
+    assert [p.path for p in found.errors[0].problems] == [f"{DEPLOYMENT}.num_replica"]
+    assert found.setup is None
+
+
+@pytest.mark.parametrize("named", ["/etc/fingerpost/gateway.yaml", "gateway.yaml", "mine.yaml"])
+def test_another_configuration_can_be_checked(named: str) -> None:
+    """Which the path may become on another machine; the named one need not be here."""
+    Path("mine.yaml").write_text(CONFIG)
+    found = checked(APP.replace("gateway.yaml", named), Path("mine.yaml"))
+    assert (found.errors, found.config) == ((), Path("mine.yaml"))
+    note = f"names {Path.cwd()}/gateway.yaml; mine.yaml was checked in its place"
+    expected = [f"serve.yaml: line 4: {AT}.args.config: {note}"] if named == "gateway.yaml" else []
+    assert list(found.warnings) == expected
+
+
+def test_a_configuration_that_is_not_there_is_told() -> None:
+    """Whoever named it."""
+    (error,) = checked(APP, Path("no.yaml")).errors
+    message = "can't be read: No such file or directory"
+    assert (error.file, error.problems) == ("no.yaml", (Problem(0, "", message),))
+
+
+SECOND: Final = "  - {name: b, route_prefix: /b, import_path: %s, args: {config: %s}}\n"
+
+
+def test_applications_of_others_may_stand_beside() -> None:
+    """Of theirs only what Serve's schema says is checked; without ours one of them is in its place."""
+    assert problems(APP + SECOND % ("shop.main:app", "{x: 1}")) == []
+    assert problems(APP + SECOND % ("shop.main:app", "x, deployment: []")) == []
+    bad = (APP + SECOND % ("shop.main:app", "x")).replace("serve_app.app:build", "other:app")
+    assert [path for _, path, _ in problems(bad)] == [
+        "applications[0].import_path",
+        "applications[1].args.config",
+        "applications[1].import_path",
+    ]
+    near = APP + SECOND % ("serve_app:build", "gateway.yaml")
+    assert [path for _, path, _ in problems(near)] == ["applications[1].import_path"]
+
+
+def test_several_of_ours_are_all_checked() -> None:
+    """Each with its own configuration; the first one is summed up. Serve wants two names."""
+    Path("b.yaml").write_text(V)
+    two = APP + SECOND % ("serve_app.app.build", "b.yaml")
+    found = checked(two)
+    assert found.errors == ()
+    assert found.config == Path.cwd() / "gateway.yaml"
+    assert [path for _, path, _ in problems(two.replace("b.yaml", "c.yaml"))] == [
+        "applications[1].args.config"
+    ]
+    (twice,) = problems(two.replace("name: b", "name: default"))
+    assert twice[:2] == (2, "applications")
+    assert 'multiple configs for application "default"' in twice[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty; start with `applications:`"),
+        ("- 1\n", "must be a mapping of keys, such as `applications:`"),
+        ("a: [\n", "is not valid YAML: "),
+        (APP + "applications: []\n", "applications: stands there twice"),
+    ],
+)
+def test_what_is_no_serve_file_is_told_alone(text: str, said: str) -> None:
+    """As for a gateway.yaml."""
+    with pytest.raises(ConfigError) as caught:
+        checked(text)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entries", "hint"),
+    [
+        ((), f"line 3: {AT}.deployments: the Orchestrator sees no GPU"),
+        (("{name: Ingress, ray_actor_options: {num_gpus: 1}}",), f"line 5: {AT}.deployments: the Orchestrator sees no GPU"),
+        (("{name: Orchestrator, ray_actor_options: {num_cpus: 1}}",), f"line 6: {DEPLOYMENT}.ray_actor_options: the Orchestrator sees no GPU"),
+        (("{name: Orchestrator, ray_actor_options: {num_gpus: 0}}",), f"line 6: {DEPLOYMENT}.ray_actor_options: the Orchestrator sees no GPU"),
+        (("{name: Orchestrator, ray_actor_options: {num_gpus: 2}}",), f"line 6: {DEPLOYMENT}.ray_actor_options.num_gpus: is more than the one GPU that a model is loaded on"),
+        (("{name: Orchestrator, ray_actor_options: {num_gpus: 0.3}}",), None),
+    ],
+)  # fmt: skip
+def test_an_engine_for_a_gpu_is_given_one(entries: tuple[str, ...], hint: str | None) -> None:
+    """Else the replica starts, and its model never does."""
+    section = "orchestrator: {engine: vllm, model: a/b, download: true, device: %s}\n"
+    text = deployed(*entries) if entries else APP
+    Path("gateway.yaml").write_text(CONFIG + section % "cuda")
+    found = checked(text)
+    assert found.errors == ()
+    (said,) = found.warnings or ("serve.yaml: None",)
+    assert said.startswith(f"serve.yaml: {hint}")
+    Path("gateway.yaml").write_text(CONFIG + section % "auto")
+    assert checked(text).warnings == ()

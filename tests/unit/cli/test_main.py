@@ -1,0 +1,199 @@
+"""The command line: what it prints, and how it ends."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from serve_app.cli import serve_process
+from serve_app.cli.main import main
+from serve_app.cli.serve_process import LaunchError
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_bad_file_fails(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 1, all problems on standard error, no traceback."""
+    bad = tmp_path / "gateway.yaml"
+    bad.write_text(V + "zzz: 1\nmodel_providers: 1\n")
+    (tmp_path / "serve.yaml").write_text(
+        f"http_options: {{host: 127.0.0.1}}\napplications: [{{args: {{config: '{bad}'}}}}]\n"
+    )
+    file = bad if command == "check" else tmp_path / "serve.yaml"
+    assert main([command, str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"{bad} has 2 problems:\n  line 2: zzz: unknown key")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_missing_file_fails(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1 and the reason."""
+    assert main([command, str(tmp_path / "no.yaml")]) == 1
+    assert "can't be read: No such file or directory" in capsys.readouterr().err
+
+
+def test_run_needs_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is started without the environment file."""
+    setup_of(tmp_path, V)
+    file = tmp_path / "serve.yaml"
+    file.write_text(
+        "http_options: {host: 127.0.0.1}\n"
+        f"applications: [{{args: {{config: '{tmp_path}/gateway.yaml'}}}}]\n"
+    )
+    assert main(["run", str(file), "--env", str(tmp_path / "no.env")]) == 1
+    assert "no.env can't be read: No such file" in capsys.readouterr().err
+
+
+SERVE: Final = """\
+http_options: {{host: 127.0.0.1}}
+applications:
+  - import_path: serve_app.app:build
+    args: {{config: {config}}}
+    deployments: [{entry}]
+"""
+
+
+def serve_file(folder: Path, entry: str) -> Path:
+    config, file = folder / "gateway.yaml", folder / "serve.yaml"
+    config.write_text(f"{V}model_providers: [{{model: openai/a}}]\n")
+    file.write_text(SERVE.format(config=config, entry=entry))
+    return file
+
+
+def test_run_refuses_what_serve_would_wait_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At once: Serve deploys nothing then, and says so far up in its log, if at all."""
+    assert main(["run", str(serve_file(tmp_path, "{name: provider-openia}"))]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "line 5: applications[0].deployments[0].name" in told.err
+    assert told.err.endswith("did you mean 'provider-openai'?\n")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"), [("", "the log\n"), ("{name: Ingress, num_replica: 2}", "'num_replicas'?\n")]
+)
+def test_a_start_that_fails_says_what_is_wrong_with_the_file(
+    entry: str,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After the end of Serve's own log; of a good file there is nothing to say."""
+
+    def fails(*_: object) -> None:
+        raise LaunchError("serve run ended:\nthe log")
+
+    monkeypatch.setattr(serve_process, "run", fails)
+    assert main(["run", str(serve_file(tmp_path, entry))]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("serve run ended:\nthe log\n")
+    assert told.endswith(said)
+
+
+def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without client keys nothing listens where other machines reach it."""
+    setup_of(tmp_path, V)
+    file = tmp_path / "serve.yaml"
+    file.write_text(f"applications: [{{args: {{config: '{tmp_path}/gateway.yaml'}}}}]\n")
+    assert main(["run", str(file)]) == 1
+    assert "Serve listens on 0.0.0.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["nonsense"], ["check"], ["check", "--json"], ["run", "a", "b"], ["check", "--x"],
+        ["check", "a", "b"], ["check", "--serve"], ["migrate"], ["migrate", "a", "b"],
+    ],
+)  # fmt: skip
+def test_a_wrong_command_is_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And how it is used goes to standard error."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: fingerpost" in capsys.readouterr().err
+
+
+OLD: Final = "# ours\nversion: v0.3.0\nmodel_providers:\n  - model: openai/gpt-4o  # best\n"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    file = tmp_path / "plano_config.yaml"
+    file.write_bytes(OLD.encode())
+    file.chmod(0o640)
+    return file
+
+
+def test_an_old_file_is_printed_anew(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its comments, and without a note or a line too many; the file stays as it is."""
+    assert main(["migrate", str(old)]) == 0
+    out, err = capsys.readouterr()
+    assert out == OLD.replace("v0.3.0", "v0.4.0")
+    assert all(line.startswith("note: ") for line in err.splitlines())
+    assert old.read_bytes() == OLD.encode()
+
+
+def test_an_old_file_is_replaced(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its mode; a second time there is nothing to do."""
+    assert main(["migrate", "--write", str(old)]) == 0
+    assert capsys.readouterr().out == ""
+    assert old.read_bytes() == OLD.replace("v0.3.0", "v0.4.0").encode()
+    assert old.stat().st_mode & 0o777 == 0o640
+    before = old.stat().st_mtime_ns
+    assert main(["migrate", "--write", str(old)]) == 0
+    assert f"{old} is in the form of v0.4 already\n" in capsys.readouterr().err
+    assert old.stat().st_mtime_ns == before
+
+
+def test_notes_on_an_old_file_are_told(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On standard error, so that the new form can go into a file."""
+    twice = "      routing_preferences: [{name: code, description: %s}]\n"
+    text = (
+        OLD.replace("  # best", "")
+        + twice[2:] % "one"
+        + "  - model: openai/b\n"
+        + twice[2:] % "two"
+    )
+    old.write_text(text)
+    assert main(["migrate", str(old)]) == 0
+    out, err = capsys.readouterr()
+    assert "version: v0.4.0" in out
+    assert err.startswith("note: ")
+
+
+@pytest.mark.parametrize("write", [[], ["--write"]])
+def test_what_can_not_be_migrated_is_left(
+    write: list[str], old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1, the reason on standard error, nothing on standard output."""
+    for content, why in (
+        (b"a: [\n", "has 1 problem:\n  line 2: is not valid YAML"),
+        (b"\xff\xfe", "can't be read: is not UTF-8"),
+    ):
+        old.write_bytes(content)
+        assert main(["migrate", *write, str(old)]) == 1
+        out, err = capsys.readouterr()
+        assert (out, why in err, old.read_bytes()) == ("", True, content)
+    old.unlink()
+    assert main(["migrate", *write, str(old)]) == 1
+    assert "can't be read: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_link_is_not_replaced(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would stop being one."""
+    link = old.with_name("link.yaml")
+    link.symlink_to(old)
+    assert main(["migrate", "--write", str(link)]) == 1
+    assert f"{link} has 1 problem:\n  is a link to {old}" in capsys.readouterr().err
+    assert old.read_bytes() == OLD.encode()

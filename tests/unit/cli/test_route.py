@@ -1,0 +1,393 @@
+"""The command line about routing: ``fingerpost route`` and ``fingerpost eval``."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from serve_app.cli import route
+from serve_app.cli.main import main
+from serve_app.domain import Scores
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingModel, Settings
+from serve_app.requests.explain import render_explanation
+from serve_app.scoring.embedding import Vector
+from tests.unit.config.broken import G, V
+from tests.unit.evaluation.test_measure import HEAD, PROMPTS, line, write
+from tests.unit.fakes import FakeOrchestrator, setup_of
+from tests.unit.requests.test_decide import call_of, decide
+
+TEXT: Final = f"""{V}
+model_providers:
+  - {{model: openai/a, default: true}}
+  - {{model: openai/b}}
+routing_preferences:
+  - {{name: code, description: "writing, explaining and debugging code", models: [b, a]}}
+  - {{name: poems, description: "poems, song lyrics and rhymes", models: [a]}}
+"""
+SONNET: Final = "Write a sonnet about autumn"
+RENT: Final = "How much is the rent of a flat in Oslo?"
+CASES: Final = [line(*prompt) for prompt in PROMPTS]
+
+
+class Remembered(EmbeddingModel):
+    """The real model; it embeds each text once only, because every command asks for the same."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings())
+        self.known: dict[str, Vector] = {}
+
+    def embed(self, text: str) -> Vector:
+        if text not in self.known:
+            self.known[text] = super().embed(text)
+        return self.known[text]
+
+
+@pytest.fixture(scope="module")
+def model() -> Remembered:
+    return Remembered()
+
+
+@pytest.fixture(autouse=True)
+def _one_model(model: Remembered, monkeypatch: pytest.MonkeyPatch) -> None:
+    def engine(settings: Settings) -> EmbeddingEngine:
+        return EmbeddingEngine(settings, None if settings.model else model)
+
+    monkeypatch.setattr(route, "EmbeddingEngine", engine)
+
+
+Run = Callable[..., tuple[int, str, str]]
+"""A command's exit status, and what it wrote to both outputs."""
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def command(*arguments: object) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    setup_of(tmp_path, TEXT)
+    return tmp_path / "gateway.yaml"
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    return write(tmp_path, HEAD, *CASES)
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8"))
+
+
+def failed(said: tuple[int, str, str]) -> str:
+    """What a command that failed says: on standard error only, and no traceback."""
+    status, out, err = said
+    assert (status, out) == (1, "")
+    assert "Traceback" not in err
+    return err
+
+
+def test_a_text_is_routed(run: Run, config: Path) -> None:
+    """What was seen, every route's score, the decision, and the models with their why."""
+    status, out, err = run("route", SONNET, "--config", config)
+    assert (status, err) == (0, "")
+    seen, _, head, first, second, _, decided, *models = out.splitlines()
+    assert seen == f"seen: {SONNET}"
+    assert head.split() == ["route", "score", "models"]
+    assert [first.split()[:2], second.split()[0]] == [["->", "poems"], "code"]
+    assert float(first.split()[2]) > float(second.split()[1])
+    assert decided.startswith("decided: poems (reason route, 0.")
+    assert " ahead of the next; min_confidence 0.12, min_margin 0; " in decided
+    assert models == ["  1. openai/a: model 1 of route 'poems'"]
+
+
+def test_what_matches_no_route_is_the_default(run: Run, config: Path) -> None:
+    """The scores are shown all the same, with the threshold that none reached."""
+    config.write_text(TEXT + "orchestrator: {min_confidence: 0.9, min_margin: 0.5}\n", "utf-8")
+    status, out, _ = run("route", SONNET, "--config", config)
+    assert status == 0
+    assert "->" not in out
+    assert "decided: no route (reason no_match, 0." in out
+    assert "min_confidence 0.9, min_margin 0.5; " in out
+    assert out.endswith("  1. openai/a: the default model\n")
+
+
+@pytest.mark.parametrize("text", ["", " \n", "[]", '{"messages": []}', "<system-reminder>x"])
+def test_nothing_said_matches_nothing(text: str, run: Run, config: Path) -> None:
+    """There is nothing to score, which is no error."""
+    status, out, _ = run("route", text, "--config", config)
+    assert (status, out.count("  -  ")) == (0, 2)
+    assert "decided: no route (reason no_match; " in out
+
+
+def messages(*texts: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text} for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [
+        (SONNET, [SONNET]),
+        (f"{SONNET}\n\n", [SONNET]),
+        ("Translate: 写代码", ["Translate: 写代码"]),
+        (json.dumps(messages("Write", "a poem")), ["Write", "a poem"]),
+        (json.dumps({"messages": messages(SONNET), "model": "x"}), [SONNET]),
+        ('{"a": 1}', ['{"a": 1}']),
+        ("42", ["42"]),
+        ("[1, 2", ["[1, 2"]),
+        ("[" * 3000, ["[" * 3000]),
+        (b"caf\xff", ["caf\ufffd"]),
+        (json.dumps(messages("half \ud83d")), ["half \ud83d"]),
+    ],
+)
+def test_standard_input_is_text_or_messages(
+    content: str | bytes,
+    seen: list[str],
+    run: Run,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """JSON is messages where it holds some; all else is what the user says, as far as it reads."""
+    pipe(monkeypatch, content if isinstance(content, bytes) else content.encode())
+    status, out, err = run("route", "-", "--json", "--config", config)
+    assert (status, err) == (0, "")
+    assert [turn["content"] for turn in json.loads(out)["orchestrator"]["seen"]] == seen
+
+
+def test_messages_that_can_not_be_read_fail(run: Run, config: Path) -> None:
+    """With the place."""
+    assert failed(run("route", "[1]", "--config", config)) == "messages[0] must be an object\n"
+
+
+def shape(value: Any) -> Any:
+    """The keys of an answer and the kinds of its values, down to the bottom."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    return [shape(inner) for inner in value] if isinstance(value, list) else type(value)
+
+
+@pytest.mark.parametrize("text", [SONNET, ""])
+async def test_json_is_what_the_gateway_answers(
+    text: str, run: Run, config: Path, tmp_path: Path
+) -> None:
+    """The answer of ``POST /v1/route``, key by key."""
+    status, out, _ = run("route", text, "--json", "--config", config)
+    ours, setup = json.loads(out), setup_of(tmp_path, TEXT)
+    said = Scores(ours["orchestrator"]["scores"] or {}, 0.12, ours["route"])
+    decided = await decide(
+        call_of(setup, {"messages": messages(text)}), FakeOrchestrator(said), by_content=True
+    )
+    gateways = json.loads(json.dumps(render_explanation(setup, decided, 0.001)))
+    assert (status, shape(ours)) == (0, shape(gateways))
+    del ours["took_ms"], gateways["took_ms"]
+    assert ours == gateways
+
+
+def test_without_routes_there_is_nothing_to_show(run: Run, config: Path) -> None:
+    """The key that is missing from the configuration."""
+    config.write_text(G, "utf-8")
+    assert failed(run("route", "x", "--config", config)) == (
+        f"{config} has 1 problem:\n  routing_preferences: there are no routes; add one with models\n"
+    )
+
+
+def test_a_model_that_is_not_there_fails_both(run: Run, config: Path, cases: Path) -> None:
+    """A path in a configuration is the file's, one on the command line is the shell's."""
+    config.write_text(TEXT + "orchestrator: {model: own.onnx}\n", "utf-8")
+    expected = f"there is no file {config.parent}/own.onnx; see orchestrator.model\n"
+    assert failed(run("route", "x", "--config", config)) == expected
+    assert failed(run("eval", cases, "--config", config)) == expected
+    said = run("eval", cases, "--config", config, "--model", "/no/x.onnx")
+    assert failed(said) == "there is no file /no/x.onnx; see orchestrator.model\n"
+
+
+def test_a_set_is_measured(run: Run, cases: Path) -> None:
+    """The report on standard output, no progress bar where nobody looks, exit status 0."""
+    status, out, err = run("eval", cases)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{cases}: 2 routes, 7 cases with a route, 2 without\n\naccuracy  1.000")
+    assert out.endswith("\nDescriptions that collide (cosine)\n  none\n")
+
+
+def report_of(run: Run, *arguments: object) -> Any:
+    status, out, err = run("eval", *arguments, "--json")
+    assert (status, err) == (0, "")
+    return json.loads(out)
+
+
+def test_settings_are_taken_from_all_over(run: Run, cases: Path, config: Path) -> None:
+    """The command line over the configuration over what holds otherwise."""
+    section = "orchestrator: {min_confidence: 0.3, min_margin: 0.1, threads: 2}\n"
+    config.write_text(TEXT + section, "utf-8")
+    said = ("--config", config, "--min-margin", 0.2, "--max-query-tokens", 32, "--no-archetypes")
+    assert report_of(run, cases, *said)["settings"] == {
+        "model": None,
+        "threads": 2,
+        "max_query_tokens": 32,
+        "min_confidence": 0.3,
+        "min_margin": 0.2,
+        "archetypes": False,
+    }
+
+
+def best_scores(report: Any) -> list[tuple[float, float]]:
+    return [(row["accuracy"], row["no_match_found"]) for row in report["thresholds"]]
+
+
+def test_archetypes_and_examples_can_be_left_out(run: Run, tmp_path: Path) -> None:
+    """Which changes the scores; without examples of one's own nothing changes."""
+    routes = json.loads(HEAD)["routes"]
+    routes[1]["examples"] = [SONNET, "A poem about rain", "Rhymes, please"]
+    plain, taught = (write(folder, text, *CASES) for folder, text in folders(tmp_path, routes))
+    scores = [
+        best_scores(report_of(run, file, *options))
+        for file in (plain, taught)
+        for options in ([], ["--no-examples"], ["--no-archetypes"])
+    ]
+    assert scores[0] == scores[1] == scores[4]
+    assert len({str(score) for score in scores}) == 4
+
+
+def folders(directory: Path, routes: Any) -> list[tuple[Path, str]]:
+    """Two folders and a first line for each: without examples, and with them."""
+    found = []
+    for name, text in (("plain", HEAD), ("taught", json.dumps({"routes": routes}))):
+        (directory / name).mkdir()
+        found.append((directory / name, text))
+    return found
+
+
+def test_examples_are_drawn(run: Run, cases: Path) -> None:
+    """A line for each number, with as many draws as asked for."""
+    report = report_of(run, cases, "--draw", 1, 3, "--draws", 2)
+    assert [(draws["examples"], len(draws["accuracies"])) for draws in report["examples"]] == [
+        (1, 2),
+        (3, 2),
+    ]
+    status, out, _ = run("eval", cases, "--draw", 0)
+    assert (status, out.count("examples  0 a route: 1.000 (1.000 to 1.000 in 5 draws)")) == (0, 1)
+
+
+@pytest.mark.parametrize(("limit", "status"), [("1.0", 0), ("0.99", 0), ("1.01", 1)])
+def test_a_set_can_fail(limit: str, status: int, run: Run, cases: Path) -> None:
+    """When fewer cases than wanted find their route; the report is printed all the same."""
+    found, out, err = run("eval", cases, "--fail-under", limit)
+    assert found == status
+    assert "accuracy  1.000" in out
+    assert err == ("accuracy 1.000 is under 1.01\n" if status else "")
+
+
+def test_the_confusion_is_drawn(run: Run, cases: Path, tmp_path: Path) -> None:
+    """Into the file that is named, also when the set fails."""
+    plot = tmp_path / "confusion.svg"
+    assert run("eval", cases, "--plot", plot, "--fail-under", 2)[0] == 1
+    assert "poems" in "".join(ET.fromstring(plot.read_bytes()).itertext())  # noqa: S314 - our own
+
+
+def test_a_report_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> None:
+    """One of an earlier run, read from its file; what is none is told after the report."""
+    before = report_of(run, cases)
+    (tmp_path / "before.json").write_text(json.dumps({**before, "accuracy": 0.5}), "utf-8")
+    status, out, err = run("eval", cases, "--compare", tmp_path / "before.json")
+    assert (status, err) == (0, "")
+    _, compared = out.split(f"\n\nCompared with {cases}:\n")
+    assert compared.splitlines()[0] == "  accuracy  0.500 -> 1.000  (+0.500)"
+    assert compared.splitlines()[-1] == "  the recall of every route is equal"
+    (tmp_path / "before.json").write_text('{"confusion": []}', "utf-8")
+    status, out, err = run("eval", cases, "--compare", tmp_path / "before.json")
+    assert (status, out.startswith(f"{cases}: 2 routes")) == (1, True)
+    assert "is neither a report of `fingerpost eval --json` nor a labelled set" in err
+
+
+def test_another_set_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> None:
+    """It is measured with the same settings; beside JSON the comparison is no part of it."""
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other", HEAD, *CASES, line(SONNET, "code"))
+    status, out, err = run("eval", cases, "--json", "--compare", other)
+    assert (status, json.loads(out)["accuracy"]) == (0, 1.0)
+    assert err.startswith(f"\nCompared with {other}:\n  accuracy  0.875 -> 1.000  (+0.125)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--max-query-tokens", "3"], "the command line has 1 problem:\n  --max-query-tokens: input should be greater than or equal to 8"),
+        (["--threads", "0", "--min-margin", "2"], "the command line has 2 problems:\n  --min-margin: input should be less than or equal to 1\n  --threads: input"),
+        (["--min-confidence", "nan"], "--min-confidence: input should be"),
+        (["--model", ""], "--model: string should have at least 1 character"),
+        (["--plot", "x.png"], "x.png has 1 problem:\n  --plot: name a file that ends in .svg"),
+        (["--config", "/no/gateway.yaml"], "/no/gateway.yaml has 1 problem:\n  can't be read: No such file"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_fails_by_name(
+    arguments: list[str], expected: str, run: Run, cases: Path
+) -> None:
+    """Before anything is measured."""
+    assert expected in failed(run("eval", cases, *arguments))
+
+
+@pytest.mark.parametrize("option", ["--plot", "--compare"])
+def test_a_file_that_can_not_be_had_fails(option: str, run: Run, cases: Path) -> None:
+    """The report is not lost for it."""
+    status, out, err = run("eval", cases, option, "/no/such.svg")
+    assert (status, out.startswith(f"{cases}: 2 routes")) == (1, True)
+    assert err.startswith("/no/such.svg has 1 problem:\n")
+    assert "No such file or directory" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--draw", "-1"), ("--draw", "x"), ("--draws", "0"), ("--draws", "1.5")]
+)
+def test_a_wrong_number_of_draws_is_status_2(
+    option: str, value: str, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what may stand there goes to standard error."""
+    with pytest.raises(SystemExit) as caught:
+        main(["eval", str(cases), option, value])
+    assert caught.value.code == 2
+    assert f"argument {option}: must be a whole number from " in capsys.readouterr().err
+
+
+def test_what_an_output_can_not_show_is_escaped(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal without Chinese, and half a surrogate pair, fail no command."""
+    for encoding, shown in (("ascii", "\\u5199 \\ud83d"), ("utf-8", "写 \\ud83d")):
+        terminal = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, encoding))
+        assert main(["route", "写 \ud83d", "--config", str(config)]) == 0
+        assert terminal.getvalue().decode(encoding).startswith(f"seen: {shown}\n")
+
+
+@pytest.mark.parametrize("command", ["route", "eval"])
+def test_who_stops_reading_sees_no_traceback(
+    command: str, config: Path, cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ``| head -1``; closing the output afterwards is no error either."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    asked = ["route", "x", "--config", str(config)]
+    with os.fdopen(writer, "w") as closed, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", closed)
+        assert main(asked if command == "route" else ["eval", str(cases)]) == 0
+
+
+def test_a_program_whose_pipe_has_ended_says_nothing(config: Path) -> None:
+    """The same at its very end, where Python itself would complain."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "serve_app.cli.main", "route", SONNET, "--config", str(config)]
+    said = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (said.returncode, said.stderr) == (0, b"")

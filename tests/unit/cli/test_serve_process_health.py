@@ -1,0 +1,291 @@
+"""How the launcher waits for the gateway, and the decision that it shows then."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from serve_app.cli import serve_process
+from serve_app.cli.main import _decision
+from serve_app.cli.serve_process import Gateway, LaunchError, ServeFile, is_settled, read_health
+from serve_app.domain import Reason
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+from tests.unit.requests.test_decide import TEXT
+
+HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+def answer(content: Any) -> bytes:
+    """A whole answer, on a connection that ends with it."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return HEAD + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body
+
+
+class Site:
+    """Writes the same bytes to whoever asks; remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.says = b""
+        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                size = int(self.headers.get("content-length", 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                site.asked.append((self.path, headers, self.rfile.read(size)))
+                self.wfile.write(site.says)
+                self.close_connection = True
+
+            def do_POST(self) -> None:
+                self.do_GET()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    made = Site()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
+    thread.start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+    thread.join()
+
+
+REFUSED: Final = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n"
+MUTE: Final = {
+    "nothing": b"",
+    "no HTTP": b"hello\r\n\r\n",
+    "half an answer": HEAD + b"content-length: 99\r\n\r\n{",
+    "no JSON": answer(b"hello"),
+    "no UTF-8": answer(b"\xff"),
+    "an error": b"HTTP/1.1 503 Unavailable\r\ncontent-length: 2\r\n\r\n{}",
+}
+
+
+def test_health_is_what_the_gateway_says(site: Site) -> None:
+    """At the one place where it says so."""
+    site.says = answer({"status": "ok"})
+    assert read_health(site.url) == {"status": "ok"}
+    assert [path for path, _, _ in site.asked] == ["/healthz"]
+
+
+@pytest.mark.parametrize("says", MUTE.values(), ids=MUTE)
+def test_a_gateway_that_says_nothing_has_no_health(says: bytes, site: Site) -> None:
+    """Nor has one that is not there; none of it is an error while it starts."""
+    site.says = says
+    assert read_health(site.url) is None
+    assert read_health("http://127.0.0.1:1") is None
+
+
+def test_no_proxy_stands_before_this_machine(site: Site) -> None:
+    """Whatever the environment says of others."""
+    site.says = answer({"status": "ok"})
+    code = f"from serve_app.cli.serve_process import read_health; print(read_health({site.url!r}))"
+    environ = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    environ["http_proxy"] = "http://127.0.0.1:1"
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
+    )
+    assert (said.stdout, said.stderr) == ("{'status': 'ok'}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("health", "settled"),
+    [
+        ({"orchestrator": {"state": "ok"}}, True),
+        ({"orchestrator": {"state": Reason.ORCHESTRATOR_ERROR.value}}, True),
+        ({"orchestrator": {"state": Reason.ORCHESTRATOR_BUSY.value}}, True),
+        ({"orchestrator": {"state": Reason.ORCHESTRATOR_TIMEOUT.value}}, False),
+        ({"orchestrator": {}}, True),
+        ({"status": "ok"}, True),
+        ({}, True),
+        ([], True),
+    ],
+)
+def test_an_orchestrator_that_may_still_start_is_waited_for(health: Any, settled: bool) -> None:
+    """One that has said what is wrong with it, or that is not needed, is not."""
+    assert is_settled(health) is settled
+
+
+SERVE: Final = """\
+    #!{python}
+    import http.server, json, sys, time
+    states = {states!r}
+    print("starting", flush=True)
+    time.sleep({sleeps_s})
+    if not states:
+        sys.exit({says!r})
+    print({says!r}, flush=True)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            state = states.pop(0) if len(states) > 1 else states[0]
+            body = json.dumps({{"orchestrator": {{"state": state}}}}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    http.server.HTTPServer(("127.0.0.1", {port}), Handler).serve_forever()
+"""
+"""Stands in for Ray's ``serve``, which the launcher starts from beside its Python."""
+
+
+class Serve:
+    """Makes gateways of scripts."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = directory
+        self.python = sys.executable
+        self.made: list[Gateway] = []
+        monkeypatch.setattr(sys, "executable", str(directory / "python"))
+
+    def start(self, *states: str, says: str = "", sleeps_s: float = 0.0) -> Gateway:
+        """One whose orchestrator is in these states, one after the other; without any it ends."""
+        port = serve_process._free_port(0)
+        script = self.directory / "serve"
+        script.write_text(
+            textwrap.dedent(SERVE).format(
+                python=self.python, states=list(states), says=says, sleeps_s=sleeps_s, port=port
+            )
+        )
+        script.chmod(0o755)
+        file = ServeFile(self.directory / "serve.yaml", "127.0.0.1", port, Path("gateway.yaml"))
+        self.made.append(Gateway(file, os.environ, self.directory / "serve.log"))
+        return self.made[-1]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    made = Serve(tmp_path, monkeypatch)
+    yield made
+    for gateway in made.made:
+        assert gateway.stop() == []
+
+
+TIMEOUT: Final = Reason.ORCHESTRATOR_TIMEOUT.value
+
+
+@pytest.mark.parametrize(
+    "states", [["ok"], [TIMEOUT, TIMEOUT, "ok"], [TIMEOUT, "orchestrator_error"]]
+)
+def test_the_launcher_waits_for_all_of_it(states: list[str], serve: Serve) -> None:
+    """For an orchestrator, until it answers or says what is wrong with it."""
+    took_s = serve.start(*states).wait_until_healthy()
+    assert 0.2 * (len(states) - 1) <= took_s < 30
+
+
+def test_the_launcher_does_without_an_orchestrator(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while, counted from the first answer of the rest."""
+    monkeypatch.setattr(serve_process, "ORCHESTRATOR_S", 0.5)
+    started = time.monotonic()
+    took_s = serve.start(TIMEOUT, sleeps_s=0.5).wait_until_healthy()
+    assert 1.0 <= took_s <= time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("states", "says", "message"),
+    [
+        ([], "port taken", "serve run ended:\nstarting\nport taken"),
+        (["ok"], "app DEPLOY_FAILED: x", "the application could not be deployed:\nstarting\napp"),
+    ],
+)
+def test_a_gateway_that_does_not_start_is_told(
+    states: list[str], says: str, message: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, with the end of its log."""
+    monkeypatch.setattr(serve_process, "read_health", lambda _url: None)
+    with pytest.raises(LaunchError) as caught:
+        serve.start(*states, says=says).wait_until_healthy()
+    assert str(caught.value).startswith(message)
+
+
+def test_a_gateway_that_never_answers_is_told(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After as long as it may take."""
+    monkeypatch.setattr(serve_process, "START_S", 0.5)
+    with pytest.raises(LaunchError, match=r"the gateway is not healthy after 0.5 s:\n"):
+        serve.start("ok", sleeps_s=60).wait_until_healthy()
+
+
+EXPLAINED: Final = {
+    "model": "openai/b",
+    "route": "code",
+    "reason": "route",
+    "orchestrator": {"scores": {"code": 0.7512, "talk": 0.25}},
+    "took_ms": 4.4,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, "-> code, openai/b (route; code 0.75, talk 0.25; 4 ms)"),
+        (
+            {"route": None, "reason": "orchestrator_error", "orchestrator": {"scores": None}},
+            "-> no route, openai/b (orchestrator_error; 4 ms)",
+        ),
+    ],
+)
+def test_a_decision_of_the_gateway_is_shown(
+    changes: dict[str, Any], shown: str, site: Site, tmp_path: Path
+) -> None:
+    """What it was asked, and all scores of its answer."""
+    site.says = answer({**EXPLAINED, **changes})
+    asked, found = _decision(setup_of(tmp_path, TEXT % ""), site.url).splitlines()
+    assert found == f"  {shown}"
+    ((path, headers, body),) = site.asked
+    assert (path, headers["content-type"]) == ("/v1/route", "application/json")
+    assert asked == f'  "{json.loads(body)["messages"][0]["content"]}"'
+    assert "authorization" not in headers
+
+
+@pytest.mark.parametrize(
+    ("keys", "sent"),
+    [
+        ("[$UNIT_KEY, sk-2]", "Bearer sk-1"),
+        ("[sk-3]", "Bearer sk-3"),
+        ("[$UNIT_NONE]", None),
+    ],
+)
+def test_a_decision_needs_the_client_key(
+    keys: str, sent: str | None, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one, if its variable is set; else the gateway refuses, and that is shown."""
+    monkeypatch.setenv("UNIT_KEY", "sk-1")
+    monkeypatch.delenv("UNIT_NONE", raising=False)
+    site.says = answer(EXPLAINED) if sent else REFUSED
+    shown = _decision(setup_of(tmp_path, f"{TEXT % ''}client_keys: {keys}\n"), site.url)
+    assert site.asked[0][1].get("authorization") == sent
+    assert ("sk-" in shown, "could not be asked: HTTP Error 401" in shown) == (False, sent is None)
+
+
+@pytest.mark.parametrize("says", MUTE.values(), ids=MUTE)
+def test_a_decision_that_can_not_be_had_stops_nothing(
+    says: bytes, site: Site, tmp_path: Path
+) -> None:
+    """The gateway is up all the same."""
+    site.says = says
+    setup = setup_of(tmp_path, V)
+    assert _decision(setup, site.url).startswith("  it could not be asked: ")
+    assert _decision(setup, "http://127.0.0.1:1").endswith("Connection refused>")

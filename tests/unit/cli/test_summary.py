@@ -1,0 +1,222 @@
+"""What a configuration comes to, for people and for programs."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.cli.summary import (
+    NOTHING,
+    as_json,
+    deployment_names,
+    example,
+    keys_of,
+    summary,
+    warnings_of,
+)
+from serve_app.config.load import notices
+from serve_app.domain import Json
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+
+TEXT = f"""{V}
+model_providers:
+  - {{model: openai/a, access_key: $UNIT_KEY, default: true}}
+  - {{model: vllm/b, base_url: "http://h:1", access_key: "${{UNIT_A}}-$UNIT_B"}}
+  - {{model: ollama/*, base_url: $UNIT_URL}}
+model_aliases:
+  fast: {{target: a}}
+routing_preferences:
+  - {{name: code, description: d, models: [a, vllm/b]}}
+"""
+NAMES = ("UNIT_KEY", "UNIT_A", "UNIT_B", "UNIT_URL")
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_summary_says_what_is_served(tmp_path: Path) -> None:
+    """Providers, models, aliases and routes, with the variables that are not set."""
+    setup = setup_of(tmp_path, TEXT)
+    lines = [line for line in summary(setup) if not line.startswith("note: ")]
+    assert lines == [
+        f"policy {setup.policy.version}",
+        "provider openai (dedicated)  [UNIT_KEY is not set]",
+        "provider vllm-h-1 (dedicated)  [UNIT_A is not set, UNIT_B is not set]",
+        "provider ollama-unit-url (shared)  [UNIT_URL is not set]",
+        "model openai/a, default  [UNIT_KEY is not set]",
+        "model vllm/b  [UNIT_A and UNIT_B is not set]",
+        "models ollama/*  [UNIT_URL is not set]",
+        "alias fast -> openai/a",
+        "route code -> openai/a, vllm/b",
+    ]
+
+
+def test_a_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the value of a variable nor a key that stands in the file."""
+    for name in NAMES:
+        monkeypatch.setenv(name, "sk-1")
+    text = TEXT.replace("$UNIT_KEY", "sk-1") + "client_keys: [sk-1]\n"
+    setup = setup_of(tmp_path, text)
+    shown = "\n".join([*summary(setup), example(setup, "http://x")])
+    assert "sk-1" not in shown
+    assert "not set" not in shown
+
+
+def test_a_summary_tells_that_a_key_is_missing(tmp_path: Path) -> None:
+    """A vendor that needs a key and has none configured can't answer."""
+    setup = setup_of(tmp_path, V + "model_providers:\n  - model: openai/a\n")
+    assert "model openai/a  [access_key is not set]" in summary(setup)
+
+
+@pytest.mark.parametrize(
+    ("set_", "model"),
+    [
+        (["UNIT_KEY"], "openai/a"),
+        (["UNIT_A", "UNIT_B"], "vllm/b"),
+        (list(NAMES), "openai/a"),
+    ],
+)
+def test_an_example_works(
+    set_: list[str], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names a model whose keys are there, the default if it can."""
+    for name in set_:
+        monkeypatch.setenv(name, "x")
+    text = example(setup_of(tmp_path, TEXT), "http://h:8000")
+    assert text.startswith("  curl http://h:8000/v1/chat/completions ")
+    assert f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}' in text
+
+
+@pytest.mark.parametrize("set_", [[], ["UNIT_A"]])
+def test_without_keys_an_example_asks_for_them(
+    set_: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What works without any key is the list of models."""
+    for name in set_:
+        monkeypatch.setenv(name, "x")
+    text = example(setup_of(tmp_path, TEXT), "http://h:8000")
+    assert text.startswith("  curl http://h:8000/v1/models\n")
+    assert "make demo" in text
+
+
+def test_an_example_needs_a_configured_key(tmp_path: Path) -> None:
+    """A vendor's model without access_key is none that works."""
+    setup = setup_of(tmp_path, V + "model_providers:\n  - {model: openai/a, default: true}\n")
+    assert "/v1/models" in example(setup, "http://h")
+
+
+@pytest.mark.parametrize(
+    ("keys", "header"),
+    [
+        ("[$UNIT_KEY]", ' -H "Authorization: Bearer $UNIT_KEY"'),
+        ("['${UNIT_KEY}']", ' -H "Authorization: Bearer $UNIT_KEY"'),
+        ("[sk-1]", ' -H "Authorization: Bearer ..."'),
+    ],
+)
+def test_an_example_shows_the_client_key_by_name(keys: str, header: str, tmp_path: Path) -> None:
+    """The shell expands the variable; a literal key is not repeated."""
+    text = example(setup_of(tmp_path, f"{TEXT}client_keys: {keys}\n"), "http://h")
+    assert text.startswith(f"  curl{header} http://h/")
+
+
+def test_programs_are_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys by the names of their variables, each with whether it is set."""
+    monkeypatch.setenv("UNIT_A", "x")
+    setup = setup_of(tmp_path, TEXT)
+    assert as_json(setup) == {
+        "version": setup.policy.version,
+        "warnings": notices(setup.config),
+        "providers": [
+            {"slug": "openai", "data_path": "dedicated", "keys": [key("UNIT_KEY")]},
+            {
+                "slug": "vllm-h-1",
+                "data_path": "dedicated",
+                "keys": [{"name": "UNIT_A", "set": True}, key("UNIT_B")],
+            },
+            {"slug": "ollama-unit-url", "data_path": "shared", "keys": [key("UNIT_URL")]},
+        ],
+        "models": ["openai/a", "vllm/b"],
+        "wildcards": ["ollama/*"],
+        "aliases": {"fast": "openai/a"},
+        "routes": [{"name": "code", "models": ["openai/a", "vllm/b"]}],
+        "default": "openai/a",
+        "deployments": [
+            "Ingress", "Orchestrator", "Affinity", "provider-shared", "provider-openai",
+            "provider-vllm-h-1",
+        ],
+    }  # fmt: skip
+
+
+def key(name: str) -> dict[str, Json]:
+    return {"name": name, "set": False}
+
+
+def test_a_provider_has_the_keys_of_all_its_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each variable once; a key that a vendor needs and nobody configured is not set."""
+    monkeypatch.setenv("UNIT_A", "x")
+    setup = setup_of(
+        tmp_path,
+        V + "model_providers:\n"
+        "  - {model: openai/a, access_key: $UNIT_A}\n"
+        "  - {model: openai/b, access_key: $UNIT_B}\n"
+        "  - {model: openai/c, access_key: $UNIT_A}\n"
+        "  - {model: openai/d, access_key: sk-1}\n"
+        "  - {model: openai/e}\n",
+    )
+    assert keys_of(setup) == {"openai": {"UNIT_A": True, "UNIT_B": False, "access_key": False}}
+    line = "provider openai (dedicated)  [UNIT_A is set, UNIT_B is not set, access_key is not set]"
+    assert line in summary(setup)
+
+
+def test_an_empty_configuration_has_a_summary(tmp_path: Path) -> None:
+    """What can't be used has the same keys with nothing in them."""
+    found = as_json(setup_of(tmp_path, V + "model_aliases: {any: {target: auto}}\n"))
+    assert (found["default"], found["aliases"]) == (None, {"any": "auto"})
+    assert list(NOTHING) == list(found)
+    assert not any(NOTHING.values())
+
+
+def test_variables_outside_of_providers_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of client keys, and of Redis where it is in use; what is set is no warning."""
+    monkeypatch.setenv("UNIT_A", "x")
+    text = (
+        "client_keys: [$UNIT_A, $UNIT_KEY, sk-1]\n"
+        "routing: {session_cache: {type: %s, url: 'redis://:$UNIT_B@h:$UNIT_URL/$UNIT_A'}}\n"
+    )
+    redis = warnings_of(setup_of(tmp_path, V + text % "redis"))
+    assert redis[-2:] == [
+        "client_keys[1]: UNIT_KEY is not set",
+        "routing.session_cache.url: UNIT_B and UNIT_URL is not set",
+    ]
+    memory = setup_of(tmp_path, V + text % "memory")
+    assert warnings_of(memory) == redis[:-1]
+    assert "note: client_keys[1]: UNIT_KEY is not set" in summary(memory)
+
+
+def test_variables_of_the_orchestrator_s_server_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its address and its key, where it is asked at all."""
+    monkeypatch.setenv("UNIT_A", "x")
+    text = "orchestrator: {engine: %s, model: m, base_url: 'http://$UNIT_A:$UNIT_URL', access_key: '$UNIT_KEY'}\n"
+    assert warnings_of(setup_of(tmp_path, V + text % "http")) == [
+        "orchestrator.base_url: UNIT_URL is not set",
+        "orchestrator.access_key: UNIT_KEY is not set",
+    ]
+    told = warnings_of(setup_of(tmp_path, V + text % "embedding"))
+    assert not any("is not set" in warning for warning in told)
+
+
+def test_deployments_depend_on_the_configuration(tmp_path: Path) -> None:
+    """Affinity is there with the memory only, and a provider's own where its path is dedicated."""
+    text = TEXT.replace('http://h:1"', 'http://h:1", data_path: inline')
+    text += "routing: {session_cache: {type: redis, url: redis://h}}\n"
+    names = deployment_names(setup_of(tmp_path, text))
+    assert names == ["Ingress", "Orchestrator", "provider-shared", "provider-openai"]

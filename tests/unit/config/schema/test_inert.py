@@ -1,0 +1,135 @@
+"""Plano's own verdicts on 56 configurations, and ours."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from serve_app.config.load import load, notices
+from serve_app.errors import ConfigError
+from serve_app.requests.decide import Setup, compile_setup
+
+HERE = Path(__file__).parents[1]
+VECTORS = {
+    vector["name"]: vector for vector in json.loads((HERE / "plano_config.json").read_text())
+}
+DEMOS = sorted((HERE / "demos").glob("*.yaml"))
+
+
+class Difference(NamedTuple):
+    """Where our verdict is another one than that of Plano's command, and why."""
+
+    ours: str
+    why: str
+
+
+DIFFERENCES = {
+    "no listeners": Difference("accepts", "Serve says where to listen, so nothing has to"),
+    "iface bad enum": Difference(
+        "accepts", "`provider_interface` may be any provider that we have a row for"
+    ),
+    "dup model_id": Difference(
+        "accepts", "two providers may have a model of one name; a bare name must then be in full"
+    ),
+    "two defaults": Difference("rejects", "only one can hold; Plano's start refuses it, too"),
+    "alias->wild model": Difference("accepts", "a wildcard takes every name of its provider"),
+    "pref undeclared model": Difference(
+        "rejects", "nobody could answer; Plano's start refuses it, too"
+    ),
+    "redis no url": Difference("rejects", "there is nowhere to go; Plano's start refuses it, too"),
+    "ratelimits": Difference(
+        "rejects", "nothing would be limited; `ignore_unsupported: true` accepts it with a notice"
+    ),
+}
+LATER = {
+    "pref cheapest no source": "selection_policy is not in force: models stay in the order given",
+    "budget no source": "prices are the published ones, or those under `prices`",
+}
+"""What both accept, but Plano's start refuses: why we start."""
+
+
+def verdict(directory: Path, text: str) -> str:
+    file = directory / "gateway.yaml"
+    file.write_text(text, "utf-8")
+    try:
+        compile_setup(file)
+    except ConfigError:
+        return "rejects"
+    return "accepts"
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_verdict_is_that_of_plano(name: str, tmp_path: Path) -> None:
+    """Unless the table above says otherwise, and why."""
+    plano = VECTORS[name]["plano"]
+    ours = verdict(tmp_path, VECTORS[name]["config"])
+    assert ours == (DIFFERENCES[name].ours if name in DIFFERENCES else plano)
+    assert (ours == plano) is (name not in DIFFERENCES)
+
+
+def test_each_difference_is_about_a_configuration() -> None:
+    """All 56 are there, and no row is left over."""
+    assert len(VECTORS) == 56
+    assert set(DIFFERENCES) | set(LATER) <= set(VECTORS)
+    assert all(VECTORS[name]["plano"] == "accepts" for name in LATER)
+
+
+def test_ratelimits_are_accepted_by_one_who_knows(tmp_path: Path) -> None:
+    """With a notice instead of the problem."""
+    text = f"{VECTORS['ratelimits']['config']}ignore_unsupported: true\n"
+    assert verdict(tmp_path, text) == "accepts"
+    assert "ratelimits is not in force: nothing is limited" in notices(
+        load(tmp_path / "gateway.yaml").config
+    )
+
+
+def setup_of(name: str) -> Setup:
+    return compile_setup(HERE / "demos" / name)
+
+
+@pytest.mark.parametrize("file", DEMOS, ids=lambda file: str(file.stem))
+def test_a_demo_is_read_as_it_is(file: Path) -> None:
+    """Files such as Plano's demos need no change."""
+    assert load(file).problems == ()
+    assert compile_setup(file).config.version == "v0.4.0"
+
+
+def test_the_demo_of_aliases_resolves() -> None:
+    """Bare names, full names, and names of a wildcard."""
+    policy = setup_of("aliases.yaml").policy
+    assert {alias: str(model) for alias, model in policy.aliases.items()} == {
+        "acme.summary.v2": "openai/gpt-5-mini",
+        "acme.reasoning.v1": "openai/gpt-5",
+        "acme.writing.v1": "anthropic/claude-sonnet-4-6",
+        "quick": "anthropic/claude-haiku-4-5",
+        "local": "ollama/qwen3",
+    }
+    assert str(policy.default) == "openai/gpt-5-mini"
+
+
+def test_the_demo_of_preferences_has_routes() -> None:
+    """A route under two models has both, in their order."""
+    setup = setup_of("preferences.yaml")
+    assert [(route.name, [*map(str, route.models)]) for route in setup.policy.routes] == [
+        ("reading code", ["openai/gpt-5"]),
+        ("review", ["openai/gpt-5", "anthropic/claude-sonnet-4-6"]),
+        ("writing code", ["anthropic/claude-sonnet-4-6"]),
+    ]
+    assert setup.policy.routes[2].description == "write new functions, tests and scripts"
+    assert setup.config.overrides.llm_routing_model == "plano/Plano-Orchestrator"
+    assert "plano/Plano-Orchestrator" in setup.policy.models
+
+
+def test_the_oldest_demo_is_the_same_in_new_words() -> None:
+    """Listeners by direction are a list, models have their new name."""
+    config = setup_of("oldest.yaml").config
+    assert [(one.type, one.name, one.port, one.timeout) for one in config.listeners] == [
+        ("model", "egress_traffic", 12000, "30s"),
+        ("prompt", "ingress_traffic", 10000, None),
+    ]
+    assert [entry.model for entry in config.model_providers] == [
+        "openai/gpt-5-mini",
+        "anthropic/claude-sonnet-4-6",
+    ]
+    assert [route.name for route in config.routing_preferences] == ["small talk"]

@@ -1,0 +1,230 @@
+"""The orchestrator's section, and notices about what is likely not meant."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from serve_app.config.load import load, notices
+from serve_app.config.schema.gateway import MAX_EXAMPLES
+from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.errors import ConfigError
+from serve_app.scoring.prompt import FAMILIES
+from tests.unit.config.broken import G, V
+from tests.unit.fakes import setup_of
+
+
+def model_of(directory: Path, name: str) -> str | None:
+    """Where the model is that a configuration in this folder names."""
+    return setup_of(directory, f"{V}orchestrator: {{model: {name!r}}}\n").config.orchestrator.model
+
+
+def test_every_setting_has_a_value(tmp_path: Path) -> None:
+    """The shipped model and its thresholds."""
+    expected = Orchestrator(
+        engine="embedding",
+        model=None,
+        min_confidence=0.12,
+        min_margin=0.0,
+        max_query_tokens=64,
+        threads=1,
+        deadline_ms=None,
+        fallback="embedding",
+    )
+    assert expected.deadline_s == 0.3
+    for text in (V, f"{V}orchestrator: {{}}\n"):
+        assert setup_of(tmp_path, text).config.orchestrator == expected
+
+
+def test_every_setting_can_be_set(tmp_path: Path) -> None:
+    """Whole numbers will do for thresholds."""
+    text = "{engine: embedding, min_confidence: 1, min_margin: 0.2, max_query_tokens: 8, threads: 4, deadline_ms: 60000}"
+    assert setup_of(tmp_path, f"{V}orchestrator: {text}\n").config.orchestrator == Orchestrator(
+        min_confidence=1, min_margin=0.2, max_query_tokens=8, threads=4, deadline_ms=60_000
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "deadline_s", "generates"),
+    [
+        ("engine: embedding", 0.3, False),
+        ("engine: embedding, deadline_ms: 40", 0.04, False),
+        ("engine: vllm, model: m", 5.0, True),
+        ("engine: vllm, model: m, device: cpu", 5.0, True),
+        ("engine: vllm, model: m, device: cuda", 0.5, True),
+        ("engine: vllm, model: m, device: cuda, deadline_ms: 800", 0.8, True),
+        ("engine: vllm, model: m, task: embed", 5.0, False),
+        ("engine: http, model: m, base_url: 'http://h'", 5.0, True),
+    ],
+)
+def test_deadlines_go_by_the_engine(
+    text: str, deadline_s: float, *, generates: bool, tmp_path: Path
+) -> None:
+    """Unless one is set; and language models are shown whole conversations."""
+    section = setup_of(tmp_path, f"{V}orchestrator: {{{text}}}\n").config.orchestrator
+    assert (section.deadline_s, section.generates) == (deadline_s, generates)
+
+
+def test_the_families_are_those_that_there_are() -> None:
+    """The schema can't import them, so it says them again."""
+    families = get_args(Orchestrator.model_fields["family"].annotation)
+    assert families == ("auto", *FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("text", "model"),
+    [
+        ("engine: vllm, model: models/a", "{here}/models/a"),
+        (
+            "engine: vllm, model: katanemo/Arch-Router-1.5B, download: true",
+            "katanemo/Arch-Router-1.5B",
+        ),
+        ("engine: http, model: 'a/b:latest', base_url: 'http://h'", "a/b:latest"),
+    ],
+)
+def test_names_are_no_paths(text: str, model: str, tmp_path: Path) -> None:
+    """What a server or a hub calls a model stays as it is; vLLM's own folder is beside the file."""
+    config = setup_of(tmp_path, f"{V}orchestrator: {{{text}}}\n").config
+    assert config.orchestrator.model == model.format(here=tmp_path)
+    assert notices(config) == []
+
+
+def test_the_server_s_key_is_in_no_text(tmp_path: Path) -> None:
+    """Nor is its address, which may hold a password."""
+    text = "engine: http, model: m, base_url: 'http://u:p@h', access_key: hunter2"
+    (tmp_path / "gateway.yaml").write_text(f"{V}orchestrator: {{{text}}}\n", "utf-8")
+    shown = repr(load(tmp_path / "gateway.yaml").config)
+    assert "hunter2" not in shown
+    assert "u:p" not in shown
+
+
+def test_a_relative_model_lies_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a process runs, and however the file was named."""
+    assert model_of(tmp_path, "m.onnx") == str(tmp_path / "m.onnx")
+    assert model_of(tmp_path, "models/m.onnx") == str(tmp_path / "models" / "m.onnx")
+    monkeypatch.chdir(tmp_path)
+    assert model_of(Path(), "m.onnx") == str(tmp_path / "m.onnx")
+
+
+def test_other_models_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An absolute path is one, and a tilde is a home; of somebody unknown it is part of a name."""
+    monkeypatch.setenv("HOME", "/home/me")
+    assert model_of(tmp_path, "/models/m.onnx") == "/models/m.onnx"
+    assert model_of(tmp_path, "~/m.onnx") == "/home/me/m.onnx"
+    assert model_of(tmp_path, "~no_such_user/m") == str(tmp_path / "~no_such_user" / "m")
+
+
+def test_a_model_beside_a_problem_is_placed_too(tmp_path: Path) -> None:
+    """What the rest of a file says changes nothing."""
+    (tmp_path / "gateway.yaml").write_text(f"{V}zzz: 1\norchestrator: {{model: m.onnx}}\n", "utf-8")
+    loaded = load(tmp_path / "gateway.yaml")
+    assert loaded.config.orchestrator.model == str(tmp_path / "m.onnx")
+    assert [problem.path for problem in loaded.problems] == ["zzz"]
+
+
+@pytest.mark.parametrize("name", ["m.onnx", ".", "x" * 300, "a/b/c"])
+def test_a_model_that_is_not_there_is_noticed(name: str, tmp_path: Path) -> None:
+    """It may be there on the engine's machine, so nothing is refused."""
+    config = setup_of(tmp_path, f"{V}orchestrator: {{model: {name!r}}}\n").config
+    assert notices(config) == [
+        f"orchestrator.model: there is no file {tmp_path / name} on this machine"
+    ]
+
+
+def test_a_model_that_is_there_is_fine(tmp_path: Path) -> None:
+    """Whatever it holds; that is for the engine to say."""
+    (tmp_path / "m.onnx").touch()
+    config = setup_of(tmp_path, f"{V}orchestrator: {{model: m.onnx}}\n").config
+    assert notices(config) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, MAX_EXAMPLES])
+def test_a_single_example_is_noticed(count: int, tmp_path: Path) -> None:
+    """It helps little; none, two or more are as they should be."""
+    route = "  - {name: %s, description: d, models: [gpt-4o], examples: %s}\n"
+    text = f"{G}routing_preferences:\n" + route % ("a b", ["x"] * count) + route % ("c", [])
+    found = notices(setup_of(tmp_path, text).config)
+    assert found == ["route 'a b' has one example, which helps little; give three"] * (count == 1)
+
+
+def test_what_is_not_in_force_is_noticed(tmp_path: Path) -> None:
+    """A line for each key that Plano has and that changes nothing here."""
+    text = (
+        f"{G}listeners: [{{type: model, name: x}}]\nrouting_preferences:\n  - {{name: a, "
+        "description: d, models: [gpt-4o], selection_policy: {prefer: fastest}}\n"
+    )
+    assert notices(setup_of(tmp_path, text).config) == [
+        "listeners is not in force: Serve's http_options say where to listen",
+        "selection_policy is not in force: models stay in the order given",
+    ]
+    assert notices(setup_of(tmp_path, G).config) == []
+
+
+HTTP = "engine: http, model: m, base_url: 'http://h'"
+WHO = {
+    "embedding": "engine embedding",
+    HTTP: "engine http",
+    "engine: vllm, model: m, download: true, device: cpu": "engine vllm, with task generate and device cpu",
+    "engine: vllm, model: m, download: true, task: embed": "engine vllm, with task embed and device auto",
+}
+
+
+@pytest.mark.parametrize(
+    ("engine", "text", "unused"),
+    [
+        ("embedding", "mode: trie, base_url: 'h', access_key: sk-1", ("mode", "base_url", "access_key")),
+        ("embedding", "max_query_tokens: 9, threads: 2, min_margin: 0.1, mode: auto", ()),
+        ("embedding", "fallback: none, family: generic", ("fallback", "family")),
+        (HTTP, "min_confidence: 0.5, kv_cache_mb: 99, dtype: float16", ("min_confidence", "kv_cache_mb", "dtype")),
+        (HTTP, "family: generic, max_model_len: 999, access_key: $K, threads: 2, fallback: none", ()),
+        ("engine: vllm, model: m, download: true, device: cpu", "gpu_memory_gb: 5", ("gpu_memory_gb",)),
+        ("engine: vllm, model: m, download: true, device: cpu", "mode: json, family: generic, dtype: float32", ()),
+        ("engine: vllm, model: m, download: true, task: embed", "mode: json, family: generic", ("family", "mode")),
+        ("engine: vllm, model: m, download: true, task: embed", "gpu_memory_gb: 5, quantization: fp8", ()),
+    ],
+)  # fmt: skip
+def test_settings_of_other_engines_are_noticed(
+    engine: str, text: str, unused: tuple[str, ...], tmp_path: Path
+) -> None:
+    """By their names alone; what has its usual value is none."""
+    section = text if engine == "embedding" else f"{engine}, {text}"
+    said = notices(setup_of(tmp_path, f"{V}orchestrator: {{{section}}}\n").config)
+    assert said == [
+        f"orchestrator.{name} is not in force: {WHO[engine]} does not look at it" for name in unused
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("h:1", "must be a URL with scheme and host, such as http://host:8000/v1, not 'h:1'"),
+        ("http://u:hunter2@h", "holds a password; put keys into access_key"),
+        ("http://h/v1?key=hunter2", "must end with its path; take out what follows '?' or '#'"),
+        (
+            "https://h/v1/chat/completions/",
+            "must end before /chat/completions, which is added to it; take that out",
+        ),
+        ("http://[$IP:8000", "is no URL: Invalid IPv6 URL"),
+    ],
+)
+def test_the_server_s_address_must_be_one(url: str, fault: str, tmp_path: Path) -> None:
+    """As every provider's; said with its line, before anything is started."""
+    text = f"{V}orchestrator:\n  engine: http\n  model: m\n  base_url: {url!r}\n"
+    with pytest.raises(ConfigError) as raised:
+        setup_of(tmp_path, text)
+    (problem,) = raised.value.problems
+    assert (problem.path, problem.message) == ("orchestrator.base_url", fault)
+    assert problem.line == text.splitlines().index(f"  base_url: {url!r}") + 1
+    assert "hunter2" not in str(raised.value)
+
+
+def test_an_address_that_is_not_in_force_is_no_problem(tmp_path: Path) -> None:
+    """Another engine does not look at it, which is a notice; a provider's is told at its entry."""
+    setup_of(tmp_path, f"{V}orchestrator: {{base_url: 'h:1'}}\n")
+    entry = "{model: vllm/m, base_url: 'h:1'}"
+    text = f"{V}model_providers: [{entry}]\noverrides: {{llm_routing_model: vllm/m}}\n"
+    with pytest.raises(ConfigError) as raised:
+        setup_of(tmp_path, text)
+    assert [problem.path for problem in raised.value.problems] == ["model_providers[0].base_url"]

@@ -1,0 +1,192 @@
+"""Plano's self-hosting: an entry of model_providers that matches routes."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from yarl import URL
+
+from deployments.orchestrator import Orchestrator as Deployment
+from serve_app.config.load import notices
+from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.engines.http import HttpEngine, Settings
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+
+MODEL: Final = "overrides.llm_routing_model"
+LENGTH: Final = "overrides.orchestrator_model_context_length"
+EMBEDDED: Final = f"{MODEL} is not in force: routes are matched by orchestrator.engine"
+
+
+def text_of(overrides: str, entry: str, section: str = "") -> str:
+    entries = f"model_providers:\n  - {{model: openai/a}}\n  - {{{entry}}}\n"
+    more = f"orchestrator: {{{section}}}\n" if section else ""
+    return f"{V}overrides: {{{overrides}}}\n{entries}{more}"
+
+
+PLANO: Final = "model: plano/Plano-Orchestrator, base_url: 'http://h:10000'"
+
+
+async def engine_of(directory: Path, text: str) -> tuple[Settings, HttpEngine]:
+    """What the deployment makes of a configuration."""
+    setup_of(directory, text)
+    deployment = Deployment(str(directory / "gateway.yaml"))
+    deployment.__del__()
+    assert deployment._first is not None
+    engine = deployment._first._inner
+    assert isinstance(engine, HttpEngine)
+    return engine._settings, engine
+
+
+@pytest.mark.parametrize(
+    ("named", "entry", "address", "family"),
+    [
+        ("plano/Plano-Orchestrator", PLANO, "http://h:10000/v1", "plano-orchestrator"),
+        ("Plano-Orchestrator", PLANO, "http://h:10000/v1", "plano-orchestrator"),
+        ("mine", f"{PLANO}, name: mine", "http://h:10000/v1", "plano-orchestrator"),
+        (
+            "ollama/hf.co/katanemo/Arch-Router-1.5B",
+            "model: ollama/hf.co/katanemo/Arch-Router-1.5B, base_url: 'https://h/own/'",
+            "https://h/own",
+            "arch-router",
+        ),
+        ("vllm/m", "model: vllm/m, base_url: $WHERE", "http://w:1/v1", "generic"),
+    ],
+)
+async def test_the_model_is_asked_at_its_address(
+    named: str,
+    entry: str,
+    address: str,
+    family: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By its bare name and with its key, as its family is used to."""
+    monkeypatch.setenv("WHERE", "http://w:1")
+    monkeypatch.setenv("ITS_KEY", "sk-secret")
+    text = text_of(f"llm_routing_model: {named}", f"{entry}, access_key: $ITS_KEY")
+    settings, engine = await engine_of(tmp_path, text)
+    bare = entry.removeprefix("model: ").partition(",")[0].partition("/")[2]
+    assert (settings.model, settings.access_key, settings.budget_tokens) == (bare, "$ITS_KEY", None)
+    assert (settings.family, engine._family.name) == (None, family)
+    target = engine._target()
+    assert target.url == URL(f"{address}/chat/completions")
+    assert target.headers["authorization"] == "Bearer sk-secret"
+    assert notices(setup_of(tmp_path, text).config) == []
+
+
+async def test_the_rest_of_the_section_holds(tmp_path: Path) -> None:
+    """Plano's length of context is the budget, unless that is given; so is the family."""
+    overrides = "llm_routing_model: plano/Plano-Orchestrator, orchestrator_model_context_length: "
+    section = "family: arch-router, deadline_ms: 1000, fallback: none"
+    text = text_of(f"{overrides}4096", PLANO, section)
+    settings, _ = await engine_of(tmp_path, text)
+    assert (settings.budget_tokens, settings.family) == (4096, "arch-router")
+    assert settings.deadline_s == pytest.approx(0.8)
+    config = setup_of(tmp_path, text).config
+    assert (config.orchestrator.fallback, notices(config)) == ("none", [])
+    text = text_of(f"{overrides}4096", PLANO, f"{section}, max_model_len: 512")
+    assert (await engine_of(tmp_path, text))[0].budget_tokens == 512
+    assert notices(setup_of(tmp_path, text).config) == [
+        f"{LENGTH} is not in force: orchestrator.max_model_len is"
+    ]
+    text = text_of(f"{overrides}255", PLANO)
+    assert (await engine_of(tmp_path, text))[0].budget_tokens is None
+    assert notices(setup_of(tmp_path, text).config) == [
+        f"{LENGTH} is not in force: it must be 256 or more"
+    ]
+
+
+def test_of_several_entries_the_one_with_an_address_counts(tmp_path: Path) -> None:
+    """The first of them, with its own key."""
+    entry = "model: vllm/m, base_url: 'http://h'}\n  - {model: vllm/m, base_url: 'http://i', access_key: $K"
+    section = setup_of(tmp_path, text_of("llm_routing_model: vllm/m", entry)).config.orchestrator
+    assert (section.engine, section.base_url, section.access_key) == ("http", "http://h", None)
+
+
+def test_a_file_with_the_key_lies_beside_the_configuration(tmp_path: Path) -> None:
+    """For an entry's key, and for the section's own."""
+    (tmp_path / "key").write_text("sk-secret")
+    texts = (
+        text_of("llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, access_key: 'file:key'"),
+        f"{V}orchestrator: {{engine: http, model: m, base_url: 'http://h', access_key: 'file:key'}}\n",
+    )
+    for text in texts:
+        section = setup_of(tmp_path, text).config.orchestrator
+        assert section.access_key == f"file:{tmp_path / 'key'}"
+
+
+SAID: Final[dict[str, dict[str, Any]]] = {
+    "engine: embedding": {"engine": "embedding"},
+    "engine: vllm, model: /m": {"engine": "vllm", "model": "/m"},
+    "engine: http, model: m, base_url: 'http://i'": {
+        "engine": "http",
+        "model": "m",
+        "base_url": "http://i",
+    },
+    "model: /m.onnx": {"model": "/m.onnx"},
+}
+
+
+@pytest.mark.parametrize("section", SAID)
+def test_a_section_that_says_more_goes_first(section: str, tmp_path: Path) -> None:
+    """Whatever the override says; a notice tells."""
+    text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
+    config = setup_of(tmp_path, text).config
+    assert config.orchestrator == Orchestrator(**SAID[section])
+    assert EMBEDDED in notices(config)
+
+
+def test_a_section_that_says_the_same_is_in_force(tmp_path: Path) -> None:
+    """So there is nothing to tell."""
+    section = "engine: http, model: Plano-Orchestrator, base_url: 'http://h:10000'"
+    text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
+    assert notices(setup_of(tmp_path, text).config) == []
+
+
+@pytest.mark.parametrize(
+    ("named", "entry", "why"),
+    [
+        ("plano/other", PLANO, ", as model_providers has no 'plano/other'"),
+        (
+            "Plano-Orchestrator",
+            f"{PLANO}}}\n  - {{model: vllm/Plano-Orchestrator, base_url: 'http://i'",
+            ", as model_providers has no 'Plano-Orchestrator'",
+        ),
+        ("vllm/*", "model: vllm/*, base_url: 'http://h'", ", as model_providers has no 'vllm/*'"),
+        ("openai/b", "model: openai/b", ", as 'openai/b' has no base_url"),
+    ],
+)
+def test_a_model_without_an_address_is_noticed(
+    named: str, entry: str, why: str, tmp_path: Path
+) -> None:
+    """The embedded engine stays, and the notice says why; the length has nothing to bound."""
+    text = text_of(f"llm_routing_model: '{named}', orchestrator_model_context_length: 4096", entry)
+    config = setup_of(tmp_path, text).config
+    assert config.orchestrator == Orchestrator()
+    assert notices(config) == [
+        f"{EMBEDDED}{why}",
+        f"{LENGTH} is not in force: orchestrator.max_query_tokens is",
+    ]
+
+
+def test_what_does_not_go_with_a_question_is_noticed(tmp_path: Path) -> None:
+    """Headers of an entry are for its clients' requests; their values are not shown."""
+    entry = f"{PLANO}, headers: {{x-key: sk-secret}}, http_host: other"
+    config = setup_of(
+        tmp_path, text_of("llm_routing_model: plano/Plano-Orchestrator", entry)
+    ).config
+    (notice,) = notices(config)
+    whose = "headers and http_host of 'plano/Plano-Orchestrator'"
+    assert notice == f"{MODEL}: {whose} are not sent with its questions"
+
+
+def test_a_client_s_key_does_not_go_with_a_question(tmp_path: Path) -> None:
+    """Equal questions of several clients are one."""
+    text = text_of(
+        "llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, passthrough_auth: true"
+    )
+    whose = "give 'plano/Plano-Orchestrator' an access_key"
+    assert notices(setup_of(tmp_path, text).config) == [
+        f"{MODEL}: no client's key is sent with its questions; {whose}"
+    ]

@@ -1,0 +1,203 @@
+"""Older forms of Plano's file: what they come to, and where problems in them are shown."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.config.load import load, notices
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.config.upgrade import OLDER, normalise
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+
+OLD = "version: v0.3.0\n"
+INLINE = """model_providers:
+  - model: openai/a
+    routing_preferences:
+      - {name: code, description: first}
+      - {name: chat, description: talk}
+  - model: openai/b
+    routing_preferences:
+      - {name: code, description: second}
+      - {name: math, description: sums}
+      - {name: chat, description: talk}
+"""
+
+
+def config_of(directory: Path, text: str) -> GatewayConfig:
+    return setup_of(directory, text).config
+
+
+def routes_of(config: GatewayConfig) -> list[tuple[str, str, list[str]]]:
+    return [
+        (route.name, route.description, list(route.models)) for route in config.routing_preferences
+    ]
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_routes_under_models_are_lifted(version: str, tmp_path: Path) -> None:
+    """In the order of their first mention, with models in theirs; the first description holds."""
+    config = config_of(tmp_path, f"version: {version}\n{INLINE}")
+    assert routes_of(config) == [
+        ("code", "first", ["openai/a", "openai/b"]),
+        ("chat", "talk", ["openai/a", "openai/b"]),
+        ("math", "sums", ["openai/b"]),
+    ]
+    assert config.version == "v0.4.0"
+    assert all(not entry.routing_preferences for entry in config.model_providers)
+    assert notices(config) == [
+        "routing_preferences under model_providers are the form before v0.4.0; write them at the top level",
+        "model_providers[1].routing_preferences[0].description is ignored: the first one of 'code' holds",
+    ]
+
+
+def test_a_file_of_today_keeps_them_where_they_are(tmp_path: Path) -> None:
+    """From v0.4.0 on they say nothing, and a notice says so."""
+    config = config_of(tmp_path, V + INLINE)
+    assert config.routing_preferences == []
+    assert notices(config) == [
+        f"routing_preferences under 'openai/{name}' is not in force from v0.4.0 on: write them at the top level, with models"
+        for name in "ab"
+    ]
+
+
+def test_a_route_at_the_top_level_wins(tmp_path: Path) -> None:
+    """It stays as it is and comes first; what only models name follows."""
+    config = config_of(
+        tmp_path,
+        f"{OLD}{INLINE}routing_preferences:\n"
+        "  - {name: chat, description: top, models: [openai/b], selection_policy: {prefer: ''}}\n",
+    )
+    assert routes_of(config) == [
+        ("chat", "top", ["openai/b"]),
+        ("code", "first", ["openai/a", "openai/b"]),
+        ("math", "sums", ["openai/b"]),
+    ]
+    assert [notice for notice in notices(config) if "'chat'" in notice] == [
+        f"model_providers[{place} is ignored: the top-level routing_preferences have a route 'chat'"
+        for place in ("0].routing_preferences[1]", "1].routing_preferences[2]")
+    ]
+
+
+def test_items_may_lack_what_plano_does_not_ask_for(tmp_path: Path) -> None:
+    """Without a description the name has to do; without a name there is no route."""
+    text = f"{OLD}model_providers:\n  - model: openai/a\n    routing_preferences: [{{name: c}}, {{description: d}}, {{name: ''}}]\n"
+    setup = setup_of(tmp_path, text)
+    assert routes_of(setup.config) == [("c", "", ["openai/a"])]
+    assert setup.policy.routes[0].description == "c"
+    assert notices(setup.config)[1:] == [
+        "model_providers[0].routing_preferences[1] has no name and is ignored; give it one",
+        "model_providers[0].routing_preferences[2] has no name and is ignored; give it one",
+        "route 'c' has no description: its name alone is matched; give one",
+    ]
+
+
+def test_a_description_that_is_empty_first_stays_so(tmp_path: Path) -> None:
+    """The first one holds whatever it is, as in Plano; a later empty one is no conflict."""
+    text = f"{OLD}model_providers:\n" + "".join(
+        f"  - model: openai/{name}\n    routing_preferences: [{{name: c{description}}}]\n"
+        for name, description in (("a", ""), ("b", ", description: d"), ("c", ""))
+    )
+    config = config_of(tmp_path, text)
+    assert routes_of(config) == [("c", "", ["openai/a", "openai/b", "openai/c"])]
+    assert sum("is ignored" in notice for notice in notices(config)) == 1
+
+
+def test_a_model_with_two_endpoints_is_in_a_route_once(tmp_path: Path) -> None:
+    """However often it is named."""
+    config = load(_written(tmp_path, OLD + INLINE.replace("openai/b", "openai/a"))).config
+    assert {tuple(route.models) for route in config.routing_preferences} == {("openai/a",)}
+
+
+def _written(directory: Path, text: str) -> Path:
+    file = directory / "gateway.yaml"
+    file.write_text(text, "utf-8")
+    return file
+
+
+def test_the_older_name_of_the_list_is_noticed(tmp_path: Path) -> None:
+    """In any version of the format."""
+    for version in (*OLDER, "v0.4.0"):
+        config = config_of(tmp_path, f"version: {version}\nllm_providers:\n  - model: openai/a\n")
+        assert [entry.model for entry in config.model_providers] == ["openai/a"]
+        assert notices(config) == ["llm_providers is the older name of model_providers; write the new one"]  # fmt: skip
+
+
+def test_empty_parts_are_no_older_forms() -> None:
+    """They stay as they are; a listener without anything is none."""
+    values = {
+        "version": "v0.3.0",
+        "listeners": {"egress_traffic": None, "ingress_traffic": {}},
+        "model_providers": [{"model": "openai/a", "routing_preferences": []}],
+        "routing_preferences": [{"name": "x"}, "y", {}],
+    }
+    form = normalise(values)
+    assert form.values == {
+        **values,
+        "version": "v0.4.0",
+        "listeners": [{"type": "prompt", "name": "ingress_traffic"}],
+    }
+    assert (form.older, form.ignored, form.problems) == ((), (), ())
+    assert values["version"] == "v0.3.0"
+
+
+def test_places_lead_back_to_what_was_written(tmp_path: Path) -> None:
+    """Past entries that are left out, new names, and routes that were moved."""
+    loaded = load(
+        _written(
+            tmp_path,
+            "version: v0.1\nllm_providers:\n  - model: 1\n  - model: openai/a\n"
+            "    routing_preferences:\n      - {name: code, description: d}\n"
+            "  - model: openai/b\n    routing_preferences:\n      - {name: code}\n"
+            "routing_preferences:\n  - 1\n  - {name: x, description: d, models: [openai/a]}\n"
+            "listeners:\n  ingress_traffic: {}\n  egress_traffic: {port: 1}\n",
+        )
+    )
+    assert [problem.path for problem in loaded.problems] == [
+        "llm_providers[0].model",
+        "routing_preferences[0]",
+    ]
+    assert len(loaded.config.model_providers) == 2
+    shown = [
+        loaded.problem(place, "")
+        for place in (
+            ("model_providers", 1, "base_url"),
+            ("routing_preferences", 0, "name"),
+            ("routing_preferences", 1, "name"),
+            ("routing_preferences", 1, "models", 1),
+            ("routing_preferences", 1, "examples"),
+            ("listeners", 0, "port"),
+            ("listeners", 1),
+        )
+    ]
+    assert [(problem.line, problem.path) for problem in shown] == [
+        (7, "llm_providers[2].base_url"),
+        (12, "routing_preferences[1].name"),
+        (6, "llm_providers[1].routing_preferences[0].name"),
+        (7, "llm_providers[2].model"),
+        (6, "llm_providers[1].routing_preferences[0].examples"),
+        (15, "listeners.egress_traffic.port"),
+        (14, "listeners.ingress_traffic"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "name", "left_out"),
+    [
+        ("\n  - model: openai/a\n    zzz: 1\n", "a", True),
+        ("\n  - model: openai/*\n    zzz: 1\n", "openai/any", True),
+        ("\n  - model: openai/*\n    zzz: 1\n", "any", False),
+        ("\n  - model: 1\n", "any", True),
+        ("\n  - openai/a\n", "openai/a", True),
+        ("\n  - openai/a\n", "openai/b", False),
+        (" {}\n", "any", True),
+        ("\n  - model: a\n", "a", True),
+        ("\n  - model: openai/a\n", "b", False),
+    ],
+)
+def test_what_can_not_be_read_may_be_what_is_meant(
+    entries: str, name: str, left_out: bool, tmp_path: Path
+) -> None:
+    """A reference to it is no second mistake."""
+    loaded = load(_written(tmp_path, f"{V}model_providers:{entries}"))
+    assert loaded.leaves_out(name) is left_out

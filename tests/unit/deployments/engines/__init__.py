@@ -1,1 +1,0 @@
-"""Engines of deployments, without their libraries."""

@@ -1,0 +1,294 @@
+"""Whose turn it is, and what stays the same from turn to turn."""
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.dialects.openai_chat.conversation import (
+    first_user_text,
+    holds_tool_loop,
+    is_user_turn,
+    system_texts,
+    tool_names,
+)
+from serve_app.domain import Json
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
+REMINDER = "<system-reminder>use the tools</system-reminder>"
+HOOK = "<user-prompt-submit-hook>ok</user-prompt-submit-hook>"
+
+
+def user(*content: Json) -> Json:
+    """One string as it is; several strings and parts as a list."""
+    if len(content) == 1 and not isinstance(content[0], dict):
+        return {"role": "user", "content": content[0]}
+    parts = [text(part) if isinstance(part, str) else part for part in content]
+    return {"role": "user", "content": parts}
+
+
+def text(words: str) -> Json:
+    return {"type": "text", "text": words}
+
+
+def result(call: str | None = None) -> Json:
+    return {"type": "tool_result", "tool_use_id": call, "content": "42"}
+
+
+def tool(call: str | None) -> Json:
+    return {"role": "tool", "tool_call_id": call, "content": "42"}
+
+
+def calls(*ids: Json) -> Json:
+    made = [{"id": id_, "type": "function", "function": {"name": "f"}} for id_ in ids]
+    return {"role": "assistant", "content": None, "tool_calls": made}
+
+
+def uses(*ids: str) -> Json:
+    parts = [{"type": "tool_use", "id": id_, "name": "f", "input": {}} for id_ in ids]
+    return {"role": "assistant", "content": [text("Let me see."), *parts]}
+
+
+ANSWER = {"role": "assistant", "content": "42"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+NOT_A_LIST: list[Json] = [None, 0, True, "user", {"role": "user", "content": "hi"}]
+ODD: list[Json] = [
+    [None],
+    [7],
+    ["user"],
+    [[]],
+    [{}],
+    [{"role": None}],
+    [{"role": ["user"], "content": "hi"}],
+    [{"role": {}, "content": {}}],
+    [user("hi"), None],
+    [user(None)],
+    [user(7)],
+    [user({})],
+    [{"role": "user", "content": [None, 7, "hi", [], {"text": 7}, {"type": "text"}]}],
+    [{"role": "user", "content": {"type": "text", "text": "hi"}}],
+    [{"role": "user"}],
+]
+
+
+@pytest.mark.parametrize(
+    ("last", "turn"),
+    [
+        (user("Hi"), True),
+        (user(f"{REMINDER}Hi"), True),
+        (user(f"{REMINDER}\n{HOOK} Hi{REMINDER}"), True),
+        (user("a <system-reminders> b"), True),
+        (user("</system-reminder>"), True),
+        (user("<environment_context>x</environment_context>"), True),
+        (user(REMINDER), False),
+        (user(f" \n{REMINDER}\t{HOOK}{REMINDER}\n"), False),
+        (user("<system-reminder>Hi"), False),
+        (user("<user-prompt-submit-hook>Hi"), False),
+        (user(f"{REMINDER}<system-reminder>Hi\n\nthere"), False),
+        (user("Hi<system-reminder>there"), True),
+        (user("<user-prompt-submit-hook>a<system-reminder>b</user-prompt-submit-hook>Hi"), False),
+        (user("<system-reminder>a<user-prompt-submit-hook>b</system-reminder>Hi"), True),
+        (user(""), False),
+        (user("  \n\u00a0"), False),
+        (user(text("Hi")), True),
+        (user(REMINDER, "Hi"), True),
+        (user(REMINDER, HOOK), False),
+        (user("<system-reminder>a", "Hi"), False),
+        (user("<system-reminder>a", "b</system-reminder>"), False),
+        (user("", " "), False),
+        (user(IMAGE), True),
+        (user(REMINDER, IMAGE), True),
+        (user({"type": "input_audio"}), True),
+        (user({"type": "file"}), True),
+        (user({"type": "something_new"}), True),
+        (user({"text": "Hi"}), True),
+        (user(result("1")), False),
+        (user(result("1"), REMINDER), False),
+        (user(result("1"), "And now?"), True),
+        (user(result("1"), IMAGE), True),
+        (tool("1"), False),
+        (calls("1"), False),
+        (ANSWER, False),
+        (SYSTEM, False),
+        ({"role": "developer", "content": "Hi"}, False),
+        ({"role": "User", "content": "Hi"}, False),
+    ],
+)  # fmt: skip
+def test_the_user_speaks_in_words_or_pictures(last: Json, turn: bool) -> None:
+    """Only the last message counts, whatever stands before it."""
+    assert is_user_turn([last]) is turn
+    assert is_user_turn([user("Hi"), ANSWER, last]) is turn
+    assert is_user_turn([last, ANSWER]) is False
+
+
+@pytest.mark.parametrize(
+    ("messages", "held"),
+    [
+        ([user("Hi")], False),
+        ([user("Hi"), ANSWER], False),
+        ([user("Hi"), ANSWER, user("And now?")], False),
+        ([user("Hi"), calls("1")], True),
+        ([user("Hi"), calls("1"), tool("1")], True),
+        ([user("Hi"), calls("1", "2"), tool("1")], True),
+        ([user("Hi"), calls("1", "2"), tool("2"), tool("1")], True),
+        ([user("Hi"), calls("1"), tool("1"), ANSWER], False),
+        ([user("Hi"), calls("1"), tool("1"), calls("2"), tool("2")], True),
+        ([user("Hi"), calls("1"), tool("1"), user("And now?")], False),
+        ([user("Hi"), calls("1", "2"), tool("1"), user("And now?")], True),
+        ([user("Hi"), calls("1", "2"), tool("1"), user("And now?"), ANSWER], False),
+        ([user("Hi"), calls("1"), user("Stop")], True),
+        ([user("Hi"), calls("1"), user("Stop"), tool("1")], True),
+        ([user("Hi"), calls("1"), tool("1"), user(REMINDER)], True),
+        ([user("Hi"), calls("1"), tool("1"), SYSTEM], True),
+        ([user("Hi"), calls("1"), tool("1"), user("And"), user(REMINDER)], False),
+        ([user("Hi"), calls("1"), tool("1"), user(IMAGE)], False),
+        ([tool("1")], True),
+        ([user("Hi"), ANSWER, tool("1")], True),
+        ([user("Hi"), calls()], False),
+        ([user("Hi"), calls(None)], True),
+        ([user("Hi"), calls(None), tool(None)], True),
+        ([user("Hi"), calls(None), tool(None), user("And now?")], False),
+        ([user("Hi"), calls([], {})], True),
+        ([user("Hi"), uses("1")], True),
+        ([user("Hi"), uses("1"), user(result("1"))], True),
+        ([user("Hi"), uses("1", "2"), user(result("1"), result("2"))], True),
+        ([user("Hi"), uses("1", "2"), user(result("1"), result("2"), "Go on")], False),
+        ([user("Hi"), uses("1", "2"), user(result("1"), "Go on")], True),
+        ([user("Hi"), uses("1"), user(result("1"), REMINDER)], True),
+        ([user("Hi"), uses("1"), user(result("1")), ANSWER, user("And now?")], False),
+        ([user("Hi"), {"role": "assistant", "content": [{"type": "server_tool_use", "id": "1"}]}], False),
+        ([user("Hi"), {"role": "assistant", "function_call": {"name": "f"}}], True),
+        ([{"role": "assistant", "function_call": {"name": "f"}}, {"role": "function", "content": "4"}], True),
+        ([user("Hi"), {"role": "assistant", "tool_calls": "1", "function_call": None}], False),
+        ([SYSTEM], False),
+        ([], False),
+    ],
+)  # fmt: skip
+def test_a_tool_loop_is_held_while_results_come_last(messages: Json, held: bool) -> None:
+    """Or calls without all their results; the user's own words end it."""
+    assert holds_tool_loop(messages) is held
+
+
+@pytest.mark.parametrize(
+    ("messages", "texts"),
+    [
+        ([SYSTEM, user("Hi")], "Be brief."),
+        ([SYSTEM, {"role": "developer", "content": "In French."}], "Be brief.\nIn French."),
+        ([SYSTEM, user("Hi"), ANSWER, SYSTEM], "Be brief.\nBe brief."),
+        ([{"role": "system", "content": [text("a"), IMAGE, text("b")]}, SYSTEM], "a\nb\nBe brief."),
+        ([{"role": "system", "content": ""}, SYSTEM], "\nBe brief."),
+        ([{"role": "system", "content": None}, SYSTEM], "Be brief."),
+        ([{"role": "system"}, {"role": "system", "content": 7}], ""),
+        ([{"role": "system", "content": f"a{REMINDER}"}], f"a{REMINDER}"),
+        ([user("Hi"), ANSWER, tool("1")], ""),
+        ([], ""),
+    ],
+)
+def test_system_texts_are_joined(messages: Json, texts: str) -> None:
+    """Of both roles, wherever they stand; an empty one counts and one without content does not."""
+    assert system_texts(messages) == texts
+
+
+@pytest.mark.parametrize(
+    ("messages", "first"),
+    [
+        ([SYSTEM, user("Hi"), ANSWER, user("And now?")], "Hi"),
+        ([user("a", IMAGE, "b")], "a\nb"),
+        ([user(f"{REMINDER}Hi")], f"{REMINDER}Hi"),
+        ([user(""), user("Hi")], ""),
+        ([user(IMAGE), user("Hi")], ""),
+        ([user(None), user("Hi")], None),
+        ([SYSTEM, ANSWER], None),
+        ([], None),
+    ],
+)
+def test_the_first_user_message_is_taken_as_it_is(messages: Json, first: str | None) -> None:
+    """With all that an agent put into it, and also where it holds no words."""
+    assert first_user_text(messages) == first
+
+
+@pytest.mark.parametrize(
+    ("tools", "names"),
+    [
+        ([{"type": "function", "function": {"name": "b", "parameters": {}}}], ["b"]),
+        ([{"function": {"name": "b"}}, {"function": {"name": "a"}}], ["b", "a"]),
+        ([{"type": "custom", "custom": {"name": "c"}}], ["c"]),
+        ([{"type": "function", "name": "d"}, {"name": "e", "input_schema": {}}], ["d", "e"]),
+        ([{"type": "web_search"}, {"function": {}}, {"function": {"name": 7}}], []),
+        ([{"function": "f", "custom": [], "name": "g"}, None, 7, "h", []], ["g"]),
+        ([], []),
+        (None, []),
+        ({"name": "a"}, []),
+        ("tools", []),
+    ],
+)
+def test_tools_have_names(tools: Json, names: list[str]) -> None:
+    """In the order of the request; those without are left out."""
+    assert tool_names(tools) == tuple(names)
+
+
+@pytest.mark.parametrize("messages", [*NOT_A_LIST, []])
+def test_what_is_no_list_says_nothing(messages: Json) -> None:
+    """Somebody else tells the client."""
+    assert not is_user_turn(messages)
+    assert not holds_tool_loop(messages)
+    assert (system_texts(messages), first_user_text(messages)) == ("", None)
+
+
+@pytest.mark.parametrize("messages", ODD)
+def test_what_is_out_of_shape_says_nothing(messages: Json) -> None:
+    """Neither do objects of the wrong kind inside a list."""
+    assert not is_user_turn(messages)
+    assert not holds_tool_loop(messages)
+    assert system_texts(messages) == ""
+
+
+def anything(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    keys = ["role", "content", "type", "text", "tool_calls", "id", "tool_call_id", "function"]
+    return st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(keys), inner, max_size=4)
+
+
+WORDS = [
+    "user",
+    "assistant",
+    "system",
+    "tool",
+    "text",
+    "tool_result",
+    "tool_use",
+    REMINDER,
+    "\ud800",
+]
+LEAVES = st.none() | st.booleans() | st.integers() | st.sampled_from(WORDS)
+
+
+@given(st.recursive(LEAVES, anything, max_leaves=20))
+def test_no_json_raises(messages: Json) -> None:
+    """Whatever its shape."""
+    turn, held = is_user_turn(messages), holds_tool_loop(messages)
+    assert isinstance(turn, bool)
+    assert isinstance(held, bool)
+    assert isinstance(system_texts(messages), str)
+    assert isinstance(first_user_text(messages), str | None)
+    assert all(isinstance(name, str) for name in tool_names(messages))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<system-reminder>" * 120_000,
+        REMINDER * 42_000,
+        "<system-reminder" * 130_000,
+        "<user-prompt-submit-hook><system-reminder>" * 48_000,
+        "<" * 2_000_000,
+    ],
+    ids=["unclosed", "closed", "cut off", "both", "brackets"],
+)
+def test_a_huge_text_takes_no_time(words: str) -> None:
+    """Two megabytes of tags are looked through once."""
+    started = time.perf_counter()
+    is_user_turn([user(words)])
+    holds_tool_loop([user(words)])
+    assert time.perf_counter() - started < 1.0

@@ -1,0 +1,366 @@
+"""What decides something in OpenAI chat completions."""
+
+import json
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.dialects.openai_chat import dialect
+from serve_app.dialects.openai_chat.dialect import Ending
+from serve_app.dialects.sse import Event, Framer
+from serve_app.domain import Json, Turn
+from serve_app.errors import (
+    BodyTooLarge,
+    GatewayError,
+    InvalidClientKey,
+    InvalidRequest,
+    NoModel,
+    UnknownModel,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from tests.unit.fakes import pieces
+
+
+def choice(delta: Json, finish: str | None = None, index: int = 0) -> str:
+    return json.dumps({"choices": [{"index": index, "delta": delta, "finish_reason": finish}]})
+
+
+@pytest.mark.parametrize(
+    ("data", "preamble"),
+    [
+        (None, True),
+        (choice({"role": "assistant"}), True),
+        (choice({"role": "assistant", "content": ""}), True),
+        (choice({"role": "assistant", "content": None, "refusal": None}), True),
+        (choice({}), True),
+        (choice({"tool_calls": []}), True),
+        ('{"choices": []}', True),
+        ('{"choices": [], "prompt_filter_results": [{"a": 1}]}', True),
+        ('{"choices": [], "usage": null}', True),
+        ('{"choices": [{"index": 0, "delta": {}, "finish_reason": ""}]}', True),
+        (choice({"content": "Hi"}), False),
+        (choice({"content": " "}), False),
+        (choice({"role": "assistant", "content": "Hi"}), False),
+        (choice({"reasoning_content": "Hm"}), False),
+        (choice({"tool_calls": [{"index": 0}]}), False),
+        (choice({"refusal": "No"}), False),
+        (choice({}, "stop"), False),
+        ('{"choices": [{"delta": {}}, {"delta": {"content": "b"}}]}', False),
+        ('{"choices": [{"text": "completions"}]}', False),
+        ('{"choices": [{}]}', True),
+        ('{"choices": [{"delta": {"role": "assistant"}}], "usage": {"total_tokens": 3}}', True),
+        ('{"choices": [{"delta": {"content": "a"}}], "usage": {"total_tokens": 3}}', False),
+        ('{"choices": [1]}', False),
+        ('{"choices": [], "usage": {"total_tokens": 3}}', False),
+        ('{"error": {"message": "no"}}', False),
+        ('{"choices": [], "error": "no"}', False),
+        ('{"choices": null}', False),
+        ('{"id": "x"}', False),
+        ("[DONE]", False),
+        ("[1]", False),
+        ("not json", False),
+        ("", False),
+        ("[" * 100_000, False),
+    ],
+)
+def test_preamble_says_nothing_yet(data: str | None, *, preamble: bool) -> None:
+    """Comments, roles and empty deltas are preamble; words, tools, ends and errors are not."""
+    event = Event("", None if data is None else data.encode())
+    assert dialect.is_preamble(event) is preamble
+
+
+ROLE = f"data: {choice({'role': 'assistant'})}\n\n"
+WORD = f"data: {choice({'content': 'Hé'})}\n\n"
+STOP = f"data: {choice({}, 'stop')}\n\n"
+TIGHT = 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+LOOSE = 'data: {"choices": [{"index": 0, "finish_reason"  :\t"length"}]}\n\n'
+OTHER = f"data: {choice({}, 'stop', 1)}\n\n"
+TRAP = 'data: [DONE] "finish_reason": "stop" "error"'
+QUOTED = f"data: {choice({'content': TRAP})}\n\n"
+ERROR = 'data: {"error": {"message": "no"}}\n\n'
+
+BOTH = 'data: {"choices": [{"finish_reason": "stop"}, {"index": 1, "finish_reason": %s}]}\n\n'
+
+ENDINGS: list[tuple[str, int, str, bool]] = [
+    ("done", 1, ROLE + WORD + "data: [DONE]\n\n", True),
+    ("done without space", 1, WORD + "data:[DONE]\n\n", True),
+    ("done with returns", 1, WORD + "data: [DONE]\r\n\r\n", True),
+    ("done alone", 1, "data: [DONE]\n\n", True),
+    ("finish", 1, ROLE + WORD + STOP, True),
+    ("tight finish", 1, ROLE + TIGHT, True),
+    ("loose finish", 1, WORD + LOOSE, True),
+    ("usage after finish", 1, STOP + 'data: {"choices": [], "usage": {"a": 1}}\n\n', True),
+    ("error event", 1, WORD + ERROR, True),
+    ("error then nothing", 2, ERROR, True),
+    ("nothing", 1, "", False),
+    ("role", 1, ROLE, False),
+    ("words", 1, ROLE + WORD + WORD, False),
+    ("comment", 1, ": [DONE]\n\n", False),
+    ("quoted", 1, QUOTED, False),
+    ("null error", 1, 'data: {"error": null, "choices": []}\n\n', False),
+    ("two of two", 2, STOP + OTHER, True),
+    ("two of two and words", 2, WORD + OTHER + STOP, True),
+    ("one of two seen", 2, WORD + OTHER, False),
+    ("two in one event", 2, BOTH % "null", False),
+    ("both in one event", 2, BOTH % '"length"', True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("choices", "stream", "complete"),
+    [case[1:] for case in ENDINGS],
+    ids=[case[0] for case in ENDINGS],
+)
+def test_an_end_is_known_at_every_split(choices: int, stream: str, *, complete: bool) -> None:
+    """Whole events, however they arrive, say the same about whether a stream may end."""
+    sent = stream.encode()
+    for cuts in combinations(range(0, len(sent) + 1, 1 if len(sent) < 120 else 3), 2):
+        framer, ending = Framer(), Ending(choices)
+        for chunk in pieces(sent, cuts):
+            ending.feed(framer.feed(chunk))
+        assert ending.complete is complete
+
+
+def test_an_end_is_not_known_early() -> None:
+    """A stream is complete with its last event, not before."""
+    ending, seen = Ending(), []
+    for event in (ROLE, WORD, STOP, "data: [DONE]\n\n"):
+        ending.feed(event.encode())
+        seen.append(ending.complete)
+    assert seen == [False, False, True, True]
+
+
+CHUNK_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 600) | st.floats() | st.text("ab", max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "index", "delta", "finish_reason", "error", "role", "code"]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"choices": CHUNK_VALUES | st.lists(CHUNK_VALUES)}, optional={"error": CHUNK_VALUES}
+    ),
+    st.integers(1, 2),
+)
+def test_no_event_of_a_provider_is_a_surprise(chunk: Json, choices: int) -> None:
+    """Whatever JSON a provider sends, it is judged without an exception."""
+    data = json.dumps(chunk).encode()
+    event = Event("", data)
+    dialect.is_preamble(event)
+    error = dialect.event_error(event)
+    assert dialect.error_status(error) in range(400, 600)
+    assert isinstance(dialect.error_message(error), str)
+    dialect.answer_error(data)
+    dialect.is_error(data)
+    ending = Ending(choices)
+    ending.feed(b"data: " + data + b'\n\ndata: {"finish_reason": "x"}\n\n')
+
+
+@pytest.mark.parametrize(
+    ("chunk", "choices"),
+    [
+        ('{"choices": [{"index": [], "finish_reason": "stop"}]}', 1),
+        ('{"choices": [{"index": {}, "finish_reason": "stop"}]}', 2),
+        ('{"choices": 5, "finish_reason": "stop"}', 1),
+        ('{"choices": true}', 2),
+    ],
+)
+def test_an_odd_choice_is_no_surprise(chunk: str, choices: int) -> None:
+    """An index of any type, and choices that are no list, raise nothing."""
+    Ending(choices).feed(f"data: {chunk}\n\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b'{"choices": []}', None),
+        (b'{"choices":[{"message":{}}]} \n', None),
+        (b'{"error": {"message": "no"}}', {"message": "no"}),
+        (b'{"error": "no"}', "no"),
+        (b'{"choices": null, "error": {"code": 500}}', {"code": 500}),
+        (b'{"choices": [], "error": {"code": 500}}', {"code": 500}),
+        (b'{"choices": [{"message": {}}], "error": null}', None),
+        (b'{"choices": [{"message": {}}], "error": {"code": 1}}', None),
+        (b"{}", {"message": "the answer holds no choices"}),
+        (b'{"error": null}', {"message": "the answer holds no choices"}),
+        (b'data: {"choices": []}', {"message": "the answer is not a JSON object"}),
+        (b'{"choices": [', {"message": "the answer is not a JSON object"}),
+        (b"[]", {"message": "the answer is not a JSON object"}),
+        (b"<html>", {"message": "the answer is not a JSON object"}),
+        (b"", {"message": "the answer is not a JSON object"}),
+    ],
+)
+def test_a_complete_answer_is_judged(body: bytes, error: Json) -> None:
+    """A completion is good; an error, another object and what is no JSON say what is wrong."""
+    assert dialect.answer_error(body) == error
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b'{"error": {"message": "no"}}', {"message": "no"}),
+        (b'{"error": "no"}', "no"),
+        (b'{"error": null}', None),
+        (b'{"error": {}}', None),
+        (b'{"choices": []}', None),
+        (b'["error"]', None),
+        (b'{"error": ', None),
+        (None, None),
+    ],
+)
+def test_an_event_may_be_an_error(data: bytes | None, error: Json) -> None:
+    """Only an object with an error that says something is one."""
+    assert dialect.event_error(Event("error", data)) == error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"status": 429}, 429),
+        ({"code": 400}, 400),
+        ({"code": 503, "type": "rate_limit_error"}, 503),
+        ({"status": 200, "code": 404}, 404),
+        ({"code": 200}, 502),
+        ({"code": 600}, 502),
+        ({"code": True}, 502),
+        ({"type": "invalid_request_error"}, 400),
+        ({"type": "authentication_error"}, 401),
+        ({"type": "permission_error"}, 403),
+        ({"type": "insufficient_quota"}, 429),
+        ({"type": "rate_limit_error"}, 429),
+        ({"type": "x", "code": "rate_limit_exceeded"}, 429),
+        ({"type": ["x"]}, 502),
+        ({"message": "no"}, 502),
+        ({}, 502),
+        ("no", 502),
+        (None, 502),
+    ],
+)
+def test_an_error_without_status_gets_one(error: Json, status: int) -> None:
+    """Numbers first, then types and codes; 502 where nothing is said."""
+    assert dialect.error_status(error) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [({"message": "nö"}, "nö"), ("no", "no"), ({"a": "ö"}, '{"a": "ö"}'), ({"message": 1}, '{"message": 1}'), (None, "null")],
+)  # fmt: skip
+def test_an_error_has_a_text(error: Json, text: str) -> None:
+    """The message where there is one, else the whole object."""
+    assert dialect.error_message(error) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"error": {"message": "no"}}', True),
+        (b'{"error": {}}', True),
+        (b'{"error": "no"}', False),
+        (b'{"detail": "no"}', False),
+        (b"[]", False),
+        (b"no", False),
+        (b"", False),
+    ],
+)
+def test_an_error_body_is_recognized(body: bytes, *, told: bool) -> None:
+    """Only an error object goes to clients as it is."""
+    assert dialect.is_error(body) is told
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b" no such thing\n", "no such thing"),
+        (b"<!doctype html><p>no", ""),
+        (b"\n <html>", ""),
+        (b"", ""),
+        (b"a\xff", "a\ufffd"),
+        (b"x" * 2000, "x" * 512),
+    ],
+)
+def test_foreign_errors_are_shown_in_short(body: bytes, text: str) -> None:
+    """At most 512 bytes of plain text, and nothing of a web page."""
+    assert dialect.plain_text(body) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "code", "param"),
+    [
+        (
+            InvalidRequest("no", "stream"),
+            None,
+            "invalid_request_error",
+            "invalid_request",
+            "stream",
+        ),
+        (NoModel(), None, "invalid_request_error", "no_model", "model"),
+        (InvalidClientKey(), None, "authentication_error", "invalid_api_key", None),
+        (UnknownModel("x"), None, "invalid_request_error", "model_not_found", "model"),
+        (BodyTooLarge(1), None, "invalid_request_error", "body_too_large", None),
+        (GatewayError(), None, "server_error", "internal_error", None),
+        (UpstreamTimeout("late"), None, "server_error", "upstream_timeout", None),
+        (UpstreamFailed("no"), 429, "rate_limit_error", "upstream_error", None),
+        (UpstreamFailed("no"), 403, "permission_error", "upstream_error", None),
+        (UpstreamFailed("é"), 418, "invalid_request_error", "upstream_error", None),
+    ],
+)
+def test_an_error_is_rendered_in_openais_shape(
+    error: GatewayError, status: int | None, kind: str, code: str, param: str | None
+) -> None:
+    """Message, type, param and code, and nothing else, as the official SDKs read them."""
+    expected = {"message": str(error), "type": kind, "param": param, "code": code}
+    assert json.loads(dialect.render_error(error, status=status)) == {"error": expected}
+
+
+def test_an_error_event_is_one_event() -> None:
+    """An error inside a stream is one whole event, whatever its text holds."""
+    event = dialect.render_error_event(UpstreamFailed('a\n\n"b\r\rdata: c'))
+    framer = Framer()
+    assert framer.feed(event) == event
+    assert event.count(b"\n") == 2
+    assert json.loads(event.removeprefix(b"data: "))["error"]["message"] == 'a\n\n"b\r\rdata: c'
+
+
+def test_turns_are_what_user_and_assistant_said() -> None:
+    """Other roles, other parts and empty texts are left out; text parts are joined."""
+    messages: Json = [
+        {"role": "system", "content": "be brief"},
+        {"role": "developer", "content": "be kind"},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "tool", "content": "42"},
+        {"role": "assistant", "content": [{"type": "text", "text": "Hi"}, {"text": "there"}]},
+        {"role": "user", "content": [{"type": "image_url"}, {"text": 1}, "x", {"text": "Look"}]},
+        {"role": "user", "content": ""},
+        {"role": ["user"], "content": "odd"},
+        {"content": "nobody"},
+    ]
+    assert dialect.read_turns(messages) == (
+        Turn("user", "Hello"),
+        Turn("assistant", "Hi\nthere"),
+        Turn("user", "Look"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [(None, "messages"), ("Hello", "messages"), ({}, "messages"), ([{}, "x"], "messages[1]")],
+)
+def test_turns_need_a_list_of_objects(messages: Json, param: str) -> None:
+    """What can't be read is refused by its place."""
+    with pytest.raises(InvalidRequest) as caught:
+        dialect.read_turns(messages)
+    assert caught.value.param == param

@@ -1,0 +1,369 @@
+"""Byte-exact edits of a request's body."""
+
+import gzip
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from serve_app.dialects.json_edits import PLANO_METADATA_KEYS, read, rewrite
+from serve_app.domain import Json
+from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
+from serve_app.requests.decide import OWN_KEYS, READ_KEYS
+
+NOTHING: frozenset[str] = frozenset()
+
+
+def rewritten(body: str, model: str = "new") -> str:
+    return rewrite(read(body.encode(), unique=READ_KEYS), model=model, cut=OWN_KEYS).decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"model":"old"}', '{"model":"new"}'),
+        ('{"model":null}', '{"model":"new"}'),
+        ('{"model":{"a":[1,"}"]}}', '{"model":"new"}'),
+        (' \r\n\t{ "model" : "old" , "n" : 1 }\n', ' \r\n\t{ "model" : "new" , "n" : 1 }\n'),
+        ('{"mod\\u0065l":"old"}', '{"mod\\u0065l":"new"}'),
+        (
+            '{"a":"\\u00e9\\/","model":"old","b":1.0E+2}',
+            '{"a":"\\u00e9\\/","model":"new","b":1.0E+2}',
+        ),
+        ('{"a":"é😀\u2028","model":"old"}', '{"a":"é😀\u2028","model":"new"}'),
+        ('{"a":{"model":"inner"},"model":"old"}', '{"a":{"model":"inner"},"model":"new"}'),
+        ('{"model":"old","a":"\\ud800"}', '{"model":"new","a":"\\ud800"}'),
+        ('{"a":-0,"b":1e999,"c":0.10,"model":""}', '{"a":-0,"b":1e999,"c":0.10,"model":"new"}'),
+    ],
+)
+def test_only_the_model_changes(body: str, expected: str) -> None:
+    """The model's value is replaced; spacing, escapes and number forms stay."""
+    assert rewritten(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("{}", '{"model": "new"}'),
+        ("{ }", '{"model": "new" }'),
+        ("\n{\n}\n", '\n{"model": "new"\n}\n'),
+        ('{"n":1}', '{"model": "new", "n":1}'),
+        ('{ "n":1}', '{"model": "new",  "n":1}'),
+        ('{"models":[]}', '{"model": "new"}'),
+        ('{"models":[],"fallbacks":[]}', '{"model": "new"}'),
+        ('{"models":[],"n":1}', '{"model": "new", "n":1}'),
+        ('{"n":1,"models":[]}', '{"model": "new", "n":1}'),
+    ],
+)
+def test_an_absent_model_is_inserted(body: str, expected: str) -> None:
+    """Without a model one is put first, with a comma only where something follows."""
+    assert rewritten(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"models":["a"],"model":"x","n":1}', '{"model":"new","n":1}'),
+        ('{"model":"x", "models":["a"], "n":1}', '{"model":"new", "n":1}'),
+        ('{"model":"x","n":1,"models":["a"]}', '{"model":"new","n":1}'),
+        ('{ "models" : ["a"] , "model":"x"}', '{ "model":"new"}'),
+        ('{"model":"x" , "models" : ["a"] }', '{"model":"new" }'),
+        ('{"models":[],"fallbacks":[],"model":"x"}', '{"model":"new"}'),
+        ('{"model":"x","models":[],"fallbacks":[],"n":1}', '{"model":"new","n":1}'),
+        ('{"fallbacks":[],"model":"x","routing_preferences":[{"a":1}]}', '{"model":"new"}'),
+        ('{"a":1,"models":[],"model":"x","fallbacks":[],"b":2}', '{"a":1,"model":"new","b":2}'),
+        ('{"a":{"models":[1]},"model":"x"}', '{"a":{"models":[1]},"model":"new"}'),
+    ],
+)
+def test_our_own_keys_are_cut(body: str, expected: str) -> None:
+    """Keys meant for the gateway go with one comma each, wherever they stand."""
+    assert rewritten(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ('{"archgw_preference_config":"x"}', "{}"),
+        ('{"plano_preference_config":[1],"user":"u"}', '{"user":"u"}'),
+        ('{"user":"u", "plano_preference_config":{"a":1} , "b":2}', '{"user":"u" , "b":2}'),
+        ('{"a":1,"archgw_preference_config":1,"plano_preference_config":2}', '{"a":1}'),
+        ('{"user" : "é" }', '{"user" : "é" }'),
+        ("null", "null"),
+        ('["plano_preference_config"]', '["plano_preference_config"]'),
+        ('"plano_preference_config"', '"plano_preference_config"'),
+    ],
+)
+def test_planos_metadata_keys_are_cut(metadata: str, expected: str) -> None:
+    """Plano's routing keys inside metadata go; other metadata stays as it was sent."""
+    body = '{"model":"m","metadata":%s,"n":1}'
+    assert rewritten(body % metadata) == (body % expected).replace('"m"', '"new"')
+
+
+def test_metadata_keys_elsewhere_stay() -> None:
+    """Only top-level metadata is ours to look into."""
+    body = (
+        '{"model":"new","a":{"metadata":{"plano_preference_config":1}},"plano_preference_config":2}'
+    )
+    assert rewritten(body) == body
+
+
+def test_a_model_name_is_written_as_json() -> None:
+    """Quotes, backslashes and letters of any script in a name come out as valid JSON."""
+    name = 'a"b\\c/é😀\n'
+    assert json.loads(rewritten("{}", name)) == {"model": name}
+
+
+def test_a_half_of_a_surrogate_pair_in_a_name_is_sent_as_it_was_asked() -> None:
+    """A name that UTF-8 has no form for still makes a body, because a client may send one."""
+    document = read(b'{"model":"vllm/\\ud800"}', unique=READ_KEYS)
+    name = document.get("model").removeprefix("vllm/")
+    assert json.loads(rewrite(document, model=name, cut=OWN_KEYS)) == {"model": "\ud800"}
+
+
+# Any JSON object with any spacing, written by hand so that json.dumps's habits do not matter.
+SPACE = st.text(" \t\r\n", max_size=2)
+NUMBER = st.from_regex(
+    r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,5})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
+)
+CHARACTER = st.one_of(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\'),
+    st.sampled_from(
+        ["\\n", "\\\\", '\\"', "\\/", "\\u0041", "\\ud83d\\ude00", "\\uD800", "}", ","]
+    ),
+)
+STRING = st.lists(CHARACTER, max_size=6).map(lambda signs: f'"{"".join(signs)}"')
+LITERAL = st.one_of(NUMBER, STRING, st.sampled_from(["true", "false", "null"]))
+KEY = st.one_of(
+    STRING,
+    st.sampled_from(['"models"', '"fallbacks"', '"routing_preferences"', '"m\\u006fdels"', '"n"']),
+)
+
+
+@st.composite
+def spaced(draw: st.DrawFn, inner: st.SearchStrategy[str], brackets: str, *, keys: bool) -> str:
+    members = []
+    for value in draw(st.lists(inner, max_size=4)):
+        key = f"{draw(KEY)}{draw(SPACE)}:{draw(SPACE)}" if keys else ""
+        members.append(f"{draw(SPACE)}{key}{value}{draw(SPACE)}")
+    return brackets[0] + (",".join(members) or draw(SPACE)) + brackets[1]
+
+
+def _nested(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(spaced(inner, "[]", keys=False), spaced(inner, "{}", keys=True))
+
+
+VALUE = st.recursive(LITERAL, _nested, max_leaves=6)
+
+
+@st.composite
+def members(draw: st.DrawFn) -> list[tuple[str, str]]:
+    """Keys and values of one object, each key once, as they are written."""
+    pairs: dict[str, tuple[str, str]] = {}
+    for key in draw(st.lists(KEY, max_size=6)):
+        said = json.loads(key)
+        if said.casefold() not in READ_KEYS - OWN_KEYS or said == "n":
+            pairs.setdefault(said.casefold(), (key, draw(VALUE)))
+    return [
+        pair
+        for pair in pairs.values()
+        if json.loads(pair[0]).casefold() not in OWN_KEYS or json.loads(pair[0]) in OWN_KEYS
+    ]
+
+
+@settings(max_examples=40)
+@given(members(), members(), st.lists(SPACE, min_size=6, max_size=6), VALUE)
+def test_bytes_around_the_model_are_equal(
+    before: list[tuple[str, str]], after: list[tuple[str, str]], space: list[str], value: str
+) -> None:
+    """Whatever an object looks like, all bytes before and after the model's value stay."""
+    own = {json.loads(key) for key, _ in (*before, *after)} & OWN_KEYS
+    left = "".join(f"{space[0]}{key}:{space[1]}{said}{space[2]}," for key, said in before)
+    right = "".join(f",{space[3]}{key}{space[1]}:{said}{space[4]}" for key, said in after)
+    head, tail = (
+        f'{space[5]}{{{left}{space[0]}"model"{space[2]}:{space[3]}',
+        f"{space[4]}{right}}}{space[5]}",
+    )
+    document = read(f"{head}{value}{tail}".encode(), unique=NOTHING)
+    assert rewrite(document, model="né", cut=NOTHING) == f'{head}"né"{tail}'.encode()
+    assert own <= {key for key, _ in document.order}
+
+
+@settings(max_examples=40)
+@given(members(), st.none() | st.integers(0, 6), st.lists(SPACE, min_size=3, max_size=3))
+def test_a_rewritten_body_means_the_same(
+    pairs: list[tuple[str, str]], place: int | None, space: list[str]
+) -> None:
+    """Read back, the body is the old one with our keys gone and the model set, in order."""
+    if place is not None:
+        pairs.insert(place, ('"model"', '"old"'))
+    text = ",".join(f"{space[0]}{key}{space[1]}:{value}{space[2]}" for key, value in pairs)
+    body = rewrite(read(f"{{{text}}}".encode(), unique=READ_KEYS), model="m", cut=OWN_KEYS)
+    old: list[tuple[str, Json]] = json.loads(f"{{{text}}}", object_pairs_hook=list)
+    kept = [(key, "m" if key == "model" else value) for key, value in old if key not in OWN_KEYS]
+    expected = [("model", "m"), *kept] if place is None else kept
+    assert repr(json.loads(body, object_pairs_hook=list)) == repr(expected)  # repr: 1 is not 1.0
+
+
+@pytest.mark.parametrize("key", sorted(READ_KEYS))
+def test_a_key_that_decides_may_stand_once(key: str) -> None:
+    """A second top-level key of those we read is refused by its name."""
+    with pytest.raises(DuplicateKey) as caught:
+        read(f'{{"{key}":1,"x":2,"{key}":1}}'.encode(), unique=READ_KEYS)
+    assert caught.value.param == key
+    assert repr(key) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["Model", "MODEL", "mOdEl", "me\u017f\u017fages", "\\u004dodel", "Metadata"]
+)
+def test_another_case_of_such_a_key_is_refused(key: str) -> None:
+    """Parsers that ignore case would read it as ours, so it is refused even when it is alone."""
+    with pytest.raises(DuplicateKey):
+        read(f'{{"{key}":"a"}}'.encode(), unique=READ_KEYS)
+
+
+def test_duplicates_of_other_keys_stay() -> None:
+    """Keys that we do not read may stand twice, and every copy goes on."""
+    body = '{"user":1,"model":"new","user":2,"User":3}'
+    document = read(body.encode(), unique=READ_KEYS)
+    assert document.get("user") == 2
+    assert rewritten(body) == body
+
+
+def test_the_escaped_form_of_a_key_is_the_same_key() -> None:
+    """An escape in a key's name hides no second copy of it."""
+    with pytest.raises(DuplicateKey):
+        read(b'{"model":"a","\\u006dodel":"b"}', unique=READ_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "text"),
+    [
+        (b'{"a" 1}', (1, 6), "expected ':'"),
+        (b'{"a":1,}', (1, 8), "expected a key in double quotes"),
+        (b"{", (1, 2), "expected a key in double quotes"),
+        (b"{a:1}", (1, 2), "expected a key in double quotes"),
+        (b"{'a':1}", (1, 2), "expected a key in double quotes"),
+        (b'{"a":1 "b":2}', (1, 8), "expected ',' or '}'"),
+        (b'{"a":1', (1, 7), "expected ',' or '}'"),
+        (b'{"a":01}', (1, 7), "expected ',' or '}'"),
+        (b'{"a":1.}', (1, 7), "expected ',' or '}'"),
+        (b'{"a":}', (1, 6), "expecting value"),
+        (b'{"a":', (1, 6), "expecting value"),
+        (b'{\n"a": 1,\n  "b": [1, tru]}', (3, 12), "expecting value"),
+        (b'{\r\n "a": x}', (2, 7), "expecting value"),
+        ('{"é😀": x}'.encode(), (1, 8), "expecting value"),
+        (b'{"a":"b', (1, 6), "unterminated string"),
+        (b'{"a":"\x01"}', (1, 7), "invalid control character"),
+        (b'{"a":"\\x"}', (1, 7), "invalid \\escape"),
+        (b'{"a":1} x', (1, 8), "something follows the object"),
+        (b'{"a":1}{}', (1, 8), "something follows the object"),
+        (b'{"a":1}\n,', (1, 8), "something follows the object"),
+        (b'{"a":1}\x00', (1, 8), "something follows the object"),
+        (b'{"a": NaN}', (1, 7), "NaN"),
+        (b'{"a": ' + b"1" * 5000 + b"}", (1, 7), "digits"),
+    ],
+)
+def test_a_fault_is_shown_by_line_and_column(
+    body: bytes, place: tuple[int, int], text: str
+) -> None:
+    """What is not JSON is refused with the line, the column and what is wrong there."""
+    with pytest.raises(InvalidJson) as caught:
+        read(body, unique=READ_KEYS)
+    assert text in str(caught.value)
+    assert f"at line {place[0]}, column {place[1]}" in str(caught.value)
+
+
+def test_the_text_of_a_refusal_is_our_own() -> None:
+    """A number of thousands of digits is refused without advice on Python's settings."""
+    with pytest.raises(InvalidJson) as caught:
+        read(b'{"a": ' + b"1" * 5000 + b"}", unique=READ_KEYS)
+    assert "sys." not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"{}", mtime=0), b"\x28\xb5\x2f\xfd\x00\xff"])
+def test_a_compressed_body_is_named(body: bytes) -> None:
+    """It is no text, and the way out is not to look for a wrong byte."""
+    with pytest.raises(InvalidJson, match="compressed; send it as it is"):
+        read(body, unique=READ_KEYS)
+
+
+def test_a_byte_order_mark_is_named() -> None:
+    """Editors do not show it."""
+    with pytest.raises(InvalidJson, match="no byte order mark"):
+        read(b"\xef\xbb\xbf{}", unique=READ_KEYS)
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t "])
+def test_an_empty_body_is_named(body: bytes) -> None:
+    """No body at all has a message of its own."""
+    with pytest.raises(InvalidJson, match="the request body is empty; send a JSON object"):
+        read(body, unique=READ_KEYS)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b'[{"model":"a"}]', b"null", b'"a"', b"1", b"x", b"\xef\xbb\xbf{}"]
+)
+def test_the_body_must_be_an_object(body: bytes) -> None:
+    """Other JSON values, and what is none, are told what to write."""
+    with pytest.raises(InvalidJson, match=re.escape("must be a JSON object, written {...}")):
+        read(body, unique=READ_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("body", "offset"),
+    [(b"\xff", 0), (b'{"a":"\xc3"}', 6), (b'{"a":"\xed\xa0\x80"}', 6), (b'{"\xc0\xaf":1}', 2)],
+)
+def test_the_body_must_be_utf_8(body: bytes, offset: int) -> None:
+    """Broken UTF-8, overlong forms and surrogates are shown by their byte."""
+    with pytest.raises(InvalidJson, match=f"not valid UTF-8 at byte {offset}$"):
+        read(body, unique=READ_KEYS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":' + b"[" * 100_000,
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"metadata":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001,
+    ],
+)
+def test_deep_nesting_is_refused(body: bytes) -> None:
+    """A hundred thousand levels are an error of the request, not of the gateway."""
+    with pytest.raises(NestingTooDeep):
+        read(body, unique=READ_KEYS)
+
+
+@given(st.binary(max_size=60))
+@example(b'{"model":"a"}\xff')
+def test_garbage_is_refused_in_order(body: bytes) -> None:
+    """Any bytes are read, or refused with an error for the client."""
+    try:
+        document = read(body, unique=READ_KEYS)
+    except (InvalidJson, DuplicateKey, NestingTooDeep):
+        return
+    assert document.text.encode() == body
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.none(), st.text(), st.integers())))
+def test_members_are_read_like_any_parser_reads_them(content: dict[str, Any]) -> None:
+    """Every top-level value is at hand, and its span holds it."""
+    document = read(json.dumps(content).encode(), unique=NOTHING)
+    assert {key: document.get(key) for key in document.members} == content
+    for key, member in document.order:
+        assert json.loads(document.text[member.value_start : member.value_end]) == content[key]
+
+
+def test_an_absent_key_has_a_default() -> None:
+    """Asking for a key that is not there gives what the caller takes instead."""
+    document = read(b'{"a":null}', unique=NOTHING)
+    assert (document.get("a", 1), document.get("b", 1), document.get("b")) == (None, 1, None)
+
+
+def test_planos_keys_are_these() -> None:
+    """Both names that Plano has had are known."""
+    assert {"archgw_preference_config", "plano_preference_config"} == PLANO_METADATA_KEYS

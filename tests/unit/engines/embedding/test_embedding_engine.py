@@ -1,0 +1,281 @@
+"""The embedding engine with the model that it ships with."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copyfile
+
+import numpy as np
+import pytest
+
+from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
+from serve_app.engines.embedding import engine
+from serve_app.engines.embedding.engine import (
+    PACKAGE,
+    VOCABULARY,
+    EmbeddingEngine,
+    EmbeddingModel,
+    EngineFaultError,
+    Settings,
+    seen,
+    settings_of,
+)
+
+ROUTES = (
+    Route("code", "writing, explaining and debugging code", ()),
+    Route("poems", "poems, song lyrics and rhymes", ()),
+    Route("translation", "translating texts from one language into another", ()),
+)
+NUMBERS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
+
+
+@pytest.fixture(scope="module")
+def engine() -> EmbeddingEngine:
+    return EmbeddingEngine(Settings())
+
+
+def question(*texts: str, routes: tuple[Route, ...] = ROUTES) -> Question:
+    return Question(tuple(Turn("user", text) for text in texts), routes, "key")
+
+
+def winner(engine: EmbeddingEngine, *texts: str) -> str | None:
+    said = engine.score(question(*texts), lambda: True)
+    assert isinstance(said, Scores)
+    return said.winner
+
+
+ODD = {
+    "empty": "",
+    "spaces": " \n\t ",
+    "nul": "\0",
+    "controls": "\x01\x7f\x85\u2028",
+    "emoji": "🙂👩\u200d👩\u200d👧",
+    "half a pair": "\ud800 and \udfff",
+    "marks": "e" + "\u0301" * 500,
+    "right to left": "\u202e\u05e9\u05dc\u05d5\u05dd",
+    "chinese": "请帮我写一个函数" * 100,
+    "special tokens": "[CLS] [SEP] [MASK] [PAD] [UNK]",
+}
+HUGE = {
+    "one word of a megabyte": "x" * 1_000_000,
+    "a megabyte of words": "word " * 200_000,
+}
+
+
+@pytest.mark.parametrize("text", [*ODD.values(), *HUGE.values()], ids=[*ODD, *HUGE])
+def test_a_text_becomes_a_direction(text: str, engine: EmbeddingEngine) -> None:
+    """Whatever it holds, of length 1, and small."""
+    vector = engine.model.embed(text)
+    assert vector.shape == (384,)
+    assert vector.dtype == np.float32
+    assert float(np.linalg.norm(vector)) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_odd_texts_are_scored(text: str, engine: EmbeddingEngine) -> None:
+    """As what users say, and as what describes a route."""
+    odd = Route(text or " ", text or " ", (), examples=(text or " ",))
+    said = engine.score(question(text, routes=(*ROUTES, odd)), lambda: True)
+    assert isinstance(said, Scores)
+    assert all(-1.00001 <= score <= 1.00001 for score in said.routes.values())
+    assert said.winner == odd.name or not text
+
+
+def test_half_a_surrogate_pair_reads_as_a_question_mark(engine: EmbeddingEngine) -> None:
+    """JSON can write it; the key of the question reads it so, too."""
+    assert np.array_equal(engine.model.embed("a \ud800 b"), engine.model.embed("a ? b"))
+
+
+def test_the_same_text_has_the_same_direction(engine: EmbeddingEngine) -> None:
+    """To the last bit, whatever was embedded before, and in any case of its letters."""
+    first = engine.model.embed("Write a poem about the sea")
+    engine.model.embed("something else, much longer than that " * 20)
+    assert np.array_equal(engine.model.embed("Write a poem about the sea"), first)
+    assert np.array_equal(engine.model.embed("WRITE A POEM ABOUT THE SEA"), first)
+
+
+def test_what_means_the_same_is_near(engine: EmbeddingEngine) -> None:
+    """Nearer than what only shares words."""
+    embed = engine.model.embed
+    asked = embed("How do I cook rice?")
+    assert asked @ embed("preparing rice in a pot") > asked @ embed("How do I fix my car?") + 0.2
+
+
+@pytest.mark.parametrize(
+    ("limit", "head", "tail"), [(8, 3, 3), (9, 4, 3), (10, 4, 4), (13, 6, 5), (14, 12, 0)]
+)
+def test_of_a_long_text_head_and_tail_are_kept(
+    limit: int, head: int, tail: int, engine: EmbeddingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the tokens between were not there; two of the limit are for the marks at its ends."""
+    kept = NUMBERS[:head] + NUMBERS[len(NUMBERS) - tail :]
+    expected = engine.model.embed(" ".join(kept))
+    monkeypatch.setattr(engine.model, "_limit", limit)
+    assert np.array_equal(engine.model.embed(" ".join(NUMBERS)), expected)
+
+
+def test_the_limit_is_that_of_the_settings(engine: EmbeddingEngine) -> None:
+    """62 words fit into 64 tokens; of more, the 31 first and the 31 last count."""
+    embed = engine.model.embed
+    text = ["start"] * 31 + ["end"] * 31
+    assert np.array_equal(embed(" ".join([*text[:31], "word", *text[31:]])), embed(" ".join(text)))
+    assert not np.array_equal(embed(" ".join(text[1:])), embed(" ".join(text)))
+
+
+@pytest.mark.parametrize(
+    ("texts", "route"),
+    [
+        (["Why does this Python function raise a KeyError?"], "code"),
+        (["Write a SQL query that counts the orders per customer"], "code"),
+        (["Write me a sonnet about autumn"], "poems"),
+        (["Give me four lines that rhyme, for a birthday card"], "poems"),
+        (["How do you say good morning in Japanese?"], "translation"),
+        (["Translate this letter into German, please"], "translation"),
+        (["Write a haiku about the sea", "and one about the moon"], "poems"),
+        (["Write a bash script that renames files", "now in Go"], "code"),
+    ],
+)
+def test_obvious_questions_find_their_route(
+    texts: list[str], route: str, engine: EmbeddingEngine
+) -> None:
+    """Three routes, described in a few words, without examples."""
+    assert winner(engine, *texts) == route
+
+
+@pytest.mark.parametrize(
+    "text", ["How much is the rent of a flat in Oslo?", "Which planet has the most moons?"]
+)
+def test_what_belongs_nowhere_finds_no_route(
+    text: str, engine: EmbeddingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best route does not reach the threshold."""
+    monkeypatch.setattr(engine.scorer, "_min_confidence", 0.2)
+    assert winner(engine, text) is None
+
+
+def test_an_engine_out_of_time_says_so(engine: EmbeddingEngine) -> None:
+    """New routes are not embedded for nobody; once they are known, an answer needs no patience."""
+    routes = (Route("gardening", "plants, flowers and vegetables", ()),)
+    asked = question("How do I prune roses?", routes=routes)
+    said = engine.score(asked, lambda: False)
+    assert isinstance(said, Unavailable)
+    assert said.reason is Reason.ORCHESTRATOR_BUSY
+    engine.scorer.prepare(routes)
+    scored = engine.score(asked, lambda: False)
+    assert isinstance(scored, Scores)
+    assert scored.winner == "gardening"
+
+
+def test_one_text_is_seen() -> None:
+    """The turns of a question, a line each."""
+    assert seen(question("Write a poem", "and another")) == "Write a poem\nand another"
+    assert seen(question()) == ""
+
+
+def test_the_configuration_sets_the_engine() -> None:
+    """Every setting of the section that is the engine's."""
+    section = Orchestrator(
+        model="/m.onnx", threads=3, max_query_tokens=9, min_confidence=0.3, min_margin=0.1
+    )
+    assert settings_of(section) == Settings(Path("/m.onnx"), 3, 9, 0.3, 0.1)
+    assert settings_of(Orchestrator()) == Settings()
+
+
+def shipped() -> Path:
+    found = find_spec(PACKAGE)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "model.onnx"
+
+
+def fault(settings: Settings) -> str:
+    """Why no model comes of these settings."""
+    with pytest.raises(EngineFaultError) as caught:
+        EmbeddingModel(settings)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("MODEL_SHA256", shipped()), ("VOCABULARY_SHA256", VOCABULARY)]
+)
+def test_a_file_that_is_not_the_pinned_one_is_refused(
+    name: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its path and the hash that it has."""
+    expected = getattr(engine, name)
+    monkeypatch.setattr(engine, name, "0" * 64)
+    assert fault(Settings()) == (
+        f"{file} is not the file that was pinned: its SHA-256 is {expected}"
+    )
+
+
+def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the two ways out."""
+    monkeypatch.setattr(engine, "PACKAGE", "no_such_package")
+    assert fault(Settings()) == (
+        "the package no-such-package is not installed; "
+        "install requirements/base.txt, or set orchestrator.model"
+    )
+
+
+def test_a_package_without_the_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the path where the file should be, and the system's reason."""
+    monkeypatch.setattr(engine, "PACKAGE", "serve_app")
+    expected = VOCABULARY.parents[2] / "model.onnx"
+    assert fault(Settings()) == f"{expected} can't be read: No such file or directory"
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """With the key of the configuration that says so."""
+    file = tmp_path / "own.onnx"
+    assert fault(Settings(model=file)) == f"there is no file {file}; see orchestrator.model"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x01" * 50])
+def test_what_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
+    """A file that is not ONNX is a fault with its path."""
+    file = tmp_path / "own.onnx"
+    file.write_bytes(content)
+    assert fault(Settings(model=file)).startswith(f"{file} is no ONNX model that runs here: ")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"\xff\xfe"])
+def test_what_is_no_vocabulary_is_refused(content: bytes, tmp_path: Path) -> None:
+    """A fault with the path of the one that lies beside the model."""
+    (tmp_path / "own.onnx").symlink_to(shipped())
+    file = tmp_path / "vocab.txt"
+    file.write_bytes(content)
+    assert fault(Settings(model=tmp_path / "own.onnx")).startswith(
+        f"{file} is no BERT vocabulary: "
+    )
+
+
+def test_other_weights_are_taken(engine: EmbeddingEngine, tmp_path: Path) -> None:
+    """Without a look at their hash, and with the vocabulary beside them if there is one.
+
+    The file here is the one that our own graph takes its weights from, as it came.
+    """
+    text = "Write me a sonnet about autumn"
+    (tmp_path / "own.onnx").symlink_to(shipped())
+    ours = EmbeddingModel(Settings(model=tmp_path / "own.onnx")).embed(text)
+    assert ours @ engine.model.embed(text) > 0.97
+    copyfile(VOCABULARY, tmp_path / "vocab.txt")
+    same = EmbeddingModel(Settings(model=tmp_path / "own.onnx")).embed(text)
+    assert np.array_equal(ours, same)
+    lines = VOCABULARY.read_text("utf-8").splitlines()
+    (tmp_path / "vocab.txt").write_text("\n".join([*lines[:1000], *lines[:999:-1]]), "utf-8")
+    other = EmbeddingModel(Settings(model=tmp_path / "own.onnx")).embed(text)
+    assert ours @ other < 0.9

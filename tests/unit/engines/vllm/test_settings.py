@@ -1,0 +1,250 @@
+"""What vLLM is told on each device, and what does not fit; without vLLM and without a GPU."""
+
+import sys
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Final
+
+import pytest
+
+from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.engines.embedding.engine import EngineFaultError
+from serve_app.engines.vllm import start
+from serve_app.engines.vllm.checkpoint import Checkpoint
+from serve_app.engines.vllm.settings import (
+    GIBIBYTE,
+    MEBIBYTE,
+    PROFILES,
+    Device,
+    Room,
+    Settings,
+    cpu_dtype,
+    engine_args,
+    environment,
+    misfit,
+    settings_of,
+)
+from serve_app.scoring.prompt import FAMILIES
+
+ARCH_ROUTER: Final = Checkpoint(int(3.1e9), 32768, 2 * 28 * 2 * 128, is_narrow=True)
+SETTINGS: Final = Settings("/m/Arch-Router-1.5B", FAMILIES["arch-router"])
+L4: Final = Room(24 * GIBIBYTE)
+
+
+def args(
+    device: Device = "cuda",
+    room: Room = L4,
+    found: Checkpoint | None = ARCH_ROUTER,
+    **changes: Any,
+) -> dict[str, Any]:
+    return engine_args(replace(SETTINGS, **changes), PROFILES[device], room, found)
+
+
+def refused(device: Device = "cuda", room: Room = L4, **changes: Any) -> str:
+    with pytest.raises(EngineFaultError) as raised:
+        args(device, room, **changes)
+    return str(raised.value)
+
+
+def test_the_configuration_says_it_all() -> None:
+    """Every setting of the section that is the engine's."""
+    section = Orchestrator(
+        engine="vllm", model="/m", family="generic", task="embed", device="cuda", mode="choice",
+        download=True, max_model_len=1024, kv_cache_mb=99, gpu_memory_gb=7.5, dtype="float16",
+        quantization="fp8", max_num_seqs=9, threads=3, min_confidence=0.3, min_margin=0.1,
+        max_query_tokens=32,
+    )  # fmt: skip
+    assert settings_of(section) == Settings(
+        "/m", FAMILIES["generic"], "embed", "cuda", "choice", download=True, max_model_len=1024,
+        kv_cache_mb=99, gpu_memory_gb=7.5, dtype="float16", quantization="fp8", max_num_seqs=9,
+        threads=3, min_confidence=0.3, min_margin=0.1, max_query_tokens=32,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("katanemo/Arch-Router-1.5B", "arch-router"),
+        ("/models/Plano-Orchestrator-4B", "plano-orchestrator"),
+        ("/models/Qwen2.5-1.5B-Instruct", "generic"),
+    ],
+)
+def test_the_family_goes_by_the_name(model: str, family: str) -> None:
+    """Unless the configuration names one."""
+    section = Orchestrator(engine="vllm", model=model)
+    assert settings_of(section).family.name == family
+    assert settings_of(section) == Settings(model, FAMILIES[family])
+
+
+def test_a_gpu_s_arguments() -> None:
+    """CUDA graphs, the cache by its size, and the share of the card that it all comes to."""
+    assert args() == {
+        "enable_prefix_caching": True,
+        "generation_config": "vllm",
+        "seed": 0,
+        "disable_log_stats": True,
+        "worker_extension_cls": "serve_app.engines.vllm.leash.Leash",
+        "distributed_executor_backend": "uni",
+        "model": "/m/Arch-Router-1.5B",
+        "max_model_len": 2560,
+        "max_num_seqs": 64,
+        "dtype": "auto",
+        "quantization": None,
+        "kv_cache_memory_bytes": 2 * GIBIBYTE,
+        "gpu_memory_utilization": round((3.1e9 + 3.5 * GIBIBYTE) / (24 * GIBIBYTE), 3),
+    }
+
+
+def test_a_cpu_s_arguments_differ_in_data_alone() -> None:
+    """One process for the model, nothing compiled, small blocks."""
+    cpu, cuda = args("cpu"), args("cuda")
+    more = {"enforce_eager": True, "block_size": 32, "kv_cache_memory_bytes": 256 * MEBIBYTE}
+    del cuda["gpu_memory_utilization"]
+    assert cpu == cuda | more
+
+
+def test_the_leash_is_where_vllm_looks_for_it() -> None:
+    """By the name of its class."""
+    module, _, name = args()["worker_extension_cls"].rpartition(".")
+    assert getattr(import_module(module), name).__qualname__ == name
+
+
+def test_an_embedding_model_s_arguments() -> None:
+    """As long as the model takes, and no cache of beginnings."""
+    found = args(task="embed", found=Checkpoint(90_000_000, 512, 4608))
+    assert (found["runner"], found["max_model_len"]) == ("pooling", None)
+    assert found["enable_prefix_caching"] is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "length", "budget"),
+    [
+        ({}, 2560, 2048),
+        ({"family": FAMILIES["plano-orchestrator"]}, 8704, 8192),
+        ({"found": replace(ARCH_ROUTER, context_tokens=2048)}, 2048, 2048),
+        ({"found": None}, 2560, 2048),
+        ({"max_model_len": 4096}, 4096, 3584),
+        ({"max_model_len": 600}, 600, 300),
+    ],
+)
+def test_a_sequence_has_room_for_prompt_and_answer(
+    changes: dict[str, Any], length: int, budget: int
+) -> None:
+    """As much as is usual in the family, the model takes, and the configuration says."""
+    assert args(**changes)["max_model_len"] == length
+    changes.pop("found", None)
+    assert replace(SETTINGS, **changes).budget_tokens == budget
+
+
+@pytest.mark.parametrize(
+    ("device", "changes", "cache"),
+    [
+        ("cuda", {"kv_cache_mb": 300}, 300 * MEBIBYTE),
+        ("cpu", {"kv_cache_mb": 300}, 300 * MEBIBYTE),
+        ("cuda", {"gpu_memory_gb": 8}, 8 * GIBIBYTE - int(3.1e9) - 3 * GIBIBYTE // 2),
+        ("cpu", {"gpu_memory_gb": 8}, 256 * MEBIBYTE),
+        ("cuda", {"gpu_memory_gb": 8, "found": None}, 2 * GIBIBYTE),
+        ("cpu", {"dtype": "float32", "max_model_len": 8192}, 57344 * 8192 * 17 // 16),
+        ("cpu", {"max_model_len": 8192}, 256 * MEBIBYTE),
+        ("cpu", {"max_model_len": 32768}, 28672 * 32768 * 17 // 16),
+    ],
+)
+def test_the_cache_has_room_for_a_prompt_at_least(
+    device: Device, changes: dict[str, Any], cache: int
+) -> None:
+    """Else it is as large as configured, as is left, or as is usual on the device."""
+    assert args(device, **changes)["kv_cache_memory_bytes"] == cache
+
+
+def test_what_is_left_of_a_share_is_the_cache() -> None:
+    """Ray's share counts, where it is less than what the configuration would take."""
+    room = Room(24 * GIBIBYTE, share=0.25)
+    cache = args(room=room, gpu_memory_gb=20)["kv_cache_memory_bytes"]
+    assert cache == 6 * GIBIBYTE - int(3.1e9) - 3 * GIBIBYTE // 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"max_model_len": 40_000}, "orchestrator.max_model_len is 40000, but /m/Arch-Router-1.5B was made for at most 32768 tokens"),
+        ({"kv_cache_mb": 16}, "orchestrator.kv_cache_mb is 16, but one prompt of 2560 tokens needs 75; raise it, or lower max_model_len"),
+        ({"gpu_memory_gb": 4}, "/m/Arch-Router-1.5B needs about 4.5 GiB of the GPU; orchestrator.gpu_memory_gb is 4: raise it, or lower kv_cache_mb"),
+        ({"gpu_memory_gb": 6, "kv_cache_mb": 4096}, "/m/Arch-Router-1.5B needs about 8.4 GiB of the GPU; orchestrator.gpu_memory_gb is 6: raise it, or lower kv_cache_mb"),
+        ({"room": Room(24 * GIBIBYTE, 0.1)}, "/m/Arch-Router-1.5B needs about 6.4 GiB of the GPU; num_gpus 0.1 of its 24.0 GiB is less: set num_gpus to at least 0.27, or lower kv_cache_mb"),
+        ({"room": Room(4 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 6.4 GiB of the GPU; num_gpus 1 of its 4.0 GiB is less: take a larger GPU, or lower kv_cache_mb"),
+        ({"device": "cpu", "room": Room(4 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 4.1 GiB of memory, and 4.0 GiB are free; take a smaller model"),
+        ({"device": "cpu", "dtype": "float32", "room": Room(6 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 7.0 GiB of memory, and 6.0 GiB are free; take a smaller model"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(changes: dict[str, Any], fault: str) -> None:
+    """With the figures, and what to change."""
+    assert refused(**changes) == fault
+
+
+WIDE: Final = Checkpoint(int(6.2e9), 32768, 2 * 28 * 2 * 128, is_wide=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "dtype", "times"),
+    [
+        (ARCH_ROUTER, "auto", 1.0),
+        (ARCH_ROUTER, "float32", 2.0),
+        (WIDE, "auto", 0.5),
+        (WIDE, "float16", 0.5),
+        (WIDE, "float32", 1.0),
+    ],
+)
+def test_weights_count_as_they_are_in_memory(found: Checkpoint, dtype: str, times: float) -> None:
+    """Where 32 bits a number are not asked for, vLLM makes 16 of them."""
+    share = args(found=found, dtype=dtype, kv_cache_mb=1024)["gpu_memory_utilization"]
+    needed = found.weight_bytes * times + 2.5 * GIBIBYTE
+    assert share == pytest.approx(needed / L4.total_bytes, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, None),
+        ({"device": "cuda", "gpu_memory_gb": 6.5}, None),
+        ({"gpu_memory_gb": 5.0, "kv_cache_mb": 1024}, "/m/Arch-Router-1.5B needs about 5.4 GiB of the GPU; orchestrator.gpu_memory_gb is 5: raise it, or lower kv_cache_mb"),
+        ({"device": "cpu", "gpu_memory_gb": 5.0, "kv_cache_mb": 1024}, None),
+        ({"kv_cache_mb": 32}, "orchestrator.kv_cache_mb is 32, but one prompt of 2560 tokens needs 75; raise it, or lower max_model_len"),
+        ({"max_model_len": 40_000}, "orchestrator.max_model_len is 40000, but /m/Arch-Router-1.5B was made for at most 32768 tokens"),
+    ],
+)  # fmt: skip
+def test_what_fits_nowhere_is_known_without_a_device(
+    changes: dict[str, Any], fault: str | None
+) -> None:
+    """A setting that contradicts the model; the size of the machine is another matter."""
+    assert misfit(replace(SETTINGS, **changes), ARCH_ROUTER) == fault
+
+
+def test_nothing_is_sent_and_nothing_fetched() -> None:
+    """Unless the configuration says that the model may be."""
+    said = environment(SETTINGS)
+    assert (said["VLLM_NO_USAGE_STATS"], said["DO_NOT_TRACK"]) == ("1", "1")
+    assert (said["HF_HUB_OFFLINE"], said["TRANSFORMERS_OFFLINE"]) == ("1", "1")
+    assert "HF_HUB_OFFLINE" not in environment(replace(SETTINGS, download=True))
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "dtype"),
+    [
+        ("model name\t: X\nflags\t\t: fpu avx avx2\n", "float32"),
+        ("flags\t\t: fpu avx512f avx512_bf16\n", "auto"),
+        ("flags\t\t: amx_bf16\nflags\t\t: fpu\n", "auto"),
+        ("Features\t: fp asimd bf16\n", "auto"),
+        ("", "auto"),
+    ],
+)
+def test_a_cpu_calculates_in_what_it_knows(cpuinfo: str, dtype: str) -> None:
+    """32 bits, unless it has instructions for 16, or does not say."""
+    assert cpu_dtype(cpuinfo) == dtype
+
+
+def test_a_missing_vllm_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the extras that bring it."""
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    monkeypatch.setitem(sys.modules, "vllm.platforms", None)
+    with pytest.raises(EngineFaultError, match="install the extra `gpu` or `cpu`"):
+        start._device(SETTINGS)

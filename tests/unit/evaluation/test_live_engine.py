@@ -1,0 +1,324 @@
+"""``fingerpost eval`` with engines that have a language model."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from aiohttp import web
+
+from serve_app.cli.main import main
+from serve_app.domain import Json, Question, Reason, Scores, Unavailable
+from serve_app.engines.vllm import engine
+from serve_app.engines.vllm.settings import Settings
+from tests.unit.config.broken import V
+from tests.unit.engines.chat_server import SECRET, Server, completion, says
+from tests.unit.evaluation.test_measure import HEAD, PROMPTS, line, write
+
+CASES: Final = [line(*prompt) for prompt in PROMPTS]
+WORDLESS: Final = line("", None, messages=[])
+CODE: Final = ("function", "loop", "SQL", "expression")
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    return write(tmp_path, HEAD, *CASES, WORDLESS)
+
+
+def configured(directory: Path, section: str) -> Path:
+    file = directory / "gateway.yaml"
+    file.write_text(f"{V}orchestrator: {{{section}}}\n", "utf-8")
+    return file
+
+
+async def decides(request: web.Request) -> web.StreamResponse:
+    """Knows code when it sees some, fails once, and takes all else for poems."""
+    said = (await request.json())["messages"][0]["content"]
+    if "Oslo" in said:
+        return web.Response(status=500)
+    return completion('{"route": "%s"}' % ("code" if any(w in said for w in CODE) else "poems"))
+
+
+async def run(*arguments: object) -> int:
+    """The command on a thread of its own, as the server needs this one."""
+    return await asyncio.to_thread(main, ["eval", *map(str, arguments)])
+
+
+async def test_a_server_is_measured(
+    server: Server, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It gives no scores, so there are shares and no thresholds; an error is no answer."""
+    server.answer = decides
+    file = configured(
+        tmp_path,
+        f"engine: http, model: m, base_url: '{server.url}', access_key: {SECRET}, deadline_ms: 9000",
+    )
+    assert await run(cases, "--config", file) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == ""
+    assert lines[2] == "accuracy  1.000  best route is right, of the cases with a route"
+    assert lines[3] == "decided   0.800  of all cases"
+    assert lines[4].endswith(" ms a decision, engine http, model m")
+    assert lines[5] == (
+        "no answer 1 of the cases, which count as wrong: "
+        f"{server.place} gave an error instead of an answer (500)"
+    )
+    assert lines[-2:] == [
+        "No match, by threshold",
+        "  the engine names a route and gives no scores, so there is nothing to compare",
+    ]
+    assert len(server.bodies) == len(PROMPTS)
+    assert len(server.peers) == 1
+
+
+async def test_a_report_of_a_server_is_json(
+    server: Server, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what was asked, and neither its address nor its key; another set is asked, too."""
+    server.answer = decides
+    section = f"engine: http, base_url: '{server.url}', access_key: {SECRET}, model: m"
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other", HEAD, CASES[0])
+    said = ("--model", "Arch-Router", "--family", "generic", "--json", "--compare", other)
+    plot = tmp_path / "x.svg"
+    file = configured(tmp_path, section)
+    assert await run(cases, "--config", file, *said, "--plot", plot) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert (report["engine"], report["accuracy"], report["decided"]) == ("http", 1.0, 0.8)
+    assert (report["settings"]["model"], report["settings"]["family"]) == ("Arch-Router", "generic")
+    assert (report["thresholds"], report["auroc"], report["collisions"]) == ([], None, [])
+    assert [fault["times"] for fault in report["no_answer"]] == [1]
+    assert {"expected": "(no route)", "decided": "(no answer)", "times": 1} in report["confusion"]
+    assert err.startswith(f"\nCompared with {other}:\n  accuracy  1.000 -> 1.000  (+0.000)\n")
+    assert {body["model"] for body in server.bodies} == {"Arch-Router"}
+    assert SECRET not in out
+    assert server.place not in json.dumps(report["settings"])
+    assert b"(no answer)" in plot.read_bytes()
+
+
+async def test_plano_s_own_model_is_measured(
+    server: Server, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of the override; the embedded engine still can be, with thresholds of its own."""
+    server.answer = says("other")
+    file = tmp_path / "gateway.yaml"
+    entry = f"{{model: plano/Plano-Orchestrator, base_url: '{server.url}'}}"
+    file.write_text(
+        f"{V}overrides: {{llm_routing_model: plano/Plano-Orchestrator}}\n"
+        f"orchestrator: {{min_confidence: 0.9}}\nmodel_providers: [{entry}]\n"
+    )
+    assert await run(cases, "--config", file, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["accuracy"], report["decided"]) == (0.0, 0.3)
+    assert await run(cases, "--config", file, "--json", "--engine", "embedding") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["engine"], report["accuracy"]) == ("embedding", 1.0)
+    assert report["settings"]["min_confidence"] == 0.12
+
+
+async def test_a_server_that_is_not_there_is_told_at_once(
+    cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing was measured, so there is no report."""
+    file = configured(tmp_path, "engine: http, model: m, base_url: 'http://127.0.0.1:9'")
+    assert await run(cases, "--config", file) == 1
+    assert capsys.readouterr() == (
+        "",
+        "the engine can't be measured: 127.0.0.1:9 could not be connected to\n",
+    )
+
+
+class FakeVllm:
+    """vLLM's engine, as far as a measurement sees it: all is code, with little doubt."""
+
+    made: "list[FakeVllm]" = []  # noqa: RUF012 - of the test
+    starts = True
+    said: "Scores | Unavailable" = Scores({"code": 0.9, "poems": 0.1}, 0.12, "code", doubt=0.0)
+
+    def __init__(self, settings: Settings, **others: Any) -> None:
+        self.settings, self.others = settings, others
+        self.fault = ""
+        self.closed = 0
+        self.asked: list[Question] = []
+        self.made.append(self)
+
+    def wait(self, timeout_s: float) -> bool:
+        return self.starts
+
+    async def score(self, question: Question) -> Scores | Unavailable:
+        self.asked.append(question)
+        return self.said
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeVllm]:
+    monkeypatch.setattr(FakeVllm, "made", [])
+    monkeypatch.setattr(engine, "VllmEngine", FakeVllm)
+    return FakeVllm
+
+
+async def test_vllm_is_measured(
+    fake: type[FakeVllm], cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Made of the configuration with what the command line says instead, and ended."""
+    file = configured(tmp_path, "engine: engine, model: m, max_num_seqs: 7, min_confidence: 0.3")
+    said = ("--model", "/w/Arch-Router", "--mode", "trie", "--device", "cpu")
+    assert await run(cases, "--config", file, *said, "--json") == 0
+    (engine,) = fake.made
+    assert (engine.settings.model, engine.settings.mode) == ("/w/Arch-Router", "trie")
+    assert (engine.settings.device, engine.settings.max_num_seqs) == ("cpu", 7)
+    assert engine.settings.family.name == "arch-router"
+    assert [route.name for route in engine.others["routes"]] == ["code", "poems"]
+    assert engine.closed == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["engine"], report["accuracy"]) == ("vllm", pytest.approx(4 / 7))
+    assert report["decided"] == pytest.approx(5 / 10)
+    assert (report["settings"]["mode"], report["settings"]["min_confidence"]) == ("trie", 0.3)
+    assert len(report["thresholds"]) == 26
+
+
+async def test_a_language_model_is_shown_what_the_gateway_would_show(
+    fake: type[FakeVllm], tmp_path: Path
+) -> None:
+    """Both sides of a conversation; an embedding model the user's."""
+    turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Write a haiku")]
+    messages: list[Json] = [{"role": role, "content": text} for role, text in turns]
+    talk = write(tmp_path, HEAD, line("", "poems", messages=messages))
+    for task in ("generate", "embed"):
+        file = configured(tmp_path, f"engine: engine, model: m, task: {task}")
+        assert await run(talk, "--config", file) == 0
+    seen = [[(turn.role, turn.text) for turn in engine.asked[0].turns] for engine in fake.made]
+    assert seen == [turns, [turns[0], turns[2]]]
+
+
+async def test_a_report_of_vllm_is_text(
+    fake: type[FakeVllm], cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a configuration; its thresholds hold, and there are no cosines."""
+    assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 0
+    out = capsys.readouterr().out
+    assert "with min_confidence 0.12 and min_margin 0, of all cases" in out
+    assert " a decision, engine engine, model /w/m\n" in out
+    assert "recommended: " in out
+    assert "cosine" not in out
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [("no GPU", "no GPU"), ("", "it did not start within 1800 s")],
+)
+async def test_an_engine_that_does_not_start_is_ended(
+    fault: str,
+    why: str,
+    fake: type[FakeVllm],
+    cases: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And its fault told."""
+
+    def wait(self: FakeVllm, timeout_s: float) -> bool:
+        self.fault = fault
+        return False
+
+    monkeypatch.setattr(fake, "wait", wait)
+    assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
+    assert capsys.readouterr() == ("", f"the engine vllm can't be asked: {why}\n")
+    assert fake.made[0].closed == 1
+
+
+async def test_an_engine_is_ended_where_a_measurement_fails(
+    fake: type[FakeVllm],
+    cases: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Here the first question has no answer."""
+    busy = Unavailable(Reason.ORCHESTRATOR_ERROR, "vLLM raised ValueError")
+    monkeypatch.setattr(fake, "said", busy)
+    assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
+    assert "the engine can't be measured: vLLM raised" in capsys.readouterr().err
+    assert fake.made[0].closed == 1
+
+
+WRONG: Final = {
+    "--engine vllm": "--engine: engine vllm needs `model:`; name a gateway.yaml that has it with --config",
+    "--engine http --model m": "--engine: engine http needs `base_url:`; name a gateway.yaml that",
+    "--engine vllm --model m --draw 1": "--draw: is for engine embedding alone; leave it out",
+    "--engine vllm --model m --no-archetypes": "--no-archetypes: is for engine embedding alone",
+}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), WRONG.items())
+async def test_what_does_not_go_together_is_told(
+    arguments: str, expected: str, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is started."""
+    assert await run(cases, *arguments.split()) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_the_command_line_needs_no_engine() -> None:
+    """Who only checks a file waits for neither Ray nor vLLM."""
+    code = (
+        "import sys, serve_app.cli.main; print({'deployments', 'vllm', 'torch'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "set()\n"
+
+
+ROUTES: Final = """
+routing_preferences:
+  - {name: code, description: writing programs, models: [openai/a]}
+  - {name: poems, description: poems and songs, models: [openai/b]}
+model_providers: [{model: openai/a, default: true}, {model: openai/b}]
+"""
+
+
+async def routed(*arguments: object) -> int:
+    return await asyncio.to_thread(main, ["route", *map(str, arguments)])
+
+
+async def test_one_text_is_asked_of_the_engine_that_decides(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not of the embedded one, which would say something else."""
+    server.answer = says('{"route": "poems"}')
+    file = configured(tmp_path, f"engine: http, model: m, base_url: '{server.url}'")
+    file.write_text(file.read_text("utf-8") + ROUTES, "utf-8")
+    assert await routed("write a function", "--config", file) == 0
+    assert "decided: poems (reason route; " in capsys.readouterr().out
+    server.answer = decides
+    assert await routed("Oslo", "--config", file) == 1
+    assert capsys.readouterr() == (
+        "",
+        (
+            f"the engine http gave no decision: {server.place} "
+            "gave an error instead of an answer (500)\n"
+        ),
+    )
+
+
+async def test_one_text_is_asked_of_vllm(
+    fake: type[FakeVllm], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is started for it, with the routes and the whole conversation, and ended."""
+    file = configured(tmp_path, "engine: engine, model: /w/m")
+    file.write_text(file.read_text("utf-8") + ROUTES, "utf-8")
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    messages.append({"role": "user", "content": "a haiku"})
+    assert await routed(json.dumps(messages), "--config", file, "--json") == 0
+    (engine,) = fake.made
+    assert [turn.role for turn in engine.asked[0].turns] == ["user", "assistant", "user"]
+    assert [route.name for route in engine.others["routes"]] == ["code", "poems"]
+    assert engine.closed == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["route"], shown["orchestrator"]["engine"]) == ("code", "vllm")

@@ -1,0 +1,311 @@
+"""An evaluation on paper: the text, the JSON, the picture, and what changed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from serve_app.domain import Json
+from serve_app.engines.embedding.engine import Settings
+from serve_app.errors import ConfigError
+from serve_app.evaluation.measure import NOWHERE, Draws, Evaluation
+from serve_app.evaluation.report import as_json, as_svg, as_text, compare, read_report, table
+from tests.unit.evaluation.test_measure import OUTCOMES, evaluation_of, outcome
+
+SVG: Final = "{http://www.w3.org/2000/svg}"
+FOUND: Final = evaluation_of(*OUTCOMES)
+ODD_NAMES: Final = ('a<b>&"c"\'', "写代码", "]]>", "<!--", "&amp;", "x" * 300)
+
+
+def many(count: int, *wrong: tuple[int, int]) -> Evaluation:
+    """So many routes with one right case each, and cases decided wrongly besides."""
+    names = [f"route {number}" for number in range(count)]
+    outcomes = [outcome(name, name, 0.5, name) for name in names]
+    outcomes += [outcome(names[a], names[b], 0.5, names[b]) for a, b in wrong]
+    return evaluation_of(*outcomes, names=names)
+
+
+@pytest.mark.parametrize(
+    ("rows", "right", "lines"),
+    [
+        ([["a"]], (), ["a"]),
+        ([["a", "bc"], ["def", "g"]], (), ["a    bc", "def  g"]),
+        ([["a", "bc"], ["def", "g"]], (0, 1), ["  a  bc", "def   g"]),
+        ([["", "x"], ["->", "y"]], (), ["    x", "->  y"]),
+        ([["a", ""], ["b", "ccc"]], (), ["a", "b  ccc"]),
+    ],
+)
+def test_a_table_has_even_columns(
+    rows: list[list[str]], right: tuple[int, ...], lines: list[str]
+) -> None:
+    """As wide as their widest cell, with nothing at the end of a line."""
+    assert table(rows, right) == lines
+
+
+def test_a_report_is_text() -> None:
+    """All of a small one, to the letter."""
+    found = replace(
+        FOUND,
+        settings=Settings(min_margin=0.05, threads=2),
+        draws=(Draws(1, (0.5, 0.75)),),
+        collisions=((0.914, "b", "a"),),
+    )
+    lines = as_text(found)
+    start = lines.index("No match, by threshold")
+    assert lines[:start] == [
+        "set.jsonl: 2 routes, 4 cases with a route, 2 without",
+        "",
+        "accuracy  0.750  best route is right, of the cases with a route",
+        "decided   0.500  with min_confidence 0.12 and min_margin 0.05, of all cases",
+        "latency   p50 3.5 ms, p99 6.0 ms a decision, 2 thread(s), at most 64 tokens",
+        "examples  1 a route: 0.625 (0.500 to 0.750 in 2 draws)",
+        "",
+        "By route, with thresholds",
+        "  route       precision  recall  cases",
+        "  a                0.50    0.33      3",
+        "  b                0.50    1.00      1",
+        "  (no route)       0.50    0.50      2",
+        "",
+        "Confusion",
+        "  expected \\ decided  1  2  3",
+        "  1 a                 1  1  1",
+        "  2 b                 .  1  .",
+        "  3 (no route)        1  .  1",
+        "",
+    ]
+    assert lines[start + 1 : start + 4] == [
+        "  min_confidence  accuracy  no match found",
+        "            0.00     0.750           0.000",
+        "            0.04     0.750           0.000",
+    ]
+    assert lines[start + 15 :] == [
+        "  recommended: 0.42 (best mean of both); AUROC 0.875, where 0.5 is chance",
+        "",
+        "Descriptions that collide (cosine)",
+        "  0.91  b / a",
+    ]
+
+
+def test_a_report_without_no_match_says_so() -> None:
+    """Where a figure can't be had there is a dash or a sentence, and no line is about draws."""
+    text = "\n".join(as_text(evaluation_of(*OUTCOMES[3:4])))
+    assert "  the set has no case without a route, so there is nothing to tell apart\n" in text
+    assert "  a                   -       -      0\n" in text
+    assert text.endswith("Descriptions that collide (cosine)\n  none")
+    assert "examples " not in text
+
+
+def test_a_report_of_many_routes_lists_the_confusion() -> None:
+    """A matrix of twenty would be too wide: the most frequent mistakes, and how many there are."""
+    wrong = [(0, 1)] * 3 + [(2, 3)] * 2 + [(0, number) for number in range(4, 20)]
+    lines = as_text(many(20, *wrong))
+    start = lines.index("Confusion")
+    assert lines[start + 1 : start + 5] == [
+        "  times  expected  decided",
+        "      3  route 0   route 1",
+        "      2  route 2   route 3",
+        "      1  route 0   route 4",
+    ]
+    assert lines[start + 17] == "  18 kinds of confusion in all; --json has them"
+    assert sum(line.startswith("  route ") for line in lines) == 21  # by route, with its head
+    assert max(map(len, lines)) < 100
+    assert "  0 kinds of confusion in all; --json has them" in as_text(many(20))
+
+
+@pytest.mark.parametrize(("count", "matrix"), [(11, True), (12, False)])
+def test_a_matrix_is_shown_as_long_as_it_is_small(count: int, matrix: bool) -> None:
+    """No route is one of the twelve names that it may have."""
+    assert any("expected \\ decided" in line for line in as_text(many(count))) is matrix
+
+
+def test_a_report_is_json() -> None:
+    """What the text says and all that it leaves out; nothing is lost on the way through a file."""
+    found = replace(
+        FOUND,
+        settings=Settings(model=Path("/m.onnx"), archetypes=False),
+        draws=(Draws(1, (0.5, 0.75)),),
+        collisions=((0.9, "b", "a"),),
+    )
+    report = as_json(found)
+    assert json.loads(json.dumps(report)) == report
+    confusion = report.pop("confusion")
+    assert {(pair["expected"], pair["decided"]): pair["times"] for pair in confusion} == (
+        FOUND.confusion()
+    )
+    thresholds = report.pop("thresholds")
+    assert (len(thresholds), thresholds[21]) == (
+        26,
+        {"min_confidence": 0.42, "accuracy": 0.5, "no_match_found": 1.0},
+    )
+    assert report.pop("latency_ms") == pytest.approx({"p50": 3.5, "p99": 5.95})
+    assert report == {
+        "file": "set.jsonl",
+        "engine": "embedding",
+        "settings": {
+            "model": "/m.onnx",
+            "threads": 1,
+            "max_query_tokens": 64,
+            "min_confidence": 0.12,
+            "min_margin": 0.0,
+            "archetypes": False,
+        },
+        "no_answer": [],
+        "cases": 6,
+        "accuracy": 0.75,
+        "decided": 0.5,
+        "routes": [
+            {"name": "a", "precision": 1 / 2, "recall": 1 / 3, "cases": 3},
+            {"name": "b", "precision": 1 / 2, "recall": 1.0, "cases": 1},
+            {"name": NOWHERE, "precision": 1 / 2, "recall": 1 / 2, "cases": 2},
+        ],
+        "recommended_min_confidence": 0.42,
+        "auroc": 0.875,
+        "collisions": [{"cosine": 0.9, "routes": ["b", "a"]}],
+        "examples": [{"examples": 1, "mean": 0.625, "accuracies": [0.5, 0.75]}],
+    }
+
+
+def test_a_report_of_what_can_not_be_known_is_json() -> None:
+    """Null, and lists without anything in them; never NaN."""
+    report = as_json(evaluation_of(*OUTCOMES[3:4]))
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    keys = ("recommended_min_confidence", "auroc", "thresholds", "collisions", "examples")
+    assert [report[key] for key in keys] == [None, None, [], [], []]
+    assert report["settings"]["model"] is None
+    assert report["routes"][0] == {"name": "a", "precision": None, "recall": None, "cases": 0}
+
+
+def test_against_itself_nothing_has_changed() -> None:
+    """Every difference is nought, also when one of the two comes out of a file."""
+    report = as_json(FOUND)
+    assert compare(report, json.loads(json.dumps(report))) == [
+        "Compared with set.jsonl:",
+        "  accuracy  0.750 -> 0.750  (+0.000)",
+        "  decided   0.500 -> 0.500  (+0.000)",
+        "  auroc     0.875 -> 0.875  (+0.000)",
+        "  p50       3.5 -> 3.5 ms",
+        "  the recall of every route is equal",
+    ]
+
+
+def worse(found: Evaluation) -> Evaluation:
+    """The first case, which was right, is missed."""
+    return replace(found, outcomes=(outcome("a", "b", 0.0, "b", 7), *found.outcomes[1:]))
+
+
+def test_what_changed_is_told() -> None:
+    """From what it was to what it is, with the recall of the routes that changed."""
+    now, before = as_json(worse(FOUND)), as_json(FOUND)
+    assert compare(now, before) == [
+        "Compared with set.jsonl:",
+        "  accuracy  0.750 -> 0.500  (-0.250)",
+        "  decided   0.500 -> 0.333  (-0.167)",
+        "  auroc     0.875 -> 0.625  (-0.250)",
+        "  p50       3.5 -> 4.5 ms",
+        "  recall of  before   now",
+        "  a            0.33  0.00",
+    ]
+    assert "  accuracy  0.500 -> 0.750  (+0.250)" in compare(before, now)
+
+
+def test_another_set_can_be_compared_with() -> None:
+    """A route that it does not have has no recall before; without no match there is no AUROC."""
+    lines = compare(as_json(FOUND), as_json(many(2)))
+    assert not any("auroc" in line for line in lines)
+    assert lines[-4:] == [
+        "  recall of   before   now",
+        "  a                -  0.33",
+        "  b                -  1.00",
+        "  (no route)       -  0.50",
+    ]
+
+
+def parsed(found: Evaluation) -> ET.Element:
+    return ET.fromstring(as_svg(found))  # noqa: S314 - our own picture
+
+
+def texts(svg: ET.Element) -> list[str]:
+    return [element.text or "" for element in svg.iter(f"{SVG}text")]
+
+
+def test_a_picture_is_drawn() -> None:
+    """A cell for every pair, dark where a row's cases went, with their number where there are any."""
+    svg = parsed(FOUND)
+    assert svg.tag == f"{SVG}svg"
+    assert texts(svg)[:2] == ["set.jsonl: accuracy 0.750", "rows: expected, columns: decided"]
+    assert texts(svg).count("1") == 6
+    cells = [cell.get("fill") for cell in svg.findall(f"{SVG}rect")[1:]]
+    third, half = "rgb(170,170,255)", "rgb(128,128,255)"
+    none = "#f4f4f4"
+    assert cells == [third, third, third, none, "rgb(0,0,255)", none, half, none, half]
+    light = [text.text for text in svg.iter(f"{SVG}text") if text.get("fill") == "white"]
+    assert light == ["1"]
+
+
+def test_every_name_is_there() -> None:
+    """In the picture and in the text, whatever signs it holds."""
+    outcomes = [outcome(name, name, 0.5, name) for name in ODD_NAMES]
+    found = evaluation_of(*outcomes, names=ODD_NAMES)
+    shown, text = texts(parsed(found)), "\n".join(as_text(found))
+    assert all(shown.count(name) == 2 for name in (*ODD_NAMES, NOWHERE))
+    assert all(text.count(name) >= 2 for name in (*ODD_NAMES, NOWHERE))
+
+
+def test_what_xml_can_not_hold_is_left_out_of_a_picture() -> None:
+    """Control characters and half surrogate pairs become question marks, in the file's name, too."""
+    found = evaluation_of(*OUTCOMES, names=("\x00\x1b\ud800", "two\nlines"))
+    found = replace(found, labelled=replace(found.labelled, file="\udcff.jsonl"))
+    shown = texts(parsed(found))
+    assert shown[0] == "?.jsonl: accuracy 0.750"
+    assert (shown.count("???"), shown.count("two?lines")) == (2, 2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_a_picture_has_room_for_all(count: int) -> None:
+    """Every row and every column lies in it, and each name stands twice."""
+    svg = parsed(many(count))
+    size: Json = {side: int(svg.get(side) or 0) for side in ("width", "height")}
+    for cell in svg.findall(f"{SVG}rect")[1:]:
+        assert int(cell.get("x") or 0) + 22 <= size["width"]
+        assert int(cell.get("y") or 0) + 22 <= size["height"]
+    assert len(svg.findall(f"{SVG}rect")) == 1 + (count + 1) ** 2
+    assert all(texts(svg).count(f"route {number}") == 2 for number in range(count))
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_report_is_read(indent: int | None, tmp_path: Path) -> None:
+    """As it was written; a file that is no JSON as a whole may be a set, and one that is not there, too."""
+    file = tmp_path / "report.json"
+    assert read_report(file) is None
+    file.write_text(json.dumps(as_json(FOUND), indent=indent), "utf-8")
+    assert read_report(file) == as_json(FOUND)
+    file.write_text('{"routes": []}\n{"messages": []}\n', "utf-8")
+    assert read_report(file) is None
+    file.write_bytes(b"\xff")
+    assert read_report(file) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "places"),
+    [
+        ({"confusion": []}, "file, latency_ms, routes"),
+        ({"file": "x", "latency_ms": {}, "routes": [{"name": 1, "recall": "a"}], "auroc": "b"}, "latency_ms.p50, routes[0].name, routes[0].recall, auroc"),
+        ({"file": 1, "latency_ms": 2, "routes": 3, "accuracy": "4", "decided": "5", "auroc": "6"}, "file, latency_ms, routes, accuracy, decided"),
+        ([1, 2], "the whole"),
+        (None, "the whole"),
+        ({"routes": [{"name": "a", "description": "b"}]}, "file, latency_ms, routes[0].recall"),
+    ],
+)  # fmt: skip
+def test_what_is_no_report_is_told(content: Json, places: str, tmp_path: Path) -> None:
+    """With what it lacks, at most five places, in one problem."""
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_report(file)
+    assert str(caught.value) == (
+        f"{file} has 1 problem:\n  is neither a report of `fingerpost eval --json` nor a labelled "
+        f"set with cases; missing or of another kind: {places}"
+    )

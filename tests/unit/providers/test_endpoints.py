@@ -1,0 +1,276 @@
+"""The table of endpoints, slugs, data paths and addresses."""
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.domain import DataPath, ModelRef
+from serve_app.errors import ConfigError
+from serve_app.providers.endpoints import PROVIDERS, ProviderTable, slug, target_url, url_fault
+from tests.unit.config.broken import V
+from tests.unit.fakes import setup_of
+
+
+def table(directory: Path, *entries: str) -> ProviderTable:
+    """The table of these entries, each in YAML's flow style."""
+    lines = "".join(f"  - {{{entry}}}\n" for entry in entries)
+    return setup_of(directory, f"{V}model_providers:\n{lines}").providers
+
+
+@pytest.mark.parametrize(
+    ("interface", "base_url", "expected"),
+    [
+        ("openai", None, "openai"),
+        ("vllm", "http://gpu:8000/v1", "vllm-gpu-8000"),
+        ("vllm", "http://gpu:8000/other", "vllm-gpu-8000"),
+        ("vllm", "http://gpu", "vllm-gpu-80"),
+        ("vllm", "http://gpu:80", "vllm-gpu-80"),
+        ("vllm", "https://gpu", "vllm-gpu"),
+        ("vllm", "https://gpu:443/v1", "vllm-gpu"),
+        ("vllm", "https://gpu:8443", "vllm-gpu-8443-https"),
+        ("vllm", "http://10.0.0.7:8000", "vllm-10-0-0-7-8000"),
+        ("vllm", "HTTP://GPU.example.com:8000", "vllm-gpu-example-com-8000"),
+        ("vllm", "http://[::1]:8000", "vllm---1-8000-5068"),
+        ("vllm", "$VLLM_URL", "vllm-vllm-url"),
+        ("openai", "https://eu.api.openai.com/v1", "openai-eu-api-openai-com"),
+    ],
+)
+def test_a_slug_names_the_place(interface: str, base_url: str | None, expected: str) -> None:
+    """The interface, and where it is when that is not usual; the path is no part of it."""
+    assert slug(interface, base_url) == expected
+
+
+def test_the_usual_address_has_the_usual_slug() -> None:
+    """Writing a provider's own base URL out changes nothing."""
+    assert slug("openai", PROVIDERS["openai"].base_url) == slug("openai", None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://gpu:8000", "http://gpu:8001"),
+        ("http://gpu:8000", "https://gpu:8000"),
+        ("http://gpu", "https://gpu"),
+        ("http://gpu:8000", "http://cpu:8000"),
+        ("$ONE", "$OTHER"),
+        ("http://a.b:1", "http://a-b:1"),
+        ("http://gpu:8000", "https://gpu-8000"),
+        ("http://$HOST:8000", "http://$HOST:8001"),
+        ("http://$HOST:8000", "https://$HOST:8000"),
+        ("http://a.$DOMAIN", "http://b.$DOMAIN"),
+    ],
+)
+def test_two_places_are_two_providers(one: str, other: str) -> None:
+    """Scheme, host and port tell providers apart, written out or by reference."""
+    assert slug("vllm", one) != slug("vllm", other)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "interface", "expected"),
+    [
+        ("http://host:8000", "vllm", "http://host:8000/v1/chat/completions"),
+        ("http://host:8000/", "vllm", "http://host:8000/v1/chat/completions"),
+        ("http://host/v1", "vllm", "http://host/v1/chat/completions"),
+        ("http://host/v1/", "vllm", "http://host/v1/chat/completions"),
+        ("https://host/openai/v1/", "openai", "https://host/openai/v1/chat/completions"),
+        ("https://api.openai.com/v1", "openai", "https://api.openai.com/v1/chat/completions"),
+        ("http://host/a%20b", "ollama", "http://host/a%20b/chat/completions"),
+        ("http://[::1]:8000", "ollama", "http://[::1]:8000/v1/chat/completions"),
+    ],
+)
+def test_a_path_in_the_base_url_replaces_the_usual_one(
+    base_url: str, interface: str, expected: str
+) -> None:
+    """Without a path the provider's own comes first, with one nothing is added to it."""
+    assert target_url(base_url, interface, "/chat/completions") == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h",
+        "https://h:1/a/b",
+        "http://[::1]:8",
+        "http://h:65535",
+        "HTTP://H",
+        "http://1.2.3.4/",
+    ],
+)
+def test_a_good_url_has_no_fault(url: str) -> None:
+    """Scheme and host are enough."""
+    assert url_fault(url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("", "must be a URL"),
+        ("h", "must be a URL"),
+        ("h:80", "must be a URL"),
+        ("//h", "must be a URL"),
+        ("ws://h", "must be a URL"),
+        ("http://", "must be a URL"),
+        ("http:///v1", "must be a URL"),
+        ("http://h:0", "must be a URL"),
+        ("http://h:65536", "is no URL"),
+        ("http://h:x", "is no URL"),
+        ("http://[::1", "is no URL"),
+        ("http://u:p@h", "holds a password"),
+        ("http://u@h", "holds a password"),
+        ("http://h?a=b", "must end with its path"),
+        ("http://h/#x", "must end with its path"),
+    ],
+)
+def test_a_bad_url_has_a_fault(url: str, text: str) -> None:
+    """What can't be an address, or says too much, is explained."""
+    assert text in (url_fault(url) or "")
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (["model: openai/a"], {"openai": DataPath.DEDICATED}),
+        (["model: openai/*"], {"openai": DataPath.SHARED}),
+        (["model: openai/*", "model: openai/a"], {"openai": DataPath.DEDICATED}),
+        (["model: openai/a, data_path: inline", "model: openai/b"], {"openai": DataPath.INLINE}),
+        (["model: openai/a", "model: openai/*, data_path: shared"], {"openai": DataPath.SHARED}),
+        (["model: openai/*, data_path: dedicated"], {"openai": DataPath.DEDICATED}),
+        (
+            ["model: vllm/a, base_url: 'http://h:1'", "model: vllm/b, base_url: 'http://h:2', data_path: inline"],
+            {"vllm-h-1": DataPath.DEDICATED, "vllm-h-2": DataPath.INLINE},
+        ),
+        (
+            ["model: vllm/a, base_url: 'http://h:1'", "model: mine/b, base_url: 'http://h:1', provider_interface: vllm"],
+            {"vllm-h-1": DataPath.DEDICATED},
+        ),
+    ],
+)  # fmt: skip
+def test_each_provider_has_one_data_path(
+    entries: list[str], expected: dict[str, DataPath], tmp_path: Path
+) -> None:
+    """What an entry says holds for its provider; else dedicated, or shared for wildcards alone."""
+    assert table(tmp_path, *entries).data_paths() == expected
+
+
+def test_data_paths_may_not_differ(tmp_path: Path) -> None:
+    """Two entries of one provider that disagree are a problem of the later one."""
+    entries = ["model: openai/a, data_path: inline", "model: openai/b, data_path: dedicated"]
+    with pytest.raises(ConfigError) as caught:
+        table(tmp_path, *entries)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.path) == (4, "model_providers[1].data_path")
+
+
+def test_an_endpoint_is_found_by_name_then_by_wildcard(tmp_path: Path) -> None:
+    """A configured model has its own endpoint; others of its provider the wildcard's."""
+    found = table(tmp_path, "model: openai/*, access_key: $W", "model: openai/a, access_key: $A")
+    keys = {}
+    for name in ("openai/a", "openai/b", "vllm/a"):
+        endpoint = found.endpoint(ModelRef.parse(name))
+        keys[name] = endpoint and endpoint.access_key
+    assert keys == {"openai/a": "$A", "openai/b": "$W", "vllm/a": None}
+
+
+@pytest.mark.parametrize(
+    ("entry", "needed", "base_url"),
+    [
+        ("model: openai/a", True, "https://api.openai.com/v1"),
+        ("model: openai/a, base_url: 'http://h'", False, "http://h"),
+        ("model: vllm/a, base_url: 'http://h/v1'", False, "http://h/v1"),
+        ("model: ollama/a, base_url: $URL", False, "$URL"),
+        ("model: x/a, base_url: 'http://h', provider_interface: openai", False, "http://h"),
+        ("model: azure_openai/a, base_url: 'https://h'", True, "https://h"),
+        ("model: amazon_bedrock/a, base_url: 'https://h'", True, "https://h"),
+        ("model: x/a, base_url: 'https://h', provider_interface: qwen", False, "https://h"),
+        ("model: plano/a, base_url: 'http://h'", False, "http://h"),
+    ],
+)
+def test_an_endpoint_is_as_configured(
+    entry: str, needed: bool, base_url: str, tmp_path: Path
+) -> None:
+    """References stay as they are, and only a vendor's own address needs a key."""
+    (endpoint,) = table(tmp_path, entry).models.values()
+    assert (endpoint.key_needed, endpoint.base_url) == (needed, base_url)
+
+
+def test_an_endpoint_hides_its_key(tmp_path: Path) -> None:
+    """Its repr can be logged."""
+    entry = "model: openai/a, access_key: sk-1, headers: {x-key: sk-2, authorization: sk-3}"
+    shown = repr(table(tmp_path, entry))
+    assert not [key for key in ("sk-1", "sk-2", "sk-3") if key in shown]
+
+
+@pytest.mark.parametrize(
+    ("entry", "names"),
+    [
+        ("model: openai/a", ["access_key"]),
+        ("model: openai/a, access_key: $K", ["K"]),
+        ("model: openai/a, access_key: $SET", []),
+        ("model: openai/a, access_key: sk-1", []),
+        ("model: openai/a, passthrough_auth: true", []),
+        ("model: openai/a, headers: {Authorization: Bearer x}", []),
+        ("model: openai/a, headers: {X-Team: x}", ["access_key"]),
+        ("model: openai/a, access_key: $K, headers: {X-Team: $T, X-Other: $K$SET}", ["K", "T"]),
+        ("model: vllm/a, base_url: 'http://$HOST:1', access_key: $K", ["HOST", "K"]),
+        ("model: openai/a, access_key: 'file:/nowhere/key'", ["file:/nowhere/key"]),
+    ],
+)
+def test_what_an_endpoint_misses_is_named(entry: str, names: list[str], tmp_path: Path) -> None:
+    """Variables, files and the key itself; what comes with a request is not missed."""
+    (endpoint,) = table(tmp_path, entry).models.values()
+    assert endpoint.missing({"SET": "x"}) == names
+
+
+def test_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:
+    """In a key and in headers, wherever a process runs."""
+    entry = "model: openai/a, access_key: 'file:keys/one', headers: {X-Team: 'file:team'}"
+    (endpoint,) = table(tmp_path, entry).models.values()
+    assert endpoint.access_key == f"file:{tmp_path}/keys/one"
+    assert endpoint.headers == (("x-team", f"file:{tmp_path}/team"),)
+
+
+def test_kimis_host_is_told_what_it_wants_to_hear(tmp_path: Path) -> None:
+    """Unless the configuration says something else; a host that a variable holds is not known."""
+    kimi = "model: moonshotai/kimi-for-coding, base_url: 'https://api.kimi.com/coding'"
+    said = []
+    for entry in (
+        kimi,
+        f"{kimi}, headers: {{User-Agent: mine}}",
+        "model: moonshotai/a, base_url: $U",
+    ):
+        (endpoint,) = table(tmp_path, entry).models.values()
+        said.append(dict(endpoint.headers).get("user-agent"))
+    assert said == ["KimiCLI/1.3", "mine", None]
+
+
+def test_endpoints_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    """Entries of a model are its endpoints; the wildcard's are for those without an entry."""
+    found = table(
+        tmp_path,
+        "model: openai/a, access_key: $A1",
+        "model: openai/*, access_key: $W1",
+        "model: openai/a, access_key: $A2",
+        "model: openai/*, access_key: $W2, base_url: 'https://eu.api.openai.com/v1'",
+    )
+    a, b, c = (ModelRef.parse(name) for name in ("openai/a", "openai/b", "vllm/c"))
+    keys = [[one.access_key for one in found.endpoints_of(model)] for model in (a, b, c)]
+    assert keys == [["$A1", "$A2"], ["$W1", "$W2"], []]
+    for ordinal, key in ((0, "$A1"), (1, "$A2"), (2, "$A1"), (-1, "$A1")):
+        endpoint = found.endpoint(a, ordinal)
+        assert endpoint is not None
+        assert endpoint.access_key == key
+    assert found.endpoint(c, 1) is None
+    assert [one.access_key for one in found.endpoints()] == ["$A1", "$A2", "$W1", "$W2"]
+    assert [one.access_key for one in found.models.values()] == ["$A1"]
+    assert [one.access_key for one in found.wildcards.values()] == ["$W1"]
+    assert found.data_paths() == {
+        "openai": DataPath.DEDICATED,
+        "openai-eu-api-openai-com": DataPath.SHARED,
+    }
+
+
+def test_a_referenced_url_is_checked_where_it_is_known(tmp_path: Path) -> None:
+    """What a variable will hold is no problem of the file."""
+    assert table(tmp_path, "model: vllm/a, base_url: $URL").data_paths() == {
+        "vllm-url": DataPath.DEDICATED
+    }

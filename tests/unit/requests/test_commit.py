@@ -1,0 +1,187 @@
+"""The commit point of a stream: what is held, what fails, what goes out."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from serve_app.dialects.openai_chat import dialect
+from serve_app.domain import FaultKind
+from serve_app.requests import commit
+from serve_app.requests.commit import Failure, Held, hold
+from serve_app.requests.verdict import Verdict
+from tests.unit.fakes import FOREVER, FakeChunks, broken, reply
+
+ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
+WORD = 'data: {"choices":[{"index":0,"delta":{"content":"Hé"}}]}\n\n'.encode()
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+COMMENT = b": keep-alive\n\n"
+
+
+async def held_of(body: FakeChunks) -> Held:
+    held = await hold(reply(200, body, (("x", "y"),)), body, dialect)
+    assert isinstance(held, Held)
+    return held
+
+
+async def failure_of(body: FakeChunks) -> Failure:
+    failure = await hold(reply(200, body), body, dialect)
+    assert isinstance(failure, Failure)
+    assert body.closed == 1
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("chunks", "ready"),
+    [
+        ([WORD], WORD),
+        ([ROLE, COMMENT, WORD, WORD], ROLE + COMMENT + WORD),
+        ([ROLE + WORD + WORD[:9]], ROLE + WORD),
+        ([ROLE[:20], ROLE[20:] + WORD[:5], WORD[5:]], ROLE + WORD),
+        ([COMMENT, STOP], COMMENT + STOP),
+        ([ROLE, DONE], ROLE + DONE),
+        ([b"data: what is this\n\n"], b"data: what is this\n\n"),
+        ([ROLE, b'data: {"choices":[],"usage":{"total_tokens":1}}\n\n'],
+         ROLE + b'data: {"choices":[],"usage":{"total_tokens":1}}\n\n'),
+    ],
+)  # fmt: skip
+async def test_a_stream_commits_with_the_first_event_that_says_something(
+    chunks: list[bytes], ready: bytes
+) -> None:
+    """Preamble is held back and goes out together with what follows it, in whole events."""
+    body = FakeChunks(*chunks, FOREVER)
+    held = await held_of(body)
+    assert (held.ready, held.ended, held.pending) == (ready, False, None)
+    assert (held.status, dict(held.headers)["x"]) == (200, "y")
+    assert body.closed == 0
+
+
+async def test_nothing_is_read_beyond_the_commit() -> None:
+    """The provider is not asked for more than what the commit needs."""
+    body = FakeChunks(ROLE, WORD, WORD)
+    await held_of(body)
+    assert body.reads == 2
+
+
+async def test_a_last_event_without_its_blank_line_counts() -> None:
+    """An event that the end of the stream ends may be the one that says something."""
+    held = await held_of(FakeChunks(ROLE, WORD.rstrip()))
+    assert (held.ready, held.ended) == (ROLE + WORD.rstrip(), True)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [[], [ROLE], [COMMENT, ROLE], [DONE], [COMMENT, DONE], [b"data:[DONE]\n\n"], [ROLE[:30]], [b"\n\n"]],
+)  # fmt: skip
+async def test_a_stream_that_says_nothing_is_a_failure(script: list[bytes]) -> None:
+    """Empty, preamble alone or a bare end: another candidate may do better."""
+    failure = await failure_of(FakeChunks(*script))
+    assert failure.verdict is Verdict.NEXT
+    assert failure.fault is not None
+    assert (failure.fault.kind, failure.outcome) == (FaultKind.BAD_ANSWER, "bad_answer")
+
+
+@pytest.mark.parametrize("before", [[], [ROLE], [ROLE, WORD[:20]]])
+@pytest.mark.parametrize(
+    ("kind", "verdict"),
+    [(FaultKind.BROKEN, Verdict.NEXT), (FaultKind.TIMEOUT, Verdict.NEXT), (FaultKind.RESET, Verdict.AGAIN)],
+)  # fmt: skip
+async def test_breaking_off_before_the_commit_is_a_failure(
+    before: list[bytes], kind: FaultKind, verdict: Verdict
+) -> None:
+    """Nothing has gone out yet, so the fault is judged like one of the connection."""
+    failure = await failure_of(FakeChunks(*before, broken(kind)))
+    assert (failure.verdict, failure.outcome) == (verdict, kind)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "verdict"),
+    [
+        ({"message": "slow down", "type": "rate_limit_error"}, 429, Verdict.NEXT),
+        ({"message": "no", "code": 400}, 400, Verdict.FINAL),
+        ({"message": "no"}, 502, Verdict.NEXT),
+        ("no", 502, Verdict.NEXT),
+    ],
+)
+async def test_an_error_event_before_the_commit_is_a_failure(
+    error: object, status: int, verdict: Verdict
+) -> None:
+    """An error in place of an answer is judged by the status that it stands for."""
+    event = json.dumps({"error": error}).encode()
+    failure = await failure_of(FakeChunks(ROLE, b"data: " + event + b"\n\n", WORD))
+    assert (failure.verdict, failure.status, failure.body) == (verdict, status, event)
+    assert (failure.fault, failure.outcome) == (None, str(status))
+
+
+async def test_an_error_beside_the_commit_is_a_failure() -> None:
+    """An error that arrives in one chunk with preamble is still before the commit."""
+    failure = await failure_of(FakeChunks(ROLE + b'data: {"error":{"code":429}}\n\n'))
+    assert failure.status == 429
+
+
+@pytest.mark.parametrize("before", [[], [ROLE], [WORD[:9]]])
+async def test_holding_ends_after_its_time(
+    before: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow stream commits with what is there, and the read under way goes on."""
+    monkeypatch.setattr(commit, "HOLD_S", 0.02)
+    body = FakeChunks(*before, 0.08, WORD[9:] if before == [WORD[:9]] else WORD)
+    held = await held_of(body)
+    assert held.ready == (ROLE if before == [ROLE] else b"")
+    assert held.pending is not None
+    assert await held.pending in {WORD, WORD[9:]}
+    assert (body.closed, body.cancelled) == (0, False)
+
+
+@pytest.mark.parametrize("piece", [COMMENT, b"x" * 40])
+async def test_holding_ends_at_its_size(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More preamble than we hold commits, whether it comes in events or without an end."""
+    monkeypatch.setattr(commit, "HOLD_BYTES", 10 * len(piece))
+    body = FakeChunks(*[piece] * 50)
+    held = await held_of(body)
+    assert body.reads == 11
+    assert held.ready == (piece * 11 if piece == COMMENT else b"")
+
+
+def test_the_limits_are_those_of_the_design() -> None:
+    """Ten seconds and 256 KiB."""
+    assert (commit.HOLD_S, commit.HOLD_BYTES) == (10.0, 262_144)
+
+
+@pytest.mark.parametrize("before", [[], [ROLE]])
+async def test_a_cancelled_hold_closes_the_body(before: list[bytes]) -> None:
+    """When the client leaves before the commit, the exchange ends at once."""
+    body = FakeChunks(*before, FOREVER)
+    task = asyncio.create_task(hold(reply(200, body), body, dialect))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    assert (body.closed, body.cancelled) == (1, True)
+
+
+async def test_an_unexpected_exception_closes_the_body() -> None:
+    """A bug in a body is not swallowed, and leaves nothing open."""
+    body = FakeChunks(ROLE, RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        await hold(reply(200, body), body, dialect)
+    assert body.closed == 1
+
+
+def scripts_at_every_split(stream: bytes) -> Sequence[list[bytes]]:
+    """The stream whole, cut in two everywhere, and byte by byte."""
+    halves = [[stream[:at], stream[at:]] for at in range(1, len(stream))]
+    return [[stream], *halves, [stream[at : at + 1] for at in range(len(stream))]]
+
+
+@pytest.mark.parametrize("stream", [ROLE + WORD, WORD.replace(b"\n", b"\r\n") + STOP])
+async def test_the_commit_does_not_depend_on_chunks(stream: bytes) -> None:
+    """Wherever the chunks are cut, the stream commits and no byte of it is lost."""
+    for script in scripts_at_every_split(stream):
+        body = FakeChunks(*script)
+        held = await held_of(body)
+        rest = b"".join([bytes(chunk) for chunk in body.script if isinstance(chunk, bytes)])
+        assert held.ready + held.framer.rest() + rest == stream

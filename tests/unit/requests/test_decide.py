@@ -1,0 +1,262 @@
+"""From a request to its candidates, and what is told about them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from serve_app.affinity.sessions import Sessions
+from serve_app.dialects import json_edits
+from serve_app.domain import (
+    Json,
+    ModelRef,
+    Reason,
+    RouteDecision,
+    Scores,
+    Unavailable,
+)
+from serve_app.errors import InvalidRequest, NoModel, UnknownModel
+from serve_app.ports import Orchestrator
+from serve_app.providers.prices import PriceTable
+from serve_app.requests.decide import (
+    PREFERENCES,
+    READ_KEYS,
+    Call,
+    Decided,
+    Setup,
+)
+from serve_app.requests.decide import (
+    decide as decide_in_sessions,
+)
+from serve_app.requests.explain import render_explanation, render_routing
+from serve_app.routing.router import MAX_FALLBACKS
+from tests.unit.config.broken import V
+from tests.unit.fakes import FakeMeter, FakeOrchestrator, FakeStore, setup_of
+
+TEXT: Final = f"""{V}
+model_providers:
+  - {{model: openai/a%s}}
+  - {{model: openai/b}}
+  - {{model: openai/gpt-4o}}
+  - {{model: vllm/b, base_url: "http://h:1"}}
+  - {{model: ollama/*, base_url: "http://h:2"}}
+model_aliases:
+  fast: {{target: openai/b}}
+  smart: {{target: auto}}
+routing_preferences:
+  - {{name: code, description: writing code, models: [openai/b, ollama/x]}}
+  - {{name: talk, description: small talk, models: [openai/a]}}
+orchestrator: {{min_confidence: 0.25, min_margin: 0.05, max_query_tokens: 32}}
+"""
+A, B, X = (ModelRef.parse(name) for name in ("openai/a", "openai/b", "ollama/x"))
+SCORES = Scores({"code": 0.75, "talk": 0.5}, 0.25, "code", 0.05)
+NO_MATCH = Scores({"code": 0.2, "talk": 0.1}, 0.25, None, 0.05)
+DOWN = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer within 300 ms")
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    return setup_of(tmp_path_factory.mktemp("setup"), TEXT % ", default: true")
+
+
+async def decide(call: Call, orchestrator: Orchestrator, *, by_content: bool = False) -> Decided:
+    """Of a request without a session."""
+    sessions = Sessions(FakeStore(), FakeMeter(), PriceTable)
+    return await decide_in_sessions(call, orchestrator, sessions, by_content=by_content)
+
+
+def call_of(setup: Setup, body: Mapping[str, Any], hint: str | None = None) -> Call:
+    content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
+    return Call(setup, json_edits.read(content.encode(), unique=READ_KEYS), (), hint, 0.0)
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    return {"name": "r", "description": "d", "models": ["a"], **changes}
+
+
+async def test_inline_routes_are_what_is_asked_about(setup: Setup) -> None:
+    """Instead of the configured ones, under a key that stands for all that they say."""
+    keys = []
+    for value in ([entry()], [entry()], [entry(description="e")], [entry(examples=["x"])], None):
+        asked = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
+        decided = await decide(call_of(setup, {PREFERENCES: value}), asked)
+        assert decided.question is not None
+        assert asked.asked == [decided.question]
+        keys.append(decided.question.key)
+        names = ["code", "talk"] if value is None else ["r"]
+        assert [route.name for route in decided.question.routes] == names
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 4
+    assert keys[-1] == setup.policy.version
+
+
+async def test_who_asks_by_content_may_name_any_model(setup: Setup) -> None:
+    """Of its own routes; a request that shall be answered needs models that are served."""
+    call = call_of(setup, {PREFERENCES: [entry(models=["nobody/x"])]})
+    asked = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
+    decided = await decide(call, asked, by_content=True)
+    assert decided.decision.candidates == (ModelRef("nobody", "x"), A)
+    with pytest.raises(InvalidRequest):
+        await decide(call, asked)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "unknown"},
+        {"model": 1},
+        {"model": "openai/b", "models": "x"},
+        {"fallbacks": ["zzz"] * (MAX_FALLBACKS + 1)},
+        {"model": "x" * 999},
+    ],
+)
+async def test_by_content_names_decide_nothing(setup: Setup, body: dict[str, Any]) -> None:
+    """Nor are they looked at; the same request is refused where they decide."""
+    asked = FakeOrchestrator(SCORES)
+    decided = await decide(call_of(setup, body, hint="unknown"), asked, by_content=True)
+    assert decided.decision == RouteDecision((B, X, A), Reason.ROUTE, "code", 0.75)
+    with pytest.raises((InvalidRequest, UnknownModel)):
+        await decide(call_of(setup, body), asked)
+
+
+@pytest.mark.parametrize("messages", [[], [{"role": "assistant", "content": "Hi"}], [{"role": "user", "content": "<system-reminder>x"}]])  # fmt: skip
+async def test_nothing_said_is_nothing_asked(setup: Setup, messages: Json) -> None:
+    """The default answers, without a score that it could have."""
+    asked = FakeOrchestrator(SCORES)
+    decided = await decide(call_of(setup, {"messages": messages}), asked)
+    assert decided.decision == RouteDecision((A,), Reason.NO_MATCH)
+    assert asked.asked == []
+    explained = render_explanation(setup, decided, 0.0)["orchestrator"]
+    assert (explained["seen"], explained["scores"], explained["margin"]) == ([], None, None)
+
+
+async def test_without_routes_and_default_there_is_no_model(tmp_path: Path) -> None:
+    """An empty list takes the last way out only where nothing else is configured."""
+    setup = setup_of(tmp_path, f"{V}model_providers:\n  - model: openai/a\n")
+    with pytest.raises(NoModel):
+        await decide(call_of(setup, {PREFERENCES: []}), FakeOrchestrator(SCORES))
+    decided = await decide(call_of(setup, {PREFERENCES: [entry()]}), FakeOrchestrator(NO_MATCH))
+    assert decided.decision.candidates == (A,)
+
+
+async def explain(setup: Setup, said: Scores | Unavailable, **body: Any) -> tuple[Decided, Json]:
+    decided = await decide(call_of(setup, body), FakeOrchestrator(said))
+    return decided, render_explanation(setup, decided, 0.0012344)
+
+
+async def test_an_explanation_says_all(setup: Setup) -> None:
+    """What was seen, scored and asked for, and why each candidate stands where it stands."""
+    _, explained = await explain(setup, SCORES)
+    assert json.loads(json.dumps(explained)) == {
+        "model": "openai/b",
+        "route": "code",
+        "reason": "route",
+        "confidence": 0.75,
+        "session": None,
+        "candidates": [
+            {"model": "openai/b", "why": "model 1 of route 'code'"},
+            {"model": "ollama/x", "why": "model 2 of route 'code'"},
+            {"model": "openai/a", "why": "the default model"},
+        ],
+        "orchestrator": {
+            "engine": "embedding",
+            "seen": [{"role": "user", "content": "Hello"}],
+            "max_query_tokens": 32,
+            "thresholds": {"min_confidence": 0.25, "min_margin": 0.05},
+            "scores": {"code": 0.75, "talk": 0.5},
+            "margin": 0.25,
+            "cached": False,
+            "stand_in": None,
+            "doubt": None,
+            "named": None,
+            "no_match": SCORES.no_match,
+            "unavailable": None,
+        },
+        "policy": setup.policy.version,
+        "took_ms": 1.234,
+    }
+
+
+NAMED, FALLBACK = "the model that the request names", "a fall-back that the request names"
+DEFAULT, LAST = "the default model", "what the request names, after the route's models"
+FIRST = "of the first route, because there is no default model"
+NO_DEFAULT, ALWAYS = TEXT % "", TEXT % ", default: true" + "overrides: {always_route: true}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "body", "whys"),
+    [
+        (NO_DEFAULT, SCORES, {"model": "vllm/b", "models": ["fast"], "fallbacks": ["a"]}, [NAMED, FALLBACK, FALLBACK]),
+        (ALWAYS, NO_MATCH, {"model": "vllm/b", "fallbacks": ["fast", "a"]}, [NAMED, FALLBACK, DEFAULT]),
+        (ALWAYS, DOWN, {"model": "a"}, [NAMED]),
+        (ALWAYS, DOWN, {"model": "fast"}, ["the target of the alias that the request names"]),
+        (ALWAYS, SCORES, {"model": "vllm/b", "fallbacks": ["ollama/x", "gpt-4o"]}, ["model 1 of route 'code'", "model 2 of route 'code'", LAST, LAST, DEFAULT]),
+        (ALWAYS, SCORES, {"model": "smart"}, ["model 1 of route 'code'", "model 2 of route 'code'", DEFAULT]),
+        (ALWAYS, NO_MATCH, {}, [DEFAULT]),
+        (ALWAYS, DOWN, {}, [DEFAULT]),
+        (ALWAYS, SCORES, {PREFERENCES: []}, [DEFAULT]),
+        (NO_DEFAULT, NO_MATCH, {}, [FIRST, FIRST]),
+        (NO_DEFAULT, DOWN, {PREFERENCES: [entry(models=["gpt-4o"])]}, [FIRST]),
+        (NO_DEFAULT, SCORES, {}, ["model 1 of route 'code'", "model 2 of route 'code'"]),
+    ],
+)  # fmt: skip
+async def test_every_candidate_has_its_why(
+    text: str, said: Scores | Unavailable, body: dict[str, Any], whys: list[str], tmp_path: Path
+) -> None:
+    """For every way by which a model can come to be a candidate."""
+    decided, explained = await explain(setup_of(tmp_path, text), said, **body)
+    assert [candidate["why"] for candidate in explained["candidates"]] == whys
+    assert len(whys) == len(decided.decision.candidates)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "confidence", "told"),
+    [
+        (replace(SCORES, cached=True), "cached", 0.75, (SCORES.routes, 0.25, True, None)),
+        (NO_MATCH, "no_match", 0.2, (NO_MATCH.routes, 0.1, False, None)),
+        (DOWN, "orchestrator_timeout", None, (None, None, False, DOWN.detail)),
+        (Scores({"code": -0.1}, 0.0, None), "no_match", 0.0, ({"code": -0.1}, None, False, None)),
+    ],
+)
+async def test_what_the_orchestrator_said_is_told(
+    setup: Setup, said: Scores | Unavailable, reason: str, confidence: float, told: tuple[Json, ...]
+) -> None:
+    """Its scores with the lead of the best one, or why there are none."""
+    _, explained = await explain(setup, said)
+    asked = explained["orchestrator"]
+    assert (explained["reason"], explained["confidence"]) == (reason, confidence)
+    assert tuple(asked[key] for key in ("scores", "margin", "cached", "unavailable")) == told
+
+
+async def test_who_names_a_model_asks_nobody(setup: Setup) -> None:
+    """There is nothing to tell of an orchestrator."""
+    _, explained = await explain(setup, SCORES, model="vllm/b")
+    assert (explained["reason"], explained["route"]) == ("explicit", None)
+    assert (explained["orchestrator"], explained["confidence"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (SCORES, (["openai/b", "ollama/x"], "code", ["openai/b", "ollama/x", "openai/a"], "route", 0.75, SCORES.routes)),
+        (NO_MATCH, (["none"], None, ["openai/a"], "no_match", 0.2, NO_MATCH.routes)),
+        (DOWN, (["none"], None, ["openai/a"], "orchestrator_timeout", None, None)),
+        (Scores({}, 0.0, None), (["none"], None, ["openai/a"], "no_match", None, None)),
+    ],
+)  # fmt: skip
+async def test_the_decision_api_answers_in_planos_words(
+    setup: Setup, said: Scores | Unavailable, expected: tuple[Json, ...]
+) -> None:
+    """The models of the route, or "none"; what else the gateway knows stands beside it."""
+    decided = await decide(call_of(setup, {}), FakeOrchestrator(said), by_content=True)
+    keys = ("models", "route", "candidates", "reason", "confidence", "scores")
+    rendered = json.loads(json.dumps(render_routing(decided, "trace")))
+    assert rendered == {
+        **dict(zip(keys, expected, strict=True)),
+        "trace_id": "trace",
+        "pinned": False,
+        "switched": False,
+    }

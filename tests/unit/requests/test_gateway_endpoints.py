@@ -1,0 +1,158 @@
+"""Several endpoints of one model: taken in turn, and tried before the next candidate."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve_app.dialects import json_edits
+from serve_app.domain import (
+    FaultKind,
+    ModelRef,
+    Reason,
+    Unavailable,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from serve_app.ports import Metric
+from serve_app.requests.decide import READ_KEYS, Call, Setup
+from tests.unit.config.broken import V
+from tests.unit.fakes import (
+    FakeOrchestrator,
+    FakeUpstream,
+    Rig,
+    fault,
+    headers_of,
+    reply,
+    setup_of,
+)
+
+TEXT = f"""{V}
+model_providers:
+  - {{model: openai/a, access_key: $A, default: true, name: first}}
+  - {{model: openai/a, access_key: $B, default: true}}
+  - {{model: openai/a, base_url: "https://eu.api.openai.com/v1", access_key: $A}}
+  - {{model: openai/b, access_key: $A}}
+  - {{model: vllm/*, base_url: "http://h:1"}}
+  - {{model: vllm/*, base_url: "http://h:2"}}
+  - {{model: mistral/m, passthrough_auth: true}}
+  - {{model: xai/*, access_key: $A}}
+timeouts: {{total_s: 100}}
+"""
+Answer = UpstreamReply | UpstreamFault
+
+
+class ByEndpoint(FakeUpstream):
+    """Answers by model and endpoint: the first letter of the model's name, and the ordinal."""
+
+    def __init__(self, answers: Callable[[str], Answer]) -> None:
+        super().__init__({})
+        self._answers = answers
+
+    @property
+    def tried(self) -> str:
+        return " ".join(f"{request.model.name}{request.endpoint}" for request in self.requests)
+
+    async def open(self, request: UpstreamRequest) -> Answer:
+        self.requests.append(request)
+        return self._answers(f"{request.model.name}{request.endpoint}")
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    return setup_of(tmp_path, TEXT)
+
+
+class Asker:
+    """One gateway over such an upstream, for as many requests as there are."""
+
+    def __init__(self, setup: Setup, answers: Callable[[str], Answer] = lambda _: reply()) -> None:
+        silent = FakeOrchestrator(Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer"))
+        self.upstream = ByEndpoint(answers)
+        self.rig = Rig(setup, self.upstream, silent)
+        self.gateway = self.rig.gateway
+
+    async def ask(self, *, hint: str | None = None, key: str | None = None, **body: Any) -> Any:
+        content = json.dumps({"messages": [], **body}).encode()
+        document = json_edits.read(content, unique=READ_KEYS)
+        now = self.rig.clock.now
+        call = Call(self.rig.setup, document, (), hint, now, credential=key)
+        return await self.gateway.chat(call)
+
+
+async def test_endpoints_take_turns(setup: Setup) -> None:
+    """Each model counts on its own, and a wildcard once for all of its names."""
+    asking = Asker(setup)
+    for model in ("a", "a", "b", "a", "a", "vllm/x", "vllm/y", "b", "vllm/x"):
+        await asking.ask(model=model)
+    assert asking.upstream.tried == "a0 a1 b0 a2 a0 x0 y1 b0 x0"
+    slugs = Counter(request.provider for request in asking.upstream.requests)
+    assert slugs == {"openai": 5, "openai-eu-api-openai-com": 1, "vllm-h-1": 2, "vllm-h-2": 1}
+
+
+RESET, CONNECT = fault(FaultKind.RESET), fault(FaultKind.CONNECT)
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected", "model"),
+    [
+        ({"a0": CONNECT}, "a0 a1", "openai/a"),
+        ({"a0": reply(429, b"{}"), "a1": reply(500, b"{}")}, "a0 a1 a2", "openai/a"),
+        ({"a0": RESET}, "a0 a1", "openai/a"),
+        ({"a0": RESET, "a1": RESET, "a2": RESET}, "a0 a1 a2 b0", "openai/b"),
+        ({"a0": CONNECT, "a1": CONNECT, "a2": CONNECT}, "a0 a1 a2 b0", "openai/b"),
+        ({"a0": CONNECT, "a1": CONNECT, "a2": CONNECT, "b0": RESET}, "a0 a1 a2 b0", "openai/b"),
+        ({"a0": fault(FaultKind.NO_KEY)}, "a0 a1", "openai/a"),
+        ({"a0": reply(400, b"{}")}, "a0", "openai/a"),
+    ],
+)
+async def test_a_models_other_endpoints_come_before_the_next_model(
+    bad: dict[str, Answer], expected: str, model: str, setup: Setup
+) -> None:
+    """Each once, four exchanges in all; an error of the client's own ends it at once."""
+    asking = Asker(setup, lambda name: bad.get(name, reply()))
+    answer = await asking.ask(model="a", models=["b"])
+    assert asking.upstream.tried == expected
+    headers = headers_of(answer)
+    assert headers["x-fingerpost-model"] == model
+    assert headers["x-fingerpost-reason"] == ("explicit" if model == "openai/a" else "failover")
+    assert headers["x-fingerpost-attempts"] == str(len(expected.split()))
+    assert len(asking.rig.meter.counted(Metric.ATTEMPTS)) == len(expected.split())
+
+
+async def test_one_default_may_have_several_endpoints(setup: Setup) -> None:
+    """``default`` and the hint mean the model, whichever of its entries says so."""
+    assert setup.policy.default == ModelRef("openai", "a")
+    assert setup.policy.resolve_hint("first") == ModelRef("openai", "a")
+    assert setup.policy.names().count("openai/a") == 1
+    assert setup.policy.resolve("a") is not None
+    asking = Asker(setup)
+    await asking.ask()
+    await asking.ask(model="b", hint="first")
+    assert asking.upstream.tried == "a0 a1"
+
+
+async def test_a_clients_own_key_goes_where_it_is_wanted(setup: Setup) -> None:
+    """With the request, and to no other endpoint."""
+    asking = Asker(setup, lambda name: CONNECT if name == "m0" else reply())
+    await asking.ask(model="m", models=["b"], key="sk-client")
+    shown = [request.credential for request in asking.upstream.requests]
+    assert shown == ["sk-client", None]
+    assert "sk-client" not in repr(asking.upstream.requests)
+
+
+async def test_the_model_that_is_called_has_its_quirks(setup: Setup) -> None:
+    """The body is put right for each candidate anew, from what the client sent."""
+    asking = Asker(setup, lambda name: reply() if name[0] == "b" else CONNECT)
+    limit: dict[str, Any] = {"max_completion_tokens": 5, "web_search_options": {}}
+    await asking.ask(model="m", models=["xai/grok", "b"], key="sk", **limit)
+    bodies = {request.model.name: request.body for request in asking.upstream.requests}
+    assert b'"max_tokens": 5' in bodies["m"]
+    assert b'"web_search_options": {}' in bodies["m"]
+    assert b'"max_completion_tokens": 5' in bodies["grok"]
+    assert b"web_search_options" not in bodies["grok"]
+    assert b'"max_completion_tokens": 5, "web_search_options": {}' in bodies["b"]

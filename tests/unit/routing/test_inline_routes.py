@@ -1,0 +1,195 @@
+"""Routes that a request brings along."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.domain import Json, ModelRef, Prefer, Route
+from serve_app.errors import InvalidRequest
+from serve_app.requests.decide import (
+    MAX_PREFERENCES,
+    MAX_ROUTE_CHARACTERS,
+    MAX_ROUTES,
+    PREFERENCES,
+    Setup,
+    read_preferences,
+)
+from tests.unit.fakes import setup_of
+from tests.unit.requests.test_decide import TEXT, A, B, X, call_of, entry
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    return setup_of(tmp_path_factory.mktemp("setup"), TEXT % ", default: true")
+
+
+def inline(setup: Setup, value: Json, *, known_only: bool = True) -> tuple[Route, ...] | None:
+    document = call_of(setup, {PREFERENCES: value}).document
+    return read_preferences(document, setup.policy, known_only=known_only)
+
+
+def refusal(setup: Setup, value: Json, *, known_only: bool = True) -> InvalidRequest:
+    """Why these preferences are refused; the text begins with the field or names it."""
+    with pytest.raises(InvalidRequest) as caught:
+        inline(setup, value, known_only=known_only)
+    assert str(caught.value).startswith(str(caught.value.param))
+    return caught.value
+
+
+def test_a_request_brings_its_routes(setup: Setup) -> None:
+    """In its order, with full names for every way to name a model."""
+    value = [
+        entry(models=["openai/a", "b", "fast", "ollama/x"][::2], examples=["one", "two"]),
+        entry(name="é 写", models=["gpt-4o", "ollama/x"], selection_policy={"prefer": "cheapest"}),
+        entry(name="again", models=["a", "openai/a"], selection_policy=None),
+    ]
+    assert inline(setup, value) == (
+        Route("r", "d", (A, B), Prefer.NONE, ("one", "two")),
+        Route("é 写", "d", (ModelRef("openai", "gpt-4o"), X), Prefer.CHEAPEST),
+        Route("again", "d", (A, A)),
+    )
+
+
+def test_no_routes_are_not_none_given(setup: Setup) -> None:
+    """An empty list takes the configured routes away; null and absence leave them."""
+    assert inline(setup, []) == ()
+    assert inline(setup, None) is None
+    document = call_of(setup, {}).document
+    assert read_preferences(document, setup.policy, known_only=True) is None
+
+
+MALFORMED: list[tuple[Json, str, str]] = [
+    ("code", "", "must be a list, not 'code'"),
+    ({"code": 1}, "", "must be a list, not a mapping"),
+    (1, "", "must be a list, not 1"),
+    (False, "", "must be a list, not False"),
+    ("x" * 99, "", "must be a list, not a text"),
+    (["code"], "[0]", "must be a mapping of keys, not 'code'"),
+    ([None], "[0]", "must be a mapping of keys, not nothing"),
+    ([[]], "[0]", "must be a mapping of keys, not a list"),
+    ([entry(), 1], "[1]", "must be a mapping of keys, not 1"),
+    ([{}], "[0].name", "missing; add `name:`"),
+    ([{"name": "x", "models": ["a"]}], "[0].description", "missing; add `description:`"),
+    ([{"name": "x", "description": "d"}], "[0].models", "missing; add `models:`"),
+    ([entry(name="")], "[0].name", "at least 1 character"),
+    ([entry(name=None)], "[0].name", "must be a text, not nothing"),
+    ([entry(description=["d"])], "[0].description", "must be a text, not a list"),
+    ([entry(description="")], "[0].description", "at least 1 character"),
+    ([entry(models=[])], "[0].models", "at least 1 item"),
+    ([entry(models="a")], "[0].models", "must be a list, not 'a'"),
+    ([entry(models={"a": 1})], "[0].models", "must be a list, not a mapping"),
+    ([entry(models=["a", 1])], "[0].models[1]", "must be a text, not 1"),
+    ([entry(models=["a", ""])], "[0].models[1]", "at least 1 character"),
+    ([entry(exampels=["x"])], "[0].exampels", "unknown key; did you mean 'examples'?"),
+    ([entry(weight=1)], "[0].weight", "known keys: name, description, models"),
+    ([entry(examples="x")], "[0].examples", "must be a list, not 'x'"),
+    ([entry(examples=None)], "[0].examples", "must be a list, not nothing"),
+    ([entry(examples=["x", 1])], "[0].examples[1]", "must be a text, not 1"),
+    ([entry(examples=[""])], "[0].examples[0]", "at least 1 character"),
+    ([entry(examples=["x"] * 65)], "[0].examples", "at most 64"),
+    ([entry(selection_policy="cheapest")], "[0].selection_policy", "must be a mapping of keys"),
+    ([entry(selection_policy={})], "[0].selection_policy.prefer", "missing"),
+    ([entry(selection_policy={"prefer": "best"})], "[0].selection_policy.prefer", "must be 'none', 'cheapest' or 'fastest', not 'best'"),
+    ([entry(selection_policy={"prefer": 1})], "[0].selection_policy.prefer", "not 1"),
+    ([entry(), entry()], "[1].name", "another route is named 'r'"),
+    ([entry(name="a"), entry(name="b"), entry(name="a")], "[2].name", "another route is named 'a'"),
+    ([entry(models=["gpt-4x"])], "[0].models[0]", "'gpt-4x'; did you mean 'gpt-4o'?"),
+    ([entry(), entry(name="s", models=["a", "openai/aa"])], "[1].models[1]", "did you mean 'openai/a'?"),
+    ([entry(models=["zzzzzz"])], "[0].models[0]", "add it to model_providers"),
+    ([entry(models=["b"])], "[0].models[0]", "could be openai/b or vllm/b"),
+    ([entry(models=["smart"])], "[0].models[0]", "is an alias; name the model itself"),
+    ([entry(models=["auto"])], "[0].models[0]", "no entry of model_providers is named 'auto'"),
+    ([entry(models=["ollama/*"])], "[0].models[0]", "is named 'ollama/*'"),
+    ([entry(name="a\n")], "[0].name", "must be a printable name"),
+    ([entry(name="x" * 401)], "[0].name", "of at most 400 characters"),
+    ([entry(models=["a\n"])], "[0].models[0]", "must be a printable name"),
+    ([entry(models=["a", "ollama/" + "x" * 400])], "[0].models[1]", "of at most 400 characters"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "place", "text"), MALFORMED)
+def test_malformed_routes_are_refused(setup: Setup, value: Json, place: str, text: str) -> None:
+    """With the field that is wrong, what is wrong with it, and a way out."""
+    error = refusal(setup, value)
+    assert error.param == PREFERENCES + place
+    assert text in error.message
+
+
+@pytest.mark.parametrize("name", ["any/model", "nobody/x/y", "openai/zzz", "x/*"])
+def test_who_only_asks_may_name_any_model(setup: Setup, name: str) -> None:
+    """The decision API may be asked about models that are served elsewhere."""
+    routes = inline(setup, [entry(models=[name, "fast", "a"])], known_only=False)
+    assert routes == (Route("r", "d", (ModelRef.parse(name), B, A)),)
+    assert refusal(setup, [entry(models=[name])]).param == f"{PREFERENCES}[0].models[0]"
+
+
+@pytest.mark.parametrize("name", ["gpt-4x", "b", "/x", "x/", "smart", "auto"])
+def test_a_bare_name_has_to_be_known(setup: Setup, name: str) -> None:
+    """Nobody can say whose model it is."""
+    error = refusal(setup, [entry(models=[name])], known_only=False)
+    assert error.param == f"{PREFERENCES}[0].models[0]"
+
+
+def test_routes_of_a_request_are_bounded(setup: Setup) -> None:
+    """In number, in the texts that are embedded, and in the JSON that is looked at."""
+    most = [entry(name=f"r{number}") for number in range(MAX_ROUTES)]
+    assert len(inline(setup, most) or ()) == MAX_ROUTES
+    assert refusal(setup, [*most, entry()]).message.endswith("at most 128 routes")
+    room = MAX_ROUTE_CHARACTERS - len("rd" + "xyz")
+    assert inline(setup, [entry(description="d" * (1 + room), examples=["x", "yz"])])
+    for long in (entry(description="d" * (2 + room), examples=["x", "yz"]),
+                 entry(name="r" * 400, description="d" * (MAX_ROUTE_CHARACTERS - 399))):  # fmt: skip
+        assert refusal(setup, [long]).message.endswith("at most 65536 characters of text")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [entry(models=[1] * MAX_PREFERENCES)],
+        [entry(**{f"key{number}": 1 for number in range(MAX_PREFERENCES // 8)})],
+        {"x" * MAX_PREFERENCES: 1},
+        [entry(models=["a"] * (MAX_PREFERENCES // 4))],
+    ],
+    ids=["models", "keys", "mapping", "known models"],
+)
+def test_huge_preferences_are_not_looked_at(setup: Setup, value: Json) -> None:
+    """Each wrong element would cost time and memory in which no other request is served."""
+    error = refusal(setup, value)
+    assert (error.param, error.message.rpartition("take ")[2]) == (
+        PREFERENCES,
+        f"at most {MAX_PREFERENCES} characters",
+    )
+
+
+TREES: st.SearchStrategy[Any] = st.recursive(
+    st.sampled_from(["a", "openai/b", "", "cheapest", 1, 0.5, True, None]) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*entry(), "selection_policy", "prefer", "examples", "x"]),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=15,
+)
+ENTRIES = st.fixed_dictionaries(
+    {"name": st.text(max_size=2), "description": TREES, "models": st.lists(TREES, max_size=2)},
+    optional={"selection_policy": TREES, "examples": TREES, "x": TREES},
+)
+
+
+@given(TREES | st.lists(ENTRIES, max_size=3), st.booleans())
+def test_any_preferences_are_routes_or_refused(setup: Setup, value: Any, known_only: bool) -> None:
+    """Whatever stands there, it is understood or the field that is wrong is named."""
+    try:
+        routes = inline(setup, value, known_only=known_only)
+    except InvalidRequest as error:
+        place = str(error.param)
+    else:
+        place = PREFERENCES
+        assert (routes is None) == (value is None)
+        assert all(route.name and route.description and route.models for route in routes or ())
+    assert place.startswith(PREFERENCES)

@@ -1,0 +1,241 @@
+"""What of a conversation is looked at."""
+
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from serve_app.domain import Turn
+from serve_app.engines.http import tokens_about
+from serve_app.scoring.excerpt import (
+    ALL_CHARACTERS,
+    ENOUGH_WORDS,
+    ENVELOPES,
+    KEPT_CHARACTERS,
+    MAX_TURNS,
+    SHOWN_CHARACTERS,
+    SHOWN_TURNS,
+    conversation,
+    recent,
+    without_envelopes,
+)
+from serve_app.scoring.prompt import FAMILIES
+
+LONG = "please write me a function " * 10
+ENDS = 2 * KEPT_CHARACTERS
+
+
+def users(*texts: str) -> tuple[Turn, ...]:
+    return tuple(Turn("user", text) for text in texts)
+
+
+def answer(text: str) -> Turn:
+    return Turn("assistant", text)
+
+
+@pytest.mark.parametrize(
+    ("said", "seen"),
+    [
+        ([], []),
+        (["How is the weather in Rome?"], ["How is the weather in Rome?"]),
+        (["How is the weather in Rome?", "And tomorrow?"], ["How is the weather in Rome?", "And tomorrow?"]),
+        (["Something else.", LONG, "And in Go?"], [LONG.strip(), "And in Go?"]),
+        (["Something else.", LONG], [LONG.strip()]),
+        (["a", "b", "c", "d", "e", "f", "g"], ["c", "d", "e", "f", "g"]),
+        ([" \n x\t"], ["x"]),
+        (["", " ", "\n"], []),
+        (["x", "", "  "], ["x"]),
+    ],
+)  # fmt: skip
+def test_a_short_turn_takes_earlier_ones_along(said: list[str], seen: list[str]) -> None:
+    """Turns of the user join in, oldest first, until there is enough to go by."""
+    assert recent(users(*said)) == users(*seen)
+
+
+@pytest.mark.parametrize(("words", "turns"), [(ENOUGH_WORDS - 1, 2), (ENOUGH_WORDS, 1)])
+def test_enough_words_stand_alone(words: int, turns: int) -> None:
+    """So many words say what they are about; one less and the turn before is heard, too."""
+    assert len(recent(users("before", "be " * words))) == turns
+
+
+def test_words_of_several_turns_add_up() -> None:
+    """Half of the words and half of the words are enough."""
+    half = "be " * (ENOUGH_WORDS // 2)
+    assert len(recent(users("before", half, half))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "turns"),
+    [("今天天气怎么样", 2), ("请帮我写一个函数" * 12, 1), ("x" * 300, 1), ("ก" * 20, 2), ("🙂" * 60, 1)],
+)  # fmt: skip
+def test_texts_without_spaces_are_measured_by_their_bytes(text: str, turns: int) -> None:
+    """Where no spaces part words, a long turn stands alone all the same."""
+    assert len(recent(users("before", text))) == turns
+
+
+def test_answers_are_left_out() -> None:
+    """They are about the last route, however long they are and wherever they stand."""
+    turns = (*users("Hello"), answer(LONG), *users("Write a poem"), answer("Roses are red"))
+    assert recent(turns) == users("Hello", "Write a poem")
+    assert recent((answer("Hello"), answer(LONG))) == ()
+
+
+CLOSED = "<system-reminder>use the tools</system-reminder>"
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        (f"{CLOSED}Write a poem", "Write a poem"),
+        (f"Write a poem{CLOSED}", "Write a poem"),
+        (f"Write {CLOSED} a poem", "Write  a poem"),
+        (f"{CLOSED}{CLOSED}Write{CLOSED}{CLOSED} a poem{CLOSED}", "Write a poem"),
+        ("Write a poem<system-reminder>about", "Write a poem"),
+        (f"{CLOSED}Write a poem<system-reminder>about", "Write a poem"),
+        ("<command-name>/x</command-name><command-message>y</command-message> z", " z"),
+        ("<environment_context>\n<system-reminder>a</system-reminder>\n</environment_context>b", "b"),
+        ("<environment_context>see <system-reminder> there</environment_context>b", "b"),
+        ("<system-reminder>see <environment_context> there</system-reminder>b", "b"),
+        ("<system-reminder><system-reminder>a</system-reminder>b", "b"),
+        ("</system-reminder>a", "</system-reminder>a"),
+        ("<system-reminder >a", "<system-reminder >a"),
+        ("<System-Reminder>a", "<System-Reminder>a"),
+        ("<system-reminders>a", "<system-reminders>a"),
+        ("a < b and <b>bold</b>", "a < b and <b>bold</b>"),
+        ("no tag at all", "no tag at all"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_envelopes_are_taken_off(text: str, rest: str) -> None:
+    """What an agent put between the user's words goes, and nothing else."""
+    assert without_envelopes(text) == rest
+
+
+@pytest.mark.parametrize("tag", ENVELOPES)
+def test_every_envelope_is_known(tag: str) -> None:
+    """Closed or not, with lines inside."""
+    assert without_envelopes(f"a<{tag}>\nx <i>y</i>\n</{tag}>b<{tag}>z") == "ab"
+
+
+def test_turns_of_envelopes_only_are_skipped() -> None:
+    """They take no place of the user's own turns and count for nothing."""
+    turns = users("Write a poem", *[CLOSED] * 9, f" {CLOSED}\n{CLOSED}<environment_details>x")
+    assert recent(turns) == users("Write a poem")
+    assert recent(users(CLOSED, "<command-name>/clear")) == ()
+
+
+def test_a_conversation_has_both_sides() -> None:
+    """In order, without envelopes of the user's; what an assistant quotes stays."""
+    turns = (*users(f"Hello\n{CLOSED}", "", "\n"), answer(" <command-name> "), *users("And?"))
+    assert conversation(turns) == (*users("Hello"), answer(" <command-name> "), *users("And?"))
+
+
+def test_a_turn_without_envelopes_stays_as_it_was_written() -> None:
+    """A routing model's prompt has its white space, as Plano's has."""
+    turns = (*users("  def f():\n\tpass\n"), answer("\n"), *users(" And in Go?\n"))
+    assert conversation(turns) == (turns[0], turns[2])
+
+
+def test_a_conversation_without_words_of_the_user_is_none() -> None:
+    """There is nothing to match."""
+    assert conversation((answer("Hello"), *users(CLOSED))) == ()
+    assert conversation(()) == ()
+
+
+def test_a_long_conversation_is_shown_from_its_end() -> None:
+    """So many turns, and of a very long one both ends."""
+    turns = users(*map(str, range(99)))
+    assert conversation(turns) == turns[-SHOWN_TURNS:]
+    half = SHOWN_CHARACTERS // 2
+    (turn,) = conversation(users("a" * half + "b" * 9 + "c" * half))
+    assert turn.text == "a" * half + " … " + "c" * half
+    (turn,) = conversation(users("a" * SHOWN_CHARACTERS))
+    assert turn.text == "a" * SHOWN_CHARACTERS
+
+
+def test_a_huge_conversation_is_bounded_as_a_whole() -> None:
+    """The turn that reaches the bound is shown, and none before it."""
+    turns = users(*("x" * SHOWN_CHARACTERS for _ in range(SHOWN_TURNS)))
+    assert len(conversation(turns)) == ALL_CHARACTERS // SHOWN_CHARACTERS
+
+
+@pytest.mark.parametrize("family", ["plano-orchestrator", "arch-router"])
+@pytest.mark.parametrize("size", [20_000, 31_000, 40_000, 70_000, 900_000])
+def test_what_is_left_out_here_is_in_no_usual_prompt(family: str, size: int) -> None:
+    """A long turn of the user is cut by the budget alone, once and in the same places."""
+    said = users("".join(f"{n:07} " for n in range(size // 8)))
+    own = FAMILIES[family]
+
+    def prompt(turns: tuple[Turn, ...]) -> str:
+        return own.messages(turns, (), budget=own.budget_tokens, count=tokens_about).text
+
+    assert prompt(conversation(said)) == prompt(said)
+
+
+@pytest.mark.parametrize("size", [ENDS, ENDS + 1, 1_000_000])
+def test_a_very_long_turn_keeps_both_ends(size: int) -> None:
+    """The task stands first or last; what lies between is what it is about."""
+    head, tail = "Translate this: ", " Only into French, please."
+    text = head + "x" * (size - len(head) - len(tail)) + tail
+    (turn,) = recent(users("before", text))
+    assert turn.text.startswith(f"{head}xxx")
+    assert turn.text.endswith(f"xxx{tail}")
+    assert turn.text == text if size == ENDS else len(turn.text) == ENDS + len(" … ")
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        *(f"<{tag}>" for tag in ENVELOPES[:3]),
+        *(f"</{tag}>" for tag in ENVELOPES[:3]),
+        *("<", "hello ", "words " * 30, "x" * (ENDS + 1), "好", "\ud800", "\0", "🙂", " "),
+    ]
+)
+TURNS = st.lists(
+    st.builds(
+        Turn,
+        st.sampled_from(["user", "user", "assistant"]),
+        st.lists(FRAGMENTS | st.text(max_size=5), max_size=8).map("".join),
+    ),
+    max_size=9,
+)
+
+
+@given(TURNS)
+@example([Turn("user", "\ud800" * (ENDS + 1))])
+def test_whatever_was_said_the_view_is_small(turns: list[Turn]) -> None:
+    """A few turns of the user, none of them empty, none much longer than its two ends."""
+    seen = recent(turns)
+    assert len(seen) <= MAX_TURNS
+    assert all(turn.role == "user" and turn.text.strip() for turn in seen)
+    assert sum(len(turn.text) for turn in seen) <= MAX_TURNS * (ENDS + len(" … "))
+    assert bool(seen) == any(
+        turn.role == "user" and without_envelopes(turn.text).strip() for turn in turns
+    )
+
+
+@given(st.lists(FRAGMENTS, max_size=12).map("".join))
+def test_nothing_is_added_to_a_text(text: str) -> None:
+    """What is left stands in the text, in the same order."""
+    rest = without_envelopes(text)
+    signs = iter(text)
+    assert all(sign in signs for sign in rest)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<system-reminder>" * 120_000,
+        CLOSED * 42_000,
+        "".join(f"<{tag}>" for tag in ENVELOPES) * 10_000,
+        "<" * 2_000_000,
+        "</system-reminder>" * 110_000,
+        "<system-reminder" * 130_000,
+    ],
+    ids=["unclosed", "closed", "all tags", "brackets", "closings", "cut off"],
+)
+def test_a_huge_text_takes_no_time(text: str) -> None:
+    """Two megabytes of tags are looked through once."""
+    started = time.perf_counter()
+    recent(users(*[text] * MAX_TURNS))
+    assert time.perf_counter() - started < 1.0
