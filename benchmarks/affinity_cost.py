@@ -22,17 +22,19 @@ from cluster import redis_server
 from decision_cost import Forgetful, Instantly
 from machine import headline, machine
 
-from serve_app.affinity.cached import LocalStore
-from serve_app.affinity.guarded import SteadyStore
+from serve_app.affinity.cached import CachedStore
+from serve_app.affinity.guarded import GuardedStore
 from serve_app.affinity.memory import MemoryStore
 from serve_app.affinity.redis import RedisStore
 from serve_app.affinity.sessions import Sessions
 from serve_app.breaker import Breaker
 from serve_app.dialects import json_edits
 from serve_app.domain import Binding, ModelRef, Question, Reason, Unavailable
-from serve_app.providers.prices import PriceTable
-from serve_app.requests.decide import READ_KEYS, Call, Setup, compile_setup
+from serve_app.providers.prices import CatalogPrices
+from serve_app.requests.call import Call
+from serve_app.requests.decide import READ_KEYS
 from serve_app.requests.gateway import Gateway
+from serve_app.snapshot import Snapshot, compile_snapshot
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "affinity_cost"
@@ -76,11 +78,11 @@ def main() -> None:
 
 async def measure() -> dict[str, Any]:
     """All figures."""
-    local = LocalStore(_Memory(), max_entries=10_000, ttl_s=600, clock=time.monotonic)
+    local = CachedStore(_Memory(), max_entries=10_000, ttl_s=600, clock=time.monotonic)
     await local.bind("s", _BINDING, instead_of=None)
     found: dict[str, Any] = {"local_ms": await _p50(lambda: local.get("s"), 2000)}
     with tempfile.TemporaryDirectory(dir="/tmp") as folder, redis_server(Path(folder)) as port:
-        store = SteadyStore(
+        store = GuardedStore(
             RedisStore(f"redis://127.0.0.1:{port}", ttl_s=600),
             clock=time.monotonic,
             breaker=Breaker(time.monotonic),
@@ -103,12 +105,12 @@ async def _p50(ask: Callable[[], Awaitable[object]], times: int) -> float:
 
 
 async def _pinned_against_named() -> dict[str, Any]:
-    setup = compile_setup(HERE.parent / "configs" / "demo.gateway.yaml")
-    local = LocalStore(_Memory(), max_entries=10_000, ttl_s=600, clock=time.monotonic)
+    snapshot = compile_snapshot(HERE.parent / "configs" / "demo.gateway.yaml")
+    local = CachedStore(_Memory(), max_entries=10_000, ttl_s=600, clock=time.monotonic)
     gateway = Gateway(
         upstream=Instantly(),
         orchestrator=_Nobody(),
-        sessions=Sessions(local, Forgetful(), PriceTable),
+        sessions=Sessions(local, Forgetful(), CatalogPrices),
         meter=Forgetful(),
         clock=time.monotonic,
     )
@@ -119,7 +121,7 @@ async def _pinned_against_named() -> dict[str, Any]:
         for _ in range(_TURNS):
             for name, times in spent.items():
                 started = time.process_time()
-                await _chats(gateway, setup, name)
+                await _chats(gateway, snapshot, name)
                 times.append((time.process_time() - started) / _BATCH * 1e3)
         pairs = zip(*spent.values(), strict=True)
         rounds.append(
@@ -135,12 +137,12 @@ async def _pinned_against_named() -> dict[str, Any]:
     }
 
 
-async def _chats(gateway: Gateway, setup: Setup, name: str) -> None:
+async def _chats(gateway: Gateway, snapshot: Snapshot, name: str) -> None:
     said = [{"role": "user", "content": f"and then, how do I sort it ({turn})?"} for turn in "abc"]
     body = json.dumps({"model": name, "messages": said}).encode()
     for _ in range(_BATCH):
-        document = json_edits.read(body, unique=READ_KEYS)
-        call = Call(setup, document, (), None, gateway.clock(), {"x-model-affinity": "s"})
+        document = json_edits.read_document(body, unique=READ_KEYS)
+        call = Call(snapshot, document, (), None, gateway.clock(), {"x-model-affinity": "s"})
         answer = await gateway.chat(call)
         reason = dict(answer.headers)["x-fingerpost-reason"]
         if reason not in {"explicit", "affinity"}:
@@ -151,7 +153,7 @@ async def _memory() -> dict[str, float]:
     """Of a hundred thousand sessions in the store and in an ingress's cache, each at its bound."""
     tracemalloc.start()
     memory = _Memory()
-    local = LocalStore(memory, max_entries=10_000, ttl_s=600, clock=time.monotonic)
+    local = CachedStore(memory, max_entries=10_000, ttl_s=600, clock=time.monotonic)
     for number in range(_SESSIONS):
         binding = Binding(ModelRef("openai", f"gpt-{number}"), "code", last_used=float(number))
         await local.bind(f"session-{number:040}", binding, instead_of=None)

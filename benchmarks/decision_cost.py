@@ -22,19 +22,23 @@ from typing import Any, Final
 
 from machine import headline, machine
 
-from serve_app.affinity.cached import LocalStore
-from serve_app.affinity.guarded import NoStore, SteadyStore
+from serve_app.affinity.cached import CachedStore
+from serve_app.affinity.guarded import GuardedStore, NoStore
 from serve_app.affinity.sessions import Sessions
 from serve_app.breaker import Breaker
 from serve_app.dialects import json_edits
-from serve_app.domain import Question, Route, Turn, UpstreamReply, UpstreamRequest
-from serve_app.engines.embedding.engine import EmbeddingEngine, Settings
-from serve_app.engines.guard import EngineThread, Guard
-from serve_app.evaluation.measure import read_set
-from serve_app.ports import Metric
-from serve_app.providers.prices import PriceTable
-from serve_app.requests.decide import READ_KEYS, Call, Setup, compile_setup
+from serve_app.domain import Question, Route, Turn
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
+from serve_app.engines.guard import Guard
+from serve_app.engines.thread import EngineThread
+from serve_app.evaluation.labelled_set import read_set
+from serve_app.exchange import UpstreamReply, UpstreamRequest
+from serve_app.providers.prices import CatalogPrices
+from serve_app.requests.call import Call
+from serve_app.requests.decide import READ_KEYS
 from serve_app.requests.gateway import Gateway
+from serve_app.snapshot import Snapshot, compile_snapshot
+from serve_app.telemetry.metrics import Metric
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "decision_cost"
@@ -50,7 +54,7 @@ _COMPLETION: Final = (
 
 def main() -> None:
     """Measures, prints and writes."""
-    engine = EmbeddingEngine(Settings())
+    engine = EmbeddingEngine(EmbeddingSettings())
     routes = read_set(HERE / "routing" / "llm_tasks.jsonl").routes
     engine.scorer.prepare(routes)
     found: dict[str, Any] = {
@@ -117,14 +121,14 @@ class Instantly:
         return UpstreamReply(200, (("content-type", "application/json"),), _COMPLETION)
 
 
-def _no_sessions() -> LocalStore:
-    steady = SteadyStore(
+def _no_sessions() -> CachedStore:
+    steady = GuardedStore(
         NoStore("none is asked"),
         clock=time.monotonic,
         breaker=Breaker(time.monotonic),
         report=lambda _: None,
     )
-    return LocalStore(steady, max_entries=1, ttl_s=1, clock=time.monotonic)
+    return CachedStore(steady, max_entries=1, ttl_s=1, clock=time.monotonic)
 
 
 class Forgetful:
@@ -142,7 +146,7 @@ async def cached(engine: EmbeddingEngine) -> dict[str, float]:
 
     The conversation has three turns of the user; the bodies differ in ``model`` alone.
     """
-    setup = compile_setup(HERE.parent / "configs" / "demo.gateway.yaml")
+    snapshot = compile_snapshot(HERE.parent / "configs" / "demo.gateway.yaml")
     thread = EngineThread(engine, deadline_s=60.0, clock=time.monotonic)
     inner = Guard(thread, deadline_s=60.0, clock=time.monotonic)
     guard = Guard(
@@ -155,16 +159,16 @@ async def cached(engine: EmbeddingEngine) -> dict[str, float]:
     gateway = Gateway(
         upstream=Instantly(),
         orchestrator=guard,
-        sessions=Sessions(_no_sessions(), Forgetful(), PriceTable),
+        sessions=Sessions(_no_sessions(), Forgetful(), CatalogPrices),
         meter=Forgetful(),
         clock=time.monotonic,
     )
     spent: dict[str, list[float]] = {"vllm/parrot": [], "auto": []}
-    await _chats(gateway, setup, "auto", 1)
+    await _chats(gateway, snapshot, "auto", 1)
     for _ in range(_TURNS):
         for name, times in spent.items():
             started = time.process_time()
-            await _chats(gateway, setup, name, _BATCH)
+            await _chats(gateway, snapshot, name, _BATCH)
             times.append((time.process_time() - started) / _BATCH * 1e3)
     if inner.asked != 1:
         raise SystemExit(f"{inner.asked} decisions were made; one was to be")
@@ -177,12 +181,12 @@ async def cached(engine: EmbeddingEngine) -> dict[str, float]:
     }
 
 
-async def _chats(gateway: Gateway, setup: Setup, name: str, times: int) -> None:
+async def _chats(gateway: Gateway, snapshot: Snapshot, name: str, times: int) -> None:
     said = [{"role": "user", "content": f"and then, how do I sort it ({turn})?"} for turn in "abc"]
     body = json.dumps({"model": name, "messages": said}).encode()
     for _ in range(times):
-        document = json_edits.read(body, unique=READ_KEYS)
-        call = Call(setup, document, (), None, gateway.clock())
+        document = json_edits.read_document(body, unique=READ_KEYS)
+        call = Call(snapshot, document, (), None, gateway.clock())
         answer = await gateway.chat(call)
         if answer.status != 200:
             raise SystemExit(answer.body)

@@ -24,10 +24,10 @@ from typing import Any, Final
 from machine import headline, machine
 
 from serve_app.domain import Question, Scores
-from serve_app.engines.embedding.engine import PACKAGE, EmbeddingEngine, Settings
+from serve_app.engines.embedding.engine import PACKAGE, EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.vllm.engine import VllmEngine
-from serve_app.engines.vllm.settings import Settings as VllmSettings
-from serve_app.evaluation.measure import LabelledSet, read_set
+from serve_app.engines.vllm.settings import EmbeddingSettings as VllmSettings
+from serve_app.evaluation.labelled_set import LabelledSet, read_set
 from serve_app.scoring.excerpt import recent
 from serve_app.scoring.prompt import FAMILIES
 
@@ -83,11 +83,11 @@ def scored(labelled: LabelledSet, engine: VllmEngine) -> dict[str, list[Scores]]
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         sys.exit(f"{PACKAGE} is not installed")
-    wide = Settings(model=Path(found.origin).parent / "model.onnx")
+    wide = EmbeddingSettings(model=Path(found.origin).parent / "model.onnx")
     return {
         VLLM: asyncio.run(_by_vllm(engine, asked)),
         WIDE: _by_onnxruntime(wide, asked),
-        NARROW: _by_onnxruntime(Settings(), asked),
+        NARROW: _by_onnxruntime(EmbeddingSettings(), asked),
     }
 
 
@@ -99,7 +99,7 @@ async def _by_vllm(engine: VllmEngine, asked: Sequence[Question]) -> list[Scores
     return said
 
 
-def _by_onnxruntime(settings: Settings, asked: Sequence[Question]) -> list[Scores]:
+def _by_onnxruntime(settings: EmbeddingSettings, asked: Sequence[Question]) -> list[Scores]:
     own = EmbeddingEngine(settings)
     said = (own.score(question, lambda: True) for question in asked)
     return [one if isinstance(one, Scores) else sys.exit(one.detail) for one in said]

@@ -27,8 +27,8 @@ from machine import headline, machine
 
 from serve_app.domain import Question, Route, Scores
 from serve_app.engines.vllm.engine import VllmEngine
-from serve_app.engines.vllm.settings import Mode, Settings
-from serve_app.evaluation.measure import read_set
+from serve_app.engines.vllm.settings import Mode, VllmSettings
+from serve_app.evaluation.labelled_set import read_set
 from serve_app.scoring.excerpt import conversation
 from serve_app.scoring.prompt import FAMILIES
 
@@ -61,7 +61,7 @@ _TOPICS: Final = (
 def main() -> None:
     """Measures, prints and writes."""
     chosen = _parser().parse_args()
-    settings = Settings(
+    settings = VllmSettings(
         model=str(chosen.model.resolve()),
         family=FAMILIES[chosen.family],
         device=chosen.device,

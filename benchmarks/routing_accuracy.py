@@ -17,8 +17,10 @@ from typing import Any, Final
 
 from machine import headline, machine
 
-from serve_app.engines.embedding.engine import PACKAGE, EmbeddingEngine, Settings
-from serve_app.evaluation.measure import Case, LabelledSet, draw_examples, evaluate, read_set
+from serve_app.engines.embedding.engine import PACKAGE, EmbeddingEngine, EmbeddingSettings
+from serve_app.evaluation.draws import draw_examples
+from serve_app.evaluation.labelled_set import Case, LabelledSet, read_set
+from serve_app.evaluation.measure import evaluate
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "routing_accuracy"
@@ -42,19 +44,19 @@ def main() -> None:
     print(text)
 
 
-def variants() -> dict[str, Settings]:
+def variants() -> dict[str, EmbeddingSettings]:
     """What is compared, by name."""
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise SystemExit(f"{PACKAGE} is not installed")
     package = Path(found.origin).parent / "model.onnx"
     return {
-        "int8": Settings(),
-        "without archetypes": Settings(archetypes=False),
-        "fp32": Settings(model=package),
-        "fp32 without archetypes": Settings(model=package, archetypes=False),
-        "128 tokens": Settings(max_query_tokens=128),
-        "256 tokens": Settings(max_query_tokens=256),
+        "int8": EmbeddingSettings(),
+        "without archetypes": EmbeddingSettings(archetypes=False),
+        "fp32": EmbeddingSettings(model=package),
+        "fp32 without archetypes": EmbeddingSettings(model=package, archetypes=False),
+        "128 tokens": EmbeddingSettings(max_query_tokens=128),
+        "256 tokens": EmbeddingSettings(max_query_tokens=256),
     }
 
 

@@ -4,14 +4,14 @@ import time
 
 from serve_app.affinity.memory import MemoryStore
 from serve_app.domain import Binding, ModelRef
-from serve_app.requests.decide import compile_setup
+from serve_app.snapshot import compile_snapshot
 
 
 class Affinity:
     """Bindings of sessions to models, one at a time: put if absent, compare and set."""
 
     def __init__(self, config: str | None) -> None:
-        section = compile_setup(config).config.routing
+        section = compile_snapshot(config).config.routing
         self._store = MemoryStore(
             max_entries=section.session_max_entries,
             ttl_s=section.session_ttl_seconds,

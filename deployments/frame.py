@@ -14,11 +14,11 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from serve_app.domain import (
+from serve_app.domain import Headers, Json, ModelRef
+from serve_app.exchange import (
+    PATHS,
     FaultKind,
-    Headers,
-    Json,
-    ModelRef,
+    Operation,
     StreamBrokenError,
     UpstreamFault,
     UpstreamReply,
@@ -30,7 +30,7 @@ _LENGTH = struct.Struct(">I")
 _FAULT, _ESCAPE = b"\x00", b"\x01"
 _MARKS = (_FAULT, _ESCAPE)
 _GARBLED = (
-    struct.error, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
+    struct.error, StopIteration, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
 )  # fmt: skip
 """What reading bytes that are no frame of ours may raise."""
 
@@ -45,6 +45,7 @@ def encode_request(request: UpstreamRequest) -> bytes:
         "v": VERSION,
         "provider": request.provider,
         "model": str(request.model),
+        "operation": request.operation,
         "path": request.path,
         "headers": request.headers,
         "deadline_ms": round(request.deadline_s * 1000),
@@ -66,6 +67,7 @@ def decode_request(frame: bytes) -> UpstreamRequest:
         return UpstreamRequest(
             provider=head["provider"],
             model=ModelRef.parse(head["model"]),
+            operation=_operation(head),
             path=head["path"],
             headers=_headers(head["headers"]),
             body=body,
@@ -140,6 +142,13 @@ def _split(frame: bytes) -> tuple[dict[str, Json], bytes]:
     if version != VERSION:
         raise UnreadableFrameError
     return head, frame[_LENGTH.size + length :]
+
+
+def _operation(head: Mapping[str, Json]) -> Operation:
+    """Frames of 0.1 have only the path, which was then the same for all models."""
+    if "operation" in head:
+        return Operation(head["operation"])
+    return next(operation for operation, path in PATHS.items() if path == head["path"])
 
 
 def _headers(pairs: Json) -> Headers:

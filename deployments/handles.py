@@ -15,15 +15,10 @@ from deployments.frame import (
     decode_reply,
     encode_request,
 )
-from serve_app.domain import (
-    Binding,
+from serve_app.domain import Binding, ModelRef, Question, Reason, Scores, Unavailable
+from serve_app.exchange import (
     FaultKind,
-    ModelRef,
-    Question,
-    Reason,
-    Scores,
     StreamBrokenError,
-    Unavailable,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
@@ -58,7 +53,7 @@ class DataPaths:
         if request.inline:
             return await self._inline.open(request)
         said = await self._paths.get(request.provider, self._shared).open(request)
-        if isinstance(said, UpstreamFault) and said.kind is FaultKind.UNKNOWN_MODEL:
+        if isinstance(said, UpstreamFault) and said.kind is FaultKind.STALE_POLICY:
             return await self._inline.open(request)
         return said
 

@@ -14,22 +14,24 @@ from deployments.environment import hop_bytes, unmet
 from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, HandleUpstream
 from deployments.meter import ServeMeter
 from deployments.reload import needs_restart, transport, watch
-from serve_app.affinity.cached import LocalStore
-from serve_app.affinity.guarded import NoStore, SteadyStore
+from serve_app.access.exposure import exposure_problem
+from serve_app.access.keys import Access
+from serve_app.affinity.cached import CachedStore
+from serve_app.affinity.guarded import GuardedStore, NoStore
 from serve_app.affinity.redis import RedisStore
 from serve_app.affinity.sessions import Sessions
-from serve_app.api.app import Parts, create_api
-from serve_app.api.headers import Access, exposure_problem
+from serve_app.api.app import ApiDependencies, create_api
 from serve_app.breaker import Breaker
-from serve_app.config.load import notices
+from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.references import MissingEnvironmentError, expand, missing, references
+from serve_app.config.warnings import notices
 from serve_app.domain import Json, Question, Route, Turn
 from serve_app.engines.guard import Guard, breaker
-from serve_app.errors import ConfigError, Problem
-from serve_app.ports import AffinityStore, Metric, PriceTable
+from serve_app.ports import AffinityStore, PriceTable
 from serve_app.providers.prices import price_table
-from serve_app.requests.decide import Setup, compile_setup
 from serve_app.requests.gateway import Gateway
+from serve_app.snapshot import Snapshot, compile_snapshot
+from serve_app.telemetry.metrics import Metric
 
 _STORE_PAUSE_S = 2.0  # asking a store that is gone costs little; missing one that is back, more
 _PROBED = (Route("greeting", "greetings", ()),)
@@ -57,7 +59,7 @@ class Ingress:
         self._config = config
         self._host = host
         self._own = frozenset(providers)
-        self._priced: tuple[Setup, PriceTable] | None = None
+        self._priced: tuple[Snapshot, PriceTable] | None = None
         self._meter = ServeMeter()
         self._watch = watch(config, self._meter, compile_=self._compile, adopt=self._adopt)
         self._started = self._watch.current
@@ -81,24 +83,24 @@ class Ingress:
         )
         self._watch.start()
 
-    def _compile(self) -> Setup:
-        setup = compile_setup(self._config)
-        problem = None if self._host is None else exposure_problem(self._host, setup.config)
+    def _compile(self) -> Snapshot:
+        snapshot = compile_snapshot(self._config)
+        problem = None if self._host is None else exposure_problem(self._host, snapshot.config)
         if problem is not None:
             raise ConfigError(str(self._config), (Problem(0, "client_keys", problem),))
-        return setup
+        return snapshot
 
-    def _adopt(self, setup: Setup) -> None:
+    def _adopt(self, snapshot: Snapshot) -> None:
         """What hangs on a configuration, made anew for it; in the watch's thread, all at once."""
-        access = Access(setup.config, os.environ)
+        access = Access(snapshot.config, os.environ)
         warnings = [
             *unmet(os.environ),
-            *notices(setup.config),
+            *notices(snapshot.config),
             *access.warnings,
-            *_missing_keys(setup),
-            *_missing_url(setup),
-            *_missing_for_engine(setup),
-            *needs_restart(self._started, setup, self._own),
+            *_missing_keys(snapshot),
+            *_missing_url(snapshot),
+            *_missing_for_engine(snapshot),
+            *needs_restart(self._started, snapshot, self._own),
         ]
         for warning in warnings:
             _log.warning(warning)
@@ -107,9 +109,9 @@ class Ingress:
 
     def _prices(self) -> PriceTable:
         """Those of the configuration in force."""
-        setup = self._watch.current
-        if self._priced is None or self._priced[0] is not setup:
-            self._priced = setup, price_table(setup.config)
+        snapshot = self._watch.current
+        if self._priced is None or self._priced[0] is not snapshot:
+            self._priced = snapshot, price_table(snapshot.config)
         return self._priced[1]
 
     def _sessions(self, affinity: DeploymentHandle | None) -> Sessions:
@@ -123,13 +125,13 @@ class Ingress:
                 store = RedisStore(expand(url, os.environ), ttl_s=section.session_ttl_seconds)
             except (MissingEnvironmentError, ValueError) as error:
                 store = NoStore(f"routing.session_cache.url: {error}")
-        self._steady = SteadyStore(
+        self._steady = GuardedStore(
             store,
             clock=time.monotonic,
             breaker=Breaker(time.monotonic, longest_pause_s=_STORE_PAUSE_S),
             report=lambda event: self._meter.count(Metric.SESSIONS, (event,)),
         )
-        local = LocalStore(
+        local = CachedStore(
             self._steady,
             max_entries=section.session_max_entries,
             ttl_s=section.session_ttl_seconds,
@@ -143,9 +145,9 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> Callable[..., Any]:
         """Serve calls this after the constructor."""
         return create_api(
-            Parts(
+            ApiDependencies(
                 gateway=self._gateway,
-                setup=lambda: self._watch.current,
+                snapshot=lambda: self._watch.current,
                 access=lambda: self._access,
                 meter=self._meter,
                 health=self._health,
@@ -154,12 +156,12 @@ class Ingress:
         )
 
     async def _health(self) -> Json:
-        setup = self._watch.current
+        snapshot = self._watch.current
         return {
             "status": "ok",
-            "policy": setup.version,
+            "policy": snapshot.version,
             "reload": {"loaded_at": self._loaded_at, "error": self._watch.error},
-            "providers": setup.providers.data_paths(),
+            "providers": snapshot.providers.data_paths(),
             "orchestrator": await self._orchestrator_health(),
             "sessions": {
                 "store": self._started.config.routing.session_cache.type,
@@ -188,16 +190,16 @@ class Ingress:
         }
 
 
-def _missing_keys(setup: Setup) -> list[str]:
+def _missing_keys(snapshot: Snapshot) -> list[str]:
     return [
         f"{name} is not set: provider {endpoint.slug} can't be asked"
-        for endpoint in setup.providers.endpoints()
+        for endpoint in snapshot.providers.endpoints()
         for name in endpoint.missing(os.environ)
     ]
 
 
-def _missing_url(setup: Setup) -> list[str]:
-    url = setup.config.routing.session_cache.url or ""
+def _missing_url(snapshot: Snapshot) -> list[str]:
+    url = snapshot.config.routing.session_cache.url or ""
     return [
         f"{name} is not set: routing.session_cache.url can't be used, and sessions are not kept"
         for name in references(url)
@@ -205,8 +207,8 @@ def _missing_url(setup: Setup) -> list[str]:
     ]
 
 
-def _missing_for_engine(setup: Setup) -> list[str]:
-    section = setup.config.orchestrator
+def _missing_for_engine(snapshot: Snapshot) -> list[str]:
+    section = snapshot.config.orchestrator
     texts = (section.base_url, section.access_key) if section.engine == "http" else ()
     return [
         f"{name} is not set: the orchestrator's server can't be asked"

@@ -6,7 +6,7 @@ from typing import Final
 
 from ray.serve import metrics
 
-from serve_app.ports import METRICS, Metric
+from serve_app.telemetry.metrics import METRICS, Metric
 
 FLUSH_S: Final = 1.0
 """Counts are handed to Ray this often: one call of Ray costs as much as thirty of our own."""

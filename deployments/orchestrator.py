@@ -13,13 +13,15 @@ from deployments.meter import ServeMeter
 from deployments.reload import watch
 from serve_app.domain import Question, Reason, Scores, Unavailable
 from serve_app.engines import http
-from serve_app.engines.embedding.engine import EmbeddingEngine, EngineFaultError, settings_of
-from serve_app.engines.guard import EngineThread, Guard, breaker
+from serve_app.engines.embedding.engine import EmbeddingEngine, embedding_settings
+from serve_app.engines.faults import EngineFaultError
+from serve_app.engines.guard import Guard, breaker
+from serve_app.engines.thread import EngineThread
 from serve_app.engines.vllm import settings
 from serve_app.engines.vllm.engine import VllmEngine
 from serve_app.ports import Orchestrator as Port
-from serve_app.requests.decide import Setup
 from serve_app.scoring.excerpt import recent
+from serve_app.snapshot import Snapshot
 
 FIRST_RETRY_S: Final = 5.0
 LONGEST_RETRY_S: Final = 300.0
@@ -90,14 +92,14 @@ class Orchestrator:
         inner: Port
         if section.engine == "vllm":
             inner = self._vllm = VllmEngine(
-                settings.settings_of(section),
+                settings.vllm_settings(section),
                 routes=self._setup.policy.routes,
                 deadline_s=deadline_s,
                 gpu_share=_gpu_share(),
             )
         elif section.engine == "http":
             tls_ca = self._setup.config.overrides.upstream_tls_ca_path
-            inner = http.HttpEngine(http.settings_of(section, deadline_s, tls_ca), os.environ)
+            inner = http.HttpEngine(http.http_settings(section, deadline_s, tls_ca), os.environ)
         else:
             return None
         return Guard(
@@ -111,14 +113,14 @@ class Orchestrator:
         """The version of the configuration in force in this replica."""
         return self._watch.current.version
 
-    def _adopt(self, setup: Setup) -> None:
+    def _adopt(self, snapshot: Snapshot) -> None:
         if self._thread is not None:
-            self._thread.prepare(setup.policy.routes)
+            self._thread.prepare(snapshot.policy.routes)
 
     def _try_engine(self) -> None:
         section = self._setup.config.orchestrator
         try:
-            engine = EmbeddingEngine(settings_of(section))
+            engine = EmbeddingEngine(embedding_settings(section))
             engine.prepare(self._watch.current.policy.routes)
         except EngineFaultError as error:
             self._note(str(error))

@@ -14,7 +14,7 @@ from deployments.frame import (
 )
 from deployments.meter import ServeMeter
 from deployments.reload import transport, watch
-from serve_app.domain import FaultKind, StreamBrokenError, UpstreamFault, UpstreamRequest
+from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault, UpstreamRequest
 
 _LOOK_AGAIN_S = 0.5
 _UNREADABLE = encode_reply(UpstreamFault(FaultKind.HOP, "the ingress is of another version"))

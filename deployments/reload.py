@@ -9,23 +9,23 @@ from serve_app.config.watch import Watch
 from serve_app.domain import DataPath
 from serve_app.providers.endpoints import ProviderTable
 from serve_app.providers.transport import Transport
-from serve_app.requests.decide import Setup, compile_setup
+from serve_app.snapshot import Snapshot, compile_snapshot
 
 
 def watch(
     config: str | None,
     meter: ServeMeter,
     *,
-    compile_: Callable[[], Setup] | None = None,
-    adopt: Callable[[Setup], None] = lambda _: None,
-) -> Watch[Setup]:
+    compile_: Callable[[], Snapshot] | None = None,
+    adopt: Callable[[Snapshot], None] = lambda _: None,
+) -> Watch[Snapshot]:
     """Compiles the file; ``start`` begins to look after it, once what it replaces is there.
 
     Raises ConfigError where the file is bad from the start.
     """
-    watching: Watch[Setup] = Watch(
+    watching: Watch[Snapshot] = Watch(
         config,
-        compile_ or (lambda: compile_setup(config)),
+        compile_ or (lambda: compile_snapshot(config)),
         adopt,
         lambda: meter.reloaded(watching.current.version, good=watching.error is None),
     )
@@ -33,21 +33,21 @@ def watch(
     return watching
 
 
-def transport(watching: Watch[Setup]) -> Transport:
+def transport(watching: Watch[Snapshot]) -> Transport:
     """Exchanges by the configuration that is watched.
 
     A request ends on the version that it began with, while that is kept.
     """
 
     def source(version: str) -> tuple[ProviderTable, Timeouts]:
-        setup = watching.of(version) or watching.current
-        return setup.providers, setup.config.timeouts
+        snapshot = watching.of(version) or watching.current
+        return snapshot.providers, snapshot.config.timeouts
 
     ca = watching.current.config.overrides.upstream_tls_ca_path
     return Transport(source, os.environ, ca)
 
 
-def needs_restart(started: Setup, now: Setup, own: Collection[str]) -> list[str]:
+def needs_restart(started: Snapshot, now: Snapshot, own: Collection[str]) -> list[str]:
     """What of a configuration is not in force in a running application; a line each.
 
     ``own`` are the providers that have a deployment.

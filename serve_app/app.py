@@ -14,13 +14,13 @@ from deployments.affinity import Affinity
 from deployments.ingress import Ingress
 from deployments.orchestrator import Orchestrator
 from deployments.provider import ProviderClient
-from serve_app.api.headers import exposure_problem
+from serve_app.access.exposure import exposure_problem
+from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.without_file import NO_FILE
 from serve_app.domain import DataPath
-from serve_app.errors import ConfigError, Problem
-from serve_app.packaged_files import find
+from serve_app.packaged_files import find_packaged
 from serve_app.providers.endpoints import SHARED_SLUG
-from serve_app.requests.decide import Setup, compile_setup
+from serve_app.snapshot import Snapshot, compile_snapshot
 
 _IO_BOUND: Final[dict[str, Any]] = {
     # Serve's defaults of 5 and 2 are for GPUs; these replicas mostly wait
@@ -60,34 +60,34 @@ def build(args: dict[str, Any]) -> Application:
     no key is ever in an argument that Serve keeps. Raises ConfigError with all problems.
     """
     config = _config_path(args)
-    setup = compile_setup(config)
-    _refuse_open_door(config, setup)
+    snapshot = compile_snapshot(config)
+    _refuse_open_door(config, snapshot)
     path = None if config is None else str(config)
     providers = {
         slug: _deployment(ProviderClient, f"provider-{slug}", _IO_BOUND).bind(path)
-        for slug, data_path in setup.providers.data_paths().items()
+        for slug, data_path in snapshot.providers.data_paths().items()
         if data_path is DataPath.DEDICATED
     }
     return _deployment(Ingress, "Ingress", _IO_BOUND).bind(
         path,
         providers,
         _deployment(ProviderClient, f"provider-{SHARED_SLUG}", _IO_BOUND).bind(path),
-        _orchestrator(setup, path),
-        _affinity(setup, path),
+        _orchestrator(snapshot, path),
+        _affinity(snapshot, path),
         _serve_host(),
     )
 
 
-def _orchestrator(setup: Setup, path: str | None) -> Application:
-    target = _AT_ONCE[setup.config.orchestrator.engine]
+def _orchestrator(snapshot: Snapshot, path: str | None) -> Application:
+    target = _AT_ONCE[snapshot.config.orchestrator.engine]
     scaling = {**_ORCHESTRATOR["autoscaling_config"], "target_ongoing_requests": target}
     options = {**_ORCHESTRATOR, "autoscaling_config": scaling}
     return _deployment(Orchestrator, "Orchestrator", options).bind(path)
 
 
-def _affinity(setup: Setup, path: str | None) -> Application | None:
+def _affinity(snapshot: Snapshot, path: str | None) -> Application | None:
     """The store in memory; none where the ingress asks Redis itself."""
-    if setup.config.routing.session_cache.type == "redis":
+    if snapshot.config.routing.session_cache.type == "redis":
         return None
     return _deployment(Affinity, "Affinity", _AFFINITY).bind(path)
 
@@ -109,12 +109,12 @@ def _config_path(args: dict[str, Any]) -> Path | None:
         raise ConfigError("serve.yaml", (Problem(0, "applications[0].args", message),))
     if "config" not in args:
         return None
-    return find(Path(args["config"]).expanduser()).absolute()
+    return find_packaged(Path(args["config"]).expanduser()).absolute()
 
 
-def _refuse_open_door(config: Path | None, setup: Setup) -> None:
+def _refuse_open_door(config: Path | None, snapshot: Snapshot) -> None:
     host = _serve_host()
-    problem = None if host is None else exposure_problem(host, setup.config)
+    problem = None if host is None else exposure_problem(host, snapshot.config)
     if problem is not None:
         raise ConfigError(str(config or NO_FILE), (Problem(0, "client_keys", problem),))
 

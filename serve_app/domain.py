@@ -5,9 +5,9 @@ model in a decision, a *route* is a described list of models, a *dialect* is a w
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol, Self, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Json: TypeAlias = Any
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -16,14 +16,6 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 AUTO = "auto"
 AUTO_NAMES = frozenset({"", "none", AUTO})
 """What a client may write in ``model`` to leave the choice to the gateway."""
-
-
-class Dialect(StrEnum):
-    """A wire format that clients and providers speak."""
-
-    OPENAI_CHAT = "openai_chat"
-    OPENAI_RESPONSES = "openai_responses"
-    ANTHROPIC_MESSAGES = "anthropic_messages"
 
 
 class Reason(StrEnum):
@@ -134,18 +126,18 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What an orchestrator thinks of a conversation: a score per route name and for none.
+    """What an orchestrator thinks of a conversation: a score for each route.
 
     Scores of one engine compare with one another; those of different engines do not.
     """
 
     routes: Mapping[str, float]
     """In configuration order; an engine that only names the winner has no others."""
-    no_match: float
-    """What the best route has to reach to win."""
+    threshold: float
+    """The score that the best route has to reach to win."""
     winner: str | None
-    margin: float = 0.0
-    """What the best route has to be ahead of the second to win."""
+    required_margin: float = 0.0
+    """The lead over the second route that the best route needs to win."""
     cached: bool = False
     """Remembered from an equal question."""
     doubt: float | None = None
@@ -204,94 +196,3 @@ class Binding:
     cached_tokens: int = 0
     """Of the last answer, as the provider counted them."""
     spend: Spend = Spend()
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
-    """One exchange to open with a provider. ``body`` already names the provider's model."""
-
-    provider: str
-    """The slug that says which provider client carries it."""
-    model: ModelRef
-    path: str
-    """Below the provider's base URL, for example ``/chat/completions``."""
-    headers: Headers
-    body: bytes
-    stream: bool
-    deadline_s: float
-    """Seconds that are left for the whole exchange."""
-    policy: str = ""
-    """The version of the configuration that the request is answered by."""
-    endpoint: int = 0
-    """Which of the model's endpoints it is for, in the configuration's order."""
-    credential: str | None = field(default=None, repr=False)
-    """The client's own key, where the provider wants that one."""
-    fresh: bool = False
-    """On a connection of its own: one that was kept open has just turned out to be dead."""
-    inline: bool = False
-    """No hop: the exchange runs where the request is. Does not cross the hop itself."""
-
-
-class FaultKind(StrEnum):
-    """What went wrong with an upstream that gave no usable answer."""
-
-    CONNECT = "connect"
-    RESET = "reset"
-    """The connection closed before the head of an answer arrived."""
-    TIMEOUT = "timeout"
-    BROKEN = "broken"
-    """It ended in the middle of an answer."""
-    BAD_ANSWER = "bad_answer"
-    """It answered, but not in the dialect asked for."""
-    NO_KEY = "no_key"
-    UNKNOWN_MODEL = "unknown_model"
-    TOO_LARGE = "too_large"
-    """The request does not fit through the hop as Serve was started."""
-    HOP = "hop"
-    """The deployment between us and the provider failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamFault:
-    """An exchange without an answer. ``detail`` is safe to show to a client."""
-
-    kind: FaultKind
-    detail: str
-
-
-class StreamBrokenError(Exception):
-    """Raised by the body of an answer that stopped before its end; carries the fault."""
-
-    def __init__(self, fault: UpstreamFault) -> None:
-        super().__init__(fault)
-        self.fault = fault
-
-
-class Chunks(Protocol):
-    """The bytes of an answer as they come.
-
-    Raises StreamBrokenError when they stop early. Whoever holds it closes it, also when nothing
-    was read yet, which is why this is no plain generator: closing one that was never started
-    runs none of its code.
-    """
-
-    def __aiter__(self) -> Self:
-        """Itself."""
-        ...
-
-    async def __anext__(self) -> bytes:
-        """What has arrived, never empty; StopAsyncIteration at the end."""
-        ...
-
-    async def aclose(self) -> None:
-        """Gives the exchange up and closes its connection; more than once does no harm."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamReply:
-    """The head of an answer and its body: bytes when complete, else chunks as they come."""
-
-    status: int
-    headers: Headers
-    body: bytes | Chunks

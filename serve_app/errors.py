@@ -16,11 +16,10 @@
     ├── BodyTimeout                 408 request_timeout
     ├── BodyTooLarge                413 body_too_large
     ├── HeadersTooLarge             431 headers_too_large
-    ├── UpstreamFailed              502 upstream_error
-    │   ├── HopTooSmall             413 body_too_large
-    │   ├── KeyMissing              503 provider_key_missing
-    │   └── UpstreamTimeout         504 upstream_timeout
-    └── ConfigError                 500 invalid_configuration
+    └── UpstreamFailed              502 upstream_error
+        ├── HopTooSmall             413 body_too_large
+        ├── KeyMissing              503 provider_key_missing
+        └── UpstreamTimeout         504 upstream_timeout
 
 Status and code are class data; an instance holds what the text is made of, survives pickling
 whatever its constructor looks like, and is turned into bytes by a dialect only.
@@ -239,30 +238,3 @@ class KeyMissing(UpstreamFailed):
 
     status = 503
     code = "provider_key_missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a file: where it stands, what it is, the way out."""
-
-    line: int
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        where = f"line {self.line}: " if self.line else ""
-        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
-
-
-@dataclass(eq=False)
-class ConfigError(GatewayError):
-    """A file that can't be used, with all its problems at once."""
-
-    code = "invalid_configuration"
-    file: str
-    problems: tuple[Problem, ...]
-
-    def __str__(self) -> str:
-        count = len(self.problems)
-        head = f"{self.file} has {count} problem{'' if count == 1 else 's'}:"
-        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])

@@ -12,7 +12,7 @@ def home_of(package: Path) -> Path:
 PROJECT: Final = home_of(Path(__file__).resolve().parents[0])
 
 
-def find(path: Path, home: Path = PROJECT) -> Path:
+def find_packaged(path: Path, home: Path = PROJECT) -> Path:
     """The path as it is; where it is relative and leads nowhere, to a file of the program's own."""
     own = home / path
     return own if own.exists() and not path.exists() else path

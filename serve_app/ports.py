@@ -3,22 +3,10 @@
 Real implementations stand in providers/, affinity/ and deployments/; tests bring their own.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Protocol
 
-from serve_app.domain import (
-    Binding,
-    ModelRef,
-    Question,
-    Scores,
-    Unavailable,
-    UpstreamFault,
-    UpstreamReply,
-    UpstreamRequest,
-)
+from serve_app.domain import Binding, ModelRef, Question, Scores, Unavailable
+from serve_app.exchange import UpstreamFault, UpstreamReply, UpstreamRequest
 
 
 class Upstream(Protocol):
@@ -33,7 +21,7 @@ class Orchestrator(Protocol):
     """Scores routes for a conversation."""
 
     async def score(self, question: Question) -> Scores | Unavailable:
-        """A score for every route and for none of them; never raises."""
+        """A score for every route, and the winner if there is one; never raises."""
         ...
 
 
@@ -76,108 +64,4 @@ class Clock(Protocol):
 
     def __call__(self) -> float:
         """Seconds since some fixed moment; never goes back."""
-        ...
-
-
-class Metric(StrEnum):
-    """Every metric that we record; names of OpenTelemetry's GenAI conventions where they exist.
-
-    Source: OpenTelemetry semantic conventions for generative AI, metrics; dots are written as
-    underscores, as the Prometheus text format asks.
-    """
-
-    REQUEST_SECONDS = "gen_ai_server_request_duration"
-    FIRST_TOKEN_SECONDS = "gen_ai_server_time_to_first_token"  # noqa: S105 - a metric's name
-    REQUESTS = "fingerpost_requests_total"
-    ATTEMPTS = "fingerpost_upstream_attempts_total"
-    OVERHEAD_SECONDS = "fingerpost_overhead_seconds"
-    DECISIONS = "fingerpost_decisions_total"
-    DECISION_SECONDS = "fingerpost_decision_seconds"
-    SESSIONS = "fingerpost_session_events_total"
-    CLIENT_GONE = "fingerpost_client_gone_total"
-    BROKEN_STREAMS = "fingerpost_broken_streams_total"
-    RELOADS = "fingerpost_reloads_total"
-    POLICY = "fingerpost_policy_in_force"
-    RELOAD_GOOD = "fingerpost_last_reload_good"
-
-
-@dataclass(frozen=True, slots=True)
-class MetricSpec:
-    """How a metric is kept: its kind, its labels in order, and what it says."""
-
-    kind: Literal["counter", "histogram", "gauge"]
-    labels: tuple[str, ...]
-    description: str
-
-
-_SECONDS_LABELS = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
-
-METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
-    {
-        Metric.REQUEST_SECONDS: MetricSpec(
-            "histogram",
-            (*_SECONDS_LABELS, "error_type"),
-            "Seconds from a request's arrival to the last byte of its answer.",
-        ),
-        Metric.FIRST_TOKEN_SECONDS: MetricSpec(
-            "histogram",
-            _SECONDS_LABELS,
-            "Seconds from a streamed request's arrival to its commit.",
-        ),
-        Metric.REQUESTS: MetricSpec(
-            "counter",
-            ("surface", "status", "reason"),
-            "Requests answered, by surface, status and why the model was chosen.",
-        ),
-        Metric.ATTEMPTS: MetricSpec(
-            "counter",
-            ("provider", "model", "outcome"),
-            "Upstream exchanges, by what came of them.",
-        ),
-        Metric.OVERHEAD_SECONDS: MetricSpec(
-            "histogram",
-            ("surface",),
-            "Seconds that a request spent in the gateway itself before its answer began.",
-        ),
-        Metric.DECISIONS: MetricSpec(
-            "counter",
-            ("outcome",),
-            "Decisions by content, by how they came: scored, cached, joined, or why not at all.",
-        ),
-        Metric.DECISION_SECONDS: MetricSpec(
-            "histogram", ("outcome",), "Seconds that the orchestrator took, by what came of it."
-        ),
-        Metric.SESSIONS: MetricSpec(
-            "counter",
-            ("event",),
-            "What happened to sessions: hit, miss, void, store, rebind, lost, error.",
-        ),
-        Metric.CLIENT_GONE: MetricSpec(
-            "counter", ("surface",), "Requests whose client left before the end."
-        ),
-        Metric.BROKEN_STREAMS: MetricSpec(
-            "counter", ("provider",), "Streams that the provider broke off after the commit."
-        ),
-        Metric.RELOADS: MetricSpec(
-            "counter", ("outcome",), "Changes of the configuration file: good or refused."
-        ),
-        Metric.POLICY: MetricSpec(
-            "gauge", ("version",), "1 for the version of the configuration that is in force."
-        ),
-        Metric.RELOAD_GOOD: MetricSpec(
-            "gauge", (), "0 while the configuration file as it is now was refused."
-        ),
-    }
-)
-
-
-class Meter(Protocol):
-    """Records metrics. Label values come in the order that METRICS gives."""
-
-    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
-        """One more of a counter."""
-        ...
-
-    def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
-        """One more value of a histogram, in the unit that its name says."""
         ...

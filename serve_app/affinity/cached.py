@@ -28,7 +28,7 @@ class _Remembered:
     used_at: float
 
 
-class LocalStore:
+class CachedStore:
     """A store in front of another one. Hits are remembered for a while, misses never.
 
     What the other one has forgotten although it was used within its time to live, because it
@@ -46,7 +46,7 @@ class LocalStore:
         self._known: OrderedDict[str, _Remembered] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<LocalStore {len(self._known)}/{self._max_entries} bindings>"
+        return f"<CachedStore {len(self._known)}/{self._max_entries} bindings>"
 
     async def get(self, key: str) -> Binding | None:
         """The binding, at most FRESH_S old unless the store gives no answers."""

@@ -20,7 +20,7 @@ class StoreError(Exception):
     """A store that failed; its text is safe to show: no key, no value, no password."""
 
 
-class SteadyStore:
+class GuardedStore:
     """A store around another one. It never raises and never takes longer than its deadline.
 
     In trouble nothing is bound and nothing can be: ``get`` gives None and ``bind`` False.
@@ -49,7 +49,7 @@ class SteadyStore:
         """Why the last operation that was tried had no answer; None after one that had."""
 
     def __repr__(self) -> str:
-        return f"<SteadyStore {self._inner!r}: {self._breaker.state}, trouble: {self.trouble}>"
+        return f"<GuardedStore {self._inner!r}: {self._breaker.state}, trouble: {self.trouble}>"
 
     async def get(self, key: str) -> Binding | None:
         """The live binding of a session, if there is one and the store says so in time."""

@@ -15,7 +15,7 @@ _MAX_COUNT, _MAX_SWITCHES = 2**64 - 1, 2**32 - 1
 _HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
-def write(binding: Binding) -> bytes:
+def write_binding(binding: Binding) -> bytes:
     """The value with all its keys.
 
     A ``prefix_hash`` is kept when it is 64 bits as 16 lower-case hexadecimal digits, else dropped.
@@ -47,7 +47,7 @@ def write(binding: Binding) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def read(value: bytes) -> Binding | None:
+def read_binding(value: bytes) -> Binding | None:
     """The binding that a value holds; None when it names no model that a session could be on."""
     try:
         found = json.loads(value.decode())

@@ -23,7 +23,7 @@ SOCKET_TIMEOUT_S: Final = 0.25
 _T = TypeVar("_T")
 
 # KEYS[1]: the session. ARGV: the model that has to be bound ('' for none), the new value, its
-# seconds. What names no model counts as nothing, as in plano_format.read; SET replaces any type.
+# seconds. What names no model counts as nothing, as in plano_format.read_binding; SET replaces any type.
 _SWAP = """
 local value = redis.pcall('GET', KEYS[1])
 local bound = ''
@@ -63,11 +63,11 @@ class RedisStore:
     async def get(self, key: str) -> Binding | None:
         """The live binding of a session; using it keeps it alive."""
         value = await self._ask(lambda: self._get(_name(key)))
-        return None if value is None else plano_format.read(value)
+        return None if value is None else plano_format.read_binding(value)
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
         """Put if absent, or, with ``instead_of``, swap if that model is bound; True if stored."""
-        name, value = _name(key), plano_format.write(binding)
+        name, value = _name(key), plano_format.write_binding(binding)
         if instead_of is not None:
             return await self._ask(lambda: self._swap(name, value, str(instead_of)))
         return await self._ask(lambda: self._put(name, value))

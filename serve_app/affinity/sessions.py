@@ -8,7 +8,8 @@ from typing import Protocol
 
 from serve_app.affinity.identify import Session
 from serve_app.domain import Binding, ModelRef, Spend
-from serve_app.ports import AffinityStore, Meter, Metric, PriceTable
+from serve_app.ports import AffinityStore, PriceTable
+from serve_app.telemetry.metrics import Meter, Metric
 
 
 class HoldingStore(AffinityStore, Protocol):
@@ -23,7 +24,7 @@ class HoldingStore(AffinityStore, Protocol):
         ...
 
 
-class Event(StrEnum):
+class SessionEvent(StrEnum):
     """What happens to sessions; the label of ``fingerpost_session_events_total``."""
 
     HIT = "hit"
@@ -37,7 +38,7 @@ class Event(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SessionState:
     """A request's session, and what was found of it."""
 
     session: Session
@@ -52,12 +53,12 @@ class Place:
     def state(self) -> str:
         """``hit``, ``miss`` or ``void``, as ``x-fingerpost-affinity`` says it."""
         if self.found is None:
-            return Event.MISS
-        return Event.HIT if self.live else Event.VOID
+            return SessionEvent.MISS
+        return SessionEvent.HIT if self.live else SessionEvent.VOID
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class BudgetState:
     """What a session with a budget writes down at every turn."""
 
     default_model: str
@@ -81,18 +82,22 @@ class Sessions:
         self._meter = meter
         self._wall_clock = wall_clock
 
-    async def find(self, session: Session, may_answer: Callable[[ModelRef], bool]) -> Place:
+    async def find(self, session: Session, may_answer: Callable[[ModelRef], bool]) -> SessionState:
         """What is known of a session; live where its model may answer this request."""
         found, away = await self._store.find(session.key)
         if found is None:
-            self._count(Event.MISS)
-            return Place(session, None, away=away)
+            self._count(SessionEvent.MISS)
+            return SessionState(session, None, away=away)
         live = may_answer(found.model)
-        self._count(Event.HIT if live else Event.VOID)
-        return Place(session, found, live, away)
+        self._count(SessionEvent.HIT if live else SessionEvent.VOID)
+        return SessionState(session, found, live, away)
 
     async def settle(
-        self, place: Place, model: ModelRef, route: str | None, books: Books | None = None
+        self,
+        place: SessionState,
+        model: ModelRef,
+        route: str | None,
+        books: BudgetState | None = None,
     ) -> None:
         """Binds the session to the model that has answered.
 
@@ -116,9 +121,9 @@ class Sessions:
         else:
             stored = await self._store.bind(place.session.key, binding, instead_of=before)
         if not stored:
-            self._count(Event.LOST)
+            self._count(SessionEvent.LOST)
         elif before != model:
-            self._count(Event.STORE if before is None else Event.REBIND)
+            self._count(SessionEvent.STORE if before is None else SessionEvent.REBIND)
 
     @property
     def prices(self) -> PriceTable:
@@ -129,5 +134,5 @@ class Sessions:
         """Seconds since the epoch."""
         return self._wall_clock()
 
-    def _count(self, event: Event) -> None:
+    def _count(self, event: SessionEvent) -> None:
         self._meter.count(Metric.SESSIONS, (event,))

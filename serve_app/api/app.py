@@ -17,24 +17,22 @@ from uuid import uuid4
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from serve_app.access.keys import Access
+from serve_app.api.body import ClientGoneError, read_body
 from serve_app.api.errors import render, send_error
-from serve_app.api.headers import (
-    Access,
-    ClientGoneError,
-    HeaderFacts,
-    Scope,
-    read_body,
-    read_headers,
-)
+from serve_app.api.headers import HeaderFacts, Scope, read_headers
 from serve_app.api.send import AnswerTornError, Receive, Send, send_answer, while_client_stays
 from serve_app.dialects import json_edits
 from serve_app.dialects.anthropic_messages import dialect
 from serve_app.domain import Headers, Json
 from serve_app.errors import GatewayError, MethodNotAllowed, UnknownModel, UnknownPath
-from serve_app.ports import Meter, Metric
-from serve_app.requests.decide import READ_KEYS, Call, Setup
+from serve_app.requests.answer import Answer, decision_headers
+from serve_app.requests.call import Call
+from serve_app.requests.decide import READ_KEYS
 from serve_app.requests.explain import render_explanation, render_routing
-from serve_app.requests.gateway import Answer, Gateway, decision_headers
+from serve_app.requests.gateway import Gateway
+from serve_app.snapshot import Snapshot
+from serve_app.telemetry.metrics import Meter, Metric
 
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
@@ -51,11 +49,11 @@ _log = logging.getLogger("fingerpost")
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ApiDependencies:
     """What the application is put together from."""
 
     gateway: Gateway
-    setup: Callable[[], Setup]
+    snapshot: Callable[[], Snapshot]
     access: Callable[[], Access]
     meter: Meter
     health: Callable[[], Awaitable[Json]]
@@ -63,13 +61,13 @@ class Parts:
     """True where the server cancels a request whose client leaves, unless a header forbids it."""
 
 
-def create_api(parts: Parts) -> Asgi:
+def create_api(parts: ApiDependencies) -> Asgi:
     """The application, ready to be served."""
     return _Api(parts)
 
 
 class _Api:
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ApiDependencies) -> None:
         self._parts = parts
         self._rest = _create_rest(parts)
 
@@ -78,20 +76,20 @@ class _Api:
             await self._rest(scope, receive, send)
             return
         path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        parts, setup = self._parts, self._parts.setup()
+        parts, snapshot = self._parts, self._parts.snapshot()
         try:
             facts = read_headers(
-                scope["headers"], setup.config.limits.header_bytes, setup.session_headers
+                scope["headers"], snapshot.config.limits.header_bytes, snapshot.session_headers
             )
             if path not in _OPEN_PATHS:
                 parts.access().check(scope, facts)
             if path in _SURFACES:
-                await self._decided(path, setup, facts, scope, receive, send)
+                await self._decided(path, snapshot, facts, scope, receive, send)
             else:
                 await self._rest(scope, receive, send)
         except GatewayError as error:
             self._count(path, error.status)
-            await send_error(send, error, scope, setup.policy.version)
+            await send_error(send, error, scope, snapshot.policy.version)
         except ClientGoneError:
             parts.meter.count(Metric.CLIENT_GONE, (_surface(path),))
         except asyncio.CancelledError:  # Serve's own watch was quicker
@@ -103,12 +101,12 @@ class _Api:
         except Exception:  # noqa: BLE001 - whatever it is, the client hears of it
             _log.exception("a request to %s failed inside the gateway", path)
             self._count(path, 500)
-            await send_error(send, GatewayError(), scope, setup.policy.version)
+            await send_error(send, GatewayError(), scope, snapshot.policy.version)
 
     async def _decided(
         self,
         path: str,
-        setup: Setup,
+        snapshot: Snapshot,
         facts: HeaderFacts,
         scope: Scope,
         receive: Receive,
@@ -118,11 +116,11 @@ class _Api:
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
         gateway = self._parts.gateway
-        body = await read_body(receive, facts.content_length, setup.config.limits.body_bytes)
+        body = await read_body(receive, facts.content_length, snapshot.config.limits.body_bytes)
         arrived = gateway.clock()  # how long a client takes to send is not ours to answer for
-        document = json_edits.read(body, unique=READ_KEYS)
+        document = json_edits.read_document(body, unique=READ_KEYS)
         call = Call(
-            setup, document, facts.forwarded, facts.hint, arrived, facts.named, facts.credential
+            snapshot, document, facts.forwarded, facts.hint, arrived, facts.named, facts.credential
         )
         if self._parts.watched_by_server and not facts.watch_off:
             await send_answer(send, await self._answer(path, call))
@@ -137,11 +135,11 @@ class _Api:
         decided = await gateway.decide(call, by_content=path == ROUTING_PATH)
         if path == ROUTING_PATH and decided.decision.route is not None:
             await gateway.settle(decided, decided.decision.candidates[0])
-        decision, version = decided.decision, call.setup.policy.version
+        decision, version = decided.decision, call.snapshot.policy.version
         if path == ROUTING_PATH:
             content = render_routing(decided, _trace_id(call.headers))
         else:
-            content = render_explanation(call.setup, decided, gateway.clock() - call.arrived)
+            content = render_explanation(call.snapshot, decided, gateway.clock() - call.arrived)
         self._parts.meter.count(Metric.REQUESTS, (_SURFACES[path], "200", decision.reason))
         headers = decision_headers(decision, decision.candidates[0], decision.reason, version)
         body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
@@ -164,14 +162,14 @@ def _trace_id(headers: Headers) -> str:
     return uuid4().hex
 
 
-def _create_rest(parts: Parts) -> FastAPI:
+def _create_rest(parts: ApiDependencies) -> FastAPI:
     """Everything that is not on the hot path."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
 
     @app.head("/")
     @app.get("/")
     async def root() -> Json:
-        return {"name": "fingerpost", "policy": parts.setup().policy.version}
+        return {"name": "fingerpost", "policy": parts.snapshot().policy.version}
 
     @app.head("/healthz")
     @app.get("/healthz")
@@ -180,37 +178,37 @@ def _create_rest(parts: Parts) -> FastAPI:
 
     @app.get("/v1/models")
     async def models(request: Request) -> Json:
-        names = parts.setup().policy.names()
+        names = parts.snapshot().policy.names()
         if "anthropic-version" in request.headers:
             return dialect.render_models(names)
-        return {"object": "list", "data": [_model(parts.setup(), name) for name in names]}
+        return {"object": "list", "data": [_model(parts.snapshot(), name) for name in names]}
 
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Json:
-        setup = parts.setup()
-        if not name or not setup.policy.knows(name):
-            raise UnknownModel(name, setup.policy.nearest(name))
+        snapshot = parts.snapshot()
+        if not name or not snapshot.policy.knows(name):
+            raise UnknownModel(name, snapshot.policy.nearest(name))
         if "anthropic-version" in request.headers:
             return dialect.render_model(name)
-        return _model(setup, name)
+        return _model(snapshot, name)
 
     app.add_exception_handler(GatewayError, partial(_refused, parts))
     app.add_exception_handler(HTTPException, partial(_not_there, parts))
     return app
 
 
-async def _refused(parts: Parts, request: Request, error: Exception) -> Response:
+async def _refused(parts: ApiDependencies, request: Request, error: Exception) -> Response:
     refusal = error if isinstance(error, GatewayError) else GatewayError()
     path = request.url.path
     parts.meter.count(Metric.REQUESTS, ("other", str(refusal.status), ""))
     body = render(refusal, path, anthropic="anthropic-version" in request.headers)
-    headers = {"x-fingerpost-policy": parts.setup().policy.version}
+    headers = {"x-fingerpost-policy": parts.snapshot().policy.version}
     if isinstance(refusal, MethodNotAllowed):
         headers["allow"] = refusal.allowed
     return Response(body, refusal.status, headers, "application/json")
 
 
-async def _not_there(parts: Parts, request: Request, error: Exception) -> Response:
+async def _not_there(parts: ApiDependencies, request: Request, error: Exception) -> Response:
     """FastAPI's own 404 and 405, in the shape of all other errors."""
     path = request.url.path
     if isinstance(error, HTTPException) and error.status_code == _NOT_ALLOWED:
@@ -219,7 +217,7 @@ async def _not_there(parts: Parts, request: Request, error: Exception) -> Respon
     return await _refused(parts, request, UnknownPath(path))
 
 
-def _model(setup: Setup, name: str) -> Json:
-    found = setup.policy.resolve(name)
+def _model(snapshot: Snapshot, name: str) -> Json:
+    found = snapshot.policy.resolve(name)
     owner = "fingerpost" if found is None or str(found[0]) != name else found[0].provider
     return {"id": name, "object": "model", "created": 0, "owned_by": owner}

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
 
-from serve_app.api.headers import ClientGoneError
-from serve_app.requests.gateway import Answer
+from serve_app.api.body import ClientGoneError
+from serve_app.requests.answer import Answer
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

@@ -6,11 +6,18 @@ from pathlib import Path
 
 from serve_app.cli.output import say, say_json
 from serve_app.cli.serve_yaml.check import Checked, check_serve
-from serve_app.cli.summary import NOTHING, as_json, deployment_names, keys_of, summary, warnings_of
+from serve_app.cli.summary import (
+    NO_SUMMARY,
+    deployment_names,
+    keys_of,
+    summary,
+    summary_json,
+    warnings_of,
+)
+from serve_app.config.locations import ConfigError
 from serve_app.domain import Json
-from serve_app.errors import ConfigError
-from serve_app.packaged_files import find
-from serve_app.requests.decide import Setup, compile_setup
+from serve_app.packaged_files import find_packaged
+from serve_app.snapshot import Snapshot, compile_snapshot
 
 
 def check(file: Path | None, serve: Path | None, *, strict: bool, json: bool) -> bool:
@@ -19,21 +26,21 @@ def check(file: Path | None, serve: Path | None, *, strict: bool, json: bool) ->
     Files are found as ``fingerpost run`` finds them: one that is not here may be the program's own.
     ``strict``: keys that are not set, and warnings, are bad, too.
     """
-    file, serve = (None if path is None else find(path) for path in (file, serve))
+    file, serve = (None if path is None else find_packaged(path) for path in (file, serve))
     checked = _checked(file, serve)
-    unset = [] if checked.setup is None else _unset(checked.setup)
-    warned = [] if checked.setup is None else warnings_of(checked.setup)
+    unset = [] if checked.snapshot is None else _unset(checked.snapshot)
+    warned = [] if checked.snapshot is None else warnings_of(checked.snapshot)
     warned += checked.warnings
     good = not checked.errors and not (strict and (unset or warned))
     if json:
         say_json({"ok": good, **_report(checked, serve, warned)})
-    elif checked.errors or checked.setup is None:
+    elif checked.errors or checked.snapshot is None:
         say("\n".join(map(str, checked.errors)), sys.stderr)
     else:
-        lines = summary(checked.setup)
+        lines = summary(checked.snapshot)
         if serve is not None:
             lines += [f"note: {warning}" for warning in checked.warnings]
-            lines.append(f"deployments {', '.join(deployment_names(checked.setup))}")
+            lines.append(f"deployments {', '.join(deployment_names(checked.snapshot))}")
         say("\n".join(lines))
         if not good:
             told = [f"{name} is not set" for name in unset]
@@ -51,19 +58,19 @@ def _checked(file: Path | None, serve: Path | None) -> Checked:
             errors.append(error)
     if file is not None:
         try:
-            return Checked(tuple(errors), (), file, compile_setup(file))
+            return Checked(tuple(errors), (), file, compile_snapshot(file))
         except ConfigError as error:
             errors.append(error)
     return Checked(tuple(errors), (), file, None)
 
 
-def _unset(setup: Setup) -> list[str]:
-    keys = [item for keys in keys_of(setup).values() for item in keys.items()]
+def _unset(snapshot: Snapshot) -> list[str]:
+    keys = [item for keys in keys_of(snapshot).values() for item in keys.items()]
     return list(dict.fromkeys(name for name, is_set in keys if not is_set))
 
 
 def _report(checked: Checked, serve: Path | None, warned: list[str]) -> Mapping[str, Json]:
-    found = NOTHING if checked.setup is None else as_json(checked.setup)
+    found = NO_SUMMARY if checked.snapshot is None else summary_json(checked.snapshot)
     return {
         "file": None if checked.config is None else str(checked.config),
         "serve": None if serve is None else str(serve),

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TextIO
 
+from serve_app.config.locations import ConfigError, Problem
 from serve_app.domain import Json
-from serve_app.errors import ConfigError, Problem
 
 
 def say(text: str, file: TextIO | None = None, *, end: str = "\n") -> None:

@@ -18,18 +18,17 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import psutil
-import yaml
 
+from serve_app.cli.serve_yaml.read import (
+    ServeFile,
+)
 from serve_app.domain import Json, Reason
-from serve_app.errors import ConfigError, Problem
-from serve_app.packaged_files import find
 
 _PORTS: Final = {
     "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
@@ -42,7 +41,6 @@ ORCHESTRATOR_S: Final = 30.0
 
 STOP_S: Final = 15.0
 _SHOWN_LINES: Final = 25
-LAST_PORT: Final = 65535
 
 open_directly: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 """As ``urlopen``, but past any proxy: what runs on this machine is not behind one."""
@@ -50,61 +48,6 @@ open_directly: Final = urllib.request.build_opener(urllib.request.ProxyHandler({
 
 class LaunchError(Exception):
     """The gateway could not be started; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServeFile:
-    """What the launcher needs to know of a serve.yaml."""
-
-    path: Path
-    host: str
-    port: int
-    config: Path | None
-    """None: without a file, for the keys in the environment."""
-
-    @property
-    def url(self) -> str:
-        """Where the gateway answers."""
-        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - a comparison
-        host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}"
-
-
-def read_serve_file(path: Path) -> ServeFile:
-    """The address and the configuration that a serve.yaml names. Raises ConfigError.
-
-    Both files may be relative, and then of those that the program comes with.
-    """
-    path = find(path)
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-        args = content["applications"][0].get("args") or {}
-        config = find(Path(args["config"]).expanduser()) if "config" in args else None
-    except OSError as error:
-        problem = Problem(0, "", f"can't be read: {error.strerror}")
-        raise ConfigError(str(path), (problem,)) from error
-    except (yaml.YAMLError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        message = "needs an application, best with `args: {config: PATH}`; see configs/serve.yaml"
-        raise ConfigError(str(path), (Problem(0, "applications", message),)) from error
-    http: Any = content.get("http_options") or {}
-    if not isinstance(http, dict):
-        http = {"port": None}
-    host, port = http.get("host", "0.0.0.0"), http.get("port", 8000)  # noqa: S104 - Serve's own
-    if not isinstance(host, str) or not _is_port(port):
-        message = f"needs a host, and a port up to {LAST_PORT}: `{{host: 127.0.0.1, port: 8000}}`"
-        raise ConfigError(str(path), (Problem(0, "http_options", message),))
-    return ServeFile(path, host, int(port), config)
-
-
-def _is_port(port: Any) -> bool:  # noqa: ANN401 - whatever stands there
-    return str(port).isdecimal() and 0 < int(port) <= LAST_PORT
-
-
-def read_env_file(path: Path) -> dict[str, str]:
-    """The variables of a file of ``NAME=value`` lines; blank lines and ``#`` lines are none."""
-    lines = (line.strip() for line in find(path).read_text("utf-8").splitlines())
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name: value for name, _, value in pairs}
 
 
 def cluster_environment(
@@ -138,7 +81,7 @@ def _free_port(usual: int) -> int:
     return usual  # pragma: no cover - a machine without a free port
 
 
-class Gateway:
+class ServeProcess:
     """A running ``serve run``, its log, and every process that came of it."""
 
     def __init__(self, serve_file: ServeFile, environ: Mapping[str, str], log: Path) -> None:
@@ -291,7 +234,7 @@ def run(
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with beside(neighbour, environ):
-            gateway = Gateway(serve_file, environ, home / "serve.log")
+            gateway = ServeProcess(serve_file, environ, home / "serve.log")
             try:
                 on_healthy(gateway.wait_until_healthy())
                 while gateway.alive():

@@ -6,19 +6,19 @@ Keys are told by the names of their variables only.
 import os
 from collections.abc import Iterator, Mapping
 
-from serve_app.config.load import notices
-from serve_app.config.references import missing, references
-from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.config.references import missing
+from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.warnings import notices
 from serve_app.domain import AUTO, DataPath, Json
 from serve_app.engines.vllm import checkpoint
 from serve_app.providers.endpoints import SHARED_SLUG, Endpoint
-from serve_app.requests.decide import Setup
+from serve_app.snapshot import Snapshot
 
 
-def summary(setup: Setup) -> list[str]:
+def summary(snapshot: Snapshot) -> list[str]:
     """What a configuration serves, line by line."""
-    policy, providers = setup.policy, setup.providers
-    keys = keys_of(setup)
+    policy, providers = snapshot.policy, snapshot.providers
+    keys = keys_of(snapshot)
     lines = [f"policy {policy.version}"]
     for slug, data_path in providers.data_paths().items():
         states = ", ".join(
@@ -30,7 +30,7 @@ def summary(setup: Setup) -> list[str]:
         lines.append(f"model {name}{default}{_missing(providers.models[model])}")
     for prefix, endpoint in providers.wildcards.items():
         lines.append(f"models {prefix}/*{_missing(endpoint)}")
-    lines += [f"note: {warning}" for warning in warnings_of(setup)]
+    lines += [f"note: {warning}" for warning in warnings_of(snapshot)]
     lines += [f"alias {alias} -> {model or AUTO}" for alias, model in policy.aliases.items()]
     lines += [
         f"route {route.name} -> {', '.join(map(str, route.models))}" for route in policy.routes
@@ -43,13 +43,13 @@ def _missing(endpoint: Endpoint) -> str:
     return f"  [{' and '.join(missing)} is not set]" if missing else ""
 
 
-def as_json(setup: Setup) -> dict[str, Json]:
+def summary_json(snapshot: Snapshot) -> dict[str, Json]:
     """The same for programs."""
-    policy, providers = setup.policy, setup.providers
-    keys = keys_of(setup)
+    policy, providers = snapshot.policy, snapshot.providers
+    keys = keys_of(snapshot)
     return {
         "version": policy.version,
-        "warnings": warnings_of(setup),
+        "warnings": warnings_of(snapshot),
         "providers": [
             {
                 "slug": slug,
@@ -66,36 +66,40 @@ def as_json(setup: Setup) -> dict[str, Json]:
             for route in policy.routes
         ],
         "default": None if policy.default is None else str(policy.default),
-        "deployments": deployment_names(setup),
+        "deployments": deployment_names(snapshot),
     }
 
 
-NOTHING: Mapping[str, Json] = {
+NO_SUMMARY: Mapping[str, Json] = {
     "version": None, "warnings": [], "providers": [], "models": [], "wildcards": [], "aliases": {},
     "routes": [], "default": None, "deployments": [],
 }  # fmt: skip
-"""``as_json`` of a configuration that can't be used."""
+"""``summary_json`` of a configuration that can't be used."""
 
 
-def keys_of(setup: Setup) -> dict[str, dict[str, bool]]:
+def keys_of(snapshot: Snapshot) -> dict[str, dict[str, bool]]:
     """For each provider: the variables that its exchanges need, and whether they are set here.
 
     ``access_key`` stands for one where a vendor needs a key and none is configured.
     """
-    found: dict[str, dict[str, bool]] = {slug: {} for slug in setup.providers.data_paths()}
-    for endpoint in setup.providers.endpoints():
+    found: dict[str, dict[str, bool]] = {slug: {} for slug in snapshot.providers.data_paths()}
+    for endpoint in snapshot.providers.endpoints():
         missing = endpoint.missing(os.environ)
         for name in endpoint.missing({}):
             found[endpoint.slug][name] = name not in missing
     return found
 
 
-def warnings_of(setup: Setup) -> list[str]:
+def warnings_of(snapshot: Snapshot) -> list[str]:
     """What is accepted and hardly meant; also variables outside of ``model_providers``."""
-    return [*notices(setup.config), *_of_weights(setup.config.orchestrator), *_unset(setup)]
+    return [
+        *notices(snapshot.config),
+        *_of_weights(snapshot.config.orchestrator),
+        *_unset(snapshot),
+    ]
 
 
-def _of_weights(section: Orchestrator) -> Iterator[str]:
+def _of_weights(section: OrchestratorSection) -> Iterator[str]:
     """No problems: the folder may be sound on the engine's machine, or be there alone."""
     if section.engine != "vllm" or section.model is None or section.download:
         return
@@ -103,19 +107,21 @@ def _of_weights(section: Orchestrator) -> Iterator[str]:
     for fault in faults:
         yield f"orchestrator.model, on this machine: {fault}"
     if not faults:
-        from serve_app.engines.vllm import settings
+        from serve_app.engines.vllm import settings  # noqa: PLC0415 - needed for vLLM only
 
-        misfit = settings.misfit(settings.settings_of(section), checkpoint.read(section.model))
+        misfit = settings.misfit(
+            settings.vllm_settings(section), checkpoint.read_checkpoint(section.model)
+        )
         if misfit is not None:
             yield f"orchestrator.model, on this machine: {misfit}"
 
 
-def _unset(setup: Setup) -> Iterator[str]:
-    texts = {f"client_keys[{i}]": key for i, key in enumerate(setup.config.client_keys or ())}
-    cache = setup.config.routing.session_cache
+def _unset(snapshot: Snapshot) -> Iterator[str]:
+    texts = {f"client_keys[{i}]": key for i, key in enumerate(snapshot.config.client_keys or ())}
+    cache = snapshot.config.routing.session_cache
     if cache.type == "redis":
         texts["routing.session_cache.url"] = cache.url or ""
-    section = setup.config.orchestrator
+    section = snapshot.config.orchestrator
     if section.engine == "http":
         texts["orchestrator.base_url"] = section.base_url or ""
         texts["orchestrator.access_key"] = section.access_key or ""
@@ -125,10 +131,10 @@ def _unset(setup: Setup) -> Iterator[str]:
             yield f"{place}: {' and '.join(unset)} is not set"
 
 
-def deployment_names(setup: Setup) -> list[str]:
+def deployment_names(snapshot: Snapshot) -> list[str]:
     """The deployments that serve_app/app.py makes of a configuration."""
-    kept_in_memory = setup.config.routing.session_cache.type != "redis"
-    paths = setup.providers.data_paths()
+    kept_in_memory = snapshot.config.routing.session_cache.type != "redis"
+    paths = snapshot.providers.data_paths()
     own = [slug for slug, data_path in paths.items() if data_path is DataPath.DEDICATED]
     return [
         "Ingress",
@@ -136,23 +142,3 @@ def deployment_names(setup: Setup) -> list[str]:
         *(["Affinity"] if kept_in_memory else []),
         *(f"provider-{slug}" for slug in [SHARED_SLUG, *own]),
     ]
-
-
-def example(setup: Setup, url: str) -> str:
-    """A curl line that works with this configuration here and now."""
-    policy, providers = setup.policy, setup.providers
-    models = [policy.default] if policy.default else []
-    models += [model for model in policy.models.values() if model != policy.default]
-    key = ""
-    if setup.config.client_keys is not None:
-        names = references(setup.config.client_keys[0])
-        key = f" -H 'Authorization: Bearer {'$' + names[0] if names else '...'}'".replace("'", '"')
-    for model in models:
-        endpoint = providers.endpoint(model)
-        if endpoint is not None and not endpoint.missing(os.environ):
-            body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-            return f"  curl{key} {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
-    return (
-        f"  curl{key} {url}/v1/models\n\n"
-        "No model has its key: set the variables named above and start again, or try `make demo`."
-    )

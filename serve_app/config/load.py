@@ -7,35 +7,23 @@ Keys stay references (``$NAME``) in what is returned; only the replica that uses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
-from serve_app.config.checks import doubled, unsupported
+from serve_app.config.locations import ConfigError, Location, Problem, problem_at
 from serve_app.config.plano_router import orchestrator_of
-from serve_app.config.pydantic_errors import did_you_mean, explain
+from serve_app.config.pydantic_errors import describe_error
 from serve_app.config.references import absolute
+from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import NEWEST, GatewayConfig, Overrides
-from serve_app.config.schema.inert import seconds_of
-from serve_app.config.upgrade import Form, models_in, normalise
-from serve_app.config.warnings import notices
+from serve_app.config.upgrade import Upgraded, models_in, upgrade
 from serve_app.config.without_file import NO_FILE, synthesise
-from serve_app.config.yaml_tree import Place, Tree, parse, path, problem_at
+from serve_app.config.yaml_tree import Tree, parse
 from serve_app.domain import Json
-from serve_app.errors import ConfigError, Problem
-
-__all__ = [
-    "LoadedConfig",
-    "Place",
-    "did_you_mean",
-    "explain",
-    "load",
-    "notices",
-    "path",
-    "raise_problems",
-]
 
 _MAX_BYTES = 4 << 20
 
@@ -48,8 +36,8 @@ class LoadedConfig:
     version: str
     """Changes with the bytes of the file: 12 hex digits of their SHA-256."""
     config: GatewayConfig
-    lines: Mapping[Place, int]
-    form: Form
+    lines: Mapping[Location, int]
+    form: Upgraded
     problems: tuple[Problem, ...]
     """What was found so far; the entries concerned are left out of ``config``."""
     left_out: frozenset[str]
@@ -67,13 +55,13 @@ class LoadedConfig:
         wild = {"*", f"{provider}/*"} if slash else {"*"}
         return name in self.left_out or named or not wild.isdisjoint(self.left_out)
 
-    def written(self, place: Place) -> Place:
+    def written(self, place: Location) -> Location:
         """Where in the file a place of ``config`` is written."""
         if len(place) > 1 and isinstance(place[1], int) and place[0] in self.kept:
             place = (place[0], self.kept[str(place[0])][place[1]], *place[2:])
         return self.form.written(place)
 
-    def problem(self, place: Place, message: str) -> Problem:
+    def problem(self, place: Location, message: str) -> Problem:
         """A problem at a place of ``config``, with the line and the path of the file."""
         return problem_at(self.lines, self.written(place), message)
 
@@ -121,7 +109,7 @@ def _read(file: str) -> bytes:
     return content
 
 
-def read_yaml(file: str, start: str) -> tuple[dict[str, Json], Mapping[Place, int]]:
+def read_yaml(file: str, start: str) -> tuple[dict[str, Json], Mapping[Location, int]]:
     """Another YAML file than gateway.yaml: its keys, and the line of every place.
 
     ``start`` is what such a file may begin with. Raises ConfigError.
@@ -134,14 +122,14 @@ def read_yaml(file: str, start: str) -> tuple[dict[str, Json], Mapping[Place, in
 
 def _checked(file: str, version: str, tree: Tree) -> LoadedConfig:
     """What a tree comes to. Raises ConfigError where nothing can be used."""
-    form = normalise(tree.values)
+    form = upgrade(tree.values)
     found = [problem_at(tree.lines, *one) for one in (*form.problems, *unsupported(form.values))]
     values, left_out, kept = form.values, form.left_out, dict[str, Sequence[int]]()
     try:
         config = GatewayConfig.model_validate(values)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        for place, message in map(explain, details):
+        for place, message in map(describe_error, details):
             standing = tree.standing(form.written(place))
             found.append(problem_at(tree.lines, standing, message))
         places = [tuple(detail["loc"]) for detail in details]
@@ -179,7 +167,7 @@ def _nameless(config: GatewayConfig) -> frozenset[str]:
 
 
 def _prune(
-    values: Mapping[str, Json], places: Sequence[Place]
+    values: Mapping[str, Json], places: Sequence[Location]
 ) -> tuple[dict[str, Json], frozenset[str], dict[str, Sequence[int]]]:
     """``values`` without the entries that these places lie in."""
     bad: dict[str, set[str | int]] = {}
@@ -232,3 +220,31 @@ def _beside(file: Path, name: str) -> str:
     except (RuntimeError, ValueError):  # ~somebody, whom this machine does not know
         own = Path(name)
     return str(file.absolute().parent / own)
+
+
+_UNSUPPORTED: Final = {"ratelimits": "limit", "prompt_guards": "guard"}
+
+
+def unsupported(values: Mapping[str, Json]) -> Iterator[tuple[Location, str]]:
+    """Sections whose silence would be taken for safety, unless the file says that it knows."""
+    if values.get("ignore_unsupported"):
+        return
+    for key, verb in _UNSUPPORTED.items():
+        if values.get(key):
+            message = f"is not in force: {verb} in front of the gateway, or set "
+            yield (key,), f"{message}`ignore_unsupported: true` to start without it"
+
+
+def doubled(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
+    """Entries of which there may be one of a kind."""
+    models = 0
+    for index, listener in enumerate(config.listeners):
+        models += listener.type == "model"
+        if listener.type == "model" and models > 1:
+            yield ("listeners", index, "type"), "another listener is of type model; keep one"
+    kinds: set[str] = set()
+    for index, source in enumerate(config.model_metrics_sources):
+        if source.type in kinds:
+            message = f"another source is of type {source.type}; keep one"
+            yield ("model_metrics_sources", index, "type"), message
+        kinds.add(source.type)

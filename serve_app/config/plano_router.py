@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from serve_app.config.schema.gateway import GatewayConfig, ModelProvider
-from serve_app.config.schema.orchestrator import LEAST_MODEL_LEN, Orchestrator
+from serve_app.config.schema.orchestrator import LEAST_MODEL_LEN, OrchestratorSection
 
 _KEY: Final = "overrides.llm_routing_model"
 _LENGTH_KEY: Final = "overrides.orchestrator_model_context_length"
 
 
-def orchestrator_of(config: GatewayConfig) -> Orchestrator:
+def orchestrator_of(config: GatewayConfig) -> OrchestratorSection:
     """The section ``orchestrator`` of a file as it was read, with what Plano's switches make of it.
 
     Address and key come from one entry: no key goes where it was not meant for.
@@ -77,7 +77,7 @@ def _entry(config: GatewayConfig) -> ModelProvider | None:
     return next((entry for entry in found if entry.base_url), found[0] if found else None)
 
 
-def _is_asked(section: Orchestrator, entry: ModelProvider) -> bool:
+def _is_asked(section: OrchestratorSection, entry: ModelProvider) -> bool:
     """The orchestrator is that entry's server, whoever said so."""
     said = (section.engine, section.base_url, section.model)
     return said == ("http", entry.base_url, _bare(entry))

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from serve_app.config.locations import Location
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.config.yaml_tree import Place
 
 _MESSAGES: Final[Mapping[str, str]] = {
     "string_type": "must be a text",
@@ -33,7 +33,9 @@ _SECRET_KEYS: Final = frozenset(
 )
 
 
-def explain(detail: ErrorDetails, root: type[BaseModel] = GatewayConfig) -> tuple[Place, str]:
+def describe_error(
+    detail: ErrorDetails, root: type[BaseModel] = GatewayConfig
+) -> tuple[Location, str]:
     """The place and a message for one of pydantic's findings in a section of ``root``'s form."""
     place, known = _walk(root, detail["loc"])
     kind, context = detail["type"], detail.get("ctx", {})
@@ -60,7 +62,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _untagged(place: Place, detail: ErrorDetails) -> tuple[Place, str]:
+def _untagged(place: Location, detail: ErrorDetails) -> tuple[Location, str]:
     """A section of several forms whose ``type`` is none of theirs, or is not there."""
     key = detail["ctx"]["discriminator"].strip("'")
     if detail["type"] == "union_tag_not_found":
@@ -70,7 +72,7 @@ def _untagged(place: Place, detail: ErrorDetails) -> tuple[Place, str]:
     return (*place, key), f"must be {expected}, not {shown}"
 
 
-def _shown(place: Place, value: object) -> str:
+def _shown(place: Location, value: object) -> str:
     if not _SECRET_KEYS.isdisjoint(place):
         return _KINDS.get(type(value), "this value")
     if value is None:
@@ -82,7 +84,7 @@ def _shown(place: Place, value: object) -> str:
     return _KINDS.get(type(value), "a long value")
 
 
-def _walk(root: type[BaseModel], location: tuple[str | int, ...]) -> tuple[Place, list[str]]:
+def _walk(root: type[BaseModel], location: tuple[str | int, ...]) -> tuple[Location, list[str]]:
     """Where a finding is, and the keys that are known beside it.
 
     pydantic's locations hold more than the file does: a mark for a mapping's key, and which of

@@ -9,10 +9,10 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from serve_app.config.pydantic_errors import explain
+from serve_app.config.locations import Location, path_text
+from serve_app.config.pydantic_errors import describe_error
 from serve_app.config.schema.gateway import NEWEST
 from serve_app.config.schema.inert import InlinePreference, LegacyListeners
-from serve_app.config.yaml_tree import Place, path
 from serve_app.domain import Json
 
 OLDER: Final = ("v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0")
@@ -25,13 +25,13 @@ _INLINE: Final = TypeAdapter(list[InlinePreference])
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Upgraded:
     """What a file says, in the form of v0.4.0; not checked yet but for what was moved."""
 
     values: dict[str, Json]
-    origins: Mapping[Place, Place]
+    origins: Mapping[Location, Location]
     """Where it stands in the file, for each part that was moved."""
-    problems: tuple[tuple[Place, str], ...]
+    problems: tuple[tuple[Location, str], ...]
     """By places of the file."""
     older: tuple[str, ...]
     """Which older forms there were, one line each."""
@@ -40,7 +40,7 @@ class Form:
     left_out: frozenset[str]
     """Models that were named in a part that can't be used."""
 
-    def written(self, place: Place) -> Place:
+    def written(self, place: Location) -> Location:
         """Where in the file a place of ``values`` is written."""
         for end in range(len(place), 0, -1):
             origin = self.origins.get(place[:end])
@@ -52,14 +52,14 @@ class Form:
 @dataclass(slots=True)
 class _Work:
     values: dict[str, Json]
-    origins: dict[Place, Place] = field(default_factory=dict)
-    problems: list[tuple[Place, str]] = field(default_factory=list)
+    origins: dict[Location, Location] = field(default_factory=dict)
+    problems: list[tuple[Location, str]] = field(default_factory=list)
     older: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     left_out: set[str] = field(default_factory=set)
 
 
-def normalise(values: Mapping[str, Json]) -> Form:
+def upgrade(values: Mapping[str, Json]) -> Upgraded:
     """A file's content in the form of v0.4.0. ``values`` stay as they are."""
     work = _Work(dict(values))
     _rename_models(work)
@@ -67,7 +67,7 @@ def normalise(values: Mapping[str, Json]) -> Form:
     if work.values.get("version") in OLDER:
         work.values["version"] = NEWEST
         _lift_routes(work)
-    return Form(
+    return Upgraded(
         work.values,
         work.origins,
         tuple(work.problems),
@@ -113,7 +113,7 @@ def _list_listeners(work: _Work) -> None:
         LegacyListeners.model_validate(mapping)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            place, message = explain(detail, LegacyListeners)
+            place, message = describe_error(detail, LegacyListeners)
             work.problems.append((("listeners", *place), message))
         return
     if work.values.get(_MODELS, []) == []:
@@ -139,7 +139,7 @@ def _lift_routes(work: _Work) -> None:
     if lifting.routes:
         work.values[_ROUTES] = [*routes, *(route for _, route in lifting.routes.values())]
     if lifting.found:
-        place = path(work.origins.get((_MODELS,), (_MODELS,)))
+        place = path_text(work.origins.get((_MODELS,), (_MODELS,)))
         work.older.append(
             f"{_ROUTES} under {place} are the form before {NEWEST}; write them at the top level"
         )
@@ -182,15 +182,15 @@ class _Lifting:
                 self._lift(item, model, (*written, index), (_ROUTES, position))
         return {key: value for key, value in entry.items() if key != _ROUTES}
 
-    def _lift(self, item: InlinePreference, model: str, entry: Place, step: Place) -> None:
+    def _lift(self, item: InlinePreference, model: str, entry: Location, step: Location) -> None:
         """Adds a model to the route that an item names; ``entry`` and ``step`` say where."""
         place = (*entry, *step)
         if not item.name:
-            self.work.ignored.append(f"{path(place)} has no name and is ignored; give it one")
+            self.work.ignored.append(f"{path_text(place)} has no name and is ignored; give it one")
             return
         if item.name in self.taken:
             self.work.ignored.append(
-                f"{path(place)} is ignored: the top-level {_ROUTES} have a route {item.name!r}"
+                f"{path_text(place)} is ignored: the top-level {_ROUTES} have a route {item.name!r}"
             )
             return
         if item.name not in self.routes:
@@ -205,7 +205,7 @@ class _Lifting:
         position, route = self.routes[item.name]
         if item.description and item.description != route["description"]:
             self.work.ignored.append(
-                f"{path(place)}.description is ignored: the first one of {item.name!r} holds"
+                f"{path_text(place)}.description is ignored: the first one of {item.name!r} holds"
             )
         if model not in route["models"]:
             self.work.origins[_ROUTES, position, "models", len(route["models"])] = (*entry, "model")

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from serve_app.config.plano_router import not_in_force
+from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.config.schema.inert import seconds_of
-from serve_app.config.schema.orchestrator import Orchestrator
-from serve_app.config.schema.section import Strict
+from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.section import Section
 
 _SECTIONS: Final[Mapping[str, str]] = {
     "ratelimits": "nothing is limited",
@@ -84,7 +84,7 @@ def _of_routes(config: GatewayConfig) -> Iterator[str]:
             yield f"route {route.name!r} has one example, which helps little; give three"
 
 
-def _of_engine(section: Orchestrator) -> Iterator[str]:
+def _of_engine(section: OrchestratorSection) -> Iterator[str]:
     model = section.model
     if section.engine == "embedding" and model is not None and not _is_file(model):
         yield f"orchestrator.model: there is no file {model} on this machine"
@@ -134,7 +134,7 @@ def _of_sections(config: GatewayConfig) -> Iterator[str]:
         )
     for key, instead in _SECTIONS.items():
         said = getattr(config, key)
-        if said.model_fields_set if isinstance(said, Strict) else said:
+        if said.model_fields_set if isinstance(said, Section) else said:
             yield f"{key} is not in force: {instead}"
 
 

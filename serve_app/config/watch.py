@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
-from serve_app.errors import ConfigError
+from serve_app.config.locations import ConfigError
 
 WATCH_S: Final = 2.0
 SETTLED_S: Final = 0.1

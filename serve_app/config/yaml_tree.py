@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import yaml
 
+from serve_app.config.locations import ConfigError, Location, Problem, path_text
 from serve_app.domain import Json
-from serve_app.errors import ConfigError, Problem
-
-Place: TypeAlias = tuple[str | int, ...]
 
 _MAX_DEPTH = 32
 _MAX_NODES = 200_000
@@ -26,15 +24,15 @@ class Tree:
     """What a file says, as plain values."""
 
     values: dict[str, Json]
-    lines: Mapping[Place, int]
-    again: Mapping[Place, Place]
+    lines: Mapping[Location, int]
+    again: Mapping[Location, Location]
     """Places of aliases (``*name``), with the place where their text stands."""
     problems: tuple[Problem, ...]
     """Keys that can't be used; they are left out of ``values``."""
 
-    def standing(self, place: Place) -> Place:
+    def standing(self, place: Location) -> Location:
         """Where the text of a place stands: at the anchor, for what an alias or ``<<`` brings."""
-        found: Place = ()
+        found: Location = ()
         for position, step in enumerate(place):
             below = self._below(found, step)
             if below is None:
@@ -42,7 +40,7 @@ class Tree:
             found = self.again.get(below, below)
         return found
 
-    def _below(self, place: Place, step: str | int) -> Place | None:
+    def _below(self, place: Location, step: str | int) -> Location | None:
         if (*place, step) in self.lines:
             return (*place, step)
         merged = (*place, _MERGE)
@@ -102,12 +100,12 @@ class _NodeReader:
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._nodes = 0
-        self._first: dict[int, Place] = {}
-        self.lines: dict[Place, int] = {}
-        self.again: dict[Place, Place] = {}
+        self._first: dict[int, Location] = {}
+        self.lines: dict[Location, int] = {}
+        self.again: dict[Location, Location] = {}
         self.problems: list[Problem] = []
 
-    def read(self, node: yaml.Node, place: Place, depth: int) -> Json:
+    def read(self, node: yaml.Node, place: Location, depth: int) -> Json:
         self.lines[place] = node.start_mark.line + 1
         if self._first.setdefault(id(node), place) is not place:
             self.again[place] = self._first[id(node)]
@@ -131,7 +129,7 @@ class _NodeReader:
             raise _fault(node, "a number with so many digits; put a text into quotes")
         return _sound(node, value) if isinstance(value, str) else value
 
-    def _merged(self, node: yaml.MappingNode, place: Place, depth: int) -> dict[str, Json]:
+    def _merged(self, node: yaml.MappingNode, place: Location, depth: int) -> dict[str, Json]:
         """A mapping with what ``<<`` brings in; its own keys win, and earlier ones over later."""
         own: dict[str, Json] = {}
         brought: dict[str, Json] = {}
@@ -144,18 +142,18 @@ class _NodeReader:
         return {**brought, **own}
 
     def _members(
-        self, node: yaml.MappingNode, place: Place, depth: int
+        self, node: yaml.MappingNode, place: Location, depth: int
     ) -> Iterator[tuple[str, Json]]:
         seen: set[str] = set()
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(Problem(line, path(place), "a key must be a plain word"))
+                self.problems.append(Problem(line, path_text(place), "a key must be a plain word"))
                 continue
             key = _sound(key_node, key_node.value)
             if key in seen:
                 self.problems.append(
-                    Problem(line, path((*place, key)), "stands there twice; keep one of them")
+                    Problem(line, path_text((*place, key)), "stands there twice; keep one of them")
                 )
                 continue
             seen.add(key)
@@ -175,23 +173,3 @@ def _sound(node: yaml.Node, text: str) -> str:
 
 def _fault(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
-
-
-def path(place: Place) -> str:
-    """A place as text: ``model_providers[0].model``."""
-    text = ""
-    for step in place:
-        if isinstance(step, int):
-            text += f"[{step}]"
-            continue
-        shown = step if step.isprintable() else repr(step)[1:-1]
-        text += f".{shown}" if text else shown
-    return text
-
-
-def problem_at(lines: Mapping[Place, int], place: Place, message: str) -> Problem:
-    """A problem with the line of its place, or of the nearest place around it."""
-    known = place
-    while known and known not in lines:
-        known = known[:-1]
-    return Problem(lines.get(known, 0), path(place), message)

@@ -64,7 +64,7 @@ class Document:
         return default if member is None else member.value
 
 
-def read(body: bytes, *, unique: frozenset[str]) -> Document:
+def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
     """The body as a document.
 
     Keys in ``unique`` may stand there once; of other keys the last one counts, as in most
@@ -174,7 +174,7 @@ class Quirk:
 NO_QUIRK: Final = Quirk()
 
 
-def rewrite(
+def rewrite_document(
     document: Document, *, model: str, cut: frozenset[str], quirk: Quirk = NO_QUIRK
 ) -> bytes:
     """The body for a provider: ``model`` set, the keys in ``cut`` gone, all else unchanged.

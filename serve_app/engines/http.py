@@ -23,21 +23,22 @@ import aiohttp
 from yarl import URL
 
 from serve_app.config.references import CONTROL_SIGN, MissingEnvironmentError, expand, references
-from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Json, Question, Reason, Scores, Unavailable
-from serve_app.providers.endpoints import target_url, url_fault
+from serve_app.exchange import Operation
+from serve_app.providers.address import target_url, url_fault
 from serve_app.providers.tls import NoCertificatesError, Trust
 from serve_app.scoring.answers import UnreadableAnswerError, read_answer
 from serve_app.scoring.prompt import (
     FAMILIES,
     MAX_NAMED,
-    Answer,
     Family,
+    RouteAnswer,
     answer_schema,
     family_of,
 )
 
-MAX_ANSWER_BYTES: Final = 1 << 20
+MAX_DECISION_BYTES: Final = 1 << 20
 
 _BYTES_A_TOKEN: Final = 4
 _TOKENS_BESIDE_NAME: Final = 32
@@ -66,7 +67,7 @@ _log = logging.getLogger("fingerpost")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class HttpEngineSettings:
     """Which model is asked where. Texts may refer to the environment, as ``$NAME``.
 
     Raises ValueError for a family that there is not.
@@ -90,9 +91,11 @@ class Settings:
             raise ValueError(message)
 
 
-def settings_of(section: Orchestrator, deadline_s: float, tls_ca: str | None = None) -> Settings:
+def http_settings(
+    section: OrchestratorSection, deadline_s: float, tls_ca: str | None = None
+) -> HttpEngineSettings:
     """What the configuration says about this engine; the certificates stand elsewhere in it."""
-    return Settings(
+    return HttpEngineSettings(
         base_url=section.base_url or "",
         model=section.model or "",
         access_key=section.access_key,
@@ -124,7 +127,7 @@ class HttpEngine:
 
     name: Final = "http"
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: HttpEngineSettings, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._environ = environ
         self._family: Family = FAMILIES[settings.family or family_of(settings.model)]
@@ -159,7 +162,7 @@ class HttpEngine:
             return self._fault(f"gave an answer that is none: {error}")
         return Scores(
             routes={},
-            no_match=0.0,
+            threshold=0.0,
             winner=names[0] if names else None,
             named=names if self._family.many else (),
         )
@@ -170,7 +173,7 @@ class HttpEngine:
             await self._session.close()
             self._session = None
 
-    async def _answer(self, prompt: str, answers: Sequence[Answer]) -> str | Unavailable:
+    async def _answer(self, prompt: str, answers: Sequence[RouteAnswer]) -> str | Unavailable:
         """What the model writes, in time."""
         deadline_s = self._settings.deadline_s
         try:
@@ -205,11 +208,11 @@ class HttpEngine:
             if CONTROL_SIGN.search(key):
                 raise _UnusableKeyError("its key holds a line break or another control sign")
             headers["authorization"] = f"Bearer {key}"
-        url = URL(target_url(base_url, "vllm", "/chat/completions"), encoded=True)
+        url = URL(target_url(base_url, "vllm", Operation.CHAT), encoded=True)
         return _Target(url, headers, self._trust.context() if url.scheme == "https" else True)
 
     async def _ask(
-        self, target: _Target, prompt: str, answers: Sequence[Answer]
+        self, target: _Target, prompt: str, answers: Sequence[RouteAnswer]
     ) -> str | Unavailable:
         """What the model writes.
 
@@ -269,7 +272,7 @@ class HttpEngine:
             chunks = bytearray()
             async for chunk in response.content.iter_any():
                 chunks += chunk
-                if len(chunks) > MAX_ANSWER_BYTES:
+                if len(chunks) > MAX_DECISION_BYTES:
                     break
             return response.status, bytes(chunks)
         finally:
@@ -296,8 +299,8 @@ class HttpEngine:
         if status != _SUCCESS:
             what = _MEANINGS.get(status, "gave an error instead of an answer")
             return self._fault(f"{what} ({status})")
-        if len(content) > MAX_ANSWER_BYTES:
-            return self._fault(f"gave an answer of more than {MAX_ANSWER_BYTES} bytes")
+        if len(content) > MAX_DECISION_BYTES:
+            return self._fault(f"gave an answer of more than {MAX_DECISION_BYTES} bytes")
         try:
             choice = json.loads(content)["choices"][0]
             text = _text(choice["message"]["content"])
@@ -339,7 +342,7 @@ def tokens_about(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
 
 
-def _format(answers: Sequence[Answer], *, many: bool) -> Json:
+def _format(answers: Sequence[RouteAnswer], *, many: bool) -> Json:
     """What asks for one of the answers, in OpenAI's form."""
     schema = answer_schema(answers, many=many)
     return {

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Measures how well an engine decides; imported by the command line only."""

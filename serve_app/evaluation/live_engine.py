@@ -7,24 +7,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
-from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Question, Route, Scores, Unavailable
 from serve_app.engines import http
-from serve_app.engines.embedding.engine import EngineFaultError
-from serve_app.evaluation.measure import Evaluation, LabelledSet, Progress, outcomes_of
+from serve_app.engines.faults import EngineFaultError
+from serve_app.evaluation.labelled_set import LabelledSet
+from serve_app.evaluation.measure import Evaluation, Progress, outcomes_of
 from serve_app.ports import Orchestrator as Port
 
 PATIENCE_S: Final = 60.0
 """For an answer: how long they take is what is measured, and a server may have to load a model."""
 
-START_S: Final = 1800.0
+ENGINE_START_S: Final = 1800.0
 """For an engine to start: large weights, maybe from a network's disk."""
 
 Measure: TypeAlias = Callable[[LabelledSet], Evaluation]
 
 
-def decide(
-    section: Orchestrator, question: Question, tls_ca: str | None = None
+def ask_once(
+    section: OrchestratorSection, question: Question, tls_ca: str | None = None
 ) -> tuple[Scores, float]:
     """What the engine, vllm or http, says of one question, and how many seconds that took.
 
@@ -43,7 +44,7 @@ def decide(
 
 @contextmanager
 def measured(
-    section: Orchestrator,
+    section: OrchestratorSection,
     progress: Progress,
     routes: tuple[Route, ...],
     tls_ca: str | None = None,
@@ -64,24 +65,26 @@ def measured(
 
 @contextmanager
 def _opened(
-    section: Orchestrator,
+    section: OrchestratorSection,
     runner: asyncio.Runner,
     routes: tuple[Route, ...],
     tls_ca: str | None,
 ) -> Iterator[Port]:
     if section.engine == "http":
-        asked = http.HttpEngine(http.settings_of(section, PATIENCE_S, tls_ca), os.environ)
+        asked = http.HttpEngine(http.http_settings(section, PATIENCE_S, tls_ca), os.environ)
         try:
             yield asked
         finally:
             runner.run(asked.close())
         return
-    from serve_app.engines.vllm import engine, settings
+    from serve_app.engines.vllm import engine, settings  # noqa: PLC0415 - needed for vLLM only
 
-    started = engine.VllmEngine(settings.settings_of(section), routes=routes, deadline_s=PATIENCE_S)
+    started = engine.VllmEngine(
+        settings.vllm_settings(section), routes=routes, deadline_s=PATIENCE_S
+    )
     try:
-        if not started.wait(START_S):
-            why = started.fault or f"it did not start within {START_S:g} s"
+        if not started.wait(ENGINE_START_S):
+            why = started.fault or f"it did not start within {ENGINE_START_S:g} s"
             raise EngineFaultError(f"the engine vllm can't be asked: {why}")
         yield started
     finally:

@@ -6,25 +6,23 @@ says that no route matches.
 """
 
 import asyncio
-import json
-import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from serve_app.config.schema.orchestrator import Orchestrator as Section
-from serve_app.dialects.openai_chat import dialect
-from serve_app.domain import Json, Question, Route, Scores, Turn, Unavailable
-from serve_app.engines.embedding.engine import EmbeddingEngine, EngineFaultError, Settings, seen
-from serve_app.errors import ConfigError, InvalidRequest, Problem
+from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.domain import Question, Scores, Unavailable
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
+from serve_app.engines.faults import EngineFaultError
+from serve_app.evaluation.labelled_set import (
+    Case,
+    LabelledSet,
+)
 from serve_app.ports import Orchestrator
-from serve_app.scoring.archetypes import ARCHETYPES
-from serve_app.scoring.embedding import Scorer, Vector
 from serve_app.scoring.excerpt import conversation, recent
 
 NOWHERE: Final = "(no route)"
@@ -41,104 +39,7 @@ _MAX_SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One conversation and where it belongs."""
-
-    turns: tuple[Turn, ...]
-    expect: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledSet:
-    """Routes, and conversations that are known to belong to them or to none."""
-
-    file: str
-    routes: tuple[Route, ...]
-    cases: tuple[Case, ...]
-
-
-def read_set(file: Path) -> LabelledSet:
-    """The set in a file. Raises ConfigError with every line that is wrong, and why.
-
-    Where the first line says nothing of routes, that is the only problem.
-    """
-    try:
-        lines = file.read_text("utf-8").split("\n")  # splitlines() also cuts inside of texts
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(file), (Problem(0, "", f"can't be read: {error}"),)) from error
-    problems: list[Problem] = []
-    entries = (_object(lines[0]) or {}).get("routes")
-    if not isinstance(entries, list) or not entries:
-        wanted = 'must be {"routes": [{"name": ..., "description": ...}, ...]}'
-        raise ConfigError(str(file), (Problem(1, "", wanted),))
-    routes = _read_routes(entries, problems)
-    names = _names(entries)
-    cases = []
-    for number, line in enumerate(lines[1:], 2):
-        if line.strip():
-            case = _read_case(line, number, names, problems)
-            cases += [] if case is None else [case]
-    if not problems and not cases:
-        problems.append(Problem(len(lines), "", "holds no cases; add one a line"))
-    if problems:
-        raise ConfigError(str(file), tuple(problems))
-    return LabelledSet(str(file), routes, tuple(cases))
-
-
-def _names(entries: list[Json]) -> set[str] | None:
-    """What cases may expect: also routes with a problem. None where one of them has no name."""
-    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
-    return {str(name) for name in names} if all(names) else None
-
-
-def _read_routes(entries: list[Json], problems: list[Problem]) -> tuple[Route, ...]:
-    routes: list[Route] = []
-    for index, entry in enumerate(entries):
-        place = f"routes[{index}]"
-        texts = entry if isinstance(entry, dict) else {}
-        name, description = texts.get("name"), texts.get("description")
-        examples = texts.get("examples", [])
-        if not (isinstance(name, str) and name and isinstance(description, str) and description):
-            problems.append(Problem(1, place, "needs a name and a description, both texts"))
-        elif not isinstance(examples, list) or not all(isinstance(e, str) for e in examples):
-            problems.append(Problem(1, f"{place}.examples", "must be a list of texts"))
-        elif any(name == route.name for route in routes):
-            problems.append(Problem(1, place, f"another route is named {name!r}"))
-        else:
-            routes.append(Route(name, description, (), examples=tuple(examples)))
-    return tuple(routes)
-
-
-def _read_case(
-    line: str, number: int, names: set[str] | None, problems: list[Problem]
-) -> Case | None:
-    case = _object(line)
-    if case is None:
-        problems.append(Problem(number, "", "is no JSON object"))
-        return None
-    expect = case.get("expect", "")
-    known = names is None or (isinstance(expect, str) and expect in names)
-    if expect is not None and not known:
-        problems.append(Problem(number, "expect", f"{expect!r} is no route of line 1, nor null"))
-        return None
-    try:
-        turns = dialect.read_turns(case.get("messages"))
-    except InvalidRequest as error:
-        problems.append(Problem(number, "messages", str(error)))
-        return None
-    return Case(turns, expect)
-
-
-def _object(line: str) -> dict[str, Json] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class CaseOutcome:
     """What came of one case."""
 
     case: Case
@@ -175,26 +76,30 @@ class Evaluation:
     """All that was found out about one set."""
 
     labelled: LabelledSet
-    settings: Settings | Section
+    settings: EmbeddingSettings | OrchestratorSection
     """Those of the embedded engine, or of another one."""
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[CaseOutcome, ...]
     collisions: tuple[tuple[float, str, str], ...]
     draws: tuple[Draws, ...] = ()
 
     @property
     def accuracy(self) -> float:
         """Of the cases with a route: the share whose best route is right, thresholds aside."""
-        return _share(outcome.right for outcome in self.outcomes if outcome.case.expect is not None)
+        return share_of(
+            outcome.right for outcome in self.outcomes if outcome.case.expect is not None
+        )
 
     @property
     def decided(self) -> float:
         """Of all cases: the share decided rightly with the thresholds, "no route" included."""
-        return _share(outcome.decided == outcome.case.expect for outcome in self.outcomes)
+        return share_of(outcome.decided == outcome.case.expect for outcome in self.outcomes)
 
     @property
     def engine(self) -> str:
         """Which one was asked."""
-        return self.settings.engine if isinstance(self.settings, Section) else "embedding"
+        return (
+            self.settings.engine if isinstance(self.settings, OrchestratorSection) else "embedding"
+        )
 
     @property
     def scored(self) -> bool:
@@ -237,8 +142,8 @@ class Evaluation:
         return [
             (
                 limit,
-                _share(right and score >= limit for right, score in inside),
-                _share(score < limit for _, score in outside),
+                share_of(right and score >= limit for right, score in inside),
+                share_of(score < limit for _, score in outside),
             )
             for limit in _THRESHOLDS
         ]
@@ -285,7 +190,7 @@ class _Embedded:
 
 
 def evaluate(
-    labelled: LabelledSet, settings: Settings, progress: Progress, engine: EmbeddingEngine
+    labelled: LabelledSet, settings: EmbeddingSettings, progress: Progress, engine: EmbeddingEngine
 ) -> Evaluation:
     """Decides every case of a set with the embedded engine, one after the other."""
     engine.scorer.prepare(labelled.routes)
@@ -295,86 +200,39 @@ def evaluate(
 
 async def outcomes_of(
     labelled: LabelledSet, progress: Progress, engine: Orchestrator, *, generates: bool = False
-) -> tuple[Outcome, ...]:
+) -> tuple[CaseOutcome, ...]:
     """What any engine decides for every case of a set, one after the other.
 
     As in the gateway, one that generates is shown whole conversations.
     Raises EngineFaultError where the first question has no answer: then others have none either.
     """
-    outcomes: list[Outcome] = []
+    outcomes: list[CaseOutcome] = []
     look = conversation if generates else recent
     asked = 0
     for case in progress(labelled.cases):
         question = Question(look(case.turns), labelled.routes, labelled.file)
         if not question.turns:  # nothing was said in words: the gateway asks no engine either
-            outcomes.append(Outcome(case, NOWHERE, 0.0, None, 0.0))
+            outcomes.append(CaseOutcome(case, NOWHERE, 0.0, None, 0.0))
             continue
         started = time.perf_counter()
         said = await engine.score(question)
         seconds = time.perf_counter() - started
         asked += 1
         if isinstance(said, Scores):
-            outcomes.append(_outcome(case, said, seconds))
+            outcomes.append(case_outcome(case, said, seconds))
         elif asked == 1:
             raise EngineFaultError(f"the engine can't be measured: {said.detail}")
         else:
-            outcomes.append(Outcome(case, FAILED, 0.0, FAILED, seconds, said.detail))
+            outcomes.append(CaseOutcome(case, FAILED, 0.0, FAILED, seconds, said.detail))
     return tuple(outcomes)
 
 
-def _outcome(case: Case, said: Scores, seconds: float) -> Outcome:
+def case_outcome(case: Case, said: Scores, seconds: float) -> CaseOutcome:
+    """Compares the scores of a case with the route that the case expects."""
     if not said.routes:
-        return Outcome(case, said.winner or NOWHERE, None, said.winner, seconds)
+        return CaseOutcome(case, said.winner or NOWHERE, None, said.winner, seconds)
     best = max(said.routes, key=lambda name: said.routes[name])
-    return Outcome(case, best, said.routes[best], said.winner, seconds)
-
-
-def draw_examples(
-    labelled: LabelledSet, engine: EmbeddingEngine, settings: Settings, examples: int, draws: int
-) -> Draws:
-    """Accuracy with so many examples a route, drawn from its own cases, which then don't count.
-
-    Seeded by the number of the draw. A route with too few cases keeps one of them to be asked.
-    """
-    known: dict[str, Vector] = {}
-
-    def embed(text: str) -> Vector:
-        if text not in known:
-            known[text] = engine.model.embed(text)
-        return known[text]
-
-    bank = ARCHETYPES if settings.archetypes else ()
-    scorer = Scorer(embed, min_confidence=0.0, archetypes=bank)
-    accuracies = []
-    for draw in range(draws):
-        chosen = _chosen(labelled.cases, examples, random.Random(draw))  # noqa: S311 - no secret
-        routes = tuple(
-            replace(route, examples=tuple(_text(case) for case in chosen.get(route.name, ())))
-            for route in labelled.routes
-        )
-        used = {id(case) for cases in chosen.values() for case in cases}
-        accuracies.append(
-            _share(
-                _text(case) != "" and _outcome(case, scorer.score(_text(case), routes), 0.0).right
-                for case in labelled.cases
-                if case.expect is not None and id(case) not in used
-            )
-        )
-    return Draws(examples, tuple(accuracies))
-
-
-def _chosen(
-    cases: Sequence[Case], examples: int, chance: random.Random
-) -> Mapping[str, list[Case]]:
-    by_route: dict[str, list[Case]] = {}
-    for case in cases:
-        if case.expect is not None and _text(case):
-            by_route.setdefault(case.expect, []).append(case)
-    return {name: chance.sample(own, min(examples, len(own) - 1)) for name, own in by_route.items()}
-
-
-def _text(case: Case) -> str:
-    return seen(Question(recent(case.turns), (), ""))
+    return CaseOutcome(case, best, said.routes[best], said.winner, seconds)
 
 
 def _collisions(labelled: LabelledSet, engine: EmbeddingEngine) -> Iterator[tuple[float, str, str]]:
@@ -389,6 +247,7 @@ def _collisions(labelled: LabelledSet, engine: EmbeddingEngine) -> Iterator[tupl
     yield from sorted(pairs, reverse=True)[:_MAX_SHOWN]
 
 
-def _share(hits: Iterable[bool]) -> float:
+def share_of(hits: Iterable[bool]) -> float:
+    """The share of True values; 0 if there are none at all."""
     counted = list(hits)
     return sum(counted) / len(counted) if counted else 0.0

@@ -4,23 +4,18 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from xml.etree import ElementTree as ET
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from serve_app.config.load import path
-from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.config.locations import ConfigError, Problem, path_text
+from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Json
-from serve_app.engines.embedding.engine import Settings
-from serve_app.errors import ConfigError, Problem
+from serve_app.engines.embedding.engine import EmbeddingSettings
 from serve_app.evaluation.measure import FAILED, NOWHERE, Evaluation
 
 _SMALL_MATRIX: Final = 12
 _MOST_CONFUSED: Final = 15
 _PLACES: Final = 5
-_CELL: Final = 22
-_MARGIN: Final = 190
-_DARK: Final = 0.55
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
@@ -36,7 +31,7 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]
     ]
 
 
-def as_text(evaluation: Evaluation) -> list[str]:
+def report_text(evaluation: Evaluation) -> list[str]:
     """The report for people, line by line."""
     cases = evaluation.outcomes
     inside = sum(outcome.case.expect is not None for outcome in cases)
@@ -82,8 +77,8 @@ def _limits(evaluation: Evaluation) -> str:
     )
 
 
-def _asked(settings: Settings | Orchestrator) -> str:
-    if isinstance(settings, Settings):
+def _asked(settings: EmbeddingSettings | OrchestratorSection) -> str:
+    if isinstance(settings, EmbeddingSettings):
         return f"{settings.threads} thread(s), at most {settings.max_query_tokens} tokens"
     return f"engine {settings.engine}, model {settings.model}"
 
@@ -140,14 +135,14 @@ def _thresholds(evaluation: Evaluation) -> list[str]:
 
 
 def _collisions(evaluation: Evaluation) -> list[str]:
-    if not isinstance(evaluation.settings, Settings):
+    if not isinstance(evaluation.settings, EmbeddingSettings):
         return []
     if not evaluation.collisions:
         return ["none"]
     return [f"{cosine:.2f}  {a} / {b}" for cosine, a, b in evaluation.collisions[:_MOST_CONFUSED]]
 
 
-def as_json(evaluation: Evaluation) -> dict[str, Json]:
+def report_json(evaluation: Evaluation) -> dict[str, Json]:
     """The report for programs; times in milliseconds."""
     return {
         "file": evaluation.labelled.file,
@@ -184,7 +179,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Json]:
     }
 
 
-def _settings(settings: Settings | Orchestrator) -> dict[str, Json]:
+def _settings(settings: EmbeddingSettings | OrchestratorSection) -> dict[str, Json]:
     """What an engine was told, but for addresses and keys."""
     both = {
         "model": None if settings.model is None else str(settings.model),
@@ -193,7 +188,7 @@ def _settings(settings: Settings | Orchestrator) -> dict[str, Json]:
         "min_confidence": settings.min_confidence,
         "min_margin": settings.min_margin,
     }
-    if isinstance(settings, Settings):
+    if isinstance(settings, EmbeddingSettings):
         return {**both, "archetypes": settings.archetypes}
     own = ("task", "family", "device", "mode", "max_model_len", "dtype", "quantization")
     return {**both, **{name: getattr(settings, name) for name in own}}
@@ -235,7 +230,9 @@ def read_report(file: Path) -> dict[str, Json] | None:
     try:
         _Report.model_validate(content)
     except ValidationError as error:
-        places = [path(detail["loc"]) or "the whole" for detail in error.errors(include_url=False)]
+        places = [
+            path_text(detail["loc"]) or "the whole" for detail in error.errors(include_url=False)
+        ]
         message = (
             "is neither a report of `fingerpost eval --json` nor a labelled set with cases; "
             f"missing or of another kind: {', '.join(places[:_PLACES])}"
@@ -246,7 +243,7 @@ def read_report(file: Path) -> dict[str, Json] | None:
 
 
 def compare(report: Mapping[str, Json], other: Mapping[str, Json]) -> list[str]:
-    """What changed against another report, both as ``as_json`` gives them."""
+    """What changed against another report, both as ``report_json`` gives them."""
     lines = [f"Compared with {other['file']}:"]
     for key in ("accuracy", "decided", "auroc"):
         now, before = report.get(key), other.get(key)
@@ -269,55 +266,3 @@ def _recalls(report: Mapping[str, Json], other: Mapping[str, Json]) -> Iterator[
     yield from (
         table(rows, right=(1, 2)) if len(rows) > 1 else ["the recall of every route is equal"]
     )
-
-
-def as_svg(evaluation: Evaluation) -> bytes:
-    """The confusion matrix as a picture; a row adds up to the cases that were expected there."""
-    names, counts = _names(evaluation), evaluation.confusion()
-    size = _MARGIN + _CELL * len(names)
-    style = "font-family: sans-serif; font-size: 11px"
-    svg = ET.Element(
-        "svg", xmlns="http://www.w3.org/2000/svg", width=str(size + 20), height=str(size + 40)
-    )
-    svg.set("style", style)
-    ET.SubElement(svg, "rect", width="100%", height="100%", fill="white")
-    _say(svg, (8, 16), f"{evaluation.labelled.file}: accuracy {evaluation.accuracy:.3f}")
-    _say(svg, (8, 32), "rows: expected, columns: decided")
-    for row, wish in enumerate(names):
-        y = _MARGIN + _CELL * row
-        total = sum(counts[wish, said] for said in names)
-        _say(svg, (_MARGIN - 6, y + 15), wish, anchor="end")
-        _say(svg, (_MARGIN + _CELL * row + 15, _MARGIN - 6), wish, turned=True)
-        for column, said in enumerate(names):
-            share = counts[wish, said] / total if total else 0.0
-            _cell(svg, _MARGIN + _CELL * column, y, share, counts[wish, said])
-    content: bytes = ET.tostring(svg, encoding="utf-8", xml_declaration=True)
-    return content
-
-
-def _cell(svg: ET.Element, x: int, y: int, share: float, count: int) -> None:
-    shade = round(255 * (1 - share))
-    ET.SubElement(
-        svg, "rect", x=str(x), y=str(y), width=str(_CELL - 1), height=str(_CELL - 1),
-        fill=f"rgb({shade},{shade},255)" if count else "#f4f4f4",
-    )  # fmt: skip
-    if count:
-        _say(svg, (x + 10, y + 15), str(count), anchor="middle", light=share > _DARK)
-
-
-def _say(
-    svg: ET.Element,
-    at: tuple[int, int],
-    text: str,
-    *,
-    anchor: str = "start",
-    turned: bool = False,
-    light: bool = False,
-) -> None:
-    x, y = at
-    said = ET.SubElement(svg, "text", x=str(x), y=str(y))
-    said.set("text-anchor", anchor)
-    said.set("fill", "white" if light else "black")
-    if turned:
-        said.set("transform", f"rotate(-60 {x} {y})")
-    said.text = "".join(sign if sign.isprintable() else "?" for sign in text)  # or no XML

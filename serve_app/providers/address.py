@@ -5,7 +5,8 @@ import re
 from urllib.parse import quote, urlsplit
 
 from serve_app.config.references import references
-from serve_app.providers.table import CHAT, PROVIDERS, RESPONSES, whole_path
+from serve_app.exchange import PATHS, Operation
+from serve_app.providers.table import PROVIDERS, whole_path
 
 _PORTS = {"http": 80, "https": 443}
 _SIMPLE_HOST = re.compile(r"[a-z0-9.-]+")
@@ -26,29 +27,34 @@ def url_fault(url: str) -> str | None:
         return f"must be a URL with scheme and host, such as http://host:8000/v1, not {url!r}"
     if parts.query or parts.fragment:
         return "must end with its path; take out what follows '?' or '#'"
-    if parts.path.rstrip("/").endswith(CHAT):
-        return f"must end before {CHAT}, which is added to it; take that out"
+    chat = PATHS[Operation.CHAT]
+    if parts.path.rstrip("/").endswith(chat):
+        return f"must end before {chat}, which the gateway adds; remove that part"
     return None
 
 
-def target_url(base_url: str, interface: str, path: str, model: str = "") -> str:
-    """The address of a path: a path in the base URL replaces the provider's own.
+def target_url(
+    base_url: str, interface: str, operation: Operation, model: str = "", path: str | None = None
+) -> str:
+    """The address of an operation: a path in the base URL replaces the provider's own.
 
-    >>> target_url("http://host:8000", "vllm", "/chat/completions")
+    ``path`` is that of the request below it; by default the operation's usual one.
+
+    >>> target_url("http://host:8000", "vllm", Operation.CHAT)
     'http://host:8000/v1/chat/completions'
-    >>> target_url("https://host/openai/v1/", "openai", "/chat/completions")
+    >>> target_url("https://host/openai/v1/", "openai", Operation.CHAT)
     'https://host/openai/v1/chat/completions'
-    >>> target_url("https://api.deepseek.com", "deepseek", "/messages")
+    >>> target_url("https://api.deepseek.com", "deepseek", Operation.MESSAGES)
     'https://api.deepseek.com/anthropic/v1/messages'
     """
     parts, spec = urlsplit(base_url), PROVIDERS[interface]
     prefix = whole_path(str(parts.hostname), parts.path, spec)
     if prefix == spec.default_path:
-        prefix = spec.elsewhere.get(path, prefix)
+        prefix = spec.elsewhere.get(operation, prefix)
     query = ""
     if spec.api_version is not None and not _is_versioned(prefix):
         prefix, query = _deployment(prefix, model), f"?api-version={spec.api_version}"
-    return f"{parts.scheme}://{parts.netloc}{prefix}{path}{query}"
+    return f"{parts.scheme}://{parts.netloc}{prefix}{path or PATHS[operation]}{query}"
 
 
 def _deployment(prefix: str, model: str) -> str:
@@ -70,19 +76,21 @@ def _is_versioned(prefix: str) -> bool:
     return prefix.endswith("/v1")
 
 
-def spoken(base_url: str, interface: str) -> frozenset[str]:
-    """What a provider speaks of its own at a base URL as it is configured.
+def operations_at(base_url: str, interface: str) -> frozenset[Operation]:
+    """The operations that a provider has at a base URL as it is configured.
 
-    Where a reference hides the path, what depends on it does not count.
+    Where a reference hides the path, operations that depend on the path are left out.
     """
     parts, spec = urlsplit(base_url), PROVIDERS[interface]
     prefix = whole_path(str(parts.hostname), parts.path, spec)
     unsure = {
-        path for path, own in spec.elsewhere.items() if prefix not in {spec.default_path, own}
+        operation
+        for operation, own in spec.elsewhere.items()
+        if prefix not in {spec.default_path, own}
     }
     if spec.api_version is not None and not _is_versioned(prefix):
-        unsure.add(RESPONSES)  # its address belongs to no deployment
-    return spec.paths - unsure
+        unsure.add(Operation.RESPONSES)  # its address belongs to no deployment
+    return spec.operations - unsure
 
 
 def slug(interface: str, base_url: str | None) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from serve_app.config.load import LoadedConfig, Place, did_you_mean
+from serve_app.config.load import LoadedConfig
+from serve_app.config.locations import Location, Problem
+from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.config.references import CONTROL_SIGN, references
 from serve_app.config.schema.gateway import ModelProvider
-from serve_app.errors import Problem
 from serve_app.providers.address import url_fault
 from serve_app.providers.table import AUTH_HEADERS, INTERFACES, PROVIDERS
 
@@ -33,7 +34,7 @@ def interface_of(entry: ModelProvider) -> str:
 
 
 def entry_problems(
-    loaded: LoadedConfig, place: Place, entry: ModelProvider, seen: Seen
+    loaded: LoadedConfig, place: Location, entry: ModelProvider, seen: Seen
 ) -> Iterator[Problem]:
     """Everything that is wrong with an entry; it is added to those ``seen``."""
     provider, slash, name = entry.model.partition("/")
@@ -68,7 +69,7 @@ def entry_problems(
 
 
 def _interface_problems(
-    loaded: LoadedConfig, place: Place, entry: ModelProvider, provider: str
+    loaded: LoadedConfig, place: Location, entry: ModelProvider, provider: str
 ) -> Iterator[Problem]:
     spec, interface = PROVIDERS.get(provider), entry.provider_interface
     refused = PROVIDERS[interface_of(entry)].refused if interface_of(entry) in PROVIDERS else None
@@ -95,7 +96,7 @@ def _interface_problems(
 
 
 def _unknown_provider(
-    loaded: LoadedConfig, place: Place, entry: ModelProvider, provider: str
+    loaded: LoadedConfig, place: Location, entry: ModelProvider, provider: str
 ) -> Iterator[Problem]:
     words = {"base_url": "base_url", "provider_interface": "provider_interface, such as openai"}
     lacking = [text for key, text in words.items() if getattr(entry, key) is None]
@@ -107,7 +108,7 @@ def _unknown_provider(
         )
 
 
-def url_problems(loaded: LoadedConfig, place: Place, url: str) -> Iterator[Problem]:
+def url_problems(loaded: LoadedConfig, place: Location, url: str) -> Iterator[Problem]:
     """Everything that is wrong with a base URL; one with references is checked where it is used."""
     fault = _syntax_fault(url) if references(url) else url_fault(url)
     if fault:
@@ -123,7 +124,9 @@ def _syntax_fault(url: str) -> str | None:
     return None
 
 
-def _header_problems(loaded: LoadedConfig, place: Place, entry: ModelProvider) -> Iterator[Problem]:
+def _header_problems(
+    loaded: LoadedConfig, place: Location, entry: ModelProvider
+) -> Iterator[Problem]:
     seen: set[str] = set()
     for written, value in entry.headers.items():
         name = written.lower()
@@ -146,7 +149,7 @@ _WAY_OUT: Final = {"host": "is ours to set; write http_host in place of it"}
 
 
 def _passthrough_problems(
-    loaded: LoadedConfig, place: Place, entry: ModelProvider
+    loaded: LoadedConfig, place: Location, entry: ModelProvider
 ) -> Iterator[Problem]:
     if entry.access_key is not None:
         yield loaded.problem(

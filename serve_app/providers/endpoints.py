@@ -8,12 +8,13 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from serve_app.config.load import LoadedConfig
+from serve_app.config.locations import Problem
 from serve_app.config.references import absolute, missing, references
 from serve_app.config.schema.gateway import ModelProvider
 from serve_app.dialects.json_edits import Quirk
 from serve_app.domain import DataPath, Headers, ModelRef
-from serve_app.errors import Problem
-from serve_app.providers.address import slug, spoken, target_url, url_fault
+from serve_app.exchange import Operation
+from serve_app.providers.address import operations_at, slug
 from serve_app.providers.checks import Seen, entry_problems, interface_of
 from serve_app.providers.table import (
     AUTH_HEADERS,
@@ -22,18 +23,6 @@ from serve_app.providers.table import (
     host_headers,
     quirk_of,
 )
-
-__all__ = [
-    "PROVIDERS",
-    "SHARED_SLUG",
-    "Endpoint",
-    "ProviderSpec",
-    "ProviderTable",
-    "build_table",
-    "slug",
-    "target_url",
-    "url_fault",
-]
 
 SHARED_SLUG: Final = "shared"
 """The provider client that carries wildcards, and whatever has no deployment of its own."""
@@ -59,17 +48,17 @@ class Endpoint:
     """The client's own key goes in place of ours."""
     headers: Headers = field(default=(), repr=False)
     http_host: str | None = None
-    paths: frozenset[str] = frozenset()
-    """What it speaks of its own."""
+    operations: frozenset[Operation] = frozenset()
+    """What its API can be asked to do."""
 
     @property
     def shows_key(self) -> bool:
         """True where ``headers`` hold a key, in place of ``access_key``."""
         return any(name in AUTH_HEADERS for name, _ in self.headers)
 
-    def quirk(self, name: str, path: str) -> Quirk:
-        """What a model there asks of a body on a path."""
-        return quirk_of(self.interface, name, path)
+    def quirk(self, name: str, operation: Operation) -> Quirk:
+        """What a model there asks of the body of an operation."""
+        return quirk_of(self.interface, name, operation)
 
     def missing(self, environ: Mapping[str, str]) -> list[str]:
         """What it refers to and is not there, or access_key where it lacks one.
@@ -106,7 +95,7 @@ class ProviderTable:
         return {prefix: endpoints[0] for prefix, endpoints in self.of_wildcards.items()}
 
     def endpoints_of(self, model: ModelRef) -> tuple[Endpoint, ...]:
-        """Where a model's requests may go: its own entries, else the wildcard's; none is none."""
+        """Endpoints of a model: its own entries, else its wildcard's. Empty if unknown."""
         return self.of_models.get(model) or self.of_wildcards.get(model.provider, ())
 
     def endpoint(self, model: ModelRef, ordinal: int = 0) -> Endpoint | None:
@@ -198,7 +187,7 @@ def _endpoint(entry: ModelProvider, data_paths: Mapping[str, DataPath], folder: 
         passthrough_auth=entry.passthrough_auth,
         headers=_headers(entry, base_url, folder),
         http_host=entry.http_host,
-        paths=spoken(base_url, interface),
+        operations=operations_at(base_url, interface),
     )
 
 

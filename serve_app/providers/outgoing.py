@@ -16,11 +16,12 @@ from serve_app.config.references import (
     is_file,
     secrets,
 )
-from serve_app.domain import FaultKind, Headers, UpstreamFault, UpstreamRequest
+from serve_app.domain import Headers
+from serve_app.exchange import PATHS, FaultKind, Operation, UpstreamFault, UpstreamRequest
 from serve_app.providers.address import target_url, url_fault
 from serve_app.providers.endpoints import Endpoint
 from serve_app.providers.table import (
-    ANTHROPIC_PATHS,
+    ANTHROPIC_OPERATIONS,
     ANTHROPIC_VERSION,
     AUTH_HEADERS,
     PROVIDERS,
@@ -61,7 +62,9 @@ class Target:
         if self.url is not None:
             return self.url
         name = request.model.name
-        return _url(target_url(self.base_url, endpoint.interface, request.path, name))
+        return _url(
+            target_url(self.base_url, endpoint.interface, request.operation, name, request.path)
+        )
 
     def headers_for(self, request: UpstreamRequest) -> CIMultiDict[str]:
         """What goes out with a request: the configuration's headers win over the client's."""
@@ -78,16 +81,18 @@ class Target:
         return headers
 
 
-def target_of(endpoint: Endpoint, path: str, environ: Mapping[str, str], now: float) -> Target:
-    """The target of a path. Raises NoTargetError that names what is not there, and no value."""
-    if path not in endpoint.paths:
-        detail = f"{endpoint.slug} has no {path}"
-        raise NoTargetError(UpstreamFault(FaultKind.UNKNOWN_MODEL, detail))
+def target_of(
+    endpoint: Endpoint, operation: Operation, path: str, environ: Mapping[str, str], now: float
+) -> Target:
+    """Where an operation of an endpoint goes. Raises NoTargetError, which holds no secret value."""
+    if operation not in endpoint.operations:
+        detail = f"{endpoint.slug} has no {PATHS[operation]}"
+        raise NoTargetError(UpstreamFault(FaultKind.UNSUPPORTED, detail))
     spec = PROVIDERS[endpoint.interface]
     if endpoint.lacks_key:
         detail = f"{endpoint.slug} needs a key; add access_key to its model_providers entry"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, f"{detail}{spec.key_hint}"))
-    auth = spec.auth_of.get(path, spec.auth)
+    auth = spec.auth_of.get(operation, spec.auth)
     try:
         base_url = expand(endpoint.base_url, environ)
         headers, hidden = _shown(endpoint, auth, environ)
@@ -101,8 +106,8 @@ def target_of(endpoint: Endpoint, path: str, environ: Mapping[str, str], now: fl
     own = spec.api_version is not None
     return Target(
         base_url=base_url,
-        url=None if own else _url(target_url(base_url, endpoint.interface, path)),
-        usual=(ANTHROPIC_VERSION,) if path in ANTHROPIC_PATHS else (),
+        url=None if own else _url(target_url(base_url, endpoint.interface, operation, path=path)),
+        usual=(ANTHROPIC_VERSION,) if operation in ANTHROPIC_OPERATIONS else (),
         headers=headers,
         auth=auth if endpoint.passthrough_auth else None,
         secrets=_sorted(hidden),

@@ -47,11 +47,11 @@ VENDORS: Mapping[str, str] = MappingProxyType(
 )
 """Our names of providers, and what the package calls them. Subscriptions and own servers lack."""
 
-_NO_OVERRIDES: Mapping[str, "Price"] = MappingProxyType({})
+_NO_OVERRIDES: Mapping[str, "CatalogPrice"] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class CatalogPrice:
     """What a model costs, in US dollars for a million tokens."""
 
     input_usd: float
@@ -66,7 +66,7 @@ class Price:
                 raise ValueError(message)
 
 
-class PriceTable:
+class CatalogPrices:
     """Prices of models: ``overrides`` by full name, else what the package knows.
 
     Building the first one imports the package, which takes some tens of milliseconds.
@@ -74,7 +74,7 @@ class PriceTable:
 
     def __init__(
         self,
-        overrides: Mapping[str, Price] = _NO_OVERRIDES,
+        overrides: Mapping[str, CatalogPrice] = _NO_OVERRIDES,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -94,9 +94,9 @@ class PriceTable:
 
     def __repr__(self) -> str:
         known = self._find.cache_info().currsize
-        return f"<PriceTable {len(self._overrides)} overrides, {known}/{MAX_LOOKUPS} lookups>"
+        return f"<CatalogPrices {len(self._overrides)} overrides, {known}/{MAX_LOOKUPS} lookups>"
 
-    def price(self, model: ModelRef, context_tokens: int = 0) -> Price | None:
+    def price(self, model: ModelRef, context_tokens: int = 0) -> CatalogPrice | None:
         """What a model costs now; None where that is unknown.
 
         Some models cost more for long prompts: it is the price for one of ``context_tokens``.
@@ -112,7 +112,7 @@ class PriceTable:
         usd = _usd(prices.input_mtok, context_tokens)
         if usd is None:
             return None
-        return Price(
+        return CatalogPrice(
             input_usd=usd,
             output_usd=_usd(prices.output_mtok, context_tokens) or 0.0,  # embeddings have none
             cached_input_usd=_usd(prices.cache_read_mtok, context_tokens),
@@ -127,11 +127,11 @@ def _usd(price: "Decimal | TieredPrices | None", context_tokens: int) -> float |
     return float([price.base, *begun][-1])
 
 
-def price_table(config: GatewayConfig) -> PriceTable:
+def price_table(config: GatewayConfig) -> CatalogPrices:
     """The table with the prices that a configuration sets in place of the published ones."""
-    return PriceTable(
+    return CatalogPrices(
         {
-            name: Price(price.input, price.output, price.cached_input)
+            name: CatalogPrice(price.input, price.output, price.cached_input)
             for name, price in config.prices.items()
         }
     )

@@ -4,8 +4,7 @@ Adding a provider is one row here and one transcript in the tests; see CONTRIBUT
 can't say becomes a field of ProviderSpec, not a class.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -13,29 +12,15 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from serve_app.dialects.json_edits import NO_QUIRK, Quirk
-from serve_app.domain import Dialect, Headers
+from serve_app.dialects.json_edits import Quirk
+from serve_app.domain import Headers
+from serve_app.exchange import Operation as Op
+from serve_app.providers.model_facts import KIMI_K3, OPENAI_REASONING, ModelQuirk, quirk_by_name
 
-CHAT: Final = "/chat/completions"
-COMPLETIONS: Final = "/completions"
-COUNT_TOKENS: Final = "/messages/count_tokens"
-EMBEDDINGS: Final = "/embeddings"
-MESSAGES: Final = "/messages"
-RESPONSES: Final = "/responses"
-PATHS: Final = (CHAT, MESSAGES, COUNT_TOKENS, RESPONSES, EMBEDDINGS, COMPLETIONS)
-"""Below a base URL; what a request says it is for."""
-
-ANTHROPIC_PATHS: Final = frozenset({MESSAGES, COUNT_TOKENS})
+ANTHROPIC_OPERATIONS: Final = frozenset({Op.MESSAGES, Op.COUNT_TOKENS})
 ANTHROPIC_VERSION: Final = ("anthropic-version", "2023-06-01")
-"""Where a client says none: those paths are nothing without one."""
+"""Sent where the client sends none: Anthropic's API refuses requests without it."""
 
-_DIALECTS: Final = MappingProxyType(
-    {
-        CHAT: Dialect.OPENAI_CHAT,
-        RESPONSES: Dialect.OPENAI_RESPONSES,
-        MESSAGES: Dialect.ANTHROPIC_MESSAGES,
-    }
-)
 _REMEMBERED: Final = 1024
 
 
@@ -51,30 +36,20 @@ AUTH_HEADERS: Final = frozenset(auth.value[0] for auth in Auth)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelQuirk:
-    """What some models of a provider ask for, on some paths."""
-
-    names: str
-    """A pattern for the whole of a model's name."""
-    quirk: Quirk
-    paths: frozenset[str] = frozenset({CHAT})
-
-
-@dataclass(frozen=True, slots=True)
 class ProviderSpec:
     """What we know of a vendor or server."""
 
     base_url: str | None
     """None: there is no public address, ``base_url`` must be configured."""
-    paths: frozenset[str] = frozenset({CHAT})
-    """What it speaks of its own; anything else has to be translated, or is not there."""
+    operations: frozenset[Op] = frozenset({Op.CHAT})
+    """The operations that its API has; others have to be translated, or are refused."""
     default_path: str = "/v1"
     """Goes before a path when the base URL has no path of its own."""
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
-    """Paths that lie below another one on the same host. A base URL with a path hides them."""
+    elsewhere: Mapping[Op, str] = field(default_factory=dict)
+    """Operations below another path of the same host. A base URL with a path hides them."""
     auth: Auth = Auth.BEARER
-    auth_of: Mapping[str, Auth] = field(default_factory=dict)
-    """Paths that take the key in another way."""
+    auth_of: Mapping[Op, Auth] = field(default_factory=dict)
+    """Operations that take the key in another way."""
     key_needed: bool = True
     """True where a request without a key can't succeed."""
     any_interface: bool = False
@@ -89,75 +64,28 @@ class ProviderSpec:
     refused: str | None = None
     """Why it can't be had, where that is so, and the way out."""
 
-    @property
-    def dialects(self) -> frozenset[Dialect]:
-        """The dialects that it speaks of its own."""
-        return frozenset(_DIALECTS[path] for path in self.paths if path in _DIALECTS)
 
-
-def _set(*names: str) -> frozenset[str]:
-    return frozenset(names)
-
-
-_ANTHROPIC: Final = MappingProxyType({MESSAGES: "/anthropic/v1"})
-_OPENAI_QUIRKS: Final = (
-    ModelQuirk(
-        r"(.*/)?(o[1-9]|gpt-[5-9])([.-].*)?",
-        Quirk(rename={"max_tokens": "max_completion_tokens"}),
-    ),
-    ModelQuirk(
-        r"(.*/)?(o[1-9](-(mini|pro|preview))?|gpt-5(-(mini|nano|pro))?)(-\d{4}-\d{2}-\d{2})?",
-        Quirk(values={"temperature": {1: 1}}),
-        _set(CHAT, RESPONSES),
-    ),
-)
-"""Reasoning models take neither the old name of the limit nor another temperature than 1."""
-
-_KIMI_K3: Final = ModelQuirk(
-    "kimi-k3",
-    Quirk(
-        drop=_set("temperature", "top_p", "n", "presence_penalty", "frequency_penalty"),
-        values={
-            "reasoning_effort": {
-                **dict.fromkeys(("none", "minimal", "low"), "low"),
-                **dict.fromkeys(("medium", "high"), "high"),
-                "max": "max",
-            }
-        },
-    ),
-)
-_EVERYWHERE: Final = (
-    ModelQuirk(
-        "kimi-for-coding",
-        Quirk(
-            drop=_set(
-                "reasoning_effort", "service_tier", "store", "stream_options", "thinking",
-                "web_search_options",
-            )
-        ),
-    ),
-)  # fmt: skip
-"""Quirks of models, whoever's row applies."""
+_ANTHROPIC: Final = MappingProxyType({Op.MESSAGES: "/anthropic/v1"})
 
 PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
     {
         "openai": ProviderSpec(
             "https://api.openai.com/v1",
-            _set(CHAT, RESPONSES, EMBEDDINGS, COMPLETIONS),
-            quirks=_OPENAI_QUIRKS,
+            frozenset({Op.CHAT, Op.RESPONSES, Op.EMBEDDINGS, Op.COMPLETIONS}),
+            quirks=OPENAI_REASONING,
         ),
         "anthropic": ProviderSpec(
             "https://api.anthropic.com/v1",
-            _set(CHAT, MESSAGES, COUNT_TOKENS),
-            auth_of=dict.fromkeys(ANTHROPIC_PATHS, Auth.X_API_KEY),
+            frozenset({Op.CHAT, Op.MESSAGES, Op.COUNT_TOKENS}),
+            auth_of=dict.fromkeys(ANTHROPIC_OPERATIONS, Auth.X_API_KEY),
         ),
         "azure_openai": ProviderSpec(
             None,
-            _set(CHAT, RESPONSES, EMBEDDINGS, COMPLETIONS),
+            frozenset({Op.CHAT, Op.RESPONSES, Op.EMBEDDINGS, Op.COMPLETIONS}),
             "/openai",
             auth=Auth.API_KEY,
             api_version="2025-01-01-preview",
-            quirks=_OPENAI_QUIRKS,
+            quirks=OPENAI_REASONING,
             example="https://NAME.openai.azure.com",
         ),
         "amazon_bedrock": ProviderSpec(
@@ -167,67 +95,76 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
             key_hint=" (a Bedrock API key: requests are not signed with SigV4)",
         ),
         "astraflow": ProviderSpec(
-            "https://api-us-ca.umodelverse.ai/v1", _set(CHAT, EMBEDDINGS), any_interface=True
+            "https://api-us-ca.umodelverse.ai/v1",
+            frozenset({Op.CHAT, Op.EMBEDDINGS}),
+            any_interface=True,
         ),
         "astraflow_cn": ProviderSpec(
-            "https://api.modelverse.cn/v1", _set(CHAT, EMBEDDINGS), any_interface=True
+            "https://api.modelverse.cn/v1", frozenset({Op.CHAT, Op.EMBEDDINGS}), any_interface=True
         ),
         "chatgpt": ProviderSpec(
             "https://chatgpt.com/backend-api/codex",
-            _set(RESPONSES),
+            frozenset({Op.RESPONSES}),
             "/backend-api/codex",
             refused="signs in with a subscription (OAuth), which is not supported; "
             "use openai/ with an API key",
         ),
         "deepseek": ProviderSpec(
-            "https://api.deepseek.com/v1", _set(CHAT, MESSAGES), elsewhere=_ANTHROPIC
+            "https://api.deepseek.com/v1", frozenset({Op.CHAT, Op.MESSAGES}), elsewhere=_ANTHROPIC
         ),
         "digitalocean": ProviderSpec(
-            "https://inference.do-ai.run/v1", _set(CHAT, RESPONSES, MESSAGES, EMBEDDINGS)
+            "https://inference.do-ai.run/v1",
+            frozenset({Op.CHAT, Op.RESPONSES, Op.MESSAGES, Op.EMBEDDINGS}),
         ),
-        "edenai": ProviderSpec("https://api.edenai.run/v3", _set(CHAT, EMBEDDINGS), "/v3"),
+        "edenai": ProviderSpec(
+            "https://api.edenai.run/v3", frozenset({Op.CHAT, Op.EMBEDDINGS}), "/v3"
+        ),
         "gemini": ProviderSpec(
             "https://generativelanguage.googleapis.com/v1beta/openai",
-            _set(CHAT, EMBEDDINGS),
+            frozenset({Op.CHAT, Op.EMBEDDINGS}),
             "/v1beta/openai",
         ),
         "github": ProviderSpec(
             "https://models.github.ai/inference",
-            _set(CHAT, EMBEDDINGS),
+            frozenset({Op.CHAT, Op.EMBEDDINGS}),
             "/inference",
             any_interface=True,
-            quirks=_OPENAI_QUIRKS,
+            quirks=OPENAI_REASONING,
         ),
-        "groq": ProviderSpec("https://api.groq.com/openai/v1", _set(CHAT, RESPONSES), "/openai/v1"),
+        "groq": ProviderSpec(
+            "https://api.groq.com/openai/v1", frozenset({Op.CHAT, Op.RESPONSES}), "/openai/v1"
+        ),
         "meta": ProviderSpec(
-            "https://api.meta.ai/v1", _set(CHAT, RESPONSES, MESSAGES), any_interface=True
+            "https://api.meta.ai/v1",
+            frozenset({Op.CHAT, Op.RESPONSES, Op.MESSAGES}),
+            any_interface=True,
         ),
         "minimax": ProviderSpec(
             "https://api.minimax.io/v1",
-            _set(CHAT, MESSAGES),
+            frozenset({Op.CHAT, Op.MESSAGES}),
             elsewhere=_ANTHROPIC,
             any_interface=True,
         ),
         "mistral": ProviderSpec(
             "https://api.mistral.ai/v1",
-            _set(CHAT, EMBEDDINGS),
+            frozenset({Op.CHAT, Op.EMBEDDINGS}),
             quirks=(ModelQuirk(".*", Quirk(rename={"max_completion_tokens": "max_tokens"})),),
         ),
         "moonshotai": ProviderSpec(
             "https://api.moonshot.ai/v1",
-            _set(CHAT, MESSAGES),
+            frozenset({Op.CHAT, Op.MESSAGES}),
             elsewhere=_ANTHROPIC,
-            quirks=(_KIMI_K3,),
+            quirks=(KIMI_K3,),
         ),
         "ollama": ProviderSpec(
             None,
-            _set(CHAT, EMBEDDINGS, COMPLETIONS),
+            frozenset({Op.CHAT, Op.EMBEDDINGS, Op.COMPLETIONS}),
             key_needed=False,
             example="http://host:11434",
         ),
         "openrouter": ProviderSpec(
             "https://openrouter.ai/api/v1",
-            _set(CHAT, RESPONSES, MESSAGES, EMBEDDINGS, COMPLETIONS),
+            frozenset({Op.CHAT, Op.RESPONSES, Op.MESSAGES, Op.EMBEDDINGS, Op.COMPLETIONS}),
             "/api/v1",
         ),
         "perplexity": ProviderSpec(
@@ -236,33 +173,37 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
         "plano": ProviderSpec(None, key_needed=False),
         "qwen": ProviderSpec(
             None,
-            _set(CHAT, MESSAGES, EMBEDDINGS),
+            frozenset({Op.CHAT, Op.MESSAGES, Op.EMBEDDINGS}),
             "/compatible-mode/v1",
-            elsewhere={MESSAGES: "/apps/anthropic/v1"},
+            elsewhere={Op.MESSAGES: "/apps/anthropic/v1"},
             example="https://dashscope-intl.aliyuncs.com",
         ),
         "together_ai": ProviderSpec(
-            "https://api.together.xyz/v1", _set(CHAT, EMBEDDINGS, COMPLETIONS)
+            "https://api.together.xyz/v1", frozenset({Op.CHAT, Op.EMBEDDINGS, Op.COMPLETIONS})
         ),
         "vercel": ProviderSpec(
-            "https://ai-gateway.vercel.sh/v1", _set(CHAT, RESPONSES, MESSAGES, EMBEDDINGS)
+            "https://ai-gateway.vercel.sh/v1",
+            frozenset({Op.CHAT, Op.RESPONSES, Op.MESSAGES, Op.EMBEDDINGS}),
         ),
         "vllm": ProviderSpec(
-            None, _set(CHAT, EMBEDDINGS, COMPLETIONS), key_needed=False, any_interface=True
+            None,
+            frozenset({Op.CHAT, Op.EMBEDDINGS, Op.COMPLETIONS}),
+            key_needed=False,
+            any_interface=True,
         ),
         "xai": ProviderSpec(
             "https://api.x.ai/v1",
-            _set(CHAT, RESPONSES),
-            quirks=(ModelQuirk(".*", Quirk(drop=_set("web_search_options"))),),
+            frozenset({Op.CHAT, Op.RESPONSES}),
+            quirks=(ModelQuirk(".*", Quirk(drop=frozenset({"web_search_options"}))),),
         ),
         "xiaomi": ProviderSpec(
-            "https://api.xiaomimimo.com/v1", _set(CHAT, MESSAGES), elsewhere=_ANTHROPIC
+            "https://api.xiaomimimo.com/v1", frozenset({Op.CHAT, Op.MESSAGES}), elsewhere=_ANTHROPIC
         ),
         "zhipu": ProviderSpec(
             "https://open.bigmodel.cn/api/paas/v4",
-            _set(CHAT, MESSAGES, EMBEDDINGS),
+            frozenset({Op.CHAT, Op.MESSAGES, Op.EMBEDDINGS}),
             "/api/paas/v4",
-            elsewhere={MESSAGES: "/api/anthropic/v1"},
+            elsewhere={Op.MESSAGES: "/api/anthropic/v1"},
         ),
     }
 )
@@ -307,22 +248,6 @@ def whole_path(host: str, path: str, spec: ProviderSpec) -> str:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def quirk_of(interface: str, name: str, path: str) -> Quirk:
-    """What a model asks for on a path: the quirks of its row and of its own, as one."""
-    quirks = [
-        quirky.quirk
-        for quirky in (*PROVIDERS[interface].quirks, *_EVERYWHERE)
-        if path in quirky.paths and re.fullmatch(quirky.names, name)
-    ]
-    return _merged(quirks) if quirks else NO_QUIRK
-
-
-def _merged(quirks: Iterable[Quirk]) -> Quirk:
-    drop: frozenset[str] = frozenset()
-    rename: dict[str, str] = {}
-    values: dict[str, Mapping[str | float, str | float]] = {}
-    for quirk in quirks:
-        drop |= quirk.drop
-        rename.update(quirk.rename)
-        values.update(quirk.values)
-    return Quirk(drop, rename, values)
+def quirk_of(interface: str, name: str, operation: Op) -> Quirk:
+    """What a model asks for in an operation: the quirks of its provider's row and its own."""
+    return quirk_by_name(PROVIDERS[interface].quirks, name, operation)

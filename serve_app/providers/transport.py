@@ -17,8 +17,9 @@ from typing import Final, Self, TypeAlias
 import aiohttp
 
 from serve_app.config.schema.gateway import Timeouts
-from serve_app.domain import (
+from serve_app.exchange import (
     FaultKind,
+    Operation,
     StreamBrokenError,
     UpstreamFault,
     UpstreamReply,
@@ -72,7 +73,7 @@ class Transport:
         self._source = source
         self._environ = environ
         self._trust = Trust(tls_ca)
-        self._targets: dict[tuple[Endpoint, str], Target] = {}
+        self._targets: dict[tuple[Endpoint, Operation, str], Target] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         """By whether each exchange has a connection of its own; else they are kept and shared."""
 
@@ -86,7 +87,7 @@ class Transport:
         endpoint = table.endpoint(request.model, request.endpoint)
         if endpoint is None:
             detail = f"the provider client knows no model {str(request.model)!r}"
-            return UpstreamFault(FaultKind.UNKNOWN_MODEL, detail)
+            return UpstreamFault(FaultKind.STALE_POLICY, detail)
         if endpoint.passthrough_auth and request.credential is None:
             return UpstreamFault(FaultKind.NO_KEY, f"{endpoint.slug} {_NO_CREDENTIAL}")
         who = request.model.provider
@@ -95,7 +96,7 @@ class Transport:
         head_s = min(limit_s, timeouts.first_byte_s) if request.stream else limit_s
         response: aiohttp.ClientResponse | None = None
         try:
-            target = self._target(endpoint, request.path)
+            target = self._target(endpoint, request.operation, request.path)
             async with asyncio.timeout(head_s) as patience:
                 response = await self._send(endpoint, target, request, timeouts.connect_s)
                 _end_with_connection(response)
@@ -122,17 +123,18 @@ class Transport:
         while self._sessions:
             await self._sessions.popitem()[1].close()
 
-    def _target(self, endpoint: Endpoint, path: str) -> Target:
-        """Where a path of an endpoint is, kept for as long as what it is made of stays as it is.
+    def _target(self, endpoint: Endpoint, operation: Operation, path: str) -> Target:
+        """Where an operation goes. Cached until a key file may have changed.
 
         Raises NoTargetError.
         """
-        known, now = self._targets.get((endpoint, path)), asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        known = self._targets.get((endpoint, operation, path))
         if known is None or known.good_until <= now:
-            known = target_of(endpoint, path, self._environ, now)
+            known = target_of(endpoint, operation, path, self._environ, now)
             if len(self._targets) >= _MAX_TARGETS:
                 self._targets.clear()
-            self._targets[endpoint, path] = known
+            self._targets[endpoint, operation, path] = known
         return known
 
     async def _send(

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The use case: from a client's request to the answer."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from serve_app.domain import Json, ModelRef, Reason, Scores, Unavailable
-from serve_app.requests.decide import Decided, Setup
+from serve_app.requests.decide import Decided
 from serve_app.routing.policy import Policy
+from serve_app.snapshot import Snapshot
 
-NOTHING: Final = "none"
+NO_MODELS: Final = "none"
 """Plano's word in ``models`` where no route was found; the client takes what it likes."""
 
 
@@ -22,7 +23,7 @@ def render_routing(decided: Decided, trace_id: str) -> Json:
     if decision.reason is Reason.AFFINITY:
         models = decision.candidates
     return {
-        "models": [str(model) for model in models] or [NOTHING],
+        "models": [str(model) for model in models] or [NO_MODELS],
         "route": decision.route,
         "trace_id": trace_id,
         **_session(decided),
@@ -33,10 +34,10 @@ def render_routing(decided: Decided, trace_id: str) -> Json:
     }
 
 
-def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
+def render_explanation(snapshot: Snapshot, decided: Decided, took_s: float) -> Json:
     """A decision with all that it rests on; what ``/v1/route`` answers. Times in milliseconds."""
     decision, said, question = decided.decision, decided.said, decided.question
-    settings = setup.config.orchestrator
+    settings = snapshot.config.orchestrator
     asked: Json = None
     if question is not None:
         asked = {
@@ -61,7 +62,7 @@ def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
         asked["scores"] = dict(said.routes) or None
         asked["margin"] = round(ranked[0] - ranked[1], 6) if len(ranked) > 1 else None
         asked["cached"] = said.cached
-        asked["no_match"] = said.no_match if said.routes else None
+        asked["no_match"] = said.threshold if said.routes else None
         asked["doubt"], asked["stand_in"] = said.doubt, said.stand_in or None
         asked["named"] = list(said.named) or None
     return {
@@ -71,11 +72,11 @@ def render_explanation(setup: Setup, decided: Decided, took_s: float) -> Json:
         "confidence": decision.confidence,
         "session": None if decided.place is None else {**_session(decided), **_switch(decided)},
         "candidates": [
-            {"model": str(model), "why": why(model, setup.policy, decided)}
+            {"model": str(model), "why": why(model, snapshot.policy, decided)}
             for model in decision.candidates
         ],
         "orchestrator": asked,
-        "policy": setup.policy.version,
+        "policy": snapshot.policy.version,
         "took_ms": round(took_s * 1e3, 3),
     }
 

@@ -6,110 +6,51 @@ may still be tried and the client has seen nothing; after it every byte goes out
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
-from typing import Final, TypeAlias
-from urllib.parse import quote
+from typing import Final
 
-from serve_app.affinity.sessions import Place, Sessions
-from serve_app.dialects.json_edits import Document, rewrite
+from serve_app.affinity.sessions import Sessions
+from serve_app.dialects.json_edits import Document, rewrite_document
 from serve_app.dialects.openai_chat import dialect
-from serve_app.domain import (
-    Chunks,
-    DataPath,
+from serve_app.domain import DataPath, ModelRef, Spend, Unavailable
+from serve_app.errors import (
+    InvalidRequest,
+)
+from serve_app.exchange import (
+    PATHS,
     FaultKind,
-    Headers,
-    ModelRef,
-    Reason,
-    RouteDecision,
-    Spend,
-    Unavailable,
+    Operation,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.errors import (
-    GatewayError,
-    HopTooSmall,
-    InvalidRequest,
-    KeyMissing,
-    UpstreamFailed,
-    UpstreamTimeout,
+from serve_app.ports import Clock, Orchestrator, Upstream
+from serve_app.requests.answer import (
+    Answer,
+    _as_json,
+    _returned,
+    _run_headers,
 )
-from serve_app.ports import Clock, Meter, Metric, Orchestrator, Upstream
-from serve_app.requests.commit import Failure, Held, Relay, hold
-from serve_app.requests.decide import OWN_KEYS, Call, Decided, decide
-from serve_app.requests.verdict import Verdict, judge_fault, judge_status
+from serve_app.requests.call import Call
+from serve_app.requests.commit import Failure, Held, hold
+from serve_app.requests.decide import OWN_KEYS, Decided, decide
+from serve_app.requests.failures import (
+    Attempt,
+    _failed,
+    _judge,
+)
+from serve_app.requests.progress import RequestProgress
+from serve_app.requests.relay import Relay
+from serve_app.requests.verdict import Verdict, judge_fault
+from serve_app.telemetry.metrics import Meter, Metric
 
 MAX_ATTEMPTS: Final = 4
 """Upstream exchanges for one request, whatever the number of candidates."""
 
 _SURFACE: Final = "chat"
 _ERRORS: Final = range(400, 600)
-_MAX_RETURNED_BYTES: Final = 16 << 10
-_RETURNED = frozenset(
-    {
-        "content-type",
-        "retry-after",
-        "retry-after-ms",
-        "x-should-retry",
-        "openai-processing-ms",
-        "openai-version",
-        "openai-model",
-    }
-)
-_RETURNED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
-_ERROR_OF_FAULT: Final[Mapping[FaultKind, type[UpstreamFailed]]] = {
-    FaultKind.NO_KEY: KeyMissing,
-    FaultKind.TIMEOUT: UpstreamTimeout,
-    FaultKind.TOO_LARGE: HopTooSmall,
-}
-_RENAMED = {"x-request-id": "x-fingerpost-upstream-request-id"}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back to the client. A streamed body must be closed by whoever sends it."""
-
-    status: int
-    headers: Headers
-    body: bytes | Chunks
-
-
-Attempt: TypeAlias = Held | UpstreamReply | Failure
-
-
-@dataclass(slots=True)
-class _Run:
-    """What happens to one request on its way."""
-
-    call: Call
-    decision: RouteDecision
-    stream: bool
-    decided_s: float
-    place: Place | None = None
-    candidate: ModelRef = field(init=False)
-    attempts: int = 0
-    fresh: bool = False
-    """The attempt before was reset: the next one trusts no connection that was kept open."""
-    upstream_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.candidate = self.decision.candidates[0]
-
-    @property
-    def reason(self) -> Reason:
-        first = self.candidate == self.decision.candidates[0]
-        return self.decision.reason if first else Reason.FAILOVER
-
-    @property
-    def model_label(self) -> str:
-        """For metrics: names that only a wildcard knows are the client's, and without bound."""
-        name = str(self.candidate)
-        return name if name in self.call.setup.policy.models else "other"
 
 
 class Gateway:
@@ -140,7 +81,9 @@ class Gateway:
         if stream is not None and not isinstance(stream, bool):
             raise InvalidRequest("stream must be true or false", "stream")
         decided = await decide(call, self._orchestrator, self._sessions)
-        run = _Run(call, decided.decision, bool(stream), self.clock() - call.arrived, decided.place)
+        run = RequestProgress(
+            call, decided.decision, bool(stream), self.clock() - call.arrived, decided.place
+        )
         outcome = await self._try_candidates(run)
         if not isinstance(outcome, Failure):
             await self.settle(decided, run.candidate)
@@ -169,7 +112,7 @@ class Gateway:
             books = replace(books, spend=Spend() if place.found is None else place.found.spend)
         await self._sessions.settle(place, model, decision.route, books)
 
-    async def _try_candidates(self, run: _Run) -> Attempt:
+    async def _try_candidates(self, run: RequestProgress) -> Attempt:
         outcome: Attempt = Failure(Verdict.FINAL)
         for candidate in run.decision.candidates:
             ordinals = self._ordinals(run, candidate)
@@ -183,9 +126,9 @@ class Gateway:
                     return outcome
         return outcome
 
-    def _ordinals(self, run: _Run, candidate: ModelRef) -> tuple[int, ...]:
+    def _ordinals(self, run: RequestProgress, candidate: ModelRef) -> tuple[int, ...]:
         """A model's endpoints, in the order in which this request tries them."""
-        providers = run.call.setup.providers
+        providers = run.call.snapshot.providers
         several = len(providers.endpoints_of(candidate))
         if several <= 1:
             return (0,)
@@ -194,7 +137,7 @@ class Gateway:
         first = next(self._turns[whose])
         return tuple((first + step) % several for step in range(several))
 
-    async def _attempt(self, run: _Run, candidate: ModelRef, ordinal: int) -> Attempt:
+    async def _attempt(self, run: RequestProgress, candidate: ModelRef, ordinal: int) -> Attempt:
         run.candidate = candidate
         run.attempts += 1
         opened = self.clock()
@@ -207,25 +150,28 @@ class Gateway:
         self._meter.count(Metric.ATTEMPTS, (candidate.provider, run.model_label, said))
         return outcome
 
-    async def _open(self, run: _Run, candidate: ModelRef, ordinal: int) -> Attempt:
-        setup = run.call.setup
-        left_s = setup.config.timeouts.total_s - (self.clock() - run.call.arrived)
-        endpoint = setup.providers.endpoint(candidate, ordinal)
+    async def _open(self, run: RequestProgress, candidate: ModelRef, ordinal: int) -> Attempt:
+        snapshot = run.call.snapshot
+        left_s = snapshot.config.timeouts.total_s - (self.clock() - run.call.arrived)
+        endpoint = snapshot.providers.endpoint(candidate, ordinal)
         if endpoint is None or left_s <= 0:
-            kind = FaultKind.UNKNOWN_MODEL if endpoint is None else FaultKind.TIMEOUT
+            kind = FaultKind.UNSUPPORTED if endpoint is None else FaultKind.TIMEOUT
             why = "no provider serves it" if endpoint is None else "no time was left to ask it"
             return Failure(Verdict.FINAL, UpstreamFault(kind, why))
-        quirk = endpoint.quirk(candidate.name, dialect.PATH)
+        quirk = endpoint.quirk(candidate.name, Operation.CHAT)
         reply = await self._upstream.open(
             UpstreamRequest(
                 provider=endpoint.slug,
                 model=candidate,
-                path=dialect.PATH,
+                operation=Operation.CHAT,
+                path=PATHS[Operation.CHAT],
                 headers=run.call.headers,
-                body=rewrite(run.call.document, model=candidate.name, cut=OWN_KEYS, quirk=quirk),
+                body=rewrite_document(
+                    run.call.document, model=candidate.name, cut=OWN_KEYS, quirk=quirk
+                ),
                 stream=run.stream,
                 deadline_s=left_s,
-                policy=setup.version,
+                policy=snapshot.version,
                 fresh=run.fresh,
                 inline=endpoint.data_path is DataPath.INLINE,
                 endpoint=ordinal,
@@ -238,7 +184,7 @@ class Gateway:
             return await hold(reply, reply.body, dialect)
         return _judge(run, reply, reply.body)
 
-    def _answer(self, run: _Run, outcome: Attempt) -> Answer:
+    def _answer(self, run: RequestProgress, outcome: Attempt) -> Answer:
         now, meter = self.clock(), self._meter
         spent_s = now - run.call.arrived
         meter.observe(Metric.OVERHEAD_SECONDS, spent_s - run.upstream_s, (_SURFACE,))
@@ -259,7 +205,7 @@ class Gateway:
         meter.count(Metric.REQUESTS, (_SURFACE, str(answer.status), run.reason))
         return answer
 
-    def _ended(self, run: _Run, error_type: str) -> None:
+    def _ended(self, run: RequestProgress, error_type: str) -> None:
         provider = run.candidate.provider
         if error_type == "broken":
             self._meter.count(Metric.BROKEN_STREAMS, (provider,))
@@ -270,109 +216,3 @@ class Gateway:
 def _choices(document: Document) -> int:
     asked = document.get("n")
     return asked if isinstance(asked, int) else 1
-
-
-def _judge(run: _Run, reply: UpstreamReply, body: bytes) -> Attempt:
-    """The verdict on a complete answer; one that was asked for as a stream is none.
-
-    An error under a status of success counts as the status that it stands for.
-    """
-    verdict, status = judge_status(reply.status), reply.status
-    error = None
-    if verdict is Verdict.GOOD:
-        sure = not _FRAMING.isdisjoint(name for name, _ in reply.headers)
-        error = dialect.answer_error(body, sure_of_end=sure)
-        if error is None and not run.stream:
-            return reply
-        if dialect.is_error(body):
-            status = dialect.error_status(error)
-            verdict = judge_status(status)
-    if verdict is not Verdict.GOOD:
-        return Failure(verdict, status=status, headers=reply.headers, body=body)
-    error = error or {"message": "a stream was asked for, and a complete answer came"}
-    text = dialect.error_message(error)
-    fault = UpstreamFault(FaultKind.BAD_ANSWER, f"{run.candidate} gave no usable answer: {text}")
-    return Failure(Verdict.NEXT, fault)
-
-
-def _failed(run: _Run, failure: Failure, headers: Headers) -> Answer:
-    """The last candidate's failure, in the client's dialect: its own words where it had some."""
-    if failure.fault is not None:
-        error = _error_of(run, failure.fault)
-        return Answer(error.status, (_JSON, *headers), dialect.render_error(error))
-    passed = _returned(failure.headers)
-    kept = tuple(pair for pair in passed if pair[0] != "content-type")
-    if dialect.is_error(failure.body):
-        return Answer(failure.status, (_JSON, *kept, *headers), failure.body)
-    text = dialect.plain_text(failure.body)
-    error = UpstreamFailed(f"{run.candidate} answered {failure.status}{text and ': '}{text}")
-    body = dialect.render_error(error, status=failure.status)
-    return Answer(failure.status, (_JSON, *kept, *headers), body)
-
-
-_JSON = ("content-type", "application/json")
-
-
-def _as_json(headers: Headers) -> Headers:
-    """SDKs read an answer as JSON only where its type says so, which some servers forget."""
-    if any(name == "content-type" and "json" in value.lower() for name, value in headers):
-        return headers
-    return (_JSON, *(pair for pair in headers if pair[0] != "content-type"))
-
-
-def _error_of(run: _Run, fault: UpstreamFault) -> GatewayError:
-    text = f"{run.candidate}: {fault.detail}"
-    if run.attempts > 1:
-        text = f"{text} (after {run.attempts} attempts)"
-    return _ERROR_OF_FAULT.get(fault.kind, UpstreamFailed)(text)
-
-
-def _returned(headers: Headers) -> Headers:
-    """What of a provider's headers goes back: an allow-list, within 16 KiB."""
-    kept: list[tuple[str, str]] = []
-    left = _MAX_RETURNED_BYTES
-    for name, value in headers:
-        if name in _RETURNED or name.startswith(_RETURNED_PREFIXES) or name in _RENAMED:
-            size = len(name) + len(value)
-            if size <= left:
-                left -= size
-                kept.append((_RENAMED.get(name, name), value))
-    return tuple(kept)
-
-
-@lru_cache(maxsize=4096)
-def _encoded(value: str) -> str:
-    return quote(value, safe="/:@+*,;=!$()[] ")
-
-
-def decision_headers(
-    decision: RouteDecision, model: ModelRef, reason: Reason, version: str
-) -> Headers:
-    """What was decided, in headers; names are percent-encoded."""
-    headers = [
-        ("x-fingerpost-model", _encoded(str(model))),
-        ("x-fingerpost-reason", reason.value),
-        ("x-fingerpost-policy", version),
-    ]
-    if decision.route is not None:
-        headers.append(("x-fingerpost-route", _encoded(decision.route)))
-    if decision.confidence is not None:
-        headers.append(("x-fingerpost-confidence", f"{decision.confidence:.3f}"))
-    return tuple(headers)
-
-
-def _run_headers(run: _Run, spent_s: float) -> Headers:
-    """The decision and what became of it. Durations of Server-Timing are milliseconds."""
-    timing = (
-        f"decide;dur={run.decided_s * 1e3:.2f}, upstream;dur={run.upstream_s * 1e3:.2f}, "
-        f"gateway;dur={(spent_s - run.upstream_s) * 1e3:.2f}"
-    )
-    version = run.call.setup.policy.version
-    place = run.place
-    found = () if place is None else (("x-fingerpost-affinity", place.state),)
-    return (
-        *decision_headers(run.decision, run.candidate, run.reason, version),
-        *found,
-        ("x-fingerpost-attempts", str(run.attempts)),
-        ("server-timing", timing),
-    )

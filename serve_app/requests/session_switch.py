@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from serve_app.affinity.identify import prefix_hash
-from serve_app.affinity.sessions import Books, Place
+from serve_app.affinity.sessions import BudgetState, SessionState
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.openai_chat import conversation
@@ -58,12 +58,12 @@ class Switch:
     """A session's change to another model, as judged."""
 
     decision: SwitchDecision
-    books: Books
+    books: BudgetState
 
 
 def judge(
     document: Document,
-    place: Place,
+    place: SessionState,
     candidate: ModelRef,
     budget: Budget,
     prices: PriceTable,
@@ -92,7 +92,7 @@ def judge(
         ),
         budget,
     )
-    return Switch(decision, Books(decision.default_model, prefix, decision.spend))
+    return Switch(decision, BudgetState(decision.default_model, prefix, decision.spend))
 
 
 def _parsed(name: str) -> ModelRef | None:

@@ -6,7 +6,7 @@ client's answer.
 
 from enum import StrEnum
 
-from serve_app.domain import FaultKind, UpstreamFault
+from serve_app.exchange import FaultKind, UpstreamFault
 
 _RATE_LIMITED = 429
 _SERVER_ERRORS = range(500, 600)

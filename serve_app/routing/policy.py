@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 
-from serve_app.config.load import LoadedConfig, did_you_mean, path
+from serve_app.config.load import LoadedConfig
+from serve_app.config.locations import Problem, path_text
+from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.config.schema.gateway import GatewayConfig, RoutingPreference
 from serve_app.domain import AUTO, AUTO_NAMES, ModelRef, Prefer, Reason, Route
-from serve_app.errors import Problem
 
 _NEAREST = 3
 
@@ -204,7 +205,7 @@ def route_of(entry: RoutingPreference, models: tuple[ModelRef, ...]) -> Route:
 
 def unknown_model(loaded: LoadedConfig, policy: Policy, name: str) -> str:
     """``no_model`` for a name in a configuration: with its own name for the list of models."""
-    listed = path(loaded.written(("model_providers",)))
+    listed = path_text(loaded.written(("model_providers",)))
     return no_model(policy, name, loaded.config.model_aliases, listed)
 
 

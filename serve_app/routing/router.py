@@ -11,7 +11,7 @@ MAX_FALLBACKS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ModelChoice:
     """What a client said about the model."""
 
     model: str | None
@@ -32,7 +32,7 @@ class ByContent:
 
 
 def decide(
-    policy: Policy, wish: Wish, routes: tuple[Route, ...] | None = None
+    policy: Policy, wish: ModelChoice, routes: tuple[Route, ...] | None = None
 ) -> RouteDecision | ByContent:
     """What a wish comes to.
 
@@ -106,7 +106,7 @@ def _routed(
     return RouteDecision(models, reason, route.name, confidence(score))
 
 
-def _named(policy: Policy, model: ModelRef, reason: Reason, wish: Wish) -> RouteDecision:
+def _named(policy: Policy, model: ModelRef, reason: Reason, wish: ModelChoice) -> RouteDecision:
     others = [_resolve_fallback(policy, name) for name in wish.fallbacks]
     return RouteDecision(tuple(dict.fromkeys([model, *others])), reason)
 

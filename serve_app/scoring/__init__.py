@@ -1,1 +1,1 @@
-"""TODO."""
+"""Scores routes for a conversation, sans-IO."""

@@ -89,7 +89,7 @@ def _kind_text(kind: Archetype) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _RouteSet:
+class _CompiledRoutes:
     """What a text is compared with; rows of the matrices belong to routes in their order."""
 
     wholes: Matrix
@@ -111,7 +111,7 @@ class _RouteSet:
         )
 
 
-class Scorer:
+class EmbeddingScorer:
     """Scores texts against routes. Keeps what it embedded of routes, bounded; of texts nothing.
 
     Not safe for use by several threads at once.
@@ -129,7 +129,7 @@ class Scorer:
         self._min_confidence = min_confidence
         self._min_margin = min_margin
         self._texts: OrderedDict[str, Vector] = OrderedDict()
-        self._sets: OrderedDict[tuple[Route, ...], _RouteSet] = OrderedDict()
+        self._sets: OrderedDict[tuple[Route, ...], _CompiledRoutes] = OrderedDict()
         self._rows = 0
         self._kinds = [embed(_kind_text(kind)) for kind in archetypes]
         self._prompts = [embed(prompt) for kind in archetypes for prompt in kind.prompts]
@@ -156,9 +156,9 @@ class Scorer:
                 route.name: round(float(value), 6)
                 for route, value in zip(routes, values, strict=True)
             },
-            no_match=self._min_confidence,
+            threshold=self._min_confidence,
             winner=routes[int(order[0])].name if wins else None,
-            margin=self._min_margin,
+            required_margin=self._min_margin,
         )
 
     def prepare(self, routes: tuple[Route, ...]) -> None:
@@ -177,7 +177,7 @@ class Scorer:
         wholes = self._prepare(routes, lambda: True).wholes
         return wholes @ wholes.T
 
-    def _values(self, query: Vector, known: _RouteSet) -> Vector:
+    def _values(self, query: Vector, known: _CompiledRoutes) -> Vector:
         nearest = np.maximum.reduceat(known.phrases @ query, known.phrase_starts)
         values: Vector = _WHOLE * (known.wholes @ query) + _NAME * (known.names @ query)
         values += _PHRASE * nearest
@@ -191,7 +191,7 @@ class Scorer:
             values[route] += weight * (near - values[route])
         return values
 
-    def _prepare(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _RouteSet:
+    def _prepare(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _CompiledRoutes:
         known = self._sets.get(routes)
         if known is None:
             known = self._compile(routes, in_time)
@@ -203,7 +203,7 @@ class Scorer:
             self._sets.move_to_end(routes)
         return known
 
-    def _compile(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _RouteSet:
+    def _compile(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _CompiledRoutes:
         def rows(texts: Iterable[str]) -> Matrix:
             return np.stack([self._text(text, in_time) for text in texts])
 
@@ -215,7 +215,7 @@ class Scorer:
                 own = rows(route.examples)
                 weight = _EXAMPLE_WEIGHTS[min(len(own), len(_EXAMPLE_WEIGHTS) - 1)]
                 examples.append((index, own, _unit(own.mean(axis=0)), weight))
-        return _RouteSet(
+        return _CompiledRoutes(
             wholes=wholes,
             names=rows(readable(route.name) for route in routes),
             phrases=rows(phrase for listed in lists for phrase in listed),

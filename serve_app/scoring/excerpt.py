@@ -16,7 +16,7 @@ from serve_app.domain import Turn
 ENOUGH_WORDS: Final = 24
 """Once the user's last turns hold so many words, no earlier ones are needed."""
 
-MAX_TURNS: Final = 5
+MAX_RECENT_TURNS: Final = 5
 
 KEPT_CHARACTERS: Final = 2000
 """Of a longer turn so many are kept at each end; the scorer's own limit is in tokens, and lower."""
@@ -67,7 +67,7 @@ def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
             text = f"{text[:KEPT_CHARACTERS]} … {text[-KEPT_CHARACTERS:]}"
         kept.append(Turn("user", text))
         words += max(len(text.split()), len(text.encode("utf-8", "replace")) // _BYTES_OF_A_WORD)
-        if words >= ENOUGH_WORDS or len(kept) == MAX_TURNS:
+        if words >= ENOUGH_WORDS or len(kept) == MAX_RECENT_TURNS:
             break
     return tuple(reversed(kept))
 

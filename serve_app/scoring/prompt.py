@@ -108,7 +108,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RouteAnswer:
     """A whole answer as the family's models write it, and which route it means."""
 
     route: str | None
@@ -151,15 +151,15 @@ class Family:
         text = head + self.lay_turns(kept) + after
         return Prompt(text, trimmed=cut or len(spoken) > MAX_TURNS)
 
-    def answers(self, routes: Sequence[Route]) -> tuple[Answer, ...]:
+    def answers(self, routes: Sequence[Route]) -> tuple[RouteAnswer, ...]:
         """All whole answers that say one route or none, no text twice; "none" is the last one.
 
         A route that bears the name NO_ROUTE takes its answer: then there is none for "none".
         """
-        known: dict[str, Answer] = {}
+        known: dict[str, RouteAnswer] = {}
         for name in [*(route.name for route in routes), None]:
             text = _answer(name, many=self.many)
-            known.setdefault(text, Answer(name, text))
+            known.setdefault(text, RouteAnswer(name, text))
         return tuple(known.values())
 
     def _newest(self, turns: Sequence[Turn], room: int, count: Count) -> tuple[list[Turn], bool]:
@@ -225,7 +225,7 @@ def whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def answer_schema(answers: Sequence[Answer], *, many: bool) -> dict[str, Json]:
+def answer_schema(answers: Sequence[RouteAnswer], *, many: bool) -> dict[str, Json]:
     """All that may be answered, and nothing else, as a JSON schema."""
     said = [json.loads(answer.text)["route"] for answer in answers]
     route: Json = {"type": "string", "enum": said}

@@ -45,7 +45,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrieOutcome:
     """What the odds come to."""
 
     probabilities: tuple[float, ...]
@@ -106,7 +106,7 @@ class Trie:
         """All that ``score`` needs, at most ``limit`` tokens at a time."""
         return tuple(ask for node in self.nodes for ask in node.asks(limit))
 
-    def score(self, logprobs: Mapping[Ask, Mapping[int, float]]) -> Outcome:
+    def score(self, logprobs: Mapping[Ask, Mapping[int, float]]) -> TrieOutcome:
         """How likely each answer is, given what was said to ``asks``, whatever their limit was.
 
         The log-probabilities are over the whole vocabulary. Of each node only the children
@@ -130,7 +130,7 @@ class Trie:
             equal = self._ends[path]
             for answer in equal:
                 probabilities[answer] = likely / len(equal)
-        return Outcome(tuple(probabilities), min(max(left, 0.0), 1.0))
+        return TrieOutcome(tuple(probabilities), min(max(left, 0.0), 1.0))
 
     def walk(self, limit: int = MAX_CHILDREN) -> Generator[Ask, Mapping[int, float], int]:
         """Asks about one node after the other, each time going to the likeliest child.
@@ -151,7 +151,7 @@ class Trie:
         return self._ends[path][0]
 
 
-def build(answers: Sequence[Tokens]) -> Trie:
+def build_trie(answers: Sequence[Tokens]) -> Trie:
     """The tree of these answers, each the token ids of a whole answer, its end included.
 
     Equal answers are allowed. Raises ValueError for no answers, for an empty one, and for one

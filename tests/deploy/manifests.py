@@ -7,7 +7,7 @@ from typing import Final
 
 import yaml
 
-from serve_app.cli.serve_process import read_env_file
+from serve_app.cli.serve_yaml.read import read_env_file
 from tests.deploy.kuberay import ray_service_problems
 from tests.deploy.kubernetes import schema_problems
 from tests.deploy.kustomize import named

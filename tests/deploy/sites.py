@@ -9,11 +9,11 @@ from pydantic import BaseModel
 from ray import serve
 from ray.serve.schema import ServeDeploySchema
 
-from serve_app.api.headers import exposure_problem
+from serve_app.access.exposure import exposure_problem
 from serve_app.app import build
-from serve_app.cli.serve_process import read_env_file
+from serve_app.cli.serve_yaml.read import read_env_file
+from serve_app.config.locations import ConfigError
 from serve_app.config.references import references
-from serve_app.errors import ConfigError
 from tests.unit.fakes import setup_of
 
 ROOT: Final = Path(__file__).parents[2]
@@ -58,14 +58,14 @@ def serve_problems(folder: Path, content: Json, gateway: str) -> list[str]:
     problems = _unknown_keys(ServeDeploySchema, content, "")
     try:
         ServeDeploySchema.model_validate(content)
-        setup = setup_of(folder, gateway)
+        snapshot = setup_of(folder, gateway)
     except (ValueError, ConfigError) as error:
         return [*problems, str(error)]
     (application,) = content["applications"]
     host = content["http_options"]["host"]
     if content["proxy_location"] != "EveryNode" or host != "0.0.0.0":
         problems.append("a cluster has a proxy on each node, for other machines")
-    exposed = exposure_problem(host, setup.config)
+    exposed = exposure_problem(host, snapshot.config)
     problems += [exposed] if exposed else []
     there = graph(build({"config": str(folder / "gateway.yaml")}))
     said = [deployment["name"] for deployment in application["deployments"]]

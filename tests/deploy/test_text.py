@@ -10,7 +10,7 @@ import yaml
 
 from serve_app.app import build
 from serve_app.cli.main import main
-from serve_app.ports import Metric
+from serve_app.telemetry.metrics import Metric
 from tests.deploy.kubernetes import schema_problems
 from tests.deploy.kustomize import named, overlay
 from tests.deploy.sites import (

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.providers.table import CHAT, MESSAGES, PROVIDERS, RESPONSES, Auth, ProviderSpec
+from serve_app.exchange import Operation
+from serve_app.providers.table import PROVIDERS, Auth, ProviderSpec
 
 GUIDE = Path(__file__).parents[2] / "docs" / "configuration.md"
 AUTH = {Auth.BEARER: "bearer", Auth.X_API_KEY: "`x-api-key`", Auth.API_KEY: "`api-key`"}
-OWN = {CHAT: "chat", MESSAGES: "messages", RESPONSES: "responses"}
+OWN = (Operation.CHAT, Operation.MESSAGES, Operation.RESPONSES)
 
 
 def row(name: str, spec: ProviderSpec) -> str:
@@ -16,8 +17,8 @@ def row(name: str, spec: ProviderSpec) -> str:
     if spec.refused is not None:
         return f"| `{name}` | refused | | |"
     address = f"`{spec.base_url}`" if spec.base_url else "`base_url` is required"
-    own = ", ".join(word for path, word in OWN.items() if path in spec.paths)
-    key = AUTH[spec.auth_of.get(CHAT, spec.auth)]
+    own = ", ".join(operation for operation in OWN if operation in spec.operations)
+    key = AUTH[spec.auth_of.get(Operation.CHAT, spec.auth)]
     return (
         f"| `{name}` | {address} | {own} | {key}{'' if spec.key_needed else ', if there is one'} |"
     )

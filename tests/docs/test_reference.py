@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from serve_app.cli.main import main
-from serve_app.config.docs.reference import files, write
+from serve_app.config.docs.reference import files, write_files
 from serve_app.config.schema.gateway import GatewayConfig
 from tests.unit.config.broken import BROKEN
 
@@ -33,7 +33,7 @@ def test_the_command_writes_both(tmp_path: Path) -> None:
     """At their places below the project, and nothing else."""
     for folder in ("configs", "docs"):
         (tmp_path / folder).mkdir()
-    write(tmp_path)
+    write_files(tmp_path)
     written = {
         str(file.relative_to(tmp_path)): file.read_text("utf-8")
         for file in tmp_path.rglob("*")

@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from serve_app.config.load import load
-from serve_app.engines.embedding.engine import EngineFaultError
+from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.vllm.checkpoint import Checkpoint
 from serve_app.engines.vllm.settings import (
     GIBIBYTE,
     PROFILES,
     Mode,
     Room,
-    Settings,
+    VllmSettings,
     engine_args,
-    settings_of,
+    vllm_settings,
 )
 from serve_app.scoring.prompt import FAMILIES
 
@@ -50,7 +50,7 @@ def test_a_share_of_a_card_is_the_least_that_the_engine_takes(row: tuple[str, ..
     model, weights, cache_mb, needed, _, shown, share = row
     found = checkpoint(model.split()[0], float(weights))
     family = FAMILIES["arch-router" if model.startswith("1.5") else "plano-orchestrator"]
-    settings = Settings("m", family, kv_cache_mb=int(cache_mb))
+    settings = VllmSettings("m", family, kv_cache_mb=int(cache_mb))
     total = round(float(shown) * GIBIBYTE)
     args = engine_args(settings, PROFILES["cuda"], Room(total, float(share)), found)
     assert args["gpu_memory_utilization"] * float(shown) == pytest.approx(float(needed), abs=0.05)
@@ -76,7 +76,7 @@ def test_the_example_for_a_gpu_fits_its_share(card_gib: float) -> None:
     assert options["autoscaling_config"]["max_replicas"] * share <= 1
     section = load(ROOT / "configs/gateway.gpu.yaml").config.orchestrator
     room = Room(round(card_gib * GIBIBYTE), share)
-    args = engine_args(settings_of(section), PROFILES["cuda"], room, checkpoint("1.5", 2.9))
+    args = engine_args(vllm_settings(section), PROFILES["cuda"], room, checkpoint("1.5", 2.9))
     assert args["kv_cache_memory_bytes"] == GIBIBYTE
 
 

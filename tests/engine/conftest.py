@@ -24,7 +24,7 @@ import pytest
 from deployments.orchestrator import Orchestrator
 from serve_app.domain import Route
 from serve_app.engines.vllm.engine import VllmEngine
-from serve_app.evaluation.measure import LabelledSet, read_set
+from serve_app.evaluation.labelled_set import LabelledSet, read_set
 from tests.unit.config.broken import V
 
 CACHE: Final = Path("~/.cache/fingerpost-tests").expanduser()

@@ -11,10 +11,11 @@ from typing import Any, Final
 import pytest
 
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
-from serve_app.engines.vllm.chat_decider import Chooser
+from serve_app.engines.vllm.chat_decider import ChatDecider
 from serve_app.engines.vllm.settings import Mode
-from serve_app.evaluation.measure import Case, Evaluation, LabelledSet, outcomes_of
-from serve_app.evaluation.report import as_json, as_text
+from serve_app.evaluation.labelled_set import Case, LabelledSet
+from serve_app.evaluation.measure import Evaluation, outcomes_of
+from serve_app.evaluation.report import report_json, report_text
 from serve_app.scoring.excerpt import conversation
 from serve_app.scoring.prompt import FAMILIES
 from tests.engine.conftest import Site, core_of, on_loop, until
@@ -35,13 +36,13 @@ _TIE: Final = 1e-3
 
 
 @pytest.fixture(scope="module")
-def choosers(chat: Site) -> Mapping[str, Chooser]:
+def choosers(chat: Site) -> Mapping[str, ChatDecider]:
     """One for each family, on the same engine."""
     running = chat.engine._running
     assert running is not None
     settings = chat.engine._settings
     return {
-        name: Chooser(
+        name: ChatDecider(
             running.engine,
             running.engine.get_tokenizer(),
             replace(settings, family=FAMILIES[name]),
@@ -106,13 +107,13 @@ async def test_a_set_is_measured(chat: Site, labelled: LabelledSet) -> None:
     found = Evaluation(few, section, outcomes, ())
     assert found.scored
     assert {outcome.best for outcome in outcomes} <= {route.name for route in ROUTES}
-    assert as_json(found)["engine"] == "vllm"
-    print("\n" + "\n".join(as_text(found)))
+    assert report_json(found)["engine"] == "vllm"
+    print("\n" + "\n".join(report_text(found)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_probabilities_are_exact(
-    name: str, chat: Site, choosers: Mapping[str, Chooser], questions: list[Question]
+    name: str, chat: Site, choosers: Mapping[str, ChatDecider], questions: list[Question]
 ) -> None:
     """Their sum is 1. The greedy walk is that of decoding held to the answers, token by token.
 
@@ -122,11 +123,11 @@ def test_probabilities_are_exact(
     others = 0
     for question in questions:
         said = scored(on_loop(chat.engine, chooser.decide(question, "trie")))
-        assert sum(said.routes.values()) + said.no_match == pytest.approx(1.0, abs=1e-4)
+        assert sum(said.routes.values()) + said.threshold == pytest.approx(1.0, abs=1e-4)
         assert said.doubt is not None
         assert 0.0 <= said.doubt <= 1.0
         greedy, sure = on_loop(chat.engine, decoded(chooser, question))
-        chances: dict[str | None, float] = {None: said.no_match}
+        chances: dict[str | None, float] = {None: said.threshold}
         chances.update(said.routes.items())
         for mode in GREEDY:
             walked = scored(on_loop(chat.engine, chooser.decide(question, mode)))
@@ -140,7 +141,7 @@ def test_probabilities_are_exact(
     print(f"\n{name}: the likeliest answer is not the greedy one in {others} of {len(questions)}")
 
 
-async def decoded(chooser: Chooser, question: Question) -> tuple[str | None, bool]:
+async def decoded(chooser: ChatDecider, question: Question) -> tuple[str | None, bool]:
     """What vLLM itself decodes when each token is held to those that go on an answer.
 
     And whether the choice was clear wherever there was one.
@@ -171,7 +172,7 @@ async def decoded(chooser: Chooser, question: Question) -> tuple[str | None, boo
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_model_writes_is_read(
-    name: str, chat: Site, choosers: Mapping[str, Chooser], questions: list[Question]
+    name: str, chat: Site, choosers: Mapping[str, ChatDecider], questions: list[Question]
 ) -> None:
     """Names of routes, or none; how often the first is the likeliest by the trie is printed."""
     chooser, same = choosers[name], 0
@@ -197,7 +198,7 @@ async def test_another_spelling_is_asked_about_once_more(
     running = chat.engine._running
     assert running is not None
     decider = running.decider
-    assert isinstance(decider, Chooser)
+    assert isinstance(decider, ChatDecider)
     finished, asked = decider._finished, []
 
     async def spelled(ids: list[int], params: Any) -> Any:
@@ -237,7 +238,7 @@ async def test_auto_asks_for_less_when_there_is_much_to_do(
 
 
 def test_a_node_may_have_more_children_than_vllm_tells_of(
-    chat: Site, choosers: Mapping[str, Chooser]
+    chat: Site, choosers: Mapping[str, ChatDecider]
 ) -> None:
     """With 128 routes and "other" there are more first tokens than 128 at a time."""
     tokenizer = choosers["generic"]._tokenizer
@@ -253,7 +254,7 @@ def test_a_node_may_have_more_children_than_vllm_tells_of(
     known = choosers["generic"]._known(question)
     assert max(len(node.children) for node in known.trie.nodes) > 128
     said = scored(on_loop(chat.engine, choosers["generic"].decide(question, "trie")))
-    assert sum(said.routes.values()) + said.no_match == pytest.approx(1.0, abs=1e-3)
+    assert sum(said.routes.values()) + said.threshold == pytest.approx(1.0, abs=1e-3)
     written = scored(on_loop(chat.engine, choosers["generic"].decide(question, "choice")))
     walked = scored(on_loop(chat.engine, choosers["generic"].decide(question, "trie_lazy")))
     assert written.winner == walked.winner
@@ -262,7 +263,7 @@ def test_a_node_may_have_more_children_than_vllm_tells_of(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_are_tokens_as_the_model_would_write_them(
-    name: str, choosers: Mapping[str, Chooser], questions: list[Question]
+    name: str, choosers: Mapping[str, ChatDecider], questions: list[Question]
 ) -> None:
     """Together they are the text, and then the end of the turn."""
     chooser = choosers[name]
@@ -273,7 +274,7 @@ def test_answers_are_tokens_as_the_model_would_write_them(
     assert chooser._known(questions[1]) is known
 
 
-def test_nobody_s_words_end_their_own_turn(choosers: Mapping[str, Chooser]) -> None:
+def test_nobody_s_words_end_their_own_turn(choosers: Mapping[str, ChatDecider]) -> None:
     """What a template is made of is text like any other where a user writes it."""
     chooser = choosers["generic"]
     end = chooser._tokenizer.eos_token_id

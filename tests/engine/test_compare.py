@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from serve_app.domain import Question, Route, Scores, Turn
-from serve_app.engines.embedding.engine import EmbeddingEngine, Settings
-from serve_app.engines.vllm.embed_decider import Comparer
-from serve_app.evaluation.measure import LabelledSet
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
+from serve_app.engines.vllm.embed_decider import EmbedDecider
+from serve_app.evaluation.labelled_set import LabelledSet
 from serve_app.scoring.excerpt import recent
 from tests.engine.conftest import Site, core_of, on_loop
 
 
 @pytest.fixture(scope="module")
-def comparer(embedding: Site) -> Comparer:
+def comparer(embedding: Site) -> EmbedDecider:
     running = embedding.engine._running
     assert running is not None
-    assert isinstance(running.decider, Comparer)
+    assert isinstance(running.decider, EmbedDecider)
     return running.decider
 
 
@@ -35,7 +35,7 @@ async def test_scores_are_those_of_the_embedded_engine(
     embedding: Site, labelled: LabelledSet
 ) -> None:
     """But for what 8 bits cost; the winner is the same nearly always, and mostly right."""
-    own = EmbeddingEngine(Settings())
+    own = EmbeddingEngine(EmbeddingSettings())
     cases = [case for case in labelled.cases[::6] if recent(case.turns)]
     asked = [Question(recent(case.turns), labelled.routes, "k") for case in cases]
     said = await asyncio.gather(*map(embedding.engine.score, asked))
@@ -55,7 +55,7 @@ async def test_scores_are_those_of_the_embedded_engine(
 
 
 async def test_new_routes_are_embedded_once(
-    embedding: Site, comparer: Comparer, monkeypatch: pytest.MonkeyPatch
+    embedding: Site, comparer: EmbedDecider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All their texts at once, before the scorer is asked; after that only the conversation."""
     embedded: list[str] = []
@@ -79,7 +79,7 @@ async def test_new_routes_are_embedded_once(
     assert sorted(embedded) == sorted([*new, "which fish is this", "which bird is this"])
 
 
-def test_a_long_text_is_looked_at_from_both_ends(embedding: Site, comparer: Comparer) -> None:
+def test_a_long_text_is_looked_at_from_both_ends(embedding: Site, comparer: EmbedDecider) -> None:
     """So many tokens of it as the configuration says; half a surrogate pair is no character."""
     plain = on_loop(embedding.engine, comparer._embed("word " * 30 + "middle " * 500 + "end " * 31))
     other = on_loop(embedding.engine, comparer._embed("word " * 30 + "another " * 9 + "end " * 31))

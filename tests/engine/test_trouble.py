@@ -18,8 +18,8 @@ from deployments.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines.vllm import checkpoint
 from serve_app.engines.vllm.engine import VllmEngine
-from serve_app.engines.vllm.settings import PROFILES, Room, Settings, engine_args
-from serve_app.evaluation.measure import LabelledSet
+from serve_app.engines.vllm.settings import PROFILES, Room, VllmSettings, engine_args
+from serve_app.evaluation.labelled_set import LabelledSet
 from serve_app.scoring.prompt import FAMILIES
 from tests.engine.conftest import START_S, Site, core_of, until
 
@@ -31,11 +31,11 @@ QUESTION: Final = Question(
 ROOM: Final = Room(80 << 30)
 
 
-def settings(model: Path, **more: object) -> Settings:
-    return Settings(str(model), FAMILIES["generic"], **more)  # type: ignore[arg-type]
+def settings(model: Path, **more: object) -> VllmSettings:
+    return VllmSettings(str(model), FAMILIES["generic"], **more)  # type: ignore[arg-type]
 
 
-def fault_of(wrong: Settings) -> str:
+def fault_of(wrong: VllmSettings) -> str:
     """Why an engine does not start; it never raises, and answers at once."""
     engine = VllmEngine(wrong)
     try:
@@ -100,7 +100,7 @@ def test_vllm_takes_our_arguments(device: str, tiny: Path) -> None:
     """Those for a GPU, too, although there is none here."""
     from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - as above
 
-    found = checkpoint.read(str(tiny))
+    found = checkpoint.read_checkpoint(str(tiny))
     for task in ("generate", "embed"):
         wanted = settings(tiny, task=task)
         args = engine_args(wanted, PROFILES[device], ROOM, found)  # type: ignore[index]
@@ -161,11 +161,11 @@ async def test_an_engine_that_is_killed_comes_back(chat: Site, labelled: Labelle
 
 _OWNER: Final = """
 import sys, time
-from serve_app.engines.vllm.settings import Settings
+from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.engines.vllm.engine import VllmEngine
 from serve_app.scoring.prompt import FAMILIES
 
-engine = VllmEngine(Settings(sys.argv[1], FAMILIES["generic"], max_model_len=512))
+engine = VllmEngine(VllmSettings(sys.argv[1], FAMILIES["generic"], max_model_len=512))
 ready = engine.wait(150)
 (core,) = engine._running.engine.engine_core.resources.engine_manager.processes
 print("core", core.pid, flush=True)

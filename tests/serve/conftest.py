@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from serve_app.cli import serve_process
+from serve_app.cli.serve_yaml.read import read_env_file, read_serve_file
 from tests.scripted_provider import ScriptedProvider
 from tests.site import (
     DATA_PATHS,
@@ -40,7 +41,7 @@ class Cluster:
     site: Site
     home: Path
     environ: dict[str, str]
-    gateway: serve_process.Gateway
+    gateway: serve_process.ServeProcess
     seconds_to_health: float = 0.0
 
     def replicas(self, deployment: str = "", app: str = "fingerpost") -> dict[int, str]:
@@ -168,12 +169,10 @@ def cluster(
     serve["applications"] += [routing, *_session_apps(application, home, cluster_providers)]
     file = home / "serve.yaml"
     file.write_text(yaml.safe_dump(serve))
-    settings = serve_process.read_env_file(CONFIGS / "serve.env")
+    settings = read_env_file(CONFIGS / "serve.env")
     base = {"FINGERPOST_TEST_KEY": SECRET, **os.environ}
     environ = serve_process.cluster_environment(base, settings, home)
-    gateway = serve_process.Gateway(
-        serve_process.read_serve_file(file), environ, home / "serve.log"
-    )
+    gateway = serve_process.ServeProcess(read_serve_file(file), environ, home / "serve.log")
     try:
         site = Site("127.0.0.1", port, cluster_providers)
         cluster = Cluster(site, home, environ, gateway)

@@ -8,8 +8,8 @@ import pytest
 from serve_app.app import _config_path, build
 from serve_app.cli.serve_yaml.check import check_serve
 from serve_app.cli.summary import deployment_names
-from serve_app.errors import ConfigError
-from serve_app.requests.decide import compile_setup
+from serve_app.config.locations import ConfigError
+from serve_app.snapshot import compile_snapshot
 from tests.deploy.sites import graph
 from tests.site import SECRET
 
@@ -106,7 +106,7 @@ def test_check_knows_thegraph(store: str, tmp_path: Path) -> None:
         f"{CONFIG}routing: {{session_cache: {{type: {store}, url: 'redis://h'}}}}\n"
         "client_keys: [$FINGERPOST_TEST_KEY]\n"
     )
-    names = deployment_names(compile_setup(file))
+    names = deployment_names(compile_snapshot(file))
     assert sorted(names) == sorted(graph(build({"config": str(file)})))
 
 

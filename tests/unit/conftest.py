@@ -1,9 +1,15 @@
 """What all unit tests share."""
 
 import gc
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from serve_app.engines.http import HttpEngine, HttpEngineSettings
+from tests.unit.engines.chat_server import Make, Server
 
 settings.register_profile(
     "unit",
@@ -29,3 +35,27 @@ def small_heap() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    runner = await server.start()
+    yield server
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def make(server: Server) -> AsyncIterator[Make]:
+    """Engines that ask the server, unless something else is said; closed at the end."""
+    made: list[HttpEngine] = []
+
+    def engine(*, environ: dict[str, str] | None = None, **changed: Any) -> HttpEngine:
+        settings = HttpEngineSettings(base_url=server.url, model="Arch-Router-1.5B", deadline_s=5.0)
+        made.append(HttpEngine(replace(settings, **changed), environ or {}))
+        return made[-1]
+
+    yield engine
+    for engine_made in made:
+        await engine_made.close()
+        await engine_made.close()  # twice does no harm

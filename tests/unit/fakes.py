@@ -11,24 +11,22 @@ from typing import Any, Final, Self
 
 from serve_app.affinity.sessions import Sessions
 from serve_app.dialects import json_edits
-from serve_app.domain import (
-    Binding,
+from serve_app.domain import Binding, Headers, ModelRef, Question, Scores, Unavailable
+from serve_app.exchange import (
     Chunks,
     FaultKind,
-    Headers,
-    ModelRef,
-    Question,
-    Scores,
     StreamBrokenError,
-    Unavailable,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.ports import METRICS, Metric
 from serve_app.providers.prices import price_table
-from serve_app.requests.decide import READ_KEYS, Call, Setup, compile_setup
-from serve_app.requests.gateway import Answer, Gateway
+from serve_app.requests.answer import Answer
+from serve_app.requests.call import Call
+from serve_app.requests.decide import READ_KEYS
+from serve_app.requests.gateway import Gateway
+from serve_app.snapshot import Snapshot, compile_snapshot
+from serve_app.telemetry.metrics import METRICS, Metric
 
 FOREVER: Final = 3600.0
 """As an item of FakeChunks: the provider says nothing more."""
@@ -184,18 +182,18 @@ def fault(kind: FaultKind, detail: str = "it did not work") -> UpstreamFault:
     return UpstreamFault(kind, detail)
 
 
-def setup_of(directory: Path, text: str) -> Setup:
-    """The setup that a gateway.yaml with this text comes to."""
+def setup_of(directory: Path, text: str) -> Snapshot:
+    """The snapshot that a gateway.yaml with this text comes to."""
     file = directory / "gateway.yaml"
     file.write_text(text, "utf-8")
-    return compile_setup(file)
+    return compile_snapshot(file)
 
 
 @dataclass
 class Rig:
     """A gateway between fakes, and one way to ask it."""
 
-    setup: Setup
+    snapshot: Snapshot
     upstream: FakeUpstream
     orchestrator: FakeOrchestrator
     meter: FakeMeter = field(default_factory=FakeMeter)
@@ -209,7 +207,7 @@ class Rig:
             upstream=self.upstream,
             orchestrator=self.orchestrator,
             sessions=Sessions(
-                self.store, self.meter, lambda: price_table(self.setup.config), self.wall_clock
+                self.store, self.meter, lambda: price_table(self.snapshot.config), self.wall_clock
             ),
             meter=self.meter,
             clock=self.clock,
@@ -225,9 +223,9 @@ class Rig:
         named: Mapping[str, str] | None = None,
     ) -> Answer:
         content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
-        document = json_edits.read(content.encode(), unique=READ_KEYS)
+        document = json_edits.read_document(content.encode(), unique=READ_KEYS)
         arrived = self.clock.now - waited_s
-        call = Call(self.setup, document, headers, hint, arrived, named or {})
+        call = Call(self.snapshot, document, headers, hint, arrived, named or {})
         return await self.gateway.chat(call)
 
 

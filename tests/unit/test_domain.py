@@ -5,15 +5,8 @@ import pickle
 
 import pytest
 
-from serve_app.domain import (
-    AUTO_NAMES,
-    FaultKind,
-    ModelRef,
-    Reason,
-    RouteDecision,
-    StreamBrokenError,
-    UpstreamFault,
-)
+from serve_app.domain import AUTO_NAMES, ModelRef, Reason, RouteDecision
+from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from serve_app import errors
-from serve_app.errors import ConfigError, GatewayError, Problem, UnknownModel
+from serve_app.config.locations import ConfigError, Problem
+from serve_app.errors import GatewayError, UnknownModel
 
 VALUES: dict[str, object] = {
     "message": "mé",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.packaged_files import PROJECT, find, home_of
+from serve_app.packaged_files import PROJECT, find_packaged, home_of
 
 
 def test_a_checkout_has_them_beside_the_package() -> None:
@@ -32,7 +32,7 @@ def test_a_file_here_goes_before_one_of_the_programs(
     (own / "b.yaml").touch()
     (tmp_path / "b.yaml").touch()
     monkeypatch.chdir(tmp_path)
-    assert find(Path("a.yaml"), own) == own / "a.yaml"
-    assert find(Path("b.yaml"), own) == Path("b.yaml")
-    assert find(Path("c.yaml"), own) == Path("c.yaml")
-    assert find(tmp_path / "a.yaml", own) == tmp_path / "a.yaml"
+    assert find_packaged(Path("a.yaml"), own) == own / "a.yaml"
+    assert find_packaged(Path("b.yaml"), own) == Path("b.yaml")
+    assert find_packaged(Path("c.yaml"), own) == Path("c.yaml")
+    assert find_packaged(tmp_path / "a.yaml", own) == tmp_path / "a.yaml"

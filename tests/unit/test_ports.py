@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from serve_app.ports import METRICS, Metric
+from serve_app.telemetry.metrics import METRICS, Metric
 
 
 def test_every_metric_has_a_spec() -> None:

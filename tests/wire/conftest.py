@@ -15,30 +15,26 @@ import uvicorn
 
 from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
-from serve_app.affinity.cached import LocalStore
+from serve_app.access.keys import Access
+from serve_app.affinity.cached import CachedStore
 from serve_app.affinity.memory import MemoryStore
 from serve_app.affinity.sessions import Sessions
-from serve_app.api.app import Parts, create_api
-from serve_app.api.headers import Access
-from serve_app.domain import (
-    Binding,
-    ModelRef,
-    UpstreamFault,
-    UpstreamReply,
-    UpstreamRequest,
-)
+from serve_app.api.app import ApiDependencies, create_api
+from serve_app.domain import Binding, ModelRef
 from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
-    Settings,
-    settings_of,
+    EmbeddingSettings,
+    embedding_settings,
 )
-from serve_app.engines.guard import EngineThread, Guard
-from serve_app.ports import METRICS, Metric
+from serve_app.engines.guard import Guard
+from serve_app.engines.thread import EngineThread
+from serve_app.exchange import UpstreamFault, UpstreamReply, UpstreamRequest
 from serve_app.providers.prices import price_table
 from serve_app.providers.transport import Transport, fixed
-from serve_app.requests.decide import Setup, compile_setup
 from serve_app.requests.gateway import Gateway
+from serve_app.snapshot import Snapshot, compile_snapshot
+from serve_app.telemetry.metrics import METRICS, Metric
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
 
@@ -61,13 +57,13 @@ class FakeMeter:
 
 @lru_cache(maxsize=1)
 def _model() -> EmbeddingModel:
-    return EmbeddingModel(Settings())
+    return EmbeddingModel(EmbeddingSettings())
 
 
-def orchestrator_of(setup: Setup) -> Guard:
+def orchestrator_of(snapshot: Snapshot) -> Guard:
     """The embedded engine as the Orchestrator runs it, in this process."""
-    engine = EmbeddingEngine(settings_of(setup.config.orchestrator), _model())
-    deadline_s = setup.config.orchestrator.deadline_s
+    engine = EmbeddingEngine(embedding_settings(snapshot.config.orchestrator), _model())
+    deadline_s = snapshot.config.orchestrator.deadline_s
     thread = EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
     return Guard(thread, deadline_s=deadline_s, clock=time.monotonic)
 
@@ -77,8 +73,8 @@ class _Memory:
 
     trouble = None
 
-    def __init__(self, setup: Setup) -> None:
-        section = setup.config.routing
+    def __init__(self, snapshot: Snapshot) -> None:
+        section = snapshot.config.routing
         self._store = MemoryStore(
             max_entries=section.session_max_entries,
             ttl_s=section.session_ttl_seconds,
@@ -92,16 +88,16 @@ class _Memory:
         return self._store.bind(key, binding, instead_of=instead_of)
 
 
-def sessions_of(setup: Setup) -> Sessions:
+def sessions_of(snapshot: Snapshot) -> Sessions:
     """Sessions as the ingress keeps them, over a store in memory."""
-    section = setup.config.routing
-    local = LocalStore(
-        _Memory(setup),
+    section = snapshot.config.routing
+    local = CachedStore(
+        _Memory(snapshot),
         max_entries=section.session_max_entries,
         ttl_s=section.session_ttl_seconds,
         clock=time.monotonic,
     )
-    return Sessions(local, FakeMeter(), partial(price_table, setup.config))
+    return Sessions(local, FakeMeter(), partial(price_table, snapshot.config))
 
 
 class FramedUpstream:
@@ -153,25 +149,25 @@ def serve_api(
     peer: str | None = None,
 ) -> Iterator[Site]:
     """The API of a configuration on a loopback port; ``peer`` is what it takes clients for."""
-    setup = compile_setup(config)
-    transport = Transport(fixed(setup.providers, setup.config.timeouts), environ)
+    snapshot = compile_snapshot(config)
+    transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), environ)
     client = ProviderClient(str(config))
     client._transport._environ = environ
     gateway = Gateway(
         upstream=_Paths(transport, FramedUpstream(client)),
-        orchestrator=orchestrator_of(setup),
-        sessions=sessions_of(setup),
+        orchestrator=orchestrator_of(snapshot),
+        sessions=sessions_of(snapshot),
         meter=meter or FakeMeter(),
         clock=time.monotonic,
     )
 
     async def health() -> Any:
-        return {"status": "ok", "providers": setup.providers.data_paths()}
+        return {"status": "ok", "providers": snapshot.providers.data_paths()}
 
-    parts = Parts(
+    parts = ApiDependencies(
         gateway=gateway,
-        setup=lambda: setup,
-        access=partial(Access, setup.config, environ),
+        snapshot=lambda: snapshot,
+        access=partial(Access, snapshot.config, environ),
         meter=meter or FakeMeter(),
         health=health,
     )

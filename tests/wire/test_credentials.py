@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 
 from serve_app.config import references
-from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
+from serve_app.domain import ModelRef
+from serve_app.exchange import (
+    PATHS,
+    FaultKind,
+    Operation,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
 from serve_app.providers.transport import Transport, fixed
-from serve_app.requests.decide import compile_setup
+from serve_app.snapshot import compile_snapshot
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET
 from tests.unit.config.broken import V
@@ -33,8 +41,8 @@ async def opened(
         lines = "".join(f"  - {{{e}{'' if 'base_url' in e else url}}}\n" for e in entries)
         file = tmp_path / "gateway.yaml"
         file.write_text(f"{V}model_providers:\n{lines}")
-        setup = compile_setup(file)
-        made.append(Transport(fixed(setup.providers, setup.config.timeouts), ENVIRON))
+        snapshot = compile_snapshot(file)
+        made.append(Transport(fixed(snapshot.providers, snapshot.config.timeouts), ENVIRON))
         return made[-1]
 
     yield make
@@ -42,11 +50,14 @@ async def opened(
         await transport.close()
 
 
-def request_of(model: str, path: str = "/chat/completions", **more: object) -> UpstreamRequest:
+def request_of(
+    model: str, operation: Operation = Operation.CHAT, **more: object
+) -> UpstreamRequest:
     ref = ModelRef.parse(model)
     body = b'{"model": "%s"}' % ref.name.encode()
     fields = {"stream": False, "deadline_s": 5.0, "headers": (("user-agent", "client"),), **more}
-    return UpstreamRequest(provider="slug", model=ref, path=path, body=body, **fields)  # type: ignore[arg-type]
+    fields |= {"operation": operation, "path": PATHS[operation]}
+    return UpstreamRequest(provider="slug", model=ref, body=body, **fields)  # type: ignore[arg-type]
 
 
 async def sent(
@@ -59,21 +70,21 @@ async def sent(
 
 
 @pytest.mark.parametrize(
-    ("interface", "path", "name", "value"),
+    ("interface", "operation", "name", "value"),
     [
-        ("openai", "/chat/completions", "authorization", f"Bearer {CLIENTS}"),
-        ("anthropic", "/chat/completions", "authorization", f"Bearer {CLIENTS}"),
-        ("anthropic", "/messages", "x-api-key", CLIENTS),
-        ("azure_openai", "/chat/completions", "api-key", CLIENTS),
+        ("openai", Operation.CHAT, "authorization", f"Bearer {CLIENTS}"),
+        ("anthropic", Operation.CHAT, "authorization", f"Bearer {CLIENTS}"),
+        ("anthropic", Operation.MESSAGES, "x-api-key", CLIENTS),
+        ("azure_openai", Operation.CHAT, "api-key", CLIENTS),
     ],
 )
 async def test_a_clients_own_key_is_shown_in_the_providers_way(
-    interface: str, path: str, name: str, value: str,
+    interface: str, operation: Operation, name: str, value: str,
     opened: Opener, providers: dict[str, ScriptedProvider],
 ) -> None:  # fmt: skip
     """Whichever way the client showed it."""
     transport = opened(f"model: mine/*, provider_interface: {interface}, passthrough_auth: true")
-    request = request_of("mine/x", path, credential=CLIENTS)
+    request = request_of("mine/x", operation, credential=CLIENTS)
     headers = await sent(transport, request, providers)
     assert headers[name] == value
     assert len({"authorization", "x-api-key", "api-key"} & set(headers)) == 1
@@ -177,7 +188,7 @@ async def test_a_clients_version_of_a_dialect_stays(
 ) -> None:
     """Only where it says none there is one of ours."""
     transport = opened("model: mine/*, provider_interface: anthropic")
-    request = request_of("mine/x", "/messages", headers=client)
+    request = request_of("mine/x", Operation.MESSAGES, headers=client)
     headers = await sent(transport, request, providers)
     assert headers["anthropic-version"] == (client[0][1] if client else "2023-06-01")
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from serve_app.domain import (
+from serve_app.domain import ModelRef
+from serve_app.exchange import (
     FaultKind,
-    ModelRef,
+    Operation,
     StreamBrokenError,
     UpstreamFault,
     UpstreamReply,
@@ -21,7 +22,7 @@ from serve_app.domain import (
 )
 from serve_app.providers import transport as module
 from serve_app.providers.transport import Transport, fixed
-from serve_app.requests.decide import compile_setup
+from serve_app.snapshot import compile_snapshot
 
 KEY = "ordinary"
 CONFIG = """
@@ -46,7 +47,9 @@ def told(body: bytes, *lines: str, status: int = 200) -> bytes:
 
 def request(*, stream: bool = False, fresh: bool = False) -> UpstreamRequest:
     model = ModelRef("vllm", "m")
-    return UpstreamRequest("slug", model, "/chat/completions", (), b"{}", stream, 4.0, fresh=fresh)
+    return UpstreamRequest(
+        "slug", model, Operation.CHAT, "/chat/completions", (), b"{}", stream, 4.0, fresh=fresh
+    )
 
 
 @asynccontextmanager
@@ -82,8 +85,8 @@ async def opened(folder: Path, url: str) -> AsyncIterator[Transport]:
     """A transport to one server."""
     file = folder / "gateway.yaml"
     file.write_text(CONFIG.format(url=url))
-    setup = compile_setup(file)
-    transport = Transport(fixed(setup.providers, setup.config.timeouts), {"KEY": KEY})
+    snapshot = compile_snapshot(file)
+    transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {"KEY": KEY})
     try:
         yield transport
     finally:

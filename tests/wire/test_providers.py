@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
-from serve_app.providers.endpoints import target_url
-from serve_app.providers.table import INTERFACES, PATHS, PROVIDERS
+from serve_app.domain import ModelRef
+from serve_app.exchange import (
+    PATHS,
+    FaultKind,
+    Operation,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from serve_app.providers.address import target_url
+from serve_app.providers.table import INTERFACES, PROVIDERS
 from serve_app.providers.transport import Transport, fixed
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET
@@ -17,35 +25,43 @@ from tests.unit.fakes import setup_of
 from tests.wire.transcripts import MODEL, TRANSCRIPTS, Transcript
 
 BODY = b'{ "model": "some/model-1", "x": "\xc3\xa9" }'
-SPOKEN = {(line.provider, line.path) for line in TRANSCRIPTS}
+SPOKEN = {(line.provider, line.operation) for line in TRANSCRIPTS}
 UNSPOKEN = [
-    (name, path) for name in INTERFACES for path in PATHS if path not in PROVIDERS[name].paths
+    (name, operation)
+    for name in INTERFACES
+    for operation in Operation
+    if operation not in PROVIDERS[name].operations
 ]
 
 
 @asynccontextmanager
 async def transport_of(directory: Path, entry: str) -> AsyncIterator[Transport]:
     """A transport for one entry of ``model_providers``, in YAML's flow style."""
-    setup = setup_of(directory, f"{V}model_providers:\n  - {{{entry}}}\n")
-    opened = Transport(fixed(setup.providers, setup.config.timeouts), {"KEY": SECRET})
+    snapshot = setup_of(directory, f"{V}model_providers:\n  - {{{entry}}}\n")
+    opened = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {"KEY": SECRET})
     try:
         yield opened
     finally:
         await opened.close()
 
 
-def request_of(provider: str, path: str) -> UpstreamRequest:
+def request_of(provider: str, operation: Operation) -> UpstreamRequest:
     headers = (("user-agent", "client/1.0"), ("anthropic-beta", "a,b"))
     model = ModelRef(provider, MODEL)
-    return UpstreamRequest("slug", model, path, headers, BODY, stream=False, deadline_s=5.0)
+    path = PATHS[operation]
+    return UpstreamRequest(
+        "slug", model, operation, path, headers, BODY, stream=False, deadline_s=5.0
+    )
 
 
 def test_there_is_a_line_for_each_path() -> None:
     """A provider or a path that is added to the table is added to the transcripts."""
-    assert {(name, path) for name in INTERFACES for path in PROVIDERS[name].paths} == SPOKEN
+    assert {
+        (name, operation) for name in INTERFACES for operation in PROVIDERS[name].operations
+    } == SPOKEN
 
 
-@pytest.mark.parametrize("line", TRANSCRIPTS, ids=lambda line: f"{line.provider}{line.path}")
+@pytest.mark.parametrize("line", TRANSCRIPTS, ids=lambda line: f"{line.provider}-{line.operation}")
 async def test_a_provider_is_sent_this(
     line: Transcript, providers: dict[str, ScriptedProvider], tmp_path: Path
 ) -> None:
@@ -54,7 +70,7 @@ async def test_a_provider_is_sent_this(
     where = f"http://127.0.0.1:{server.port}"
     entry = f"model: {line.provider}/*, access_key: $KEY, base_url: '{where}{line.base}'"
     async with transport_of(tmp_path, entry) as transport:
-        reply = await transport.open(request_of(line.provider, line.path))
+        reply = await transport.open(request_of(line.provider, line.operation))
     assert isinstance(reply, UpstreamReply)
     assert reply.status == 200
     exchange = server.ledger.last()
@@ -71,47 +87,47 @@ async def test_a_provider_is_sent_this(
     }
 
 
-@pytest.mark.parametrize("line", TRANSCRIPTS, ids=lambda line: f"{line.provider}{line.path}")
+@pytest.mark.parametrize("line", TRANSCRIPTS, ids=lambda line: f"{line.provider}-{line.operation}")
 def test_a_provider_is_there(line: Transcript, tmp_path: Path) -> None:
     """Without more than must be configured, its requests go to the vendor's address."""
     where = "" if line.base_url is None else f", base_url: '{line.base_url}{line.base}'"
     text = f"{V}model_providers:\n  - {{model: {line.provider}/*{where}}}\n"
     endpoint = setup_of(tmp_path, text).providers.endpoint(ModelRef(line.provider, MODEL))
     assert endpoint is not None
-    assert line.path in endpoint.paths
-    url = target_url(endpoint.base_url, endpoint.interface, line.path, MODEL)
+    assert line.operation in endpoint.operations
+    url = target_url(endpoint.base_url, endpoint.interface, line.operation, MODEL)
     assert url == line.address
 
 
-@pytest.mark.parametrize(("provider", "path"), UNSPOKEN)
+@pytest.mark.parametrize(("provider", "operation"), UNSPOKEN)
 async def test_what_a_provider_does_not_speak_is_not_sent(
-    provider: str, path: str, tmp_path: Path
+    provider: str, operation: Operation, tmp_path: Path
 ) -> None:
     """The fault names the provider and the path, and nobody is asked."""
     entry = f"model: {provider}/*, access_key: $KEY, base_url: 'http://127.0.0.1:1'"
     async with transport_of(tmp_path, entry) as transport:
-        fault = await transport.open(request_of(provider, path))
+        fault = await transport.open(request_of(provider, operation))
     assert isinstance(fault, UpstreamFault)
-    assert fault.kind is FaultKind.UNKNOWN_MODEL
-    assert fault.detail.endswith(f" has no {path}")
+    assert fault.kind is FaultKind.UNSUPPORTED
+    assert fault.detail.endswith(f" has no {PATHS[operation]}")
 
 
 @pytest.mark.parametrize(
-    ("entry", "path"),
+    ("entry", "operation"),
     [
-        ("model: deepseek/*, base_url: 'http://127.0.0.1:1/v2'", "/messages"),
-        ("model: deepseek/*, base_url: $URL", "/messages"),
-        ("model: azure_openai/*, base_url: 'http://127.0.0.1:1'", "/responses"),
-        ("model: azure_openai/*, base_url: $URL", "/responses"),
+        ("model: deepseek/*, base_url: 'http://127.0.0.1:1/v2'", Operation.MESSAGES),
+        ("model: deepseek/*, base_url: $URL", Operation.MESSAGES),
+        ("model: azure_openai/*, base_url: 'http://127.0.0.1:1'", Operation.RESPONSES),
+        ("model: azure_openai/*, base_url: $URL", Operation.RESPONSES),
     ],
 )
 async def test_another_path_hides_what_lies_beside_the_usual_one(
-    entry: str, path: str, tmp_path: Path
+    entry: str, operation: Operation, tmp_path: Path
 ) -> None:
     """Where a base URL's path is not the provider's own, or not known, other paths are not guessed."""
     async with transport_of(tmp_path, f"{entry}, access_key: $KEY") as transport:
         provider = entry.removeprefix("model: ").partition("/")[0]
-        fault = await transport.open(request_of(provider, path))
+        fault = await transport.open(request_of(provider, operation))
     assert isinstance(fault, UpstreamFault)
-    assert fault.kind is FaultKind.UNKNOWN_MODEL
-    assert f"has no {path}" in fault.detail
+    assert fault.kind is FaultKind.UNSUPPORTED
+    assert f"has no {PATHS[operation]}" in fault.detail

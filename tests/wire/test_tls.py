@@ -15,18 +15,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from deployments.orchestrator import Orchestrator
-from serve_app.domain import (
+from serve_app.domain import ModelRef, Question, Route, Turn, Unavailable
+from serve_app.engines.http import HttpEngine
+from serve_app.exchange import (
     FaultKind,
-    ModelRef,
-    Question,
-    Route,
-    Turn,
-    Unavailable,
+    Operation,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.engines.http import HttpEngine
 from serve_app.providers.transport import Transport, fixed
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
@@ -106,9 +103,9 @@ async def transport_to(
     server: Server, tls_ca: Path | None, more: str = ""
 ) -> AsyncIterator[Transport]:
     entry = f"{{model: vllm/*, base_url: 'https://localhost:{server.port}'{more}}}"
-    setup = setup_of(server.certificate.parent, f"{V}model_providers:\n  - {entry}\n")
+    snapshot = setup_of(server.certificate.parent, f"{V}model_providers:\n  - {entry}\n")
     file = None if tls_ca is None else str(tls_ca)
-    transport = Transport(fixed(setup.providers, setup.config.timeouts), {}, file)
+    transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {}, file)
     try:
         yield transport
     finally:
@@ -119,6 +116,7 @@ async def transport_to(
 REQUEST = UpstreamRequest(
     provider="slug",
     model=ModelRef("vllm", "x"),
+    operation=Operation.CHAT,
     path="/chat/completions",
     headers=(),
     body=b"{}",

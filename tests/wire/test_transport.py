@@ -5,17 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.domain import (
+from serve_app.domain import ModelRef
+from serve_app.exchange import (
     Chunks,
     FaultKind,
-    ModelRef,
+    Operation,
     UpstreamFault,
     UpstreamReply,
     UpstreamRequest,
 )
 from serve_app.providers import transport as module
 from serve_app.providers.transport import Transport, fixed
-from serve_app.requests.decide import compile_setup
+from serve_app.snapshot import compile_snapshot
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, closed_port
 
@@ -35,7 +36,9 @@ def request(name: str, *, stream: bool = False, provider: str = "vllm") -> Upstr
     """A request for one of the scripts."""
     body = b'{"model": "%s", "stream": %s}' % (name.encode(), b"true" if stream else b"false")
     model = ModelRef(provider, name)
-    return UpstreamRequest("slug", model, "/chat/completions", (), body, stream, 5.0)
+    return UpstreamRequest(
+        "slug", model, Operation.CHAT, "/chat/completions", (), body, stream, 5.0
+    )
 
 
 @pytest.fixture
@@ -45,8 +48,8 @@ async def transport(
     """A transport whose key is set and whose other variables are not."""
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG.format(url=providers["shared"].url, port=closed_port()))
-    setup = compile_setup(file)
-    opened = Transport(fixed(setup.providers, setup.config.timeouts), {"KEY": SECRET})
+    snapshot = compile_snapshot(file)
+    opened = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {"KEY": SECRET})
     yield opened
     await opened.close()
 
@@ -54,7 +57,7 @@ async def transport(
 @pytest.mark.parametrize(
     ("provider", "name", "kind", "said"),
     [
-        ("nobody", "x", FaultKind.UNKNOWN_MODEL, "nobody/x"),
+        ("nobody", "x", FaultKind.STALE_POLICY, "nobody/x"),
         ("openai", "keyless", FaultKind.NO_KEY, "add access_key"),
         ("ollama", "far", FaultKind.NO_KEY, "FAR is not set"),
         ("dead", "gone", FaultKind.CONNECT, "could not be connected to"),
@@ -80,8 +83,8 @@ async def test_a_reference_that_makes_no_address_is_not_repeated(
     """Whoever puts a key where an address belongs does not read it in an error."""
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG.format(url=providers["shared"].url, port=1))
-    setup = compile_setup(file)
-    opened = Transport(fixed(setup.providers, setup.config.timeouts), {"FAR": SECRET})
+    snapshot = compile_snapshot(file)
+    opened = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {"FAR": SECRET})
     fault = await opened.open(request("far", provider="ollama"))
     assert isinstance(fault, UpstreamFault)
     assert SECRET not in fault.detail

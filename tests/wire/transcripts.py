@@ -8,14 +8,15 @@ The address is the vendor's own, or, where each customer has another, that of th
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from serve_app.exchange import Operation
 from tests.site import SECRET
 
-CHAT = "/chat/completions"
-COMPLETIONS = "/completions"
-COUNT = "/messages/count_tokens"
-EMBEDDINGS = "/embeddings"
-MESSAGES = "/messages"
-RESPONSES = "/responses"
+CHAT = Operation.CHAT
+COMPLETIONS = Operation.COMPLETIONS
+COUNT = Operation.COUNT_TOKENS
+EMBEDDINGS = Operation.EMBEDDINGS
+MESSAGES = Operation.MESSAGES
+RESPONSES = Operation.RESPONSES
 
 BEARER = {"authorization": f"Bearer {SECRET}"}
 VERSION = {"anthropic-version": "2023-06-01"}
@@ -26,7 +27,7 @@ MODEL = "some/model-1"
 @dataclass(frozen=True)
 class Transcript:
     provider: str
-    path: str
+    operation: Operation
     address: str
     target: str
     shown: Mapping[str, str] = field(default_factory=lambda: BEARER)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Reads and checks the serve.yaml of a gateway."""

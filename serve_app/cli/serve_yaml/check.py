@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from serve_app.api.headers import exposure_problem
+from serve_app.access.exposure import exposure_problem
 from serve_app.cli.serve_yaml.pitfalls import address_problems, hints
 from serve_app.cli.serve_yaml.schema import (
     Found,
@@ -18,11 +18,12 @@ from serve_app.cli.serve_yaml.schema import (
     schema_problems,
 )
 from serve_app.cli.summary import deployment_names
-from serve_app.config.load import Place, did_you_mean, path, read_yaml
+from serve_app.config.load import read_yaml
+from serve_app.config.locations import ConfigError, Location, Problem, path_text
+from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.domain import Json
-from serve_app.errors import ConfigError, Problem
-from serve_app.packaged_files import find
-from serve_app.requests.decide import Setup, compile_setup
+from serve_app.packaged_files import find_packaged
+from serve_app.snapshot import Snapshot, compile_snapshot
 
 IMPORT_PATH: Final = "serve_app.app:build"
 
@@ -39,7 +40,7 @@ class Checked:
     warnings: tuple[str, ...]
     config: Path | None
     """The configuration, of our first application where there are several."""
-    setup: Setup | None
+    snapshot: Snapshot | None
     """What it comes to, where it can be used."""
 
 
@@ -67,8 +68,8 @@ def check_serve(file: Path, config: Path | None = None, *, by_serve: bool = True
         told.sort(key=lambda problem: (problem.line, problem.path))
         errors = [ConfigError(str(file), tuple(told)), *errors]
     notes = tuple(f"{file}: {_problem(lines, place, hint)}" for place, hint in check.hints)
-    own, setup = setups[0] if setups else (config, None)
-    return Checked(tuple(errors), notes, own, setup)
+    own, snapshot = setups[0] if setups else (config, None)
+    return Checked(tuple(errors), notes, own, snapshot)
 
 
 class _Check:
@@ -76,13 +77,13 @@ class _Check:
 
     def __init__(self, content: Mapping[str, Json]) -> None:
         self._content = content
-        self.problems: list[tuple[Place, str]] = []
-        self.hints: list[tuple[Place, str]] = []
+        self.problems: list[tuple[Location, str]] = []
+        self.hints: list[tuple[Location, str]] = []
         self.errors: list[ConfigError] = []
 
     def application(
-        self, place: Place, application: Mapping[str, Json], config: Path | None
-    ) -> tuple[Path | None, Setup | None]:
+        self, place: Location, application: Mapping[str, Json], config: Path | None
+    ) -> tuple[Path | None, Snapshot | None]:
         """The configuration of an application, and what it comes to where it can be used."""
         named = _named(application)
         self.problems += _import_path(place, application)
@@ -95,18 +96,18 @@ class _Check:
         if not _names_none(application) and (own is None or not (config or own.is_file())):
             return own, None
         try:
-            setup = compile_setup(own)
+            snapshot = compile_snapshot(own)
         except ConfigError as error:
             self.errors.append(error)
             return own, None
-        self.problems += _overrides(place, application, setup)
-        self.problems += _exposure(self._content, setup)
-        self.hints += hints(self._content, place, application, setup)
-        return own, setup
+        self.problems += _overrides(place, application, snapshot)
+        self.problems += _exposure(self._content, snapshot)
+        self.hints += hints(self._content, place, application, snapshot)
+        return own, snapshot
 
 
-def _problem(lines: Mapping[Place, int], place: Place, message: str) -> Problem:
-    return Problem(lines[known_place(lines, place)], path(place), message)
+def _problem(lines: Mapping[Location, int], place: Location, message: str) -> Problem:
+    return Problem(lines[known_place(lines, place)], path_text(place), message)
 
 
 def _is_foreign(application: Mapping[str, Json], content: Mapping[str, Json]) -> bool:
@@ -117,13 +118,13 @@ def _is_foreign(application: Mapping[str, Json], content: Mapping[str, Json]) ->
     return ours and isinstance(name, str) and "serve_app" not in name
 
 
-def _import_path(place: Place, application: Mapping[str, Json]) -> Found:
+def _import_path(place: Location, application: Mapping[str, Json]) -> Found:
     name = application.get("import_path")
     if isinstance(name, str) and name not in _OURS:  # else Serve's schema says so
         yield (*place, "import_path"), f"must be {IMPORT_PATH}, not {name!r}"
 
 
-def _route_prefix(place: Place, application: Mapping[str, Json]) -> Found:
+def _route_prefix(place: Location, application: Mapping[str, Json]) -> Found:
     """Serve looks at it only when it deploys."""
     prefix = application.get("route_prefix")
     if not isinstance(prefix, str) or prefix == "/":
@@ -143,7 +144,7 @@ def _named(application: Mapping[str, Json]) -> Path | None:
         named = Path(name).expanduser()
     except RuntimeError:  # ~somebody, whom this machine does not know
         named = Path(name)
-    return find(named).absolute()
+    return find_packaged(named).absolute()
 
 
 def _names_none(application: Mapping[str, Json]) -> bool:
@@ -152,7 +153,7 @@ def _names_none(application: Mapping[str, Json]) -> bool:
     return isinstance(args, dict) and "config" not in args
 
 
-def _args(place: Place, application: Mapping[str, Json], named: Path | None) -> Found:
+def _args(place: Location, application: Mapping[str, Json], named: Path | None) -> Found:
     args = application.get("args", {})
     if not isinstance(args, dict):
         return  # Serve's schema says so
@@ -167,22 +168,22 @@ def _args(place: Place, application: Mapping[str, Json], named: Path | None) -> 
             yield (*place, "args", key), f"unknown key{near or '; only `config` is one'}"
 
 
-def _another(place: Place, named: Path | None, config: Path) -> Found:
+def _another(place: Location, named: Path | None, config: Path) -> Found:
     if named is not None and named.is_file() and config.is_file() and not named.samefile(config):
         yield (*place, "args", "config"), f"names {named}; {config} was checked in its place"
 
 
-def _exposure(content: Mapping[str, Json], setup: Setup) -> Found:
+def _exposure(content: Mapping[str, Json], snapshot: Snapshot) -> Found:
     http = content.get("http_options", {})
     host = http.get("host", _ANYWHERE) if isinstance(http, dict) else None
-    problem = exposure_problem(host, setup.config) if isinstance(host, str) else None
+    problem = exposure_problem(host, snapshot.config) if isinstance(host, str) else None
     if problem is not None:
         yield ("http_options", "host"), problem
 
 
-def _overrides(place: Place, application: Mapping[str, Json], setup: Setup) -> Found:
+def _overrides(place: Location, application: Mapping[str, Json], snapshot: Snapshot) -> Found:
     """Entries of ``deployments`` for which Serve would give the application up."""
-    names, seen = deployment_names(setup), set[str]()
+    names, seen = deployment_names(snapshot), set[str]()
     for here, options in entries(application, "deployments", place):
         name = options.get("name")
         if not isinstance(name, str):
@@ -190,7 +191,7 @@ def _overrides(place: Place, application: Mapping[str, Json], setup: Setup) -> F
         if name in seen:
             yield (*here, "name"), f"{name!r} stands there twice; only the last one would count"
         elif name not in names:
-            yield (*here, "name"), _no_such(name, names, setup)
+            yield (*here, "name"), _no_such(name, names, snapshot)
         seen.add(name)
         if options.get("user_config") is not None:
             yield (*here, "user_config"), "no deployment takes one; settings go to gateway.yaml"
@@ -198,9 +199,9 @@ def _overrides(place: Place, application: Mapping[str, Json], setup: Setup) -> F
             yield from _one_replica(here, options)
 
 
-def _no_such(name: str, names: list[str], setup: Setup) -> str:
+def _no_such(name: str, names: list[str], snapshot: Snapshot) -> str:
     slug = name.removeprefix("provider-")
-    data_path = setup.providers.data_paths().get(slug) if slug != name else None
+    data_path = snapshot.providers.data_paths().get(slug) if slug != name else None
     if data_path is not None:
         why = f": provider {slug} is {data_path}"
     elif name == "Affinity":
@@ -210,7 +211,7 @@ def _no_such(name: str, names: list[str], setup: Setup) -> str:
     return f"the application has {', '.join(names)}, and no {name!r}{why}"
 
 
-def _one_replica(here: Place, options: Mapping[str, Json]) -> Found:
+def _one_replica(here: Location, options: Mapping[str, Json]) -> Found:
     why = "Affinity has one replica, because bindings are in its memory; Redis scales"
     if options.get("num_replicas", 1) != 1:
         yield (*here, "num_replicas"), f"must be 1: {why}"
@@ -218,7 +219,7 @@ def _one_replica(here: Place, options: Mapping[str, Json]) -> Found:
         yield (*here, "autoscaling_config"), f"must be left out: {why}"
 
 
-def _without_effect(place: Place, application: Mapping[str, Json]) -> Found:
+def _without_effect(place: Location, application: Mapping[str, Json]) -> Found:
     for here, options in entries(application, "deployments", place):
         fixed = isinstance(options.get("num_replicas"), int) and options.get("name") != "Affinity"
         if fixed and "autoscaling_config" not in options:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Final, TypeGuard
 
-from serve_app.cli.serve_process import LAST_PORT
+from serve_app.cli.serve_yaml.read import LAST_PORT
 from serve_app.cli.serve_yaml.schema import Found, entries
 from serve_app.cli.summary import deployment_names
-from serve_app.config.load import Place
+from serve_app.config.locations import Location
 from serve_app.domain import Json
-from serve_app.requests.decide import Setup
+from serve_app.snapshot import Snapshot
 
 _TAKEN: Final[dict[float, str]] = {
     6379: "Ray's head",
@@ -46,30 +46,33 @@ def address_problems(content: Mapping[str, Json]) -> Found:
 
 
 def hints(
-    content: Mapping[str, Json], place: Place, application: Mapping[str, Json], setup: Setup
+    content: Mapping[str, Json],
+    place: Location,
+    application: Mapping[str, Json],
+    snapshot: Snapshot,
 ) -> Found:
     """What works, but not as it seems."""
-    yield from _time(content, setup)
-    yield from _gpu(place, application, setup)
+    yield from _time(content, snapshot)
+    yield from _gpu(place, application, snapshot)
     for here, options in entries(application, "deployments", place):
         yield from _never_scaled(here, options)
-        yield from _cut(here, options, setup)
-    if setup.config.timeouts.total_s > DRAIN_S:
-        yield from _left_at_the_usual(place, application, setup)
+        yield from _cut(here, options, snapshot)
+    if snapshot.config.timeouts.total_s > DRAIN_S:
+        yield from _left_at_the_usual(place, application, snapshot)
 
 
-def _time(content: Mapping[str, Json], setup: Setup) -> Found:
+def _time(content: Mapping[str, Json], snapshot: Snapshot) -> Found:
     http = content.get("http_options")
     limit = http.get("request_timeout_s") if isinstance(http, dict) else None
-    total = setup.config.timeouts.total_s
+    total = snapshot.config.timeouts.total_s
     if _is_number(limit) and 0 < limit < total:
         message = f"Serve ends every answer after {limit:g} s, before timeouts.total_s, {total:g}"
         yield ("http_options", "request_timeout_s"), message
 
 
-def _gpu(place: Place, application: Mapping[str, Json], setup: Setup) -> Found:
+def _gpu(place: Location, application: Mapping[str, Json], snapshot: Snapshot) -> Found:
     """What keeps a replica from the GPU that its engine is for: it would start, and not decide."""
-    section = setup.config.orchestrator
+    section = snapshot.config.orchestrator
     if section.engine != "vllm" or section.device != "cuda":
         return
     where, share = (*place, "deployments"), None
@@ -84,7 +87,7 @@ def _gpu(place: Place, application: Mapping[str, Json], setup: Setup) -> Found:
         yield (*where, "num_gpus"), "is more than the one GPU that a model is loaded on"
 
 
-def _never_scaled(here: Place, options: Mapping[str, Json]) -> Found:
+def _never_scaled(here: Location, options: Mapping[str, Json]) -> Found:
     scaling = options.get("autoscaling_config")
     target = scaling.get("target_ongoing_requests") if isinstance(scaling, dict) else None
     usual = AT_MOST.get(str(options.get("name")), AT_MOST_ELSE)
@@ -97,8 +100,8 @@ def _never_scaled(here: Place, options: Mapping[str, Json]) -> Found:
         yield (*here, "autoscaling_config", "target_ongoing_requests"), message
 
 
-def _cut(here: Place, options: Mapping[str, Json], setup: Setup) -> Found:
-    drain, total = options.get("graceful_shutdown_timeout_s"), setup.config.timeouts.total_s
+def _cut(here: Location, options: Mapping[str, Json], snapshot: Snapshot) -> Found:
+    drain, total = options.get("graceful_shutdown_timeout_s"), snapshot.config.timeouts.total_s
     if _carries_streams(options.get("name")) and _is_number(drain) and drain < total:
         message = (
             f"a replica that goes cuts its streams after {drain:g} s; timeouts.total_s is {total:g}"
@@ -106,17 +109,21 @@ def _cut(here: Place, options: Mapping[str, Json], setup: Setup) -> Found:
         yield (*here, "graceful_shutdown_timeout_s"), message
 
 
-def _left_at_the_usual(place: Place, application: Mapping[str, Json], setup: Setup) -> Found:
+def _left_at_the_usual(
+    place: Location, application: Mapping[str, Json], snapshot: Snapshot
+) -> Found:
     """Deployments that nobody gave the time that longer answers take."""
     said = {
         options.get("name")
         for _, options in entries(application, "deployments", place)
         if options.get("graceful_shutdown_timeout_s") is not None
     }
-    left = [name for name in deployment_names(setup) if _carries_streams(name) and name not in said]
+    left = [
+        name for name in deployment_names(snapshot) if _carries_streams(name) and name not in said
+    ]
     if left:
         message = (
-            f"timeouts.total_s is {setup.config.timeouts.total_s:g}, and replicas of "
+            f"timeouts.total_s is {snapshot.config.timeouts.total_s:g}, and replicas of "
             f"{', '.join(left)} that go wait {DRAIN_S} s; raise their graceful_shutdown_timeout_s"
         )
         yield (*place, "deployments"), message

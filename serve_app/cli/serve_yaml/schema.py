@@ -12,17 +12,18 @@ from typing import Any, Final, TypeAlias, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from serve_app.config.load import Place, did_you_mean, explain
+from serve_app.config.locations import Location
+from serve_app.config.pydantic_errors import describe_error, did_you_mean
 from serve_app.domain import Json
 
-Found: TypeAlias = Iterator[tuple[Place, str]]
+Found: TypeAlias = Iterator[tuple[Location, str]]
 """Places of a file, each with what is to be said about it."""
 
 _UNREADABLE: Final = "can't be read: a value in it is of a type that Serve does not look for"
 _SECRETS: Final = frozenset({"runtime_env", "user_config", "ssl_keyfile_password"})
 
 
-def schema_problems(content: Mapping[str, Json], lines: Mapping[Place, int]) -> Found:
+def schema_problems(content: Mapping[str, Json], lines: Mapping[Location, int]) -> Found:
     """Unknown keys, and what the schema refuses; there may be several for one place."""
     from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - see above
 
@@ -45,7 +46,7 @@ def _no_mappings(content: Mapping[str, Json]) -> Found:
                 yield (*place, "deployments", index), "must be a mapping of keys, with a `name:`"
 
 
-def _unknown_keys(schema: type[BaseModel], content: Mapping[str, Json], place: Place) -> Found:
+def _unknown_keys(schema: type[BaseModel], content: Mapping[str, Json], place: Location) -> Found:
     fields = schema.model_fields
     for key, value in content.items():
         if key not in fields:
@@ -73,7 +74,7 @@ def _refused(schema: type[BaseModel], content: Mapping[str, Json]) -> Iterator[E
     from ray.serve.config import AutoscalingConfig  # noqa: PLC0415 - see above
 
     content = _without_code(content)
-    checked: list[tuple[type[BaseModel], Place, Json]] = [(schema, (), content)]
+    checked: list[tuple[type[BaseModel], Location, Json]] = [(schema, (), content)]
     for place, application in applications(content):
         for here, options in entries(application, "deployments", place):
             scaling = options.get("autoscaling_config")
@@ -114,17 +115,19 @@ def _without_code(content: Mapping[str, Json]) -> Mapping[str, Json]:
 def _message(detail: ErrorDetails) -> str:
     if not _SECRETS.isdisjoint(detail["loc"]):
         return "is not what Serve takes here"
-    return explain(detail)[1].removeprefix("value error, ")
+    return describe_error(detail)[1].removeprefix("value error, ")
 
 
-def known_place(lines: Mapping[Place, int], place: Place) -> Place:
+def known_place(lines: Mapping[Location, int], place: Location) -> Location:
     """The innermost place of the file that a place lies in."""
     while place not in lines:
         place = place[:-1]
     return place
 
 
-def entries(mapping: Mapping[str, Json], key: str, place: Place) -> Iterator[tuple[Place, Json]]:
+def entries(
+    mapping: Mapping[str, Json], key: str, place: Location
+) -> Iterator[tuple[Location, Json]]:
     """The mappings in a list, each with its place; nothing where it is none."""
     value = mapping.get(key)
     for index, entry in enumerate(value if isinstance(value, list) else ()):
@@ -132,6 +135,6 @@ def entries(mapping: Mapping[str, Json], key: str, place: Place) -> Iterator[tup
             yield (*place, key, index), entry
 
 
-def applications(content: Mapping[str, Json]) -> Iterator[tuple[Place, Json]]:
+def applications(content: Mapping[str, Json]) -> Iterator[tuple[Location, Json]]:
     """The applications of a file, each with its place."""
     yield from entries(content, "applications", ())

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Writes the JSON schema and the configuration reference."""

@@ -25,7 +25,7 @@ from serve_app.config.docs.json_schema import (
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.domain import Json
 
-PROJECT: Final = Path(__file__).resolve().parents[3]
+CHECKOUT: Final = Path(__file__).resolve().parents[3]
 
 _HEAD: Final = """\
 # Configuration reference
@@ -236,11 +236,11 @@ def _defaults(section: Schema) -> dict[str, Json]:
     return {key: value["default"] for key, value in found if "default" in value}
 
 
-def write(root: Path) -> None:
+def write_files(root: Path) -> None:
     """Writes the files below a folder."""
     for name, content in files().items():
         (root / name).write_text(content, "utf-8")
 
 
 if __name__ == "__main__":
-    write(PROJECT)
+    write_files(CHECKOUT)

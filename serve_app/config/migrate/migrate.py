@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import yaml
 
-from serve_app.config.upgrade import Form, normalise
-from serve_app.config.yaml_tree import parse, path, problem_at
+from serve_app.config.locations import ConfigError, Problem, path_text, problem_at
+from serve_app.config.upgrade import Upgraded, upgrade
+from serve_app.config.yaml_tree import parse
 from serve_app.domain import Json
-from serve_app.errors import ConfigError, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +29,20 @@ def migrate(text: str, file: str) -> Migrated:
     What else is wrong with it stays in it.
     """
     tree = parse(file, text.encode("utf-8", "surrogatepass"))
-    form = normalise(tree.values)
+    form = upgrade(tree.values)
     found = [problem_at(tree.lines, *problem) for problem in form.problems]
     if found or tree.problems:
         raise ConfigError(file, tuple(sorted([*tree.problems, *found], key=lambda p: p.line)))
     if _same(tree.values, form.values):
         return Migrated(text, ())
 
-    from serve_app.config.migrate import yaml_comments
+    from serve_app.config.migrate import yaml_comments  # noqa: PLC0415 - only migrate needs ruamel
 
     newline = "\r\n" if "\r\n" in text else "\n"
     old = text.replace("\r\n", "\n")
     try:
         new = yaml_comments.rewritten(old, tree.values, form)
-        written = normalise(parse(file, new.encode()).values)
+        written = upgrade(parse(file, new.encode()).values)
     except (yaml_comments.RewriteError, ConfigError) as error:
         raise _refusal(file) from error
     if not _same(written.values, form.values):
@@ -65,7 +65,7 @@ def _same(one: Json, other: Json) -> bool:
     )
 
 
-def _changes(values: Mapping[str, Json], form: Form) -> Iterator[str]:
+def _changes(values: Mapping[str, Json], form: Upgraded) -> Iterator[str]:
     if values.get("version") != form.values.get("version"):
         yield f"version: {values.get('version')} is {form.values.get('version')} now"
     if "llm_providers" in values:
@@ -74,7 +74,7 @@ def _changes(values: Mapping[str, Json], form: Form) -> Iterator[str]:
         yield "listeners is a list now"
     for place, origin in form.origins.items():
         if place[0] == "routing_preferences" and len(place) == 2:  # noqa: PLR2004 - an entry
-            yield f"{path(origin)} is {path(place)} now"
+            yield f"{path_text(origin)} is {path_text(place)} now"
 
 
 def remarks(text: str) -> Iterator[str]:

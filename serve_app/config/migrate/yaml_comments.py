@@ -16,7 +16,7 @@ from ruamel.yaml.tokens import CommentToken
 from ruamel.yaml.util import load_yaml_guess_indent
 
 from serve_app.config.schema.gateway import NEWEST
-from serve_app.config.upgrade import Form
+from serve_app.config.upgrade import Upgraded
 from serve_app.domain import Json
 
 Collection: TypeAlias = CommentedMap | CommentedSeq
@@ -31,7 +31,7 @@ class RewriteError(Exception):
     """The text has a form that can't be changed piece by piece."""
 
 
-def rewritten(text: str, values: Mapping[str, Json], form: Form) -> str:
+def rewritten(text: str, values: Mapping[str, Json], form: Upgraded) -> str:
     """A text that says ``form``, made from one that says ``values``. Raises RewriteError."""
     try:
         writer, document = _read(text)
@@ -80,7 +80,7 @@ def _below(node: pyyaml.Node | None) -> Iterator[pyyaml.MappingNode]:
 
 class _Change:
     def __init__(
-        self, text: str, document: CommentedMap, values: Mapping[str, Json], form: Form
+        self, text: str, document: CommentedMap, values: Mapping[str, Json], form: Upgraded
     ) -> None:
         self._lines = text.removesuffix("\n").split("\n")
         self._root = pyyaml.compose(text, pyyaml.SafeLoader)

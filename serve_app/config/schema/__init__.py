@@ -1,1 +1,1 @@
-"""TODO."""
+"""The sections of gateway.yaml as pydantic models."""

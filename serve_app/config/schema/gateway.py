@@ -11,8 +11,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from serve_app.config.schema.durations import Duration
 from serve_app.config.schema.inert import (
-    Duration,
     InlinePreference,
     Listener,
     Loose,
@@ -23,8 +23,8 @@ from serve_app.config.schema.inert import (
     StateStorage,
     Tracing,
 )
-from serve_app.config.schema.orchestrator import Orchestrator
-from serve_app.config.schema.section import Strict, Text
+from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.section import Section, Text
 from serve_app.domain import DataPath, Prefer
 
 MEBIBYTE = 1 << 20
@@ -44,7 +44,7 @@ CLIENT_HEADERS = (
 NEWEST: Final = "v0.4.0"
 
 
-class ModelProvider(Strict):
+class ModelProvider(Section):
     """One model, or with ``provider/*`` all models, of one provider."""
 
     model: Text = Field(description="`provider/name`, or `provider/*` for every name")
@@ -74,13 +74,13 @@ class ModelProvider(Strict):
     )
 
 
-class Alias(Strict):
+class Alias(Section):
     """A name that clients may use for a model, or for the choice among the routes."""
 
     target: Text = Field(description="a model, or `auto` for the choice by content")
 
 
-class SelectionPolicy(Strict):
+class SelectionPolicy(Section):
     """How the models of a route are ordered."""
 
     prefer: Prefer = Field(strict=False)
@@ -92,7 +92,7 @@ class SelectionPolicy(Strict):
         return Prefer.NONE if value is None or value == "" else value
 
 
-class RoutingPreference(Strict):
+class RoutingPreference(Section):
     """A route: what belongs there, in plain words, and which models answer it, best first."""
 
     name: Text = Field(description="of the route; unique")
@@ -112,7 +112,7 @@ class ConfiguredRoute(RoutingPreference):
     description: str = Field(description="what belongs there; empty, the name has to do")
 
 
-class SessionCache(Strict):
+class SessionCache(Section):
     """Where bindings of sessions are kept."""
 
     type: Literal["memory", "redis"] = Field(
@@ -126,7 +126,7 @@ class SessionCache(Strict):
     )
 
 
-class RoutingBudget(Strict):
+class RoutingBudget(Section):
     """What switching models may cost a session, against what staying would have cost."""
 
     max_switch_spend_pct: float = Field(
@@ -141,7 +141,7 @@ class RoutingBudget(Strict):
     record_counterfactual: bool = Field(default=False, description="read, not in force")
 
 
-class Price(Strict):
+class PriceOverride(Section):
     """What a model costs, in US dollars for a million tokens."""
 
     input: float = Field(ge=0, allow_inf_nan=False, description="of a million tokens sent")
@@ -154,7 +154,7 @@ class Price(Strict):
     )
 
 
-class Routing(Strict):
+class Routing(Section):
     """Sessions that stay on their model."""
 
     session_ttl_seconds: int = Field(default=600, ge=1, description="after the last use")
@@ -175,7 +175,7 @@ class Routing(Strict):
     model: str | None = Field(default=None, description="not in force, nor in Plano")
 
 
-class PromptCaching(Strict):
+class PromptCaching(Section):
     """Plano's section; in force are sessions by the beginning of a conversation."""
 
     enabled: bool = Field(default=False, description="sessions of conversations that nobody names")
@@ -185,7 +185,7 @@ class PromptCaching(Strict):
     session_ttl_seconds: int | None = Field(default=None, ge=1, description="not in force")
 
 
-class Overrides(Strict):
+class Overrides(Section):
     """Plano's switches, and one of our own."""
 
     always_route: bool = Field(
@@ -216,7 +216,7 @@ class Overrides(Strict):
     use_agent_orchestrator: bool = Field(default=False, description="not in force")
 
 
-class Limits(Strict):
+class Limits(Section):
     """What a request may weigh."""
 
     body_bytes: int = Field(
@@ -230,7 +230,7 @@ class Limits(Strict):
     )
 
 
-class Timeouts(Strict):
+class Timeouts(Section):
     """How long a provider may take, in seconds."""
 
     connect_s: float = Field(
@@ -247,7 +247,7 @@ class Timeouts(Strict):
     )
 
 
-class GatewayConfig(Strict):
+class GatewayConfig(Section):
     """The whole file."""
 
     version: Literal["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"] = Field(
@@ -257,11 +257,11 @@ class GatewayConfig(Strict):
     model_providers: list[ModelProvider] = Field(default=[])
     model_aliases: dict[str, Alias] = Field(default={})
     routing_preferences: list[ConfiguredRoute] = Field(default=[])
-    orchestrator: Orchestrator = Orchestrator()
+    orchestrator: OrchestratorSection = OrchestratorSection()
     overrides: Overrides = Overrides()
     routing: Routing = Routing()
     prompt_caching: PromptCaching = PromptCaching()
-    prices: dict[str, Price] = Field(
+    prices: dict[str, PriceOverride] = Field(
         default={}, description="by `provider/name`, in place of the published ones"
     )
     client_keys: Annotated[list[Text], Field(min_length=1)] | None = Field(

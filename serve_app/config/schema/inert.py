@@ -4,41 +4,18 @@ What has a plain form is checked as strictly as the rest. Agents, filters and pr
 another product: they are taken as they are.
 """
 
-import re
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.config.schema.section import Strict, Text
+from serve_app.config.schema.section import Section, Text
 
 Loose: TypeAlias = dict[str, Any]
 
-_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
-_SECONDS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
-
-def seconds_of(text: str) -> float | None:
-    """The seconds that a time with its unit stands for; None where it is none, or is nothing.
-
-    >>> seconds_of("5s"), seconds_of("500ms"), seconds_of("0s"), seconds_of("soon")
-    (5.0, 0.5, None, None)
-    """
-    found = _DURATION.fullmatch(text)
-    return (float(found[1]) * _SECONDS[found[2]] or None) if found else None
-
-
-def _readable(text: str) -> str:
-    if seconds_of(text) is None:
-        raise PydanticCustomError("duration", "must be a time with its unit")
-    return text
-
-
-Duration = Annotated[str, AfterValidator(_readable)]
-
-
-class Listener(Strict):
+class Listener(Section):
     """Where Plano listens. Ray Serve owns the address and the port here."""
 
     type: Literal["model", "prompt", "agent"] = Field(
@@ -63,7 +40,7 @@ class Listener(Strict):
     output_filters: list[Text] = Field(default=[], description="not in force")
 
 
-class LegacyListener(Strict):
+class LegacyListener(Section):
     """One of the two listeners of Plano's first versions."""
 
     address: str | None = None
@@ -72,21 +49,21 @@ class LegacyListener(Strict):
     timeout: str | None = None
 
 
-class LegacyListeners(Strict):
+class LegacyListeners(Section):
     """The older form of ``listeners``, a mapping."""
 
     egress_traffic: LegacyListener | None = None
     ingress_traffic: LegacyListener | None = None
 
 
-class InlinePreference(Strict):
+class InlinePreference(Section):
     """A route under a model, as it was written before v0.4.0."""
 
     name: str | None = Field(default=None, description="of the route")
     description: str = Field(default="", description="what belongs there")
 
 
-class PlanoEndpoint(Strict):
+class PlanoEndpoint(Section):
     """A server of prompt targets."""
 
     endpoint: Text = Field(description="host and port")
@@ -96,21 +73,21 @@ class PlanoEndpoint(Strict):
     prefix_affinity: bool = Field(default=False, description="Plano's choice among several servers")
 
 
-class Selector(Strict):
+class Selector(Section):
     """Whose tokens are counted: those of requests with this header."""
 
     key: Text = Field(description="the header")
     value: str = Field(description="what it holds")
 
 
-class TokenLimit(Strict):
+class TokenLimit(Section):
     """How many tokens there may be in a unit of time."""
 
     tokens: int = Field(ge=0, description="so many")
     unit: Literal["second", "minute", "hour", "day"] = Field(description="in this time")
 
 
-class RateLimit(Strict):
+class RateLimit(Section):
     """A bound of the tokens that a model is sent."""
 
     model: Text = Field(description="which is limited")
@@ -118,38 +95,38 @@ class RateLimit(Strict):
     limit: TokenLimit
 
 
-class OnException(Strict):
+class OnException(Section):
     """What a client is told."""
 
     message: str = Field(description="in place of an answer")
 
 
-class Jailbreak(Strict):
+class Jailbreak(Section):
     """A guard against prompts that talk a model out of its instructions."""
 
     on_exception: OnException
 
 
-class InputGuards(Strict):
+class InputGuards(Section):
     """Guards of prompts."""
 
     jailbreak: Jailbreak
 
 
-class PromptGuards(Strict):
+class PromptGuards(Section):
     """Guards."""
 
     input_guards: InputGuards | None = None
 
 
-class SpanAttributes(Strict):
+class SpanAttributes(Section):
     """What is put into every span."""
 
     header_prefixes: list[Text] = Field(default=[], description="request headers that begin so")
     static: dict[str, str] = Field(default={}, description="names and values")
 
 
-class Exporter(Strict):
+class Exporter(Section):
     """Who gets spans besides the collector."""
 
     type: Literal["posthog"] = Field(description="the only kind that there is")
@@ -161,7 +138,7 @@ class Exporter(Strict):
     capture_messages: bool = Field(default=False, description="whether texts are sent, too")
 
 
-class Tracing(Strict):
+class Tracing(Section):
     """Where spans go."""
 
     random_sampling: int | None = Field(default=None, description="percent of the requests")
@@ -189,7 +166,7 @@ class Tracing(Strict):
         return endpoint
 
 
-class StateStorage(Strict):
+class StateStorage(Section):
     """Where Plano keeps conversations for the responses API."""
 
     type: Literal["memory", "postgres"] = Field(description="`postgres` needs `connection_string`")
@@ -204,7 +181,7 @@ class StateStorage(Strict):
         return self
 
 
-class CostSource(Strict):
+class CostSource(Section):
     """A catalog of prices."""
 
     type: Literal["cost"] = Field(description="of prices")
@@ -220,7 +197,7 @@ class CostSource(Strict):
     )
 
 
-class LatencySource(Strict):
+class LatencySource(Section):
     """A query for latencies."""
 
     type: Literal["latency"] = Field(description="of latencies")

@@ -6,7 +6,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.config.schema.section import Strict, Text
+from serve_app.config.schema.section import Section, Text
 
 LEAST_MODEL_LEN: Final = 256
 """In fewer tokens there is no room for routes."""
@@ -35,7 +35,7 @@ _USED_BY: Final[Mapping[str, tuple[str, ...]]] = {
 stand in for any."""
 
 
-class Orchestrator(Strict):
+class OrchestratorSection(Section):
     """What matches conversations to routes."""
 
     engine: Literal["embedding", "vllm", "http"] = Field(

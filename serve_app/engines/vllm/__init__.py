@@ -1,1 +1,1 @@
-"""TODO."""
+"""The engine `vllm`: a routing model in a process of its own."""

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
-from serve_app.engines.vllm.settings import Mode, Settings
+from serve_app.engines.vllm.settings import Mode, VllmSettings
 from serve_app.scoring.answers import UnreadableAnswerError, read_answer
-from serve_app.scoring.prompt import MAX_NAMED, Answer, answer_schema
-from serve_app.scoring.token_trie import MAX_CHILDREN, Ask, Tokens, Trie, build
+from serve_app.scoring.prompt import MAX_NAMED, RouteAnswer, answer_schema
+from serve_app.scoring.token_trie import MAX_CHILDREN, Ask, Tokens, Trie, build_trie
 
 MAX_SETS: Final = 64
 """Sets of routes that are kept ready; the least recently used go."""
@@ -42,11 +42,11 @@ _ROUND: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class _RouteSet:
+class _AnswerSets:
     """What a set of routes comes to."""
 
     names: tuple[str, ...]
-    answers: tuple[Answer, ...]
+    answers: tuple[RouteAnswer, ...]
     tokens: tuple[Tokens, ...]
     trie: Trie
     asks: tuple[Ask, ...]
@@ -76,10 +76,10 @@ class _Choice:
     """All that the model named, where it may name several."""
 
 
-class Chooser:
+class ChatDecider:
     """Decides by the language model that an engine of vLLM's runs."""
 
-    def __init__(self, engine: Any, tokenizer: Any, settings: Settings, longest: int) -> None:  # noqa: ANN401 - vLLM has no types here
+    def __init__(self, engine: Any, tokenizer: Any, settings: VllmSettings, longest: int) -> None:  # noqa: ANN401 - vLLM has no types here
         """``longest`` is what a sequence may have, in tokens."""
         from vllm import SamplingParams  # noqa: PLC0415 - only who makes an engine needs it
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # noqa: PLC0415
@@ -93,7 +93,7 @@ class Chooser:
         )
         self._held = StructuredOutputsParams
         self._numbers = itertools.count()
-        self._sets: OrderedDict[str, _RouteSet] = OrderedDict()
+        self._sets: OrderedDict[str, _AnswerSets] = OrderedDict()
         self._count = functools.lru_cache(MAX_COUNTS)(self._tokens_of)
         self._control = _control_tokens(tokenizer)
         self._around = len(self._chat(""))
@@ -127,13 +127,13 @@ class Chooser:
             return choice
         return self._of_one(choice)
 
-    def _mode(self, known: _RouteSet) -> Mode:
+    def _mode(self, known: _AnswerSets) -> Mode:
         mode = self._settings.mode
         if mode != "auto":
             return mode
         return "trie" if len(known.asks) <= 1 or self.under_way < BUSY else "choice"
 
-    async def _by_trie(self, ids: list[int], known: _RouteSet, routes: Sequence[Route]) -> Scores:
+    async def _by_trie(self, ids: list[int], known: _AnswerSets, routes: Sequence[Route]) -> Scores:
         said = await asyncio.gather(*(self._odds(ids, ask) for ask in known.asks))
         outcome = known.trie.score(dict(zip(known.asks, said, strict=True)))
         likely = {
@@ -148,9 +148,9 @@ class Chooser:
         wins = wins and best - second >= settings.min_margin
         return Scores(
             routes=scores,
-            no_match=max(none, settings.min_confidence),
+            threshold=max(none, settings.min_confidence),
             winner=max(scores, key=scores.__getitem__) if wins else None,
-            margin=settings.min_margin,
+            required_margin=settings.min_margin,
             doubt=round(outcome.off_schema, _ROUND),
         )
 
@@ -163,14 +163,14 @@ class Chooser:
         wins = score is None or score >= least
         return Scores(
             routes=scored,
-            no_match=least,
+            threshold=least,
             winner=choice.route if wins else None,
-            margin=self._settings.min_margin,
+            required_margin=self._settings.min_margin,
             named=choice.named,
         )
 
     async def _choose(
-        self, mode: Mode | None, ids: list[int], known: _RouteSet
+        self, mode: Mode | None, ids: list[int], known: _AnswerSets
     ) -> _Choice | Unavailable:
         if mode == "trie_lazy":
             return await self._lazily(ids, known)
@@ -190,7 +190,7 @@ class Chooser:
             names[0] if names else None, named=names if self._settings.family.many else ()
         )
 
-    async def _held_to(self, ids: list[int], known: _RouteSet) -> _Choice:
+    async def _held_to(self, ids: list[int], known: _AnswerSets) -> _Choice:
         """One request, in which the model writes no more than what decides.
 
         It is held to the answers by their characters and by the tokens that they are made of,
@@ -222,7 +222,7 @@ class Chooser:
         }
         return _Choice(route, trie.likelihood(place, odds))
 
-    async def _lazily(self, ids: list[int], known: _RouteSet) -> _Choice:
+    async def _lazily(self, ids: list[int], known: _AnswerSets) -> _Choice:
         walk = known.trie.walk()
         nodes: dict[Tokens, dict[int, float]] = {}
         try:
@@ -251,20 +251,20 @@ class Chooser:
             raise RuntimeError("vLLM ended a request without an answer")
         return last.outputs[0]
 
-    def _known(self, question: Question) -> _RouteSet:
+    def _known(self, question: Question) -> _AnswerSets:
         known = self._sets.get(question.key)
         if known is not None:
             self._sets.move_to_end(question.key)
             return known
         answers = self._settings.family.answers(question.routes)
         tokens = tuple(self._answer_tokens(answer.text) for answer in answers)
-        trie = build(tokens)
+        trie = build_trie(tokens)
         names = tuple(route.name for route in question.routes)
         schema = json.dumps(
             answer_schema(answers, many=self._settings.family.many), ensure_ascii=False
         )
         start, rests = self._parted(answers, trie.forced)
-        known = _RouteSet(
+        known = _AnswerSets(
             names=names,
             answers=answers,
             tokens=tokens,
@@ -281,7 +281,9 @@ class Chooser:
             self._sets.popitem(last=False)
         return known
 
-    def _parted(self, answers: Sequence[Answer], forced: Tokens) -> tuple[Tokens, tuple[str, ...]]:
+    def _parted(
+        self, answers: Sequence[RouteAnswer], forced: Tokens
+    ) -> tuple[Tokens, tuple[str, ...]]:
         """What all begin with, and the texts of the rest; the whole where tokens split letters."""
         text = self._tokenizer.decode(list(forced))
         if not all(answer.text.startswith(text) for answer in answers):

@@ -51,7 +51,7 @@ def faults(model: str, task: Task = "generate") -> list[str]:
         return [f"{model} can't be read: {error.strerror or type(error).__name__}"]
 
 
-def read(model: str) -> Checkpoint:
+def read_checkpoint(model: str) -> Checkpoint:
     """What is known about a checkpoint that has no faults."""
     folder = Path(model)
     config = _object(folder / "config.json") or {}

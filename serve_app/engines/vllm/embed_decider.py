@@ -13,9 +13,9 @@ import numpy as np
 
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.engines.embedding.engine import head_and_tail, seen
-from serve_app.engines.vllm.settings import Settings
+from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.scoring.archetypes import ARCHETYPES
-from serve_app.scoring.embedding import Scorer, Vector, texts_of_bank
+from serve_app.scoring.embedding import EmbeddingScorer, Vector, texts_of_bank
 from serve_app.scoring.prompt import whole
 
 _TRIES: Final = 3
@@ -26,10 +26,10 @@ class _UnknownTextError(Exception):
     """The scorer wants a text that was not embedded beforehand."""
 
 
-class Comparer:
+class EmbedDecider:
     """Decides by the embedding model that an engine of vLLM's runs."""
 
-    def __init__(self, engine: Any, tokenizer: Any, settings: Settings, longest: int) -> None:  # noqa: ANN401 - vLLM has no types here
+    def __init__(self, engine: Any, tokenizer: Any, settings: VllmSettings, longest: int) -> None:  # noqa: ANN401 - vLLM has no types here
         """``longest`` is what a sequence may have, in tokens. ``prepare`` comes first."""
         from vllm import PoolingParams  # noqa: PLC0415 - only who makes an engine needs it
 
@@ -40,14 +40,14 @@ class Comparer:
         self._params = PoolingParams
         self._numbers = itertools.count()
         self._fresh: Mapping[str, Vector] = {}
-        self._scorer: Scorer | None = None
+        self._scorer: EmbeddingScorer | None = None
         self.under_way = 0
         """Decisions that have begun and not ended."""
 
     async def prepare(self, routes: tuple[Route, ...]) -> None:
         """Embeds the archetypes, and the texts of these routes."""
         self._fresh = await self._vectors(texts_of_bank(ARCHETYPES))
-        scorer = Scorer(
+        scorer = EmbeddingScorer(
             self._vector,
             min_confidence=self._settings.min_confidence,
             min_margin=self._settings.min_margin,
@@ -75,7 +75,11 @@ class Comparer:
         return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
 
     def _scored(
-        self, scorer: Scorer, text: str, routes: tuple[Route, ...], vectors: Mapping[str, Vector]
+        self,
+        scorer: EmbeddingScorer,
+        text: str,
+        routes: tuple[Route, ...],
+        vectors: Mapping[str, Vector],
     ) -> Scores:
         self._fresh = vectors
         try:

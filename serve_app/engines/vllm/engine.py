@@ -18,16 +18,16 @@ from multiprocessing.process import BaseProcess
 from typing import Final
 
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
-from serve_app.engines.embedding.engine import EngineFaultError
-from serve_app.engines.vllm.chat_decider import Chooser
-from serve_app.engines.vllm.settings import Mode, Settings
+from serve_app.engines.faults import EngineFaultError
+from serve_app.engines.vllm.chat_decider import ChatDecider
+from serve_app.engines.vllm.settings import Mode, VllmSettings
 from serve_app.engines.vllm.start import Running, start
 
-WATCH_S: Final = 0.2
+PROCESS_WATCH_S: Final = 0.2
 """How often the engine is looked at."""
 
-FIRST_PAUSE_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 300.0
+FIRST_RESTART_S: Final = 1.0
+LONGEST_RESTART_S: Final = 300.0
 """Between starts: each one that fails, or does not last, doubles the pause."""
 
 LASTING_S: Final = 60.0
@@ -65,7 +65,7 @@ class VllmEngine:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: VllmSettings,
         *,
         routes: tuple[Route, ...] = (),
         deadline_s: float = 5.0,
@@ -152,7 +152,7 @@ class VllmEngine:
         started = time.monotonic()
         together = max(self._under_way, 1)
         try:
-            if isinstance(running.decider, Chooser):
+            if isinstance(running.decider, ChatDecider):
                 said = await running.decider.decide(question, mode)
             else:
                 said = await running.decider.decide(question)
@@ -181,13 +181,13 @@ class VllmEngine:
 
     async def _live(self) -> None:
         """Starts engines, one after the other."""
-        pause_s = FIRST_PAUSE_S
+        pause_s = FIRST_RESTART_S
         while not self._closing.is_set():
             lived_s = await self._live_once()
             if lived_s >= LASTING_S:
-                pause_s = FIRST_PAUSE_S
+                pause_s = FIRST_RESTART_S
             await self._until_closed(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, LONGEST_RESTART_S)
 
     async def _live_once(self) -> float:
         """The life of one engine, in seconds; 0 for one that could not be started."""
@@ -205,7 +205,7 @@ class VllmEngine:
             self._changed.notify_all()
         _log.info("vLLM is ready on %s after %.0f s", running.device, self.start_s)
         while not self._closing.is_set() and not running.engine.errored:
-            await self._until_closed(WATCH_S)
+            await self._until_closed(PROCESS_WATCH_S)
         self._running = None
         if not self._closing.is_set():
             _log.warning("the process of vLLM ended; another one is started")
@@ -224,7 +224,7 @@ class VllmEngine:
         self._before_start = None
         try:
             async with asyncio.timeout(WARM_UP_S):
-                if isinstance(running.decider, Chooser):
+                if isinstance(running.decider, ChatDecider):
                     for mode in _WARM_UP_MODES[self._settings.mode]:
                         await running.decider.decide(_WARM_UP, mode)
                 else:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Json
-from serve_app.engines.embedding.engine import EngineFaultError
+from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.vllm.checkpoint import Checkpoint, Task
 from serve_app.scoring.prompt import FAMILIES, Family, family_of
 
@@ -33,7 +33,7 @@ _NARROW_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class VllmSettings:
     """What a vLLM engine needs to know; section ``orchestrator`` explains each of them."""
 
     model: str
@@ -61,11 +61,11 @@ class Settings:
         return max(self.max_model_len - ANSWER_TOKENS, self.max_model_len // 2)
 
 
-def settings_of(section: Orchestrator) -> Settings:
+def vllm_settings(section: OrchestratorSection) -> VllmSettings:
     """What the configuration says about this engine."""
     model = section.model or ""
     family = family_of(model) if section.family == "auto" else section.family
-    return Settings(
+    return VllmSettings(
         model=model,
         family=FAMILIES[family],
         task=section.task,
@@ -141,7 +141,7 @@ _COMMON: Final[Mapping[str, Json]] = {
 }
 
 
-def environment(settings: Settings) -> dict[str, str]:
+def environment(settings: VllmSettings) -> dict[str, str]:
     """What has to be in the environment before vLLM is imported, whatever the device."""
     offline = {} if settings.download else {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return {**_ENVIRONMENT, **offline}
@@ -172,7 +172,7 @@ class Room:
         return int(self.share * self.total_bytes)
 
 
-def misfit(settings: Settings, found: Checkpoint) -> str | None:
+def misfit(settings: VllmSettings, found: Checkpoint) -> str | None:
     """What of the settings does not fit this model on any machine; None where all may fit."""
     limited = settings.gpu_memory_gb is not None and settings.device != "cpu"
     device: Device = "cuda" if settings.device == "cuda" or limited else "cpu"
@@ -184,7 +184,7 @@ def misfit(settings: Settings, found: Checkpoint) -> str | None:
 
 
 def engine_args(
-    settings: Settings, profile: Profile, room: Room, found: Checkpoint | None
+    settings: VllmSettings, profile: Profile, room: Room, found: Checkpoint | None
 ) -> dict[str, Json]:
     """Arguments for vLLM's ``AsyncEngineArgs``. ``found`` is None for a model of a hub.
 
@@ -214,7 +214,7 @@ def engine_args(
     return args
 
 
-def _model_len(settings: Settings, found: Checkpoint | None) -> int | None:
+def _model_len(settings: VllmSettings, found: Checkpoint | None) -> int | None:
     """None: as long as the model takes."""
     longest = None if found is None else found.context_tokens
     if settings.max_model_len is not None:
@@ -232,7 +232,11 @@ def _model_len(settings: Settings, found: Checkpoint | None) -> int | None:
 
 
 def _cache_bytes(
-    settings: Settings, profile: Profile, room: Room, found: Checkpoint | None, length: int | None
+    settings: VllmSettings,
+    profile: Profile,
+    room: Room,
+    found: Checkpoint | None,
+    length: int | None,
 ) -> int:
     """The cache as configured, or what is left of the memory, or the device's usual size."""
     values = 0 if found is None or settings.task == "embed" else found.cache_values or 0
@@ -254,7 +258,7 @@ def _cache_bytes(
     return max(left, least, 64 * MEBIBYTE)
 
 
-def _refuse_too_much(settings: Settings, profile: Profile, room: Room, needed: int) -> None:
+def _refuse_too_much(settings: VllmSettings, profile: Profile, room: Room, needed: int) -> None:
     if profile.device == "cpu":
         if needed > room.own_bytes:
             message = (
@@ -281,7 +285,7 @@ def _refuse_too_much(settings: Settings, profile: Profile, room: Room, needed: i
         raise EngineFaultError(message)
 
 
-def _weight_bytes(settings: Settings, found: Checkpoint) -> int:
+def _weight_bytes(settings: VllmSettings, found: Checkpoint) -> int:
     """What the weights take in memory: ``auto`` takes 16 bits for each of 32, too."""
     if settings.dtype == _WIDE:
         return found.weight_bytes * (2 if found.is_narrow else 1)

@@ -7,15 +7,15 @@ from typing import Any, Final
 
 import psutil
 
-from serve_app.engines.embedding.engine import EngineFaultError
+from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.vllm import checkpoint
-from serve_app.engines.vllm.chat_decider import Chooser
-from serve_app.engines.vllm.embed_decider import Comparer
+from serve_app.engines.vllm.chat_decider import ChatDecider
+from serve_app.engines.vllm.embed_decider import EmbedDecider
 from serve_app.engines.vllm.settings import (
     PROFILES,
     Device,
     Room,
-    Settings,
+    VllmSettings,
     cpu_dtype,
     engine_args,
     environment,
@@ -30,11 +30,11 @@ class Running:
     """An engine whose process is up."""
 
     engine: Any
-    decider: Chooser | Comparer
+    decider: ChatDecider | EmbedDecider
     device: Device
 
 
-def start(settings: Settings, gpu_share: float, environ: MutableMapping[str, str]) -> Running:
+def start(settings: VllmSettings, gpu_share: float, environ: MutableMapping[str, str]) -> Running:
     """Starts an engine and its process, which takes seconds to minutes. Raises EngineFaultError.
 
     What vLLM takes from the environment only is put into ``environ``.
@@ -44,7 +44,7 @@ def start(settings: Settings, gpu_share: float, environ: MutableMapping[str, str
         faults = checkpoint.faults(settings.model, settings.task)
         if faults:
             raise EngineFaultError("; ".join(faults))
-        found = checkpoint.read(settings.model)
+        found = checkpoint.read_checkpoint(settings.model)
     environ.update(environment(settings))
     device = _device(settings)
     profile = PROFILES[device]
@@ -61,7 +61,7 @@ def start(settings: Settings, gpu_share: float, environ: MutableMapping[str, str
     except Exception as error:
         raise EngineFaultError(f"vLLM can't run {settings.model}: {_why(error)}") from error
     try:
-        decider = Comparer if settings.task == "embed" else Chooser
+        decider = EmbedDecider if settings.task == "embed" else ChatDecider
         longest = engine.model_config.max_model_len
         return Running(engine, decider(engine, engine.get_tokenizer(), settings, longest), device)
     except Exception as error:
@@ -69,7 +69,7 @@ def start(settings: Settings, gpu_share: float, environ: MutableMapping[str, str
         raise EngineFaultError(f"{settings.model} can't be asked: {_why(error)}") from error
 
 
-def _device(settings: Settings) -> Device:
+def _device(settings: VllmSettings) -> Device:
     """What the installed vLLM is for, which has to be what the configuration says."""
     try:
         from vllm.platforms import current_platform  # noqa: PLC0415 - seconds, and maybe not there

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from serve_app.affinity.guarded import SteadyStore
+from serve_app.affinity.guarded import GuardedStore
 from serve_app.affinity.redis import RedisStore
 from serve_app.breaker import Breaker
 from serve_app.domain import Binding, ModelRef, Spend, Visit
@@ -154,7 +154,7 @@ class Rig:
     def __init__(self, url: str, ttl_s: float = 600.0) -> None:
         self.redis = RedisStore(url, ttl_s=ttl_s)
         self.reports: list[str] = []
-        self.steady = SteadyStore(
+        self.steady = GuardedStore(
             self.redis,
             clock=time.monotonic,
             breaker=Breaker(time.monotonic),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.affinity.cached import FRESH_S, LocalStore
+from serve_app.affinity.cached import FRESH_S, CachedStore
 from serve_app.domain import Binding, ModelRef
 from tests.unit.fakes import FakeClock, FakeStore
 
@@ -20,12 +20,12 @@ def inner() -> FakeStore:
 
 
 @pytest.fixture
-def local(inner: FakeStore, clock: FakeClock) -> LocalStore:
-    return LocalStore(inner, max_entries=3, ttl_s=600, clock=clock)
+def local(inner: FakeStore, clock: FakeClock) -> CachedStore:
+    return CachedStore(inner, max_entries=3, ttl_s=600, clock=clock)
 
 
 async def test_hits_are_remembered_for_a_while(
-    local: LocalStore, inner: FakeStore, clock: FakeClock
+    local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
     """Then the store is asked again, which keeps the binding alive there."""
     inner.bindings["s"] = A
@@ -36,14 +36,14 @@ async def test_hits_are_remembered_for_a_while(
     assert await local.get("s") == B
 
 
-async def test_misses_are_never_remembered(local: LocalStore, inner: FakeStore) -> None:
+async def test_misses_are_never_remembered(local: CachedStore, inner: FakeStore) -> None:
     """What another ingress binds is seen at once."""
     assert await local.get("s") is None
     inner.bindings["s"] = A
     assert await local.get("s") == A
 
 
-async def test_what_is_bound_is_known(local: LocalStore, inner: FakeStore) -> None:
+async def test_what_is_bound_is_known(local: CachedStore, inner: FakeStore) -> None:
     """And who came too late asks the store the next time."""
     assert await local.bind("s", A, instead_of=None)
     assert await local.get("s") == A
@@ -54,7 +54,7 @@ async def test_what_is_bound_is_known(local: LocalStore, inner: FakeStore) -> No
 
 
 async def test_what_the_store_forgot_is_put_back(
-    local: LocalStore, inner: FakeStore, clock: FakeClock
+    local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
     """After its restart; not what has had its time."""
     await local.bind("s", A, instead_of=None)
@@ -70,25 +70,25 @@ async def test_what_the_store_forgot_is_put_back(
 
 async def test_a_short_life_is_a_short_memory(inner: FakeStore, clock: FakeClock) -> None:
     """A binding never outlives its time by being remembered."""
-    local = LocalStore(inner, max_entries=3, ttl_s=2, clock=clock)
+    local = CachedStore(inner, max_entries=3, ttl_s=2, clock=clock)
     await local.bind("s", A, instead_of=None)
     clock.now += 0.5
     await local.get("s")
     assert inner.asked == ["s"]
 
 
-async def test_memory_is_bounded(local: LocalStore, inner: FakeStore) -> None:
+async def test_memory_is_bounded(local: CachedStore, inner: FakeStore) -> None:
     """The least recently used go first."""
     for number in range(100_000):
         await local.bind(str(number), A, instead_of=None)
-    assert repr(local) == "<LocalStore 3/3 bindings>"
+    assert repr(local) == "<CachedStore 3/3 bindings>"
     inner.bindings.clear()
     assert await local.get("99999") == A
     assert await local.get("5") is None
 
 
 async def test_while_the_store_is_away_what_is_remembered_holds(
-    local: LocalStore, inner: FakeStore, clock: FakeClock
+    local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
     """Bindings are made here, each use keeps them alive, and later they are put there."""
     await local.bind("s", A, instead_of=None)
@@ -107,7 +107,7 @@ async def test_while_the_store_is_away_what_is_remembered_holds(
 
 
 async def test_what_nobody_used_ends_while_the_store_is_away(
-    local: LocalStore, inner: FakeStore, clock: FakeClock
+    local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
     """Its time is the same as there."""
     await local.bind("s", A, instead_of=None)
@@ -117,7 +117,7 @@ async def test_what_nobody_used_ends_while_the_store_is_away(
 
 
 async def test_another_may_have_put_back_first(
-    local: LocalStore, inner: FakeStore, clock: FakeClock
+    local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
     """Then that is the binding."""
     await local.bind("s", A, instead_of=None)

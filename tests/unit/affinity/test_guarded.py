@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from serve_app.affinity.guarded import LOG_EVERY_S, SteadyStore, StoreError
+from serve_app.affinity.guarded import LOG_EVERY_S, GuardedStore, StoreError
 from serve_app.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, Breaker
 from serve_app.domain import Binding, ModelRef
 from tests.unit.fakes import FOREVER, FakeClock
@@ -53,7 +53,7 @@ class Rig:
         self.clock = FakeClock()
         self.breaker = Breaker(self.clock)
         self.reports: list[str] = []
-        self.store = SteadyStore(
+        self.store = GuardedStore(
             self.inner,
             clock=self.clock,
             breaker=self.breaker,

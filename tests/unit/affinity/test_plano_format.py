@@ -36,11 +36,11 @@ BARE = Binding(ModelRef("p", "a"))
 
 
 def read(value: Any) -> Binding | None:
-    return plano_format.read(json.dumps(value).encode())
+    return plano_format.read_binding(json.dumps(value).encode())
 
 
 def written(binding: Binding) -> dict[str, Any]:
-    value = json.loads(plano_format.write(binding))
+    value = json.loads(plano_format.write_binding(binding))
     assert isinstance(value, dict)
     return value
 
@@ -48,7 +48,7 @@ def written(binding: Binding) -> dict[str, Any]:
 @pytest.mark.parametrize("binding", [FULL, BARE])
 def test_what_is_written_is_read(binding: Binding) -> None:
     """A binding comes back as it went, with all there is or next to nothing."""
-    assert plano_format.read(plano_format.write(binding)) == binding
+    assert plano_format.read_binding(plano_format.write_binding(binding)) == binding
 
 
 def test_planos_value_is_read() -> None:
@@ -112,7 +112,7 @@ def test_planos_value_survives_us() -> None:
 )
 def test_what_names_no_model_is_none(value: bytes) -> None:
     """A session can't be on nothing, whoever wrote it."""
-    assert plano_format.read(value) is None
+    assert plano_format.read_binding(value) is None
 
 
 def test_a_model_is_enough() -> None:

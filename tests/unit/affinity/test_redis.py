@@ -137,7 +137,7 @@ async def test_planos_bindings_are_ours(store: RedisStore, raw: Redis) -> None:
     assert await store.get("theirs") == Binding(A.model, last_used=5.0)
     assert await raw.ttl("plano:affinity:theirs") == 600
     assert await store.bind("theirs", B, instead_of=A.model)
-    assert await raw.get("plano:affinity:theirs") == plano_format.write(B)
+    assert await raw.get("plano:affinity:theirs") == plano_format.write_binding(B)
     assert await raw.ttl("plano:affinity:theirs") == 600
 
 

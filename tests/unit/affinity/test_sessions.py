@@ -6,16 +6,17 @@ from typing import Any, Final
 
 import pytest
 
-from serve_app.affinity.cached import LocalStore
-from serve_app.affinity.guarded import SteadyStore
+from serve_app.affinity.cached import CachedStore
+from serve_app.affinity.guarded import GuardedStore
 from serve_app.affinity.identify import Session
 from serve_app.affinity.sessions import Sessions
 from serve_app.breaker import Breaker
-from serve_app.domain import Binding, FaultKind, ModelRef, Reason, Scores, Unavailable
-from serve_app.errors import ConfigError
-from serve_app.ports import Metric
-from serve_app.providers.prices import PriceTable
-from serve_app.requests.decide import Setup
+from serve_app.config.locations import ConfigError
+from serve_app.domain import Binding, ModelRef, Reason, Scores, Unavailable
+from serve_app.exchange import FaultKind
+from serve_app.providers.prices import CatalogPrices
+from serve_app.snapshot import Snapshot
+from serve_app.telemetry.metrics import Metric
 from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, fault, headers_of, reply, setup_of
 
 TEXT: Final = """version: v0.4.0
@@ -208,9 +209,9 @@ def test_redis_needs_an_address(tmp_path: Path) -> None:
 def test_a_setup_knows_its_headers(tmp_path: Path) -> None:
     """Configured ones in place of the usual."""
     text = TEXT + "routing: {session_headers: [X-Mine], session_cache: {tenant_header: T}}\n"
-    setup: Setup = setup_of(tmp_path, text)
-    assert {b"x-mine", b"t", b"x-model-affinity"} <= setup.session_headers
-    assert b"session-id" not in setup.session_headers
+    snapshot: Snapshot = setup_of(tmp_path, text)
+    assert {b"x-mine", b"t", b"x-model-affinity"} <= snapshot.session_headers
+    assert b"session-id" not in snapshot.session_headers
 
 
 @pytest.mark.parametrize(
@@ -242,12 +243,12 @@ async def test_who_waited_for_the_store_in_vain_waits_no_second_time(tmp_path: P
             asked.append(f"bind {key} {binding} {instead_of}")
             return await asyncio.Event().wait()
 
-    steady = SteadyStore(
+    steady = GuardedStore(
         Hanging(), clock=asking.clock, breaker=Breaker(asking.clock), report=asked.append,
         deadline_s=0.05,
     )  # fmt: skip
-    local = LocalStore(steady, max_entries=9, ttl_s=600, clock=asking.clock)
-    sessions = Sessions(local, asking.meter, PriceTable)
+    local = CachedStore(steady, max_entries=9, ttl_s=600, clock=asking.clock)
+    sessions = Sessions(local, asking.meter, CatalogPrices)
     place = await sessions.find(SESSION, lambda _: True)
     assert (place.found, place.away) == (None, True)
     await sessions.settle(place, ModelRef("openai", "b"), "code")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.api.headers import Access, read_headers
+from serve_app.access.keys import Access
+from serve_app.api.headers import read_headers
 from serve_app.config.references import REFRESH_S
 from serve_app.errors import InvalidClientKey
 from tests.unit.config.broken import V

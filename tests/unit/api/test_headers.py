@@ -7,16 +7,11 @@ from typing import Any
 
 import pytest
 
-from serve_app.api import headers
-from serve_app.api.headers import (
-    Access,
-    ClientGoneError,
-    HeaderFacts,
-    Scope,
-    exposure_problem,
-    read_body,
-    read_headers,
-)
+from serve_app.access.exposure import exposure_problem
+from serve_app.access.keys import Access
+from serve_app.api import body
+from serve_app.api.body import ClientGoneError, read_body
+from serve_app.api.headers import HeaderFacts, Scope, read_headers
 from serve_app.errors import (
     AnonymousRefused,
     BodyTimeout,
@@ -314,7 +309,7 @@ async def test_a_client_may_leave_while_it_sends() -> None:
 
 async def test_a_client_may_not_pause_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two parts of a body there is a time limit."""
-    monkeypatch.setattr(headers, "BODY_IDLE_S", 0.01)
+    monkeypatch.setattr(body, "BODY_IDLE_S", 0.01)
     receive, _ = receive_of(part(b"ab"))
     with pytest.raises(BodyTimeout):
         await read_body(receive, None, 10)
@@ -322,7 +317,7 @@ async def test_a_client_may_not_pause_for_ever(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_a_slow_body_is_none_that_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is for a pause, not for the whole."""
-    monkeypatch.setattr(headers, "BODY_IDLE_S", 0.2)
+    monkeypatch.setattr(body, "BODY_IDLE_S", 0.2)
     receive, _ = receive_of(*[part(b"a")] * 5, part(b"b", more=False))
 
     async def slow() -> Any:

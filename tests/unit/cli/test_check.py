@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from serve_app.cli.main import main
-from serve_app.cli.summary import as_json, summary
+from serve_app.cli.summary import summary, summary_json
 from tests.unit.config.broken import V
 from tests.unit.engines.vllm.test_checkpoint import write
 from tests.unit.fakes import setup_of
@@ -60,8 +60,8 @@ def serve(directory: Path, text: str = SERVE) -> Path:
 def test_a_good_file_is_summed_up(run: Run, tmp_path: Path) -> None:
     """Keys that are not set and notes are shown, and are no failure."""
     for text in (KEYED, NOTED + NOTED_MODEL):
-        setup = setup_of(tmp_path, text)
-        assert run(tmp_path / "gateway.yaml") == (0, "\n".join(summary(setup)) + "\n", "")
+        snapshot = setup_of(tmp_path, text)
+        assert run(tmp_path / "gateway.yaml") == (0, "\n".join(summary(snapshot)) + "\n", "")
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_a_good_file_is_summed_up(run: Run, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_strictly_they_are_failures(text: str, why: str, run: Run, tmp_path: Path) -> None:
     """Exit status 1; all is shown, and then what it failed for."""
-    setup = setup_of(tmp_path, text)
+    snapshot = setup_of(tmp_path, text)
     file = tmp_path / "gateway.yaml"
-    assert run(file, "--strict") == (1, "\n".join(summary(setup)) + "\n", why)
+    assert run(file, "--strict") == (1, "\n".join(summary(snapshot)) + "\n", why)
 
 
 def test_strictly_a_clean_file_is_good(
@@ -98,11 +98,11 @@ def read(run: Run, *arguments: object) -> tuple[int, Any]:
 @pytest.mark.parametrize("strict", [False, True])
 def test_programs_get_one_object(strict: bool, run: Run, tmp_path: Path) -> None:
     """What the configuration comes to, and whether that is good."""
-    setup = setup_of(tmp_path, KEYED)
+    snapshot = setup_of(tmp_path, KEYED)
     file = tmp_path / "gateway.yaml"
     status, found = read(run, file, *(["--strict"] if strict else []))
     expected = {"ok": not strict, "file": str(file), "serve": None, "problems": []}
-    assert (status, found) == (int(strict), {**expected, **as_json(setup)})
+    assert (status, found) == (int(strict), {**expected, **summary_json(snapshot)})
     assert found["warnings"] == []
 
 
@@ -124,11 +124,11 @@ def test_programs_get_problems(run: Run, tmp_path: Path) -> None:
 
 def test_a_serve_file_names_the_configuration(run: Run, tmp_path: Path) -> None:
     """Which is summed up, with the names that entries under deployments may have."""
-    setup = setup_of(tmp_path, KEYED)
+    snapshot = setup_of(tmp_path, KEYED)
     status, out, err = run("--serve", serve(tmp_path))
     assert (status, err) == (0, "")
     names = "Ingress, Orchestrator, Affinity, provider-shared, provider-openai"
-    assert out.splitlines() == [*summary(setup), f"deployments {names}"]
+    assert out.splitlines() == [*summary(snapshot), f"deployments {names}"]
     found = read(run, "--serve", serve(tmp_path))[1]
     assert (found["ok"], found["file"]) == (True, str(tmp_path / "gateway.yaml"))
     assert found["serve"] == str(tmp_path / "serve.yaml")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.cli.output import replace_file, say, say_json
-from serve_app.errors import ConfigError
+from serve_app.config.locations import ConfigError
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:

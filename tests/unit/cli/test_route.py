@@ -15,7 +15,7 @@ import pytest
 from serve_app.cli import route
 from serve_app.cli.main import main
 from serve_app.domain import Scores
-from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingModel, Settings
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingModel, EmbeddingSettings
 from serve_app.requests.explain import render_explanation
 from serve_app.scoring.embedding import Vector
 from tests.unit.config.broken import G, V
@@ -40,7 +40,7 @@ class Remembered(EmbeddingModel):
     """The real model; it embeds each text once only, because every command asks for the same."""
 
     def __init__(self) -> None:
-        super().__init__(Settings())
+        super().__init__(EmbeddingSettings())
         self.known: dict[str, Vector] = {}
 
     def embed(self, text: str) -> Vector:
@@ -56,7 +56,7 @@ def model() -> Remembered:
 
 @pytest.fixture(autouse=True)
 def _one_model(model: Remembered, monkeypatch: pytest.MonkeyPatch) -> None:
-    def engine(settings: Settings) -> EmbeddingEngine:
+    def engine(settings: EmbeddingSettings) -> EmbeddingEngine:
         return EmbeddingEngine(settings, None if settings.model else model)
 
     monkeypatch.setattr(route, "EmbeddingEngine", engine)
@@ -183,12 +183,12 @@ async def test_json_is_what_the_gateway_answers(
 ) -> None:
     """The answer of ``POST /v1/route``, key by key."""
     status, out, _ = run("route", text, "--json", "--config", config)
-    ours, setup = json.loads(out), setup_of(tmp_path, TEXT)
+    ours, snapshot = json.loads(out), setup_of(tmp_path, TEXT)
     said = Scores(ours["orchestrator"]["scores"] or {}, 0.12, ours["route"])
     decided = await decide(
-        call_of(setup, {"messages": messages(text)}), FakeOrchestrator(said), by_content=True
+        call_of(snapshot, {"messages": messages(text)}), FakeOrchestrator(said), by_content=True
     )
-    gateways = json.loads(json.dumps(render_explanation(setup, decided, 0.001)))
+    gateways = json.loads(json.dumps(render_explanation(snapshot, decided, 0.001)))
     assert (status, shape(ours)) == (0, shape(gateways))
     del ours["took_ms"], gateways["took_ms"]
     assert ours == gateways

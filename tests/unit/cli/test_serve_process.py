@@ -5,15 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.cli.serve_process import (
-    LaunchError,
-    ServeFile,
-    cluster_environment,
-    read_env_file,
-    read_serve_file,
-    refuse_taken_port,
-)
-from serve_app.errors import ConfigError
+from serve_app.cli.serve_process import LaunchError, cluster_environment, refuse_taken_port
+from serve_app.cli.serve_yaml.read import ServeFile, read_env_file, read_serve_file
+from serve_app.config.locations import ConfigError
 
 APP = "applications:\n  - args: {config: gateway.yaml}\n"
 

@@ -15,8 +15,9 @@ from typing import Any, Final
 import pytest
 
 from serve_app.cli import serve_process
-from serve_app.cli.main import _decision
-from serve_app.cli.serve_process import Gateway, LaunchError, ServeFile, is_settled, read_health
+from serve_app.cli.run import _decision
+from serve_app.cli.serve_process import LaunchError, ServeProcess, is_settled, read_health
+from serve_app.cli.serve_yaml.read import ServeFile
 from serve_app.domain import Reason
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
@@ -154,10 +155,10 @@ class Serve:
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directory = directory
         self.python = sys.executable
-        self.made: list[Gateway] = []
+        self.made: list[ServeProcess] = []
         monkeypatch.setattr(sys, "executable", str(directory / "python"))
 
-    def start(self, *states: str, says: str = "", sleeps_s: float = 0.0) -> Gateway:
+    def start(self, *states: str, says: str = "", sleeps_s: float = 0.0) -> ServeProcess:
         """One whose orchestrator is in these states, one after the other; without any it ends."""
         port = serve_process._free_port(0)
         script = self.directory / "serve"
@@ -168,7 +169,7 @@ class Serve:
         )
         script.chmod(0o755)
         file = ServeFile(self.directory / "serve.yaml", "127.0.0.1", port, Path("gateway.yaml"))
-        self.made.append(Gateway(file, os.environ, self.directory / "serve.log"))
+        self.made.append(ServeProcess(file, os.environ, self.directory / "serve.log"))
         return self.made[-1]
 
 
@@ -286,6 +287,6 @@ def test_a_decision_that_can_not_be_had_stops_nothing(
 ) -> None:
     """The gateway is up all the same."""
     site.says = says
-    setup = setup_of(tmp_path, V)
-    assert _decision(setup, site.url).startswith("  it could not be asked: ")
-    assert _decision(setup, "http://127.0.0.1:1").endswith("Connection refused>")
+    snapshot = setup_of(tmp_path, V)
+    assert _decision(snapshot, site.url).startswith("  it could not be asked: ")
+    assert _decision(snapshot, "http://127.0.0.1:1").endswith("Connection refused>")

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.cli.run import example
 from serve_app.cli.summary import (
-    NOTHING,
-    as_json,
+    NO_SUMMARY,
     deployment_names,
-    example,
     keys_of,
     summary,
+    summary_json,
     warnings_of,
 )
-from serve_app.config.load import notices
+from serve_app.config.warnings import notices
 from serve_app.domain import Json
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
@@ -39,10 +39,10 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_summary_says_what_is_served(tmp_path: Path) -> None:
     """Providers, models, aliases and routes, with the variables that are not set."""
-    setup = setup_of(tmp_path, TEXT)
-    lines = [line for line in summary(setup) if not line.startswith("note: ")]
+    snapshot = setup_of(tmp_path, TEXT)
+    lines = [line for line in summary(snapshot) if not line.startswith("note: ")]
     assert lines == [
-        f"policy {setup.policy.version}",
+        f"policy {snapshot.policy.version}",
         "provider openai (dedicated)  [UNIT_KEY is not set]",
         "provider vllm-h-1 (dedicated)  [UNIT_A is not set, UNIT_B is not set]",
         "provider ollama-unit-url (shared)  [UNIT_URL is not set]",
@@ -59,16 +59,16 @@ def test_a_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name in NAMES:
         monkeypatch.setenv(name, "sk-1")
     text = TEXT.replace("$UNIT_KEY", "sk-1") + "client_keys: [sk-1]\n"
-    setup = setup_of(tmp_path, text)
-    shown = "\n".join([*summary(setup), example(setup, "http://x")])
+    snapshot = setup_of(tmp_path, text)
+    shown = "\n".join([*summary(snapshot), example(snapshot, "http://x")])
     assert "sk-1" not in shown
     assert "not set" not in shown
 
 
 def test_a_summary_tells_that_a_key_is_missing(tmp_path: Path) -> None:
     """A vendor that needs a key and has none configured can't answer."""
-    setup = setup_of(tmp_path, V + "model_providers:\n  - model: openai/a\n")
-    assert "model openai/a  [access_key is not set]" in summary(setup)
+    snapshot = setup_of(tmp_path, V + "model_providers:\n  - model: openai/a\n")
+    assert "model openai/a  [access_key is not set]" in summary(snapshot)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_without_keys_an_example_asks_for_them(
 
 def test_an_example_needs_a_configured_key(tmp_path: Path) -> None:
     """A vendor's model without access_key is none that works."""
-    setup = setup_of(tmp_path, V + "model_providers:\n  - {model: openai/a, default: true}\n")
-    assert "/v1/models" in example(setup, "http://h")
+    snapshot = setup_of(tmp_path, V + "model_providers:\n  - {model: openai/a, default: true}\n")
+    assert "/v1/models" in example(snapshot, "http://h")
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_an_example_shows_the_client_key_by_name(keys: str, header: str, tmp_pat
 def test_programs_are_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys by the names of their variables, each with whether it is set."""
     monkeypatch.setenv("UNIT_A", "x")
-    setup = setup_of(tmp_path, TEXT)
-    assert as_json(setup) == {
-        "version": setup.policy.version,
-        "warnings": notices(setup.config),
+    snapshot = setup_of(tmp_path, TEXT)
+    assert summary_json(snapshot) == {
+        "version": snapshot.policy.version,
+        "warnings": notices(snapshot.config),
         "providers": [
             {"slug": "openai", "data_path": "dedicated", "keys": [key("UNIT_KEY")]},
             {
@@ -159,7 +159,7 @@ def test_a_provider_has_the_keys_of_all_its_models(
 ) -> None:
     """Each variable once; a key that a vendor needs and nobody configured is not set."""
     monkeypatch.setenv("UNIT_A", "x")
-    setup = setup_of(
+    snapshot = setup_of(
         tmp_path,
         V + "model_providers:\n"
         "  - {model: openai/a, access_key: $UNIT_A}\n"
@@ -168,17 +168,17 @@ def test_a_provider_has_the_keys_of_all_its_models(
         "  - {model: openai/d, access_key: sk-1}\n"
         "  - {model: openai/e}\n",
     )
-    assert keys_of(setup) == {"openai": {"UNIT_A": True, "UNIT_B": False, "access_key": False}}
+    assert keys_of(snapshot) == {"openai": {"UNIT_A": True, "UNIT_B": False, "access_key": False}}
     line = "provider openai (dedicated)  [UNIT_A is set, UNIT_B is not set, access_key is not set]"
-    assert line in summary(setup)
+    assert line in summary(snapshot)
 
 
 def test_an_empty_configuration_has_a_summary(tmp_path: Path) -> None:
     """What can't be used has the same keys with nothing in them."""
-    found = as_json(setup_of(tmp_path, V + "model_aliases: {any: {target: auto}}\n"))
+    found = summary_json(setup_of(tmp_path, V + "model_aliases: {any: {target: auto}}\n"))
     assert (found["default"], found["aliases"]) == (None, {"any": "auto"})
-    assert list(NOTHING) == list(found)
-    assert not any(NOTHING.values())
+    assert list(NO_SUMMARY) == list(found)
+    assert not any(NO_SUMMARY.values())
 
 
 def test_variables_outside_of_providers_are_told(

@@ -69,7 +69,7 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "url5": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://host/v1?key=sk-secret\n"), [(4, "model_providers[0].base_url", "must end with its path; take out what follows '?' or '#'")]),
     "url6": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://[::1\n"), [(4, "model_providers[0].base_url", "is no URL: Invalid IPv6 URL")]),
     "url space": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: 'http://h :1'\n"), [(4, "model_providers[0].base_url", "must be a URL with scheme and host, such as http://host:8000/v1, not 'http://h :1'")]),
-    "url whole": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://h:1/v1/chat/completions/\n"), [(4, "model_providers[0].base_url", "must end before /chat/completions, which is added to it; take that out")]),
+    "url whole": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://h:1/v1/chat/completions/\n"), [(4, "model_providers[0].base_url", "must end before /chat/completions, which the gateway adds; remove that part")]),
     "paths": ((V + "model_providers:\n" "  - model: openai/a\n" "    data_path: inline\n" "  - model: openai/b\n" "    data_path: shared\n"), [(6, "model_providers[1].data_path", "another model of provider 'openai' says inline; one provider has one data path")]),
     "dup key": ((V + "model_providers: []\n" "model_providers: []\n"), [(3, "model_providers", "stands there twice; keep one of them")]),
     "dup key in": ((V + "model_providers:\n" "  - model: openai/a\n" "    default: true\n" "    default: false\n"), [(5, "model_providers[0].default", "stands there twice; keep one of them")]),

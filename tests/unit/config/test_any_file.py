@@ -8,9 +8,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.config.load import load, notices
-from serve_app.errors import ConfigError, Problem
-from serve_app.requests.decide import Setup, compile_setup
+from serve_app.config.load import load
+from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.warnings import notices
+from serve_app.snapshot import Snapshot, compile_snapshot
 from tests.unit.config.trees import DEMOS, FILES, JUNK, OLDER
 
 MANY = settings(
@@ -19,13 +20,13 @@ MANY = settings(
 )
 
 
-def outcome(directory: Path, content: bytes) -> Setup | ConfigError:
+def outcome(directory: Path, content: bytes) -> Snapshot | ConfigError:
     file = directory / "gateway.yaml"
     file.write_bytes(content)
     try:
         loaded = load(file)
         assert all(isinstance(notice, str) for notice in notices(loaded.config))
-        return compile_setup(file)
+        return compile_snapshot(file)
     except ConfigError as error:
         _is_sound(error.problems, content)
         return error

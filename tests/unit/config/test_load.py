@@ -9,11 +9,12 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.config.load import did_you_mean, load, path, raise_problems
+from serve_app.config.load import load, raise_problems
+from serve_app.config.locations import ConfigError, Problem, path_text
+from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.domain import DataPath, Prefer
-from serve_app.errors import ConfigError, Problem
-from serve_app.requests.decide import compile_setup
+from serve_app.snapshot import compile_snapshot
 from tests.unit.config.broken import BROKEN, Found, G, V
 from tests.unit.config.broken_sections import SECTIONS
 from tests.unit.fakes import setup_of
@@ -26,7 +27,7 @@ def problems_of(directory: Path, content: str | bytes) -> tuple[Problem, ...]:
     file = directory / "gateway.yaml"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(ConfigError) as caught:
-        compile_setup(file)
+        compile_snapshot(file)
     assert caught.value.file == str(file)
     assert str(caught.value).startswith(f"{file} has {len(caught.value.problems)} problem")
     return caught.value.problems
@@ -99,12 +100,12 @@ def test_merges_that_multiply_are_refused(tmp_path: Path) -> None:
 
 def test_a_merge_may_be_overridden(tmp_path: Path) -> None:
     """A key of one's own beside a merge wins, as YAML has it, and is no duplicate."""
-    setup = setup_of(
+    snapshot = setup_of(
         tmp_path,
         V + "model_providers:\n  - &first\n    model: openai/a\n    access_key: $KEY\n"
         "  - <<: *first\n    model: openai/b\n",
     )
-    assert [(p.model, p.access_key) for p in setup.config.model_providers] == [
+    assert [(p.model, p.access_key) for p in snapshot.config.model_providers] == [
         ("openai/a", "$KEY"),
         ("openai/b", "$KEY"),
     ]
@@ -112,12 +113,12 @@ def test_a_merge_may_be_overridden(tmp_path: Path) -> None:
 
 def test_a_plain_anchor_is_fine(tmp_path: Path) -> None:
     """An anchor is a way to write a value once."""
-    setup = setup_of(
+    snapshot = setup_of(
         tmp_path,
         V + "model_providers:\n  - model: openai/a\n    access_key: &k $KEY\n"
         "  - model: openai/b\n    access_key: *k\n",
     )
-    assert {entry.access_key for entry in setup.config.model_providers} == {"$KEY"}
+    assert {entry.access_key for entry in snapshot.config.model_providers} == {"$KEY"}
 
 
 @pytest.mark.parametrize(
@@ -148,11 +149,11 @@ def test_a_key_is_never_shown(text: str, tmp_path: Path) -> None:
 
 def test_a_loaded_key_is_never_shown(tmp_path: Path) -> None:
     """A repr of what was loaded holds no key."""
-    setup = setup_of(
+    snapshot = setup_of(
         tmp_path,
         f"{V}client_keys: [{SECRET}]\nmodel_providers:\n  - model: openai/a\n    access_key: {SECRET}\n",
     )
-    assert SECRET not in repr(setup)
+    assert SECRET not in repr(snapshot)
 
 
 @pytest.mark.parametrize("value", [".inf", ".nan", "-1", "0"])
@@ -190,7 +191,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """The system's reason is given, for a missing file and for a directory."""
     for file, reason in ((tmp_path / "no.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError) as caught:
-            compile_setup(file)
+            compile_snapshot(file)
         (problem,) = caught.value.problems
         assert f"can't be read: {reason}" in str(problem)
 
@@ -300,15 +301,15 @@ def test_near_words_are_proposed(name: str, text: str) -> None:
 
 def test_a_place_is_written_as_a_path() -> None:
     """Keys with dots, positions in brackets."""
-    assert path(("a", 0, "b", "c", 1, 2)) == "a[0].b.c[1][2]"
-    assert path(()) == ""
+    assert path_text(("a", 0, "b", "c", 1, 2)) == "a[0].b.c[1][2]"
+    assert path_text(()) == ""
 
 
 def refusal(file: Path, content: bytes) -> ConfigError | None:
-    """Why these bytes are no setup; None where they are one."""
+    """Why these bytes are no snapshot; None where they are one."""
     file.write_bytes(content)
     try:
-        compile_setup(file)
+        compile_snapshot(file)
     except ConfigError as error:
         return error
     return None
@@ -359,7 +360,7 @@ FEW = settings(
 @given(FILES | TREES)
 @example({"version": "v0.4.0", "model_providers": [{"model": "/a/b", "default": True}]})
 def test_any_structure_is_read_or_refused(tmp_path: Path, tree: Any) -> None:
-    """Whatever YAML says, the setup is there or a ConfigError says why not."""
+    """Whatever YAML says, the snapshot is there or a ConfigError says why not."""
     error = refusal(tmp_path / "gateway.yaml", yaml.safe_dump(tree, allow_unicode=True).encode())
     assert error is None or all(problem.message for problem in error.problems)
 

@@ -2,10 +2,11 @@
 
 import pytest
 
-from serve_app.config.load import load, notices, raise_problems
+from serve_app.config.load import load, raise_problems
+from serve_app.config.locations import ConfigError
+from serve_app.config.warnings import notices
 from serve_app.config.without_file import KEYS, NO_FILE
-from serve_app.errors import ConfigError
-from serve_app.requests.decide import compile_setup
+from serve_app.snapshot import compile_snapshot
 
 PROVIDERS = [
     "openai",
@@ -76,10 +77,10 @@ def test_problems_say_that_there_is_no_file() -> None:
 
 def test_any_model_can_be_named() -> None:
     """Of each provider; there is no default, and there are no routes."""
-    setup = compile_setup(None, {"OPENAI_API_KEY": "x"})
-    assert setup.policy.wildcards == frozenset(PROVIDERS)
-    found = setup.policy.resolve("groq/llama-4")
+    snapshot = compile_snapshot(None, {"OPENAI_API_KEY": "x"})
+    assert snapshot.policy.wildcards == frozenset(PROVIDERS)
+    found = snapshot.policy.resolve("groq/llama-4")
     assert found is not None
     assert str(found[0]) == "groq/llama-4"
-    assert (setup.policy.default, setup.policy.routes) == (None, ())
-    assert setup.providers.wildcards["openai"].access_key == "$OPENAI_API_KEY"
+    assert (snapshot.policy.default, snapshot.policy.routes) == (None, ())
+    assert snapshot.providers.wildcards["openai"].access_key == "$OPENAI_API_KEY"

@@ -7,9 +7,9 @@ import pytest
 from yarl import URL
 
 from deployments.orchestrator import Orchestrator as Deployment
-from serve_app.config.load import notices
-from serve_app.config.schema.orchestrator import Orchestrator
-from serve_app.engines.http import HttpEngine, Settings
+from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.warnings import notices
+from serve_app.engines.http import HttpEngine, HttpEngineSettings
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
 
@@ -27,7 +27,7 @@ def text_of(overrides: str, entry: str, section: str = "") -> str:
 PLANO: Final = "model: plano/Plano-Orchestrator, base_url: 'http://h:10000'"
 
 
-async def engine_of(directory: Path, text: str) -> tuple[Settings, HttpEngine]:
+async def engine_of(directory: Path, text: str) -> tuple[HttpEngineSettings, HttpEngine]:
     """What the deployment makes of a configuration."""
     setup_of(directory, text)
     deployment = Deployment(str(directory / "gateway.yaml"))
@@ -133,7 +133,7 @@ def test_a_section_that_says_more_goes_first(section: str, tmp_path: Path) -> No
     """Whatever the override says; a notice tells."""
     text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
     config = setup_of(tmp_path, text).config
-    assert config.orchestrator == Orchestrator(**SAID[section])
+    assert config.orchestrator == OrchestratorSection(**SAID[section])
     assert EMBEDDED in notices(config)
 
 
@@ -163,7 +163,7 @@ def test_a_model_without_an_address_is_noticed(
     """The embedded engine stays, and the notice says why; the length has nothing to bound."""
     text = text_of(f"llm_routing_model: '{named}', orchestrator_model_context_length: 4096", entry)
     config = setup_of(tmp_path, text).config
-    assert config.orchestrator == Orchestrator()
+    assert config.orchestrator == OrchestratorSection()
     assert notices(config) == [
         f"{EMBEDDED}{why}",
         f"{LENGTH} is not in force: orchestrator.max_query_tokens is",

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.config.load import load, notices
+from serve_app.config.load import load
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.config.upgrade import OLDER, normalise
+from serve_app.config.upgrade import OLDER, upgrade
+from serve_app.config.warnings import notices
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
 
@@ -82,10 +83,10 @@ def test_a_route_at_the_top_level_wins(tmp_path: Path) -> None:
 def test_items_may_lack_what_plano_does_not_ask_for(tmp_path: Path) -> None:
     """Without a description the name has to do; without a name there is no route."""
     text = f"{OLD}model_providers:\n  - model: openai/a\n    routing_preferences: [{{name: c}}, {{description: d}}, {{name: ''}}]\n"
-    setup = setup_of(tmp_path, text)
-    assert routes_of(setup.config) == [("c", "", ["openai/a"])]
-    assert setup.policy.routes[0].description == "c"
-    assert notices(setup.config)[1:] == [
+    snapshot = setup_of(tmp_path, text)
+    assert routes_of(snapshot.config) == [("c", "", ["openai/a"])]
+    assert snapshot.policy.routes[0].description == "c"
+    assert notices(snapshot.config)[1:] == [
         "model_providers[0].routing_preferences[1] has no name and is ignored; give it one",
         "model_providers[0].routing_preferences[2] has no name and is ignored; give it one",
         "route 'c' has no description: its name alone is matched; give one",
@@ -131,7 +132,7 @@ def test_empty_parts_are_no_older_forms() -> None:
         "model_providers": [{"model": "openai/a", "routing_preferences": []}],
         "routing_preferences": [{"name": "x"}, "y", {}],
     }
-    form = normalise(values)
+    form = upgrade(values)
     assert form.values == {
         **values,
         "version": "v0.4.0",

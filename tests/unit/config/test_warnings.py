@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.config.load import notices
+from serve_app.config.warnings import notices
 from tests.unit.config.broken import G, V
 from tests.unit.fakes import setup_of
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from serve_app.config import watch
+from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.watch import KEPT, Watch
-from serve_app.errors import ConfigError, Problem
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deployments.environment import GRPC_LIMIT, SETTINGS, hop_bytes, unmet
-from serve_app.cli.serve_process import read_env_file
+from serve_app.cli.serve_yaml.read import read_env_file
 
 SERVE_ENV = Path(__file__).parents[3] / "configs" / "serve.env"
 GOOD = {setting.name: setting.value for setting in SETTINGS}

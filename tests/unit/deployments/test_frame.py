@@ -18,9 +18,11 @@ from deployments.frame import (
     encode_reply,
     encode_request,
 )
-from serve_app.domain import (
+from serve_app.domain import ModelRef
+from serve_app.exchange import (
+    PATHS,
     FaultKind,
-    ModelRef,
+    Operation,
     StreamBrokenError,
     UpstreamFault,
     UpstreamReply,
@@ -34,6 +36,7 @@ REQUESTS = st.builds(
     UpstreamRequest,
     provider=NAMES,
     model=st.builds(ModelRef, NAMES.filter(lambda name: "/" not in name), NAMES),
+    operation=st.sampled_from(Operation),
     path=NAMES,
     headers=HEADERS,
     body=st.binary(max_size=64),
@@ -102,6 +105,7 @@ REQUEST: dict[str, Any] = {
     "v": 1,
     "provider": "p",
     "model": "a/b",
+    "operation": "chat",
     "path": "/x",
     "headers": [["a", "b"]],
     "deadline_ms": 1500,
@@ -111,11 +115,21 @@ REQUEST: dict[str, Any] = {
 
 def test_a_request_has_this_form() -> None:
     """Length, head and body, as version 1 has it."""
-    request = UpstreamRequest("p", ModelRef("a", "b"), "/x", (("a", "b"),), b"\x00body", True, 1.5)  # noqa: FBT003
+    request = UpstreamRequest(
+        "p", ModelRef("a", "b"), Operation.CHAT, "/x", (("a", "b"),), b"\x00body",
+        stream=True, deadline_s=1.5,
+    )  # fmt: skip
     encoded = encode_request(request)
     (length,) = struct.unpack_from(">I", encoded)
     assert json.loads(encoded[4 : 4 + length]) == REQUEST | {"policy": "", "endpoint": 0}
     assert encoded[4 + length :] == b"\x00body"
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_frame_without_operation_is_read_by_path(operation: Operation) -> None:
+    """Version 0.1 sends only the path; a rolling upgrade must not lose its requests."""
+    head = {key: value for key, value in REQUEST.items() if key != "operation"}
+    assert decode_request(frame(head | {"path": PATHS[operation]})).operation is operation
 
 
 def test_a_second_try_says_so() -> None:

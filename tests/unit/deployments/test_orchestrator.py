@@ -15,11 +15,11 @@ import pytest
 
 from deployments import orchestrator as deployment
 from deployments.orchestrator import Orchestrator
+from serve_app.config.locations import ConfigError
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines.embedding.engine import PACKAGE
 from serve_app.engines.guard import CACHE_ENTRIES, MAX_FLIGHTS, Guard
-from serve_app.errors import ConfigError
-from serve_app.scoring.embedding import MAX_ROWS, MAX_TEXTS, Scorer, Vector
+from serve_app.scoring.embedding import MAX_ROWS, MAX_TEXTS, EmbeddingScorer, Vector
 from tests.unit.config.broken import V
 from tests.unit.fakes import FakeClock
 
@@ -273,7 +273,7 @@ def test_thousands_of_routes_leave_a_bounded_scorer() -> None:
         vector[len(text) % 8] = 1.0
         return vector
 
-    scorer = Scorer(embed, min_confidence=0.1, archetypes=())
+    scorer = EmbeddingScorer(embed, min_confidence=0.1, archetypes=())
     for number in range(3500):
         route = Route(f"r{number}", f"a{number}, b{number}", (), examples=(f"c{number}",))
         scorer.score("Hello", (route,))

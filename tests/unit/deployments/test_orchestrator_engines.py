@@ -13,7 +13,7 @@ from deployments import orchestrator as deployment
 from deployments.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines.http import HttpEngine
-from serve_app.engines.vllm.settings import Settings
+from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.scoring.prompt import FAMILIES
 from tests.unit.config.broken import V
 
@@ -33,7 +33,7 @@ class FakeVllm:
 
     made: "list[FakeVllm]" = []  # noqa: RUF012 - of the test
 
-    def __init__(self, settings: Settings, **others: Any) -> None:
+    def __init__(self, settings: VllmSettings, **others: Any) -> None:
         self.settings = settings
         self.others = others
         self.said: Scores | Unavailable = SCORES
@@ -78,7 +78,7 @@ async def test_the_configuration_makes_the_engine(make: Make, tmp_path: Path) ->
     orchestrator = make(f"{VLLM}, max_num_seqs: 7, device: cuda")
     (engine,) = FakeVllm.made
     model = str(tmp_path / "m")
-    expected = Settings(model, FAMILIES["generic"], device="cuda", max_num_seqs=7)
+    expected = VllmSettings(model, FAMILIES["generic"], device="cuda", max_num_seqs=7)
     assert engine.settings == expected
     assert engine.others == {"routes": (), "deadline_s": 0.4, "gpu_share": 1.0}
     assert await orchestrator.score(question("Write a poem")) == SCORES
@@ -95,7 +95,7 @@ async def test_the_embedded_engine_stands_in(make: Make) -> None:
     talk = question("Write a rhyme", Turn("user", "Hi"), Turn("assistant", "code " * 99))
     said = await orchestrator.score(talk)
     assert isinstance(said, Scores)
-    assert (said.winner, said.stand_in, said.no_match) == ("poems", STARTING.detail, 0.12)
+    assert (said.winner, said.stand_in, said.threshold) == ("poems", STARTING.detail, 0.12)
     engine.said = SCORES
     assert await orchestrator.score(talk) == SCORES
     assert engine.asked == [talk, talk]
@@ -107,7 +107,7 @@ async def test_the_stand_in_has_thresholds_of_its_own(make: Make) -> None:
     FakeVllm.made[0].said = STARTING
     said = await orchestrator.score(question("Write a rhyme"))
     assert isinstance(said, Scores)
-    assert (said.winner, said.no_match, said.margin) == ("poems", 0.12, 0.0)
+    assert (said.winner, said.threshold, said.required_margin) == ("poems", 0.12, 0.0)
 
 
 async def test_nothing_stands_in_where_the_configuration_says_so(make: Make) -> None:

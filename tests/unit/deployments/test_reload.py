@@ -12,7 +12,14 @@ from deployments.meter import ServeMeter
 from deployments.provider import ProviderClient
 from deployments.reload import needs_restart, transport, watch
 from serve_app.config import watch as watching
-from serve_app.domain import FaultKind, ModelRef, UpstreamFault, UpstreamReply, UpstreamRequest
+from serve_app.domain import ModelRef
+from serve_app.exchange import (
+    FaultKind,
+    Operation,
+    UpstreamFault,
+    UpstreamReply,
+    UpstreamRequest,
+)
 from tests.unit.fakes import FakeUpstream, fault, reply, setup_of
 
 FILE: Final = """version: v0.4.0
@@ -22,7 +29,7 @@ model_providers:
 MORE: Final = """  - {model: vllm/b, base_url: "http://127.0.0.1:9", data_path: shared}
 """
 ASKED: Final = UpstreamRequest(
-    "vllm-127-0-0-1-9", ModelRef("vllm", "a"), "/chat/completions", (), b"{}", stream=False,
+    "vllm-127-0-0-1-9", ModelRef("vllm", "a"), Operation.CHAT, "/chat/completions", (), b"{}", stream=False,
     deadline_s=1.0,
 )  # fmt: skip
 
@@ -95,7 +102,7 @@ async def test_a_provider_client_catches_up_with_the_ingress(file: Path) -> None
 
 async def test_who_knows_the_model_carries_it() -> None:
     """A provider client that does not is asked once, and then the ingress does it itself."""
-    knows_not = fault(FaultKind.UNKNOWN_MODEL)
+    knows_not = fault(FaultKind.STALE_POLICY)
     inline = FakeUpstream({"vllm/a": [reply(), reply(), reply()]})
     own = FakeUpstream({"vllm/a": [knows_not, fault(FaultKind.CONNECT)]})
     shared = FakeUpstream({"vllm/a": [reply(), knows_not]})

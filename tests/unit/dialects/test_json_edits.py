@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.dialects.json_edits import PLANO_METADATA_KEYS, read, rewrite
+from serve_app.dialects.json_edits import PLANO_METADATA_KEYS, read_document, rewrite_document
 from serve_app.domain import Json
 from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
 from serve_app.requests.decide import OWN_KEYS, READ_KEYS
@@ -18,7 +18,9 @@ NOTHING: frozenset[str] = frozenset()
 
 
 def rewritten(body: str, model: str = "new") -> str:
-    return rewrite(read(body.encode(), unique=READ_KEYS), model=model, cut=OWN_KEYS).decode()
+    return rewrite_document(
+        read_document(body.encode(), unique=READ_KEYS), model=model, cut=OWN_KEYS
+    ).decode()
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,9 @@ def test_a_model_name_is_written_as_json() -> None:
 
 def test_a_half_of_a_surrogate_pair_in_a_name_is_sent_as_it_was_asked() -> None:
     """A name that UTF-8 has no form for still makes a body, because a client may send one."""
-    document = read(b'{"model":"vllm/\\ud800"}', unique=READ_KEYS)
+    document = read_document(b'{"model":"vllm/\\ud800"}', unique=READ_KEYS)
     name = document.get("model").removeprefix("vllm/")
-    assert json.loads(rewrite(document, model=name, cut=OWN_KEYS)) == {"model": "\ud800"}
+    assert json.loads(rewrite_document(document, model=name, cut=OWN_KEYS)) == {"model": "\ud800"}
 
 
 # Any JSON object with any spacing, written by hand so that json.dumps's habits do not matter.
@@ -186,8 +188,8 @@ def test_bytes_around_the_model_are_equal(
         f'{space[5]}{{{left}{space[0]}"model"{space[2]}:{space[3]}',
         f"{space[4]}{right}}}{space[5]}",
     )
-    document = read(f"{head}{value}{tail}".encode(), unique=NOTHING)
-    assert rewrite(document, model="né", cut=NOTHING) == f'{head}"né"{tail}'.encode()
+    document = read_document(f"{head}{value}{tail}".encode(), unique=NOTHING)
+    assert rewrite_document(document, model="né", cut=NOTHING) == f'{head}"né"{tail}'.encode()
     assert own <= {key for key, _ in document.order}
 
 
@@ -200,7 +202,9 @@ def test_a_rewritten_body_means_the_same(
     if place is not None:
         pairs.insert(place, ('"model"', '"old"'))
     text = ",".join(f"{space[0]}{key}{space[1]}:{value}{space[2]}" for key, value in pairs)
-    body = rewrite(read(f"{{{text}}}".encode(), unique=READ_KEYS), model="m", cut=OWN_KEYS)
+    body = rewrite_document(
+        read_document(f"{{{text}}}".encode(), unique=READ_KEYS), model="m", cut=OWN_KEYS
+    )
     old: list[tuple[str, Json]] = json.loads(f"{{{text}}}", object_pairs_hook=list)
     kept = [(key, "m" if key == "model" else value) for key, value in old if key not in OWN_KEYS]
     expected = [("model", "m"), *kept] if place is None else kept
@@ -211,7 +215,7 @@ def test_a_rewritten_body_means_the_same(
 def test_a_key_that_decides_may_stand_once(key: str) -> None:
     """A second top-level key of those we read is refused by its name."""
     with pytest.raises(DuplicateKey) as caught:
-        read(f'{{"{key}":1,"x":2,"{key}":1}}'.encode(), unique=READ_KEYS)
+        read_document(f'{{"{key}":1,"x":2,"{key}":1}}'.encode(), unique=READ_KEYS)
     assert caught.value.param == key
     assert repr(key) in str(caught.value)
 
@@ -222,13 +226,13 @@ def test_a_key_that_decides_may_stand_once(key: str) -> None:
 def test_another_case_of_such_a_key_is_refused(key: str) -> None:
     """Parsers that ignore case would read it as ours, so it is refused even when it is alone."""
     with pytest.raises(DuplicateKey):
-        read(f'{{"{key}":"a"}}'.encode(), unique=READ_KEYS)
+        read_document(f'{{"{key}":"a"}}'.encode(), unique=READ_KEYS)
 
 
 def test_duplicates_of_other_keys_stay() -> None:
     """Keys that we do not read may stand twice, and every copy goes on."""
     body = '{"user":1,"model":"new","user":2,"User":3}'
-    document = read(body.encode(), unique=READ_KEYS)
+    document = read_document(body.encode(), unique=READ_KEYS)
     assert document.get("user") == 2
     assert rewritten(body) == body
 
@@ -236,7 +240,7 @@ def test_duplicates_of_other_keys_stay() -> None:
 def test_the_escaped_form_of_a_key_is_the_same_key() -> None:
     """An escape in a key's name hides no second copy of it."""
     with pytest.raises(DuplicateKey):
-        read(b'{"model":"a","\\u006dodel":"b"}', unique=READ_KEYS)
+        read_document(b'{"model":"a","\\u006dodel":"b"}', unique=READ_KEYS)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +276,7 @@ def test_a_fault_is_shown_by_line_and_column(
 ) -> None:
     """What is not JSON is refused with the line, the column and what is wrong there."""
     with pytest.raises(InvalidJson) as caught:
-        read(body, unique=READ_KEYS)
+        read_document(body, unique=READ_KEYS)
     assert text in str(caught.value)
     assert f"at line {place[0]}, column {place[1]}" in str(caught.value)
 
@@ -280,7 +284,7 @@ def test_a_fault_is_shown_by_line_and_column(
 def test_the_text_of_a_refusal_is_our_own() -> None:
     """A number of thousands of digits is refused without advice on Python's settings."""
     with pytest.raises(InvalidJson) as caught:
-        read(b'{"a": ' + b"1" * 5000 + b"}", unique=READ_KEYS)
+        read_document(b'{"a": ' + b"1" * 5000 + b"}", unique=READ_KEYS)
     assert "sys." not in str(caught.value)
 
 
@@ -288,20 +292,20 @@ def test_the_text_of_a_refusal_is_our_own() -> None:
 def test_a_compressed_body_is_named(body: bytes) -> None:
     """It is no text, and the way out is not to look for a wrong byte."""
     with pytest.raises(InvalidJson, match="compressed; send it as it is"):
-        read(body, unique=READ_KEYS)
+        read_document(body, unique=READ_KEYS)
 
 
 def test_a_byte_order_mark_is_named() -> None:
     """Editors do not show it."""
     with pytest.raises(InvalidJson, match="no byte order mark"):
-        read(b"\xef\xbb\xbf{}", unique=READ_KEYS)
+        read_document(b"\xef\xbb\xbf{}", unique=READ_KEYS)
 
 
 @pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t "])
 def test_an_empty_body_is_named(body: bytes) -> None:
     """No body at all has a message of its own."""
     with pytest.raises(InvalidJson, match="the request body is empty; send a JSON object"):
-        read(body, unique=READ_KEYS)
+        read_document(body, unique=READ_KEYS)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +314,7 @@ def test_an_empty_body_is_named(body: bytes) -> None:
 def test_the_body_must_be_an_object(body: bytes) -> None:
     """Other JSON values, and what is none, are told what to write."""
     with pytest.raises(InvalidJson, match=re.escape("must be a JSON object, written {...}")):
-        read(body, unique=READ_KEYS)
+        read_document(body, unique=READ_KEYS)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +324,7 @@ def test_the_body_must_be_an_object(body: bytes) -> None:
 def test_the_body_must_be_utf_8(body: bytes, offset: int) -> None:
     """Broken UTF-8, overlong forms and surrogates are shown by their byte."""
     with pytest.raises(InvalidJson, match=f"not valid UTF-8 at byte {offset}$"):
-        read(body, unique=READ_KEYS)
+        read_document(body, unique=READ_KEYS)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +339,7 @@ def test_the_body_must_be_utf_8(body: bytes, offset: int) -> None:
 def test_deep_nesting_is_refused(body: bytes) -> None:
     """A hundred thousand levels are an error of the request, not of the gateway."""
     with pytest.raises(NestingTooDeep):
-        read(body, unique=READ_KEYS)
+        read_document(body, unique=READ_KEYS)
 
 
 @given(st.binary(max_size=60))
@@ -343,7 +347,7 @@ def test_deep_nesting_is_refused(body: bytes) -> None:
 def test_garbage_is_refused_in_order(body: bytes) -> None:
     """Any bytes are read, or refused with an error for the client."""
     try:
-        document = read(body, unique=READ_KEYS)
+        document = read_document(body, unique=READ_KEYS)
     except (InvalidJson, DuplicateKey, NestingTooDeep):
         return
     assert document.text.encode() == body
@@ -352,7 +356,7 @@ def test_garbage_is_refused_in_order(body: bytes) -> None:
 @given(st.dictionaries(st.text(), st.one_of(st.none(), st.text(), st.integers())))
 def test_members_are_read_like_any_parser_reads_them(content: dict[str, Any]) -> None:
     """Every top-level value is at hand, and its span holds it."""
-    document = read(json.dumps(content).encode(), unique=NOTHING)
+    document = read_document(json.dumps(content).encode(), unique=NOTHING)
     assert {key: document.get(key) for key in document.members} == content
     for key, member in document.order:
         assert json.loads(document.text[member.value_start : member.value_end]) == content[key]
@@ -360,7 +364,7 @@ def test_members_are_read_like_any_parser_reads_them(content: dict[str, Any]) ->
 
 def test_an_absent_key_has_a_default() -> None:
     """Asking for a key that is not there gives what the caller takes instead."""
-    document = read(b'{"a":null}', unique=NOTHING)
+    document = read_document(b'{"a":null}', unique=NOTHING)
     assert (document.get("a", 1), document.get("b", 1), document.get("b")) == (None, 1, None)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.dialects.json_edits import NO_QUIRK, Quirk, read, rewrite
+from serve_app.dialects.json_edits import NO_QUIRK, Quirk, read_document, rewrite_document
 from serve_app.domain import Json
 from serve_app.requests.decide import OWN_KEYS, READ_KEYS
 from tests.unit.dialects.test_json_edits import SPACE, VALUE
@@ -15,8 +15,8 @@ EFFORT: dict[str | float, str | float] = {"none": "low", "low": "low", "max": "h
 
 
 def rewritten(body: str, quirk: Quirk) -> str:
-    document = read(body.encode(), unique=READ_KEYS)
-    return rewrite(document, model="m", cut=OWN_KEYS, quirk=quirk).decode()
+    document = read_document(body.encode(), unique=READ_KEYS)
+    return rewrite_document(document, model="m", cut=OWN_KEYS, quirk=quirk).decode()
 
 
 DROP = Quirk(drop=frozenset({"a", "b"}))

@@ -23,7 +23,7 @@ def question(text: str = "Write a function", routes: tuple[Route, ...] = ROUTES)
 
 
 def won(route: str | None) -> Scores:
-    return Scores(routes={}, no_match=0.0, winner=route)
+    return Scores(routes={}, threshold=0.0, winner=route)
 
 
 def completion(text: Any) -> web.Response:

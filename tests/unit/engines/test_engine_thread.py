@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
-from serve_app.engines.guard import EngineThread, Guard
+from serve_app.engines.guard import Guard
+from serve_app.engines.thread import EngineThread
 from tests.unit.engines.test_guard import SCORES, leave, question, settle
 from tests.unit.fakes import FakeClock
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serve_app.domain import Reason, Route, Unavailable
-from serve_app.engines.http import Settings, tokens_about
+from serve_app.engines.http import HttpEngineSettings, tokens_about
 from tests.unit.engines.chat_server import (
     ROUTES,
     SECRET,
@@ -191,7 +191,7 @@ async def test_long_conversations_are_cut_to_the_budget(server: Server, make: Ma
 def test_unknown_families_are_refused() -> None:
     """With those that there are."""
     with pytest.raises(ValueError, match="no family is called 'plano'; there are arch-router, "):
-        Settings(base_url="http://x", model="m", family="plano")
+        HttpEngineSettings(base_url="http://x", model="m", family="plano")
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("好" * 4, 3)])  # fmt: skip

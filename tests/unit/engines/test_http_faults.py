@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from serve_app.domain import Reason, Unavailable
-from serve_app.engines.http import MAX_ANSWER_BYTES, Settings
+from serve_app.engines.http import MAX_DECISION_BYTES, HttpEngineSettings
 from tests.site import closed_port
 from tests.unit.engines.chat_server import (
     SECRET,
@@ -43,7 +43,7 @@ from tests.unit.engines.chat_server import (
         (raw(b'{"choices": []}'), "gave an answer that is no chat completion"),
         (raw(b'{"choices": [null]}'), "gave an answer that is no chat completion"),
         (raw(b'{"choices": [{"text": "code"}]}'), "gave an answer that is no chat completion"),
-        (raw(b" " * (MAX_ANSWER_BYTES + 1)), "gave an answer of more than 1048576 bytes"),
+        (raw(b" " * (MAX_DECISION_BYTES + 1)), "gave an answer of more than 1048576 bytes"),
         (says(None), "gave an answer without a text"),
         (says(""), "gave an answer without a text"),
         (says([{"type": "image_url"}, "code", {"text": None}]), "gave an answer without a text"),
@@ -226,5 +226,5 @@ async def test_a_refused_key_is_neither_told_nor_logged(
 
 def test_settings_show_no_secret() -> None:
     """Addresses may hold passwords, and keys may stand there as they are."""
-    settings = Settings(base_url=f"http://u:{SECRET}@x", model="m", access_key=SECRET)
-    assert repr(settings).startswith("Settings(model='m', family=None")
+    settings = HttpEngineSettings(base_url=f"http://u:{SECRET}@x", model="m", access_key=SECRET)
+    assert repr(settings).startswith("HttpEngineSettings(model='m', family=None")

@@ -13,7 +13,7 @@ from aiohttp import web
 from serve_app.cli.main import main
 from serve_app.domain import Json, Question, Reason, Scores, Unavailable
 from serve_app.engines.vllm import engine
-from serve_app.engines.vllm.settings import Settings
+from serve_app.engines.vllm.settings import VllmSettings
 from tests.unit.config.broken import V
 from tests.unit.engines.chat_server import SECRET, Server, completion, says
 from tests.unit.evaluation.test_measure import HEAD, PROMPTS, line, write
@@ -140,7 +140,7 @@ class FakeVllm:
     starts = True
     said: "Scores | Unavailable" = Scores({"code": 0.9, "poems": 0.1}, 0.12, "code", doubt=0.0)
 
-    def __init__(self, settings: Settings, **others: Any) -> None:
+    def __init__(self, settings: VllmSettings, **others: Any) -> None:
         self.settings, self.others = settings, others
         self.fault = ""
         self.closed = 0
@@ -169,7 +169,7 @@ async def test_vllm_is_measured(
     fake: type[FakeVllm], cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Made of the configuration with what the command line says instead, and ended."""
-    file = configured(tmp_path, "engine: engine, model: m, max_num_seqs: 7, min_confidence: 0.3")
+    file = configured(tmp_path, "engine: vllm, model: m, max_num_seqs: 7, min_confidence: 0.3")
     said = ("--model", "/w/Arch-Router", "--mode", "trie", "--device", "cpu")
     assert await run(cases, "--config", file, *said, "--json") == 0
     (engine,) = fake.made
@@ -193,7 +193,7 @@ async def test_a_language_model_is_shown_what_the_gateway_would_show(
     messages: list[Json] = [{"role": role, "content": text} for role, text in turns]
     talk = write(tmp_path, HEAD, line("", "poems", messages=messages))
     for task in ("generate", "embed"):
-        file = configured(tmp_path, f"engine: engine, model: m, task: {task}")
+        file = configured(tmp_path, f"engine: vllm, model: m, task: {task}")
         assert await run(talk, "--config", file) == 0
     seen = [[(turn.role, turn.text) for turn in engine.asked[0].turns] for engine in fake.made]
     assert seen == [turns, [turns[0], turns[2]]]
@@ -206,7 +206,7 @@ async def test_a_report_of_vllm_is_text(
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 0
     out = capsys.readouterr().out
     assert "with min_confidence 0.12 and min_margin 0, of all cases" in out
-    assert " a decision, engine engine, model /w/m\n" in out
+    assert " a decision, engine vllm, model /w/m\n" in out
     assert "recommended: " in out
     assert "cosine" not in out
 
@@ -311,7 +311,7 @@ async def test_one_text_is_asked_of_vllm(
     fake: type[FakeVllm], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Which is started for it, with the routes and the whole conversation, and ended."""
-    file = configured(tmp_path, "engine: engine, model: /w/m")
+    file = configured(tmp_path, "engine: vllm, model: /w/m")
     file.write_text(file.read_text("utf-8") + ROUTES, "utf-8")
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     messages.append({"role": "user", "content": "a haiku"})

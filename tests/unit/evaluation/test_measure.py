@@ -9,20 +9,12 @@ from typing import Final
 
 import pytest
 
+from serve_app.config.locations import ConfigError
 from serve_app.domain import Json, Route, Turn
-from serve_app.engines.embedding.engine import EmbeddingEngine, Settings
-from serve_app.errors import ConfigError
-from serve_app.evaluation.measure import (
-    COLLIDING,
-    NOWHERE,
-    Case,
-    Evaluation,
-    LabelledSet,
-    Outcome,
-    draw_examples,
-    evaluate,
-    read_set,
-)
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
+from serve_app.evaluation.draws import draw_examples
+from serve_app.evaluation.labelled_set import Case, LabelledSet, read_set
+from serve_app.evaluation.measure import COLLIDING, NOWHERE, CaseOutcome, Evaluation, evaluate
 from serve_app.scoring.archetypes import ARCHETYPES
 from serve_app.scoring.embedding import Vector
 
@@ -36,7 +28,7 @@ def line(text: str, expect: str | None, /, **more: Json) -> str:
     return json.dumps({**said, **more}, ensure_ascii=False)
 
 
-BARE: Final = Settings(archetypes=False)
+BARE: Final = EmbeddingSettings(archetypes=False)
 GOOD: Final = line("Write a haiku", "poems")
 MISSED: Final = line("A ballad about the sea, in rhymes", "code")
 PROMPTS: Final = [
@@ -180,15 +172,15 @@ def test_a_file_has_to_be_utf_8(tmp_path: Path) -> None:
 
 def outcome(
     expect: str | None, best: str, score: float, decided: str | None, ms: int = 1
-) -> Outcome:
-    return Outcome(Case((Turn("user", "x"),), expect), best, score, decided, ms / 1e3)
+) -> CaseOutcome:
+    return CaseOutcome(Case((Turn("user", "x"),), expect), best, score, decided, ms / 1e3)
 
 
-def evaluation_of(*outcomes: Outcome, names: Sequence[str] = ("a", "b")) -> Evaluation:
+def evaluation_of(*outcomes: CaseOutcome, names: Sequence[str] = ("a", "b")) -> Evaluation:
     """What is known of a set whose cases came out like this."""
     routes = tuple(Route(name, f"about {name}", ()) for name in names)
     cases = tuple(outcome.case for outcome in outcomes)
-    return Evaluation(LabelledSet("set.jsonl", routes, cases), Settings(), outcomes, ())
+    return Evaluation(LabelledSet("set.jsonl", routes, cases), EmbeddingSettings(), outcomes, ())
 
 
 OUTCOMES: Final = (
@@ -258,7 +250,7 @@ def test_auroc_is_a_share_of_pairs(
 
 
 @pytest.mark.parametrize("kept", [OUTCOMES[:4], OUTCOMES[4:]])
-def test_without_both_kinds_there_is_nothing_to_tell_apart(kept: tuple[Outcome, ...]) -> None:
+def test_without_both_kinds_there_is_nothing_to_tell_apart(kept: tuple[CaseOutcome, ...]) -> None:
     """A set of one kind alone has no thresholds; the other figures stay what they are."""
     found = evaluation_of(*kept)
     assert (found.thresholds(), found.recommended(), found.auroc()) == ([], None, None)
@@ -268,7 +260,7 @@ def test_without_both_kinds_there_is_nothing_to_tell_apart(kept: tuple[Outcome, 
 
 @pytest.fixture(scope="module")
 def engine() -> EmbeddingEngine:
-    return EmbeddingEngine(Settings(min_confidence=0.2))
+    return EmbeddingEngine(EmbeddingSettings(min_confidence=0.2))
 
 
 def labelled(directory: Path, *more: str) -> LabelledSet:
@@ -289,11 +281,11 @@ class Progress:
 def test_every_case_is_decided(engine: EmbeddingEngine, tmp_path: Path) -> None:
     """In their order, with the engine's scores, and progress sees all of them."""
     read, progress = labelled(tmp_path), Progress()
-    found = evaluate(read, Settings(), progress, engine)
+    found = evaluate(read, EmbeddingSettings(), progress, engine)
     assert [outcome.case for outcome in found.outcomes] == list(read.cases) == progress.seen
     assert (found.accuracy, found.decided) == (1.0, 1.0)
     assert all(outcome.seconds > 0 for outcome in found.outcomes)
-    assert (found.labelled, found.settings, found.draws) == (read, Settings(), ())
+    assert (found.labelled, found.settings, found.draws) == (read, EmbeddingSettings(), ())
     assert found.collisions == ()
 
 
@@ -308,7 +300,7 @@ def test_a_case_without_words_matches_nothing(
         [{"role": "user", "content": "<system-reminder>Write code</system-reminder>"}],
     ]
     more = [line("", expect, messages=messages) for messages in silent]
-    found = evaluate(labelled(tmp_path, *more), Settings(), Progress(), engine)
+    found = evaluate(labelled(tmp_path, *more), EmbeddingSettings(), Progress(), engine)
     kept = found.outcomes[len(PROMPTS) :]
     assert [(o.best, o.score, o.decided, o.right) for o in kept] == [(NOWHERE, 0, None, False)] * 3
     assert found.accuracy == pytest.approx(1.0 if expect is None else 7 / 10)
@@ -320,7 +312,7 @@ def test_descriptions_that_are_nearly_one_are_told(engine: EmbeddingEngine, tmp_
     verse = {"name": "poetry", "description": POEMS["description"]}
     other = {"name": "poem", "description": "poems, lyrics of songs and rhymes"}
     file = write(tmp_path, json.dumps({"routes": [CODE, POEMS, verse, other]}), GOOD)
-    found = evaluate(read_set(file), Settings(), Progress(), engine).collisions
+    found = evaluate(read_set(file), EmbeddingSettings(), Progress(), engine).collisions
     assert {frozenset(pair) for _, *pair in found} == {
         frozenset(pair) for pair in (("poems", "poetry"), ("poems", "poem"), ("poetry", "poem"))
     }

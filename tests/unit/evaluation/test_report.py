@@ -8,11 +8,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from serve_app.config.locations import ConfigError
 from serve_app.domain import Json
-from serve_app.engines.embedding.engine import Settings
-from serve_app.errors import ConfigError
+from serve_app.engines.embedding.engine import EmbeddingSettings
+from serve_app.evaluation.confusion_svg import as_svg
 from serve_app.evaluation.measure import NOWHERE, Draws, Evaluation
-from serve_app.evaluation.report import as_json, as_svg, as_text, compare, read_report, table
+from serve_app.evaluation.report import compare, read_report, report_json, report_text, table
 from tests.unit.evaluation.test_measure import OUTCOMES, evaluation_of, outcome
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -49,11 +50,11 @@ def test_a_report_is_text() -> None:
     """All of a small one, to the letter."""
     found = replace(
         FOUND,
-        settings=Settings(min_margin=0.05, threads=2),
+        settings=EmbeddingSettings(min_margin=0.05, threads=2),
         draws=(Draws(1, (0.5, 0.75)),),
         collisions=((0.914, "b", "a"),),
     )
-    lines = as_text(found)
+    lines = report_text(found)
     start = lines.index("No match, by threshold")
     assert lines[:start] == [
         "set.jsonl: 2 routes, 4 cases with a route, 2 without",
@@ -91,7 +92,7 @@ def test_a_report_is_text() -> None:
 
 def test_a_report_without_no_match_says_so() -> None:
     """Where a figure can't be had there is a dash or a sentence, and no line is about draws."""
-    text = "\n".join(as_text(evaluation_of(*OUTCOMES[3:4])))
+    text = "\n".join(report_text(evaluation_of(*OUTCOMES[3:4])))
     assert "  the set has no case without a route, so there is nothing to tell apart\n" in text
     assert "  a                   -       -      0\n" in text
     assert text.endswith("Descriptions that collide (cosine)\n  none")
@@ -101,7 +102,7 @@ def test_a_report_without_no_match_says_so() -> None:
 def test_a_report_of_many_routes_lists_the_confusion() -> None:
     """A matrix of twenty would be too wide: the most frequent mistakes, and how many there are."""
     wrong = [(0, 1)] * 3 + [(2, 3)] * 2 + [(0, number) for number in range(4, 20)]
-    lines = as_text(many(20, *wrong))
+    lines = report_text(many(20, *wrong))
     start = lines.index("Confusion")
     assert lines[start + 1 : start + 5] == [
         "  times  expected  decided",
@@ -112,24 +113,24 @@ def test_a_report_of_many_routes_lists_the_confusion() -> None:
     assert lines[start + 17] == "  18 kinds of confusion in all; --json has them"
     assert sum(line.startswith("  route ") for line in lines) == 21  # by route, with its head
     assert max(map(len, lines)) < 100
-    assert "  0 kinds of confusion in all; --json has them" in as_text(many(20))
+    assert "  0 kinds of confusion in all; --json has them" in report_text(many(20))
 
 
 @pytest.mark.parametrize(("count", "matrix"), [(11, True), (12, False)])
 def test_a_matrix_is_shown_as_long_as_it_is_small(count: int, matrix: bool) -> None:
     """No route is one of the twelve names that it may have."""
-    assert any("expected \\ decided" in line for line in as_text(many(count))) is matrix
+    assert any("expected \\ decided" in line for line in report_text(many(count))) is matrix
 
 
 def test_a_report_is_json() -> None:
     """What the text says and all that it leaves out; nothing is lost on the way through a file."""
     found = replace(
         FOUND,
-        settings=Settings(model=Path("/m.onnx"), archetypes=False),
+        settings=EmbeddingSettings(model=Path("/m.onnx"), archetypes=False),
         draws=(Draws(1, (0.5, 0.75)),),
         collisions=((0.9, "b", "a"),),
     )
-    report = as_json(found)
+    report = report_json(found)
     assert json.loads(json.dumps(report)) == report
     confusion = report.pop("confusion")
     assert {(pair["expected"], pair["decided"]): pair["times"] for pair in confusion} == (
@@ -170,7 +171,7 @@ def test_a_report_is_json() -> None:
 
 def test_a_report_of_what_can_not_be_known_is_json() -> None:
     """Null, and lists without anything in them; never NaN."""
-    report = as_json(evaluation_of(*OUTCOMES[3:4]))
+    report = report_json(evaluation_of(*OUTCOMES[3:4]))
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     keys = ("recommended_min_confidence", "auroc", "thresholds", "collisions", "examples")
     assert [report[key] for key in keys] == [None, None, [], [], []]
@@ -180,7 +181,7 @@ def test_a_report_of_what_can_not_be_known_is_json() -> None:
 
 def test_against_itself_nothing_has_changed() -> None:
     """Every difference is nought, also when one of the two comes out of a file."""
-    report = as_json(FOUND)
+    report = report_json(FOUND)
     assert compare(report, json.loads(json.dumps(report))) == [
         "Compared with set.jsonl:",
         "  accuracy  0.750 -> 0.750  (+0.000)",
@@ -198,7 +199,7 @@ def worse(found: Evaluation) -> Evaluation:
 
 def test_what_changed_is_told() -> None:
     """From what it was to what it is, with the recall of the routes that changed."""
-    now, before = as_json(worse(FOUND)), as_json(FOUND)
+    now, before = report_json(worse(FOUND)), report_json(FOUND)
     assert compare(now, before) == [
         "Compared with set.jsonl:",
         "  accuracy  0.750 -> 0.500  (-0.250)",
@@ -213,7 +214,7 @@ def test_what_changed_is_told() -> None:
 
 def test_another_set_can_be_compared_with() -> None:
     """A route that it does not have has no recall before; without no match there is no AUROC."""
-    lines = compare(as_json(FOUND), as_json(many(2)))
+    lines = compare(report_json(FOUND), report_json(many(2)))
     assert not any("auroc" in line for line in lines)
     assert lines[-4:] == [
         "  recall of   before   now",
@@ -249,7 +250,7 @@ def test_every_name_is_there() -> None:
     """In the picture and in the text, whatever signs it holds."""
     outcomes = [outcome(name, name, 0.5, name) for name in ODD_NAMES]
     found = evaluation_of(*outcomes, names=ODD_NAMES)
-    shown, text = texts(parsed(found)), "\n".join(as_text(found))
+    shown, text = texts(parsed(found)), "\n".join(report_text(found))
     assert all(shown.count(name) == 2 for name in (*ODD_NAMES, NOWHERE))
     assert all(text.count(name) >= 2 for name in (*ODD_NAMES, NOWHERE))
 
@@ -280,8 +281,8 @@ def test_a_report_is_read(indent: int | None, tmp_path: Path) -> None:
     """As it was written; a file that is no JSON as a whole may be a set, and one that is not there, too."""
     file = tmp_path / "report.json"
     assert read_report(file) is None
-    file.write_text(json.dumps(as_json(FOUND), indent=indent), "utf-8")
-    assert read_report(file) == as_json(FOUND)
+    file.write_text(json.dumps(report_json(FOUND), indent=indent), "utf-8")
+    assert read_report(file) == report_json(FOUND)
     file.write_text('{"routes": []}\n{"messages": []}\n', "utf-8")
     assert read_report(file) is None
     file.write_bytes(b"\xff")

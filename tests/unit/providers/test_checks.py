@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.config.locations import ConfigError
 from serve_app.domain import ModelRef
-from serve_app.errors import ConfigError
 from serve_app.providers.table import INTERFACES, PROVIDERS
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of

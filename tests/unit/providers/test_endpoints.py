@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.config.locations import ConfigError
 from serve_app.domain import DataPath, ModelRef
-from serve_app.errors import ConfigError
-from serve_app.providers.endpoints import PROVIDERS, ProviderTable, slug, target_url, url_fault
+from serve_app.exchange import Operation
+from serve_app.providers.address import slug, target_url, url_fault
+from serve_app.providers.endpoints import ProviderTable
+from serve_app.providers.table import PROVIDERS
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
 
@@ -82,7 +85,7 @@ def test_a_path_in_the_base_url_replaces_the_usual_one(
     base_url: str, interface: str, expected: str
 ) -> None:
     """Without a path the provider's own comes first, with one nothing is added to it."""
-    assert target_url(base_url, interface, "/chat/completions") == expected
+    assert target_url(base_url, interface, Operation.CHAT) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.domain import ModelRef
-from serve_app.providers.prices import MAX_LOOKUPS, MAX_NAME, VENDORS, Price, PriceTable
+from serve_app.providers.prices import MAX_LOOKUPS, MAX_NAME, VENDORS, CatalogPrice, CatalogPrices
 
-OWN = Price(1.0, 2.0, 0.1)
+OWN = CatalogPrice(1.0, 2.0, 0.1)
 
 
 def at(hour: int) -> Callable[[], float]:
@@ -21,26 +21,26 @@ def at(hour: int) -> Callable[[], float]:
 
 
 @pytest.fixture(scope="module")
-def table() -> PriceTable:
-    return PriceTable({"openai/own": OWN, "vllm/llama": OWN}, clock=at(12))
+def table() -> CatalogPrices:
+    return CatalogPrices({"openai/own": OWN, "vllm/llama": OWN}, clock=at(12))
 
 
 @pytest.mark.parametrize(
     ("name", "price"),
     [
-        ("openai/gpt-4o", Price(2.5, 10.0, 1.25)),
-        ("openai/GPT-4o", Price(2.5, 10.0, 1.25)),
-        ("openai/gpt-4o-2024-08-06", Price(2.5, 10.0, 1.25)),
-        ("azure_openai/gpt-4o", Price(2.5, 10.0, 1.25)),
-        ("anthropic/claude-3-5-sonnet-20241022", Price(3.0, 15.0, 0.3)),
-        ("amazon_bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0", Price(3.0, 15.0, 0.3)),
-        ("openai/text-embedding-3-small", Price(0.02, 0.0)),
-        ("deepseek/deepseek-chat", Price(0.27, 1.1, 0.07)),
+        ("openai/gpt-4o", CatalogPrice(2.5, 10.0, 1.25)),
+        ("openai/GPT-4o", CatalogPrice(2.5, 10.0, 1.25)),
+        ("openai/gpt-4o-2024-08-06", CatalogPrice(2.5, 10.0, 1.25)),
+        ("azure_openai/gpt-4o", CatalogPrice(2.5, 10.0, 1.25)),
+        ("anthropic/claude-3-5-sonnet-20241022", CatalogPrice(3.0, 15.0, 0.3)),
+        ("amazon_bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0", CatalogPrice(3.0, 15.0, 0.3)),
+        ("openai/text-embedding-3-small", CatalogPrice(0.02, 0.0)),
+        ("deepseek/deepseek-chat", CatalogPrice(0.27, 1.1, 0.07)),
         ("openai/own", OWN),
         ("vllm/llama", OWN),
     ],
 )
-def test_a_known_model_has_a_price(name: str, price: Price, table: PriceTable) -> None:
+def test_a_known_model_has_a_price(name: str, price: CatalogPrice, table: CatalogPrices) -> None:
     """That of its provider, for a million tokens; what is overridden wins."""
     assert table.price(ModelRef.parse(name)) == price
 
@@ -59,7 +59,7 @@ def test_a_known_model_has_a_price(name: str, price: Price, table: PriceTable) -
         "perplexity/sonar",
     ],
 )
-def test_a_provider_is_known_by_our_name(name: str, table: PriceTable) -> None:
+def test_a_provider_is_known_by_our_name(name: str, table: CatalogPrices) -> None:
     """What the package calls it is of no concern."""
     price = table.price(ModelRef.parse(name))
     assert price is not None
@@ -83,7 +83,7 @@ def test_a_provider_is_known_by_our_name(name: str, table: PriceTable) -> None:
     ],
     ids=lambda name: name[:24],
 )
-def test_what_is_not_known_has_none(name: str, table: PriceTable) -> None:
+def test_what_is_not_known_has_none(name: str, table: CatalogPrices) -> None:
     """Also what is not paid by the token, and our own servers."""
     assert table.price(ModelRef.parse(name)) is None
 
@@ -95,43 +95,43 @@ def test_every_vendor_is_in_the_package() -> None:
     assert set(VENDORS.values()) <= {provider.id for provider in providers}
 
 
-def test_an_override_wins(table: PriceTable) -> None:
+def test_an_override_wins(table: CatalogPrices) -> None:
     """Over what the package knows, and for its full name alone."""
     model = ModelRef.parse("openai/gpt-4o")
-    assert PriceTable({"openai/gpt-4o": OWN}).price(model) == OWN
-    assert PriceTable({"gpt-4o": OWN}, clock=at(12)).price(model) == table.price(model) != OWN
+    assert CatalogPrices({"openai/gpt-4o": OWN}).price(model) == OWN
+    assert CatalogPrices({"gpt-4o": OWN}, clock=at(12)).price(model) == table.price(model) != OWN
 
 
-def test_long_prompts_may_cost_more(table: PriceTable) -> None:
+def test_long_prompts_may_cost_more(table: CatalogPrices) -> None:
     """A tier holds for all tokens of a prompt that is longer than its start."""
     model = ModelRef.parse("gemini/gemini-2.5-pro")
-    assert table.price(model) == table.price(model, 200_000) == Price(1.25, 10.0, 0.125)
-    assert table.price(model, 200_001) == Price(2.5, 15.0, 0.25)
+    assert table.price(model) == table.price(model, 200_000) == CatalogPrice(1.25, 10.0, 0.125)
+    assert table.price(model, 200_001) == CatalogPrice(2.5, 15.0, 0.25)
     assert table.price(ModelRef.parse("vllm/llama"), 10**9) == OWN
 
 
 def test_a_price_is_that_of_the_hour() -> None:
     """Although the model was looked up before."""
     moments = iter([at(12)(), at(18)()])
-    table = PriceTable(clock=moments.__next__)
+    table = CatalogPrices(clock=moments.__next__)
     model = ModelRef.parse("deepseek/deepseek-chat")
-    assert table.price(model) == Price(0.27, 1.1, 0.07)
-    assert table.price(model) == Price(0.135, 0.55, 0.035)
+    assert table.price(model) == CatalogPrice(0.27, 1.1, 0.07)
+    assert table.price(model) == CatalogPrice(0.135, 0.55, 0.035)
 
 
 def test_lookups_are_remembered_up_to_a_bound() -> None:
     """Clients may name any model of a wildcard."""
-    table = PriceTable({"openai/own": OWN})
-    assert repr(table) == f"<PriceTable 1 overrides, 0/{MAX_LOOKUPS} lookups>"
+    table = CatalogPrices({"openai/own": OWN})
+    assert repr(table) == f"<CatalogPrices 1 overrides, 0/{MAX_LOOKUPS} lookups>"
     for index in range(MAX_LOOKUPS + 5):
         table.price(ModelRef("vllm", f"m{index}"))
-    assert repr(table) == f"<PriceTable 1 overrides, {MAX_LOOKUPS}/{MAX_LOOKUPS} lookups>"
+    assert repr(table) == f"<CatalogPrices 1 overrides, {MAX_LOOKUPS}/{MAX_LOOKUPS} lookups>"
 
 
 def test_later_changes_of_the_overrides_do_not_matter() -> None:
     """The table has its own."""
     overrides = {"vllm/a": OWN}
-    table = PriceTable(overrides)
+    table = CatalogPrices(overrides)
     overrides.clear()
     assert table.price(ModelRef("vllm", "a")) == OWN
 
@@ -141,7 +141,7 @@ def test_a_price_is_a_number(usd: float) -> None:
     """None of the three is negative, endless or no number."""
     for prices in [(usd, 1.0, 1.0), (1.0, usd, 1.0), (1.0, 1.0, usd)]:
         with pytest.raises(ValueError, match="a price is a finite number of at least 0"):
-            Price(*prices)
+            CatalogPrice(*prices)
 
 
 def test_who_asks_for_no_prices_does_not_load_them() -> None:
@@ -154,5 +154,5 @@ def test_who_asks_for_no_prices_does_not_load_them() -> None:
 @given(st.sampled_from([*VENDORS, "vllm"]), st.text(min_size=1, max_size=40), st.integers(0, 10**7))
 def test_any_name_may_be_asked_for(provider: str, name: str, tokens: int) -> None:
     """It has a price or none."""
-    price = PriceTable().price(ModelRef(provider, name), tokens)
+    price = CatalogPrices().price(ModelRef(provider, name), tokens)
     assert price is None or price.input_usd >= 0

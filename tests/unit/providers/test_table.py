@@ -4,20 +4,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from serve_app.dialects.json_edits import NO_QUIRK, Quirk, read, rewrite
-from serve_app.domain import Dialect
-from serve_app.providers.table import (
-    CHAT,
-    EMBEDDINGS,
-    INTERFACES,
-    MESSAGES,
-    PATHS,
-    PROVIDERS,
-    RESPONSES,
-    ProviderSpec,
-    host_headers,
-    quirk_of,
-)
+from serve_app.dialects.json_edits import NO_QUIRK, Quirk, read_document, rewrite_document
+from serve_app.exchange import Operation
+from serve_app.providers.table import INTERFACES, PROVIDERS, ProviderSpec, host_headers, quirk_of
 
 SAMPLING = '"temperature":0.2,"top_p":1,"n":2,"presence_penalty":0,"frequency_penalty":0'
 KIMI = (
@@ -74,9 +63,9 @@ KIMI = (
 )  # fmt: skip
 def test_models_get_what_they_take(interface: str, model: str, sent: str, received: str) -> None:
     """What would make a provider refuse each such request is put right; nothing else changes."""
-    document = read(f'{{"model":"x","messages":[],{sent}}}'.encode(), unique=frozenset())
-    quirk = quirk_of(interface, model, CHAT)
-    body = rewrite(document, model=model, cut=frozenset(), quirk=quirk).decode()
+    document = read_document(f'{{"model":"x","messages":[],{sent}}}'.encode(), unique=frozenset())
+    quirk = quirk_of(interface, model, Operation.CHAT)
+    body = rewrite_document(document, model=model, cut=frozenset(), quirk=quirk).decode()
     rest = f",{received}" if received else ""
     assert body == f'{{"model":"{model}","messages":[]{rest}}}'
 
@@ -84,13 +73,13 @@ def test_models_get_what_they_take(interface: str, model: str, sent: str, receiv
 @pytest.mark.parametrize(
     ("interface", "model", "path", "any_at_all"),
     [
-        ("openai", "gpt-5", CHAT, True),
-        ("openai", "gpt-5", RESPONSES, True),
-        ("openai", "gpt-5", EMBEDDINGS, False),
-        ("openai", "gpt-4o", CHAT, False),
-        ("mistral", "mistral-embed", EMBEDDINGS, False),
-        ("moonshotai", "kimi-k3", MESSAGES, False),
-        ("xai", "grok-4", RESPONSES, False),
+        ("openai", "gpt-5", Operation.CHAT, True),
+        ("openai", "gpt-5", Operation.RESPONSES, True),
+        ("openai", "gpt-5", Operation.EMBEDDINGS, False),
+        ("openai", "gpt-4o", Operation.CHAT, False),
+        ("mistral", "mistral-embed", Operation.EMBEDDINGS, False),
+        ("moonshotai", "kimi-k3", Operation.MESSAGES, False),
+        ("xai", "grok-4", Operation.RESPONSES, False),
     ],
 )
 def test_a_quirk_is_of_a_path(interface: str, model: str, path: str, *, any_at_all: bool) -> None:
@@ -100,7 +89,7 @@ def test_a_quirk_is_of_a_path(interface: str, model: str, path: str, *, any_at_a
 
 def test_temperature_is_no_key_of_a_limit() -> None:
     """On the responses of a reasoning model its temperature alone is looked at."""
-    assert quirk_of("openai", "gpt-5", RESPONSES) == Quirk(values={"temperature": {1: 1}})
+    assert quirk_of("openai", "gpt-5", Operation.RESPONSES) == Quirk(values={"temperature": {1: 1}})
 
 
 ROWS = [pytest.param(spec, id=name) for name, spec in PROVIDERS.items()]
@@ -109,9 +98,9 @@ ROWS = [pytest.param(spec, id=name) for name, spec in PROVIDERS.items()]
 @pytest.mark.parametrize("spec", ROWS)
 def test_a_row_is_of_one_piece(spec: ProviderSpec) -> None:
     """Its paths are known ones, and its base URL ends with its path."""
-    assert spec.paths <= set(PATHS)
-    assert set(spec.elsewhere) <= spec.paths
-    assert set(spec.auth_of) <= spec.paths
+    assert spec.operations <= set(Operation)
+    assert set(spec.elsewhere) <= spec.operations
+    assert set(spec.auth_of) <= spec.operations
     assert spec.base_url is None or urlsplit(spec.base_url).path == spec.default_path
 
 
@@ -119,17 +108,21 @@ def test_a_row_is_of_one_piece(spec: ProviderSpec) -> None:
 def test_no_key_has_two_quirks(model: str) -> None:
     """Whoever serves a model, a key is dropped, renamed or valued, and no new name of another."""
     for interface in INTERFACES:
-        for path in PATHS:
+        for path in Operation:
             quirk = quirk_of(interface, model, path)
             keys = [*quirk.drop, *quirk.rename, *quirk.values, *quirk.rename.values()]
             assert len(keys) == len(set(keys)), (interface, path)
 
 
-def test_the_dialects_of_a_row_follow_from_its_paths() -> None:
-    """Paths without a dialect of their own do not count."""
-    assert PROVIDERS["anthropic"].dialects == {Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES}
-    assert PROVIDERS["xai"].dialects == {Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES}
-    assert PROVIDERS["vllm"].dialects == {Dialect.OPENAI_CHAT}
+def test_operations_of_well_known_rows() -> None:
+    """Anthropic has both of its surfaces, xAI responses, vLLM no messages."""
+    assert PROVIDERS["anthropic"].operations == {
+        Operation.CHAT,
+        Operation.MESSAGES,
+        Operation.COUNT_TOKENS,
+    }
+    assert PROVIDERS["xai"].operations == {Operation.CHAT, Operation.RESPONSES}
+    assert Operation.MESSAGES not in PROVIDERS["vllm"].operations
 
 
 def test_interfaces_are_those_that_can_be_had() -> None:

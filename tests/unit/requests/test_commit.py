@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from serve_app.dialects.openai_chat import dialect
-from serve_app.domain import FaultKind
+from serve_app.exchange import FaultKind
 from serve_app.requests import commit
 from serve_app.requests.commit import Failure, Held, hold
 from serve_app.requests.verdict import Verdict

@@ -20,19 +20,16 @@ from serve_app.domain import (
 )
 from serve_app.errors import InvalidRequest, NoModel, UnknownModel
 from serve_app.ports import Orchestrator
-from serve_app.providers.prices import PriceTable
-from serve_app.requests.decide import (
-    PREFERENCES,
-    READ_KEYS,
-    Call,
-    Decided,
-    Setup,
-)
+from serve_app.providers.prices import CatalogPrices
+from serve_app.requests.call import Call
+from serve_app.requests.decide import READ_KEYS, Decided
 from serve_app.requests.decide import (
     decide as decide_in_sessions,
 )
 from serve_app.requests.explain import render_explanation, render_routing
+from serve_app.routing.inline_routes import PREFERENCES
 from serve_app.routing.router import MAX_FALLBACKS
+from serve_app.snapshot import Snapshot
 from tests.unit.config.broken import V
 from tests.unit.fakes import FakeMeter, FakeOrchestrator, FakeStore, setup_of
 
@@ -58,31 +55,33 @@ DOWN = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer within 300 ms")
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    return setup_of(tmp_path_factory.mktemp("setup"), TEXT % ", default: true")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return setup_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
 
 
 async def decide(call: Call, orchestrator: Orchestrator, *, by_content: bool = False) -> Decided:
     """Of a request without a session."""
-    sessions = Sessions(FakeStore(), FakeMeter(), PriceTable)
+    sessions = Sessions(FakeStore(), FakeMeter(), CatalogPrices)
     return await decide_in_sessions(call, orchestrator, sessions, by_content=by_content)
 
 
-def call_of(setup: Setup, body: Mapping[str, Any], hint: str | None = None) -> Call:
+def call_of(snapshot: Snapshot, body: Mapping[str, Any], hint: str | None = None) -> Call:
     content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
-    return Call(setup, json_edits.read(content.encode(), unique=READ_KEYS), (), hint, 0.0)
+    return Call(
+        snapshot, json_edits.read_document(content.encode(), unique=READ_KEYS), (), hint, 0.0
+    )
 
 
 def entry(**changes: Any) -> dict[str, Any]:
     return {"name": "r", "description": "d", "models": ["a"], **changes}
 
 
-async def test_inline_routes_are_what_is_asked_about(setup: Setup) -> None:
+async def test_inline_routes_are_what_is_asked_about(snapshot: Snapshot) -> None:
     """Instead of the configured ones, under a key that stands for all that they say."""
     keys = []
     for value in ([entry()], [entry()], [entry(description="e")], [entry(examples=["x"])], None):
         asked = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
-        decided = await decide(call_of(setup, {PREFERENCES: value}), asked)
+        decided = await decide(call_of(snapshot, {PREFERENCES: value}), asked)
         assert decided.question is not None
         assert asked.asked == [decided.question]
         keys.append(decided.question.key)
@@ -90,12 +89,12 @@ async def test_inline_routes_are_what_is_asked_about(setup: Setup) -> None:
         assert [route.name for route in decided.question.routes] == names
     assert keys[0] == keys[1]
     assert len(set(keys)) == 4
-    assert keys[-1] == setup.policy.version
+    assert keys[-1] == snapshot.policy.version
 
 
-async def test_who_asks_by_content_may_name_any_model(setup: Setup) -> None:
+async def test_who_asks_by_content_may_name_any_model(snapshot: Snapshot) -> None:
     """Of its own routes; a request that shall be answered needs models that are served."""
-    call = call_of(setup, {PREFERENCES: [entry(models=["nobody/x"])]})
+    call = call_of(snapshot, {PREFERENCES: [entry(models=["nobody/x"])]})
     asked = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
     decided = await decide(call, asked, by_content=True)
     assert decided.decision.candidates == (ModelRef("nobody", "x"), A)
@@ -113,43 +112,45 @@ async def test_who_asks_by_content_may_name_any_model(setup: Setup) -> None:
         {"model": "x" * 999},
     ],
 )
-async def test_by_content_names_decide_nothing(setup: Setup, body: dict[str, Any]) -> None:
+async def test_by_content_names_decide_nothing(snapshot: Snapshot, body: dict[str, Any]) -> None:
     """Nor are they looked at; the same request is refused where they decide."""
     asked = FakeOrchestrator(SCORES)
-    decided = await decide(call_of(setup, body, hint="unknown"), asked, by_content=True)
+    decided = await decide(call_of(snapshot, body, hint="unknown"), asked, by_content=True)
     assert decided.decision == RouteDecision((B, X, A), Reason.ROUTE, "code", 0.75)
     with pytest.raises((InvalidRequest, UnknownModel)):
-        await decide(call_of(setup, body), asked)
+        await decide(call_of(snapshot, body), asked)
 
 
 @pytest.mark.parametrize("messages", [[], [{"role": "assistant", "content": "Hi"}], [{"role": "user", "content": "<system-reminder>x"}]])  # fmt: skip
-async def test_nothing_said_is_nothing_asked(setup: Setup, messages: Json) -> None:
+async def test_nothing_said_is_nothing_asked(snapshot: Snapshot, messages: Json) -> None:
     """The default answers, without a score that it could have."""
     asked = FakeOrchestrator(SCORES)
-    decided = await decide(call_of(setup, {"messages": messages}), asked)
+    decided = await decide(call_of(snapshot, {"messages": messages}), asked)
     assert decided.decision == RouteDecision((A,), Reason.NO_MATCH)
     assert asked.asked == []
-    explained = render_explanation(setup, decided, 0.0)["orchestrator"]
+    explained = render_explanation(snapshot, decided, 0.0)["orchestrator"]
     assert (explained["seen"], explained["scores"], explained["margin"]) == ([], None, None)
 
 
 async def test_without_routes_and_default_there_is_no_model(tmp_path: Path) -> None:
     """An empty list takes the last way out only where nothing else is configured."""
-    setup = setup_of(tmp_path, f"{V}model_providers:\n  - model: openai/a\n")
+    snapshot = setup_of(tmp_path, f"{V}model_providers:\n  - model: openai/a\n")
     with pytest.raises(NoModel):
-        await decide(call_of(setup, {PREFERENCES: []}), FakeOrchestrator(SCORES))
-    decided = await decide(call_of(setup, {PREFERENCES: [entry()]}), FakeOrchestrator(NO_MATCH))
+        await decide(call_of(snapshot, {PREFERENCES: []}), FakeOrchestrator(SCORES))
+    decided = await decide(call_of(snapshot, {PREFERENCES: [entry()]}), FakeOrchestrator(NO_MATCH))
     assert decided.decision.candidates == (A,)
 
 
-async def explain(setup: Setup, said: Scores | Unavailable, **body: Any) -> tuple[Decided, Json]:
-    decided = await decide(call_of(setup, body), FakeOrchestrator(said))
-    return decided, render_explanation(setup, decided, 0.0012344)
+async def explain(
+    snapshot: Snapshot, said: Scores | Unavailable, **body: Any
+) -> tuple[Decided, Json]:
+    decided = await decide(call_of(snapshot, body), FakeOrchestrator(said))
+    return decided, render_explanation(snapshot, decided, 0.0012344)
 
 
-async def test_an_explanation_says_all(setup: Setup) -> None:
+async def test_an_explanation_says_all(snapshot: Snapshot) -> None:
     """What was seen, scored and asked for, and why each candidate stands where it stands."""
-    _, explained = await explain(setup, SCORES)
+    _, explained = await explain(snapshot, SCORES)
     assert json.loads(json.dumps(explained)) == {
         "model": "openai/b",
         "route": "code",
@@ -172,10 +173,10 @@ async def test_an_explanation_says_all(setup: Setup) -> None:
             "stand_in": None,
             "doubt": None,
             "named": None,
-            "no_match": SCORES.no_match,
+            "no_match": SCORES.threshold,
             "unavailable": None,
         },
-        "policy": setup.policy.version,
+        "policy": snapshot.policy.version,
         "took_ms": 1.234,
     }
 
@@ -222,18 +223,22 @@ async def test_every_candidate_has_its_why(
     ],
 )
 async def test_what_the_orchestrator_said_is_told(
-    setup: Setup, said: Scores | Unavailable, reason: str, confidence: float, told: tuple[Json, ...]
+    snapshot: Snapshot,
+    said: Scores | Unavailable,
+    reason: str,
+    confidence: float,
+    told: tuple[Json, ...],
 ) -> None:
     """Its scores with the lead of the best one, or why there are none."""
-    _, explained = await explain(setup, said)
+    _, explained = await explain(snapshot, said)
     asked = explained["orchestrator"]
     assert (explained["reason"], explained["confidence"]) == (reason, confidence)
     assert tuple(asked[key] for key in ("scores", "margin", "cached", "unavailable")) == told
 
 
-async def test_who_names_a_model_asks_nobody(setup: Setup) -> None:
+async def test_who_names_a_model_asks_nobody(snapshot: Snapshot) -> None:
     """There is nothing to tell of an orchestrator."""
-    _, explained = await explain(setup, SCORES, model="vllm/b")
+    _, explained = await explain(snapshot, SCORES, model="vllm/b")
     assert (explained["reason"], explained["route"]) == ("explicit", None)
     assert (explained["orchestrator"], explained["confidence"]) == (None, None)
 
@@ -248,10 +253,10 @@ async def test_who_names_a_model_asks_nobody(setup: Setup) -> None:
     ],
 )  # fmt: skip
 async def test_the_decision_api_answers_in_planos_words(
-    setup: Setup, said: Scores | Unavailable, expected: tuple[Json, ...]
+    snapshot: Snapshot, said: Scores | Unavailable, expected: tuple[Json, ...]
 ) -> None:
     """The models of the route, or "none"; what else the gateway knows stands beside it."""
-    decided = await decide(call_of(setup, {}), FakeOrchestrator(said), by_content=True)
+    decided = await decide(call_of(snapshot, {}), FakeOrchestrator(said), by_content=True)
     keys = ("models", "route", "candidates", "reason", "confidence", "scores")
     rendered = json.loads(json.dumps(render_routing(decided, "trace")))
     assert rendered == {

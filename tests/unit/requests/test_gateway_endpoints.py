@@ -9,17 +9,12 @@ from typing import Any
 import pytest
 
 from serve_app.dialects import json_edits
-from serve_app.domain import (
-    FaultKind,
-    ModelRef,
-    Reason,
-    Unavailable,
-    UpstreamFault,
-    UpstreamReply,
-    UpstreamRequest,
-)
-from serve_app.ports import Metric
-from serve_app.requests.decide import READ_KEYS, Call, Setup
+from serve_app.domain import ModelRef, Reason, Unavailable
+from serve_app.exchange import FaultKind, UpstreamFault, UpstreamReply, UpstreamRequest
+from serve_app.requests.call import Call
+from serve_app.requests.decide import READ_KEYS
+from serve_app.snapshot import Snapshot
+from serve_app.telemetry.metrics import Metric
 from tests.unit.config.broken import V
 from tests.unit.fakes import (
     FakeOrchestrator,
@@ -63,30 +58,32 @@ class ByEndpoint(FakeUpstream):
 
 
 @pytest.fixture
-def setup(tmp_path: Path) -> Setup:
+def snapshot(tmp_path: Path) -> Snapshot:
     return setup_of(tmp_path, TEXT)
 
 
 class Asker:
     """One gateway over such an upstream, for as many requests as there are."""
 
-    def __init__(self, setup: Setup, answers: Callable[[str], Answer] = lambda _: reply()) -> None:
+    def __init__(
+        self, snapshot: Snapshot, answers: Callable[[str], Answer] = lambda _: reply()
+    ) -> None:
         silent = FakeOrchestrator(Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer"))
         self.upstream = ByEndpoint(answers)
-        self.rig = Rig(setup, self.upstream, silent)
+        self.rig = Rig(snapshot, self.upstream, silent)
         self.gateway = self.rig.gateway
 
     async def ask(self, *, hint: str | None = None, key: str | None = None, **body: Any) -> Any:
         content = json.dumps({"messages": [], **body}).encode()
-        document = json_edits.read(content, unique=READ_KEYS)
+        document = json_edits.read_document(content, unique=READ_KEYS)
         now = self.rig.clock.now
-        call = Call(self.rig.setup, document, (), hint, now, credential=key)
+        call = Call(self.rig.snapshot, document, (), hint, now, credential=key)
         return await self.gateway.chat(call)
 
 
-async def test_endpoints_take_turns(setup: Setup) -> None:
+async def test_endpoints_take_turns(snapshot: Snapshot) -> None:
     """Each model counts on its own, and a wildcard once for all of its names."""
-    asking = Asker(setup)
+    asking = Asker(snapshot)
     for model in ("a", "a", "b", "a", "a", "vllm/x", "vllm/y", "b", "vllm/x"):
         await asking.ask(model=model)
     assert asking.upstream.tried == "a0 a1 b0 a2 a0 x0 y1 b0 x0"
@@ -111,10 +108,10 @@ RESET, CONNECT = fault(FaultKind.RESET), fault(FaultKind.CONNECT)
     ],
 )
 async def test_a_models_other_endpoints_come_before_the_next_model(
-    bad: dict[str, Answer], expected: str, model: str, setup: Setup
+    bad: dict[str, Answer], expected: str, model: str, snapshot: Snapshot
 ) -> None:
     """Each once, four exchanges in all; an error of the client's own ends it at once."""
-    asking = Asker(setup, lambda name: bad.get(name, reply()))
+    asking = Asker(snapshot, lambda name: bad.get(name, reply()))
     answer = await asking.ask(model="a", models=["b"])
     assert asking.upstream.tried == expected
     headers = headers_of(answer)
@@ -124,30 +121,30 @@ async def test_a_models_other_endpoints_come_before_the_next_model(
     assert len(asking.rig.meter.counted(Metric.ATTEMPTS)) == len(expected.split())
 
 
-async def test_one_default_may_have_several_endpoints(setup: Setup) -> None:
+async def test_one_default_may_have_several_endpoints(snapshot: Snapshot) -> None:
     """``default`` and the hint mean the model, whichever of its entries says so."""
-    assert setup.policy.default == ModelRef("openai", "a")
-    assert setup.policy.resolve_hint("first") == ModelRef("openai", "a")
-    assert setup.policy.names().count("openai/a") == 1
-    assert setup.policy.resolve("a") is not None
-    asking = Asker(setup)
+    assert snapshot.policy.default == ModelRef("openai", "a")
+    assert snapshot.policy.resolve_hint("first") == ModelRef("openai", "a")
+    assert snapshot.policy.names().count("openai/a") == 1
+    assert snapshot.policy.resolve("a") is not None
+    asking = Asker(snapshot)
     await asking.ask()
     await asking.ask(model="b", hint="first")
     assert asking.upstream.tried == "a0 a1"
 
 
-async def test_a_clients_own_key_goes_where_it_is_wanted(setup: Setup) -> None:
+async def test_a_clients_own_key_goes_where_it_is_wanted(snapshot: Snapshot) -> None:
     """With the request, and to no other endpoint."""
-    asking = Asker(setup, lambda name: CONNECT if name == "m0" else reply())
+    asking = Asker(snapshot, lambda name: CONNECT if name == "m0" else reply())
     await asking.ask(model="m", models=["b"], key="sk-client")
     shown = [request.credential for request in asking.upstream.requests]
     assert shown == ["sk-client", None]
     assert "sk-client" not in repr(asking.upstream.requests)
 
 
-async def test_the_model_that_is_called_has_its_quirks(setup: Setup) -> None:
+async def test_the_model_that_is_called_has_its_quirks(snapshot: Snapshot) -> None:
     """The body is put right for each candidate anew, from what the client sent."""
-    asking = Asker(setup, lambda name: reply() if name[0] == "b" else CONNECT)
+    asking = Asker(snapshot, lambda name: reply() if name[0] == "b" else CONNECT)
     limit: dict[str, Any] = {"max_completion_tokens": 5, "web_search_options": {}}
     await asking.ask(model="m", models=["xai/grok", "b"], key="sk", **limit)
     bodies = {request.model.name: request.body for request in asking.upstream.requests}

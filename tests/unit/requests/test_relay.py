@@ -11,9 +11,10 @@ import pytest
 from serve_app.dialects.openai_chat import dialect
 from serve_app.dialects.openai_chat.dialect import Ending
 from serve_app.dialects.sse import parse_events
-from serve_app.domain import FaultKind, StreamBrokenError
+from serve_app.exchange import FaultKind, StreamBrokenError
 from serve_app.requests import commit
-from serve_app.requests.commit import Held, Relay, hold
+from serve_app.requests.commit import Held, hold
+from serve_app.requests.relay import Relay
 from tests.unit.fakes import FOREVER, FakeChunks, broken, reply
 from tests.unit.requests.test_commit import COMMENT, DONE, ROLE, STOP, WORD, scripts_at_every_split
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.domain import FaultKind, UpstreamFault
+from serve_app.exchange import FaultKind, UpstreamFault
 from serve_app.requests.verdict import Verdict, judge_fault, judge_status
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.domain import MAX_VISITS, Binding, ModelRef, Spend, Visit
-from serve_app.providers.prices import Price
+from serve_app.providers.prices import CatalogPrice
 from serve_app.routing.budget import (
     WARM_S,
     Budget,
@@ -22,7 +22,11 @@ from serve_app.routing.budget import (
 
 NOW = 1_800_000_000.0
 ANCHOR, OTHER = ModelRef("anthropic", "expensive"), ModelRef("openai", "pricey")
-EXPENSIVE, PRICEY, CHEAP = Price(3.0, 15.0, 0.3), Price(5.0, 15.0, 0.5), Price(0.1, 0.4, 0.01)
+EXPENSIVE, PRICEY, CHEAP = (
+    CatalogPrice(3.0, 15.0, 0.3),
+    CatalogPrice(5.0, 15.0, 0.5),
+    CatalogPrice(0.1, 0.4, 0.01),
+)
 PAID = Prices(EXPENSIVE, PRICEY, EXPENSIVE)
 QUARTER = Budget(25.0)
 TOKENS = 100_000
@@ -59,7 +63,7 @@ def used(model: ModelRef, ago_s: float, tokens: int) -> Visit:
         (OTHER, Prices(None, PRICEY, EXPENSIVE), Spend(1.0, 0.1), UNPRICED, None, Spend(1.03, 0.1, 0, 1)),
         (OTHER, Prices(EXPENSIVE, None, None), Spend(1.0, 0.1), UNPRICED, None, Spend(1.0, 0.1, 0, 1)),
         (OTHER, Prices(EXPENSIVE, PRICEY, None), Spend(1.0), OVER, 0.47, Spend(1.0)),
-        (OTHER, Prices(Price(3.0, 1.0), PRICEY, Price(3.0, 1.0)), Spend(2.0), WITHIN, 0.47, Spend(2.03, 0.47, 0, 1)),
+        (OTHER, Prices(CatalogPrice(3.0, 1.0), PRICEY, CatalogPrice(3.0, 1.0)), Spend(2.0), WITHIN, 0.47, Spend(2.03, 0.47, 0, 1)),
         (ANCHOR, Prices(EXPENSIVE, EXPENSIVE, EXPENSIVE), Spend(1.0, 0.1, 2.0, 4), SAME, 0.0, Spend(1.03, 0.1, 2.0, 4)),
         (ANCHOR, Prices(None, None, None), Spend(1.0, 0.1, 2.0, 4), SAME, 0.0, Spend(1.0, 0.1, 2.0, 4)),
         (ANCHOR, Prices(CHEAP, CHEAP, EXPENSIVE), Spend(switches=1), SAME, 0.0, Spend(0.03, switches=1)),
@@ -129,7 +133,7 @@ def test_going_back_costs_what_is_not_cached_any_more(
 
 def test_an_unknown_rate_of_cached_input_is_a_share_of_the_other() -> None:
     """For all three models, by what the configuration says."""
-    plain = Prices(Price(3.0, 1.0), Price(5.0, 1.0), Price(2.0, 1.0))
+    plain = Prices(CatalogPrice(3.0, 1.0), CatalogPrice(5.0, 1.0), CatalogPrice(2.0, 1.0))
     binding = bound(Spend(history=(used(OTHER, 9, TOKENS),)))
     found = decide_switch(binding, to(OTHER), plain, Budget(25.0, cache_read_discount=0.5))
     assert found.cost_usd == pytest.approx(0.25 - 0.15)
@@ -274,7 +278,7 @@ def test_any_header_may_come(header: str) -> None:
 
 MODELS = st.sampled_from([ModelRef("m", name) for name in "abcdefghijk"])
 USD = st.floats(0, 100)
-PRICE = st.none() | st.builds(Price, USD, USD, st.none() | USD)
+PRICE = st.none() | st.builds(CatalogPrice, USD, USD, st.none() | USD)
 COUNT = st.integers(0, 10**7)
 TIME = st.floats(NOW - 2 * WARM_S, NOW + 10)
 BUDGET = st.builds(Budget, st.floats(0, 100), st.booleans(), st.floats(0, 1))

@@ -8,56 +8,56 @@ from hypothesis import strategies as st
 
 from serve_app.domain import Json, ModelRef, Prefer, Route
 from serve_app.errors import InvalidRequest
-from serve_app.requests.decide import (
+from serve_app.routing.inline_routes import (
     MAX_PREFERENCES,
     MAX_ROUTE_CHARACTERS,
     MAX_ROUTES,
     PREFERENCES,
-    Setup,
     read_preferences,
 )
+from serve_app.snapshot import Snapshot
 from tests.unit.fakes import setup_of
 from tests.unit.requests.test_decide import TEXT, A, B, X, call_of, entry
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    return setup_of(tmp_path_factory.mktemp("setup"), TEXT % ", default: true")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return setup_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
 
 
-def inline(setup: Setup, value: Json, *, known_only: bool = True) -> tuple[Route, ...] | None:
-    document = call_of(setup, {PREFERENCES: value}).document
-    return read_preferences(document, setup.policy, known_only=known_only)
+def inline(snapshot: Snapshot, value: Json, *, known_only: bool = True) -> tuple[Route, ...] | None:
+    document = call_of(snapshot, {PREFERENCES: value}).document
+    return read_preferences(document, snapshot.policy, known_only=known_only)
 
 
-def refusal(setup: Setup, value: Json, *, known_only: bool = True) -> InvalidRequest:
+def refusal(snapshot: Snapshot, value: Json, *, known_only: bool = True) -> InvalidRequest:
     """Why these preferences are refused; the text begins with the field or names it."""
     with pytest.raises(InvalidRequest) as caught:
-        inline(setup, value, known_only=known_only)
+        inline(snapshot, value, known_only=known_only)
     assert str(caught.value).startswith(str(caught.value.param))
     return caught.value
 
 
-def test_a_request_brings_its_routes(setup: Setup) -> None:
+def test_a_request_brings_its_routes(snapshot: Snapshot) -> None:
     """In its order, with full names for every way to name a model."""
     value = [
         entry(models=["openai/a", "b", "fast", "ollama/x"][::2], examples=["one", "two"]),
         entry(name="é 写", models=["gpt-4o", "ollama/x"], selection_policy={"prefer": "cheapest"}),
         entry(name="again", models=["a", "openai/a"], selection_policy=None),
     ]
-    assert inline(setup, value) == (
+    assert inline(snapshot, value) == (
         Route("r", "d", (A, B), Prefer.NONE, ("one", "two")),
         Route("é 写", "d", (ModelRef("openai", "gpt-4o"), X), Prefer.CHEAPEST),
         Route("again", "d", (A, A)),
     )
 
 
-def test_no_routes_are_not_none_given(setup: Setup) -> None:
+def test_no_routes_are_not_none_given(snapshot: Snapshot) -> None:
     """An empty list takes the configured routes away; null and absence leave them."""
-    assert inline(setup, []) == ()
-    assert inline(setup, None) is None
-    document = call_of(setup, {}).document
-    assert read_preferences(document, setup.policy, known_only=True) is None
+    assert inline(snapshot, []) == ()
+    assert inline(snapshot, None) is None
+    document = call_of(snapshot, {}).document
+    assert read_preferences(document, snapshot.policy, known_only=True) is None
 
 
 MALFORMED: list[tuple[Json, str, str]] = [
@@ -110,38 +110,40 @@ MALFORMED: list[tuple[Json, str, str]] = [
 
 
 @pytest.mark.parametrize(("value", "place", "text"), MALFORMED)
-def test_malformed_routes_are_refused(setup: Setup, value: Json, place: str, text: str) -> None:
+def test_malformed_routes_are_refused(
+    snapshot: Snapshot, value: Json, place: str, text: str
+) -> None:
     """With the field that is wrong, what is wrong with it, and a way out."""
-    error = refusal(setup, value)
+    error = refusal(snapshot, value)
     assert error.param == PREFERENCES + place
     assert text in error.message
 
 
 @pytest.mark.parametrize("name", ["any/model", "nobody/x/y", "openai/zzz", "x/*"])
-def test_who_only_asks_may_name_any_model(setup: Setup, name: str) -> None:
+def test_who_only_asks_may_name_any_model(snapshot: Snapshot, name: str) -> None:
     """The decision API may be asked about models that are served elsewhere."""
-    routes = inline(setup, [entry(models=[name, "fast", "a"])], known_only=False)
+    routes = inline(snapshot, [entry(models=[name, "fast", "a"])], known_only=False)
     assert routes == (Route("r", "d", (ModelRef.parse(name), B, A)),)
-    assert refusal(setup, [entry(models=[name])]).param == f"{PREFERENCES}[0].models[0]"
+    assert refusal(snapshot, [entry(models=[name])]).param == f"{PREFERENCES}[0].models[0]"
 
 
 @pytest.mark.parametrize("name", ["gpt-4x", "b", "/x", "x/", "smart", "auto"])
-def test_a_bare_name_has_to_be_known(setup: Setup, name: str) -> None:
+def test_a_bare_name_has_to_be_known(snapshot: Snapshot, name: str) -> None:
     """Nobody can say whose model it is."""
-    error = refusal(setup, [entry(models=[name])], known_only=False)
+    error = refusal(snapshot, [entry(models=[name])], known_only=False)
     assert error.param == f"{PREFERENCES}[0].models[0]"
 
 
-def test_routes_of_a_request_are_bounded(setup: Setup) -> None:
+def test_routes_of_a_request_are_bounded(snapshot: Snapshot) -> None:
     """In number, in the texts that are embedded, and in the JSON that is looked at."""
     most = [entry(name=f"r{number}") for number in range(MAX_ROUTES)]
-    assert len(inline(setup, most) or ()) == MAX_ROUTES
-    assert refusal(setup, [*most, entry()]).message.endswith("at most 128 routes")
+    assert len(inline(snapshot, most) or ()) == MAX_ROUTES
+    assert refusal(snapshot, [*most, entry()]).message.endswith("at most 128 routes")
     room = MAX_ROUTE_CHARACTERS - len("rd" + "xyz")
-    assert inline(setup, [entry(description="d" * (1 + room), examples=["x", "yz"])])
+    assert inline(snapshot, [entry(description="d" * (1 + room), examples=["x", "yz"])])
     for long in (entry(description="d" * (2 + room), examples=["x", "yz"]),
                  entry(name="r" * 400, description="d" * (MAX_ROUTE_CHARACTERS - 399))):  # fmt: skip
-        assert refusal(setup, [long]).message.endswith("at most 65536 characters of text")
+        assert refusal(snapshot, [long]).message.endswith("at most 65536 characters of text")
 
 
 @pytest.mark.parametrize(
@@ -154,9 +156,9 @@ def test_routes_of_a_request_are_bounded(setup: Setup) -> None:
     ],
     ids=["models", "keys", "mapping", "known models"],
 )
-def test_huge_preferences_are_not_looked_at(setup: Setup, value: Json) -> None:
+def test_huge_preferences_are_not_looked_at(snapshot: Snapshot, value: Json) -> None:
     """Each wrong element would cost time and memory in which no other request is served."""
-    error = refusal(setup, value)
+    error = refusal(snapshot, value)
     assert (error.param, error.message.rpartition("take ")[2]) == (
         PREFERENCES,
         f"at most {MAX_PREFERENCES} characters",
@@ -182,10 +184,12 @@ ENTRIES = st.fixed_dictionaries(
 
 
 @given(TREES | st.lists(ENTRIES, max_size=3), st.booleans())
-def test_any_preferences_are_routes_or_refused(setup: Setup, value: Any, known_only: bool) -> None:
+def test_any_preferences_are_routes_or_refused(
+    snapshot: Snapshot, value: Any, known_only: bool
+) -> None:
     """Whatever stands there, it is understood or the field that is wrong is named."""
     try:
-        routes = inline(setup, value, known_only=known_only)
+        routes = inline(snapshot, value, known_only=known_only)
     except InvalidRequest as error:
         place = str(error.param)
     else:

@@ -7,7 +7,7 @@ import pytest
 from serve_app.domain import ModelRef, Reason, RouteDecision, Scores, Unavailable
 from serve_app.errors import NoModel, UnknownModel
 from serve_app.routing.policy import Policy
-from serve_app.routing.router import ByContent, Wish, by_scores, confidence, decide, default
+from serve_app.routing.router import ByContent, ModelChoice, by_scores, confidence, decide, default
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
 
@@ -45,24 +45,24 @@ def models(*names: str) -> tuple[ModelRef, ...]:
 @pytest.mark.parametrize(
     ("wish", "candidates", "reason"),
     [
-        (Wish("openai/a"), ["openai/a"], Reason.EXPLICIT),
-        (Wish("a"), ["openai/a"], Reason.EXPLICIT),
-        (Wish("ollama/x"), ["ollama/x"], Reason.EXPLICIT),
-        (Wish("fast"), ["openai/b"], Reason.ALIAS),
-        (Wish(None, "first"), ["openai/a"], Reason.EXPLICIT),
-        (Wish("auto", "first"), ["openai/a"], Reason.EXPLICIT),
-        (Wish("openai/b", "first"), ["openai/a"], Reason.EXPLICIT),
-        (Wish("zzz", "first"), ["openai/a"], Reason.EXPLICIT),
-        (Wish("openai/b", "fast"), ["openai/b"], Reason.EXPLICIT),
-        (Wish("openai/b", ""), ["openai/b"], Reason.EXPLICIT),
-        (Wish("a", None, ("fast", "ollama/x")), ["openai/a", "openai/b", "ollama/x"], Reason.EXPLICIT),
-        (Wish("fast", None, ("a",)), ["openai/b", "openai/a"], Reason.ALIAS),
-        (Wish("a", None, ("openai/a", "a", "fast", "openai/b")), ["openai/a", "openai/b"], Reason.EXPLICIT),
-        (Wish(None, "first", ("fast",)), ["openai/a", "openai/b"], Reason.EXPLICIT),
+        (ModelChoice("openai/a"), ["openai/a"], Reason.EXPLICIT),
+        (ModelChoice("a"), ["openai/a"], Reason.EXPLICIT),
+        (ModelChoice("ollama/x"), ["ollama/x"], Reason.EXPLICIT),
+        (ModelChoice("fast"), ["openai/b"], Reason.ALIAS),
+        (ModelChoice(None, "first"), ["openai/a"], Reason.EXPLICIT),
+        (ModelChoice("auto", "first"), ["openai/a"], Reason.EXPLICIT),
+        (ModelChoice("openai/b", "first"), ["openai/a"], Reason.EXPLICIT),
+        (ModelChoice("zzz", "first"), ["openai/a"], Reason.EXPLICIT),
+        (ModelChoice("openai/b", "fast"), ["openai/b"], Reason.EXPLICIT),
+        (ModelChoice("openai/b", ""), ["openai/b"], Reason.EXPLICIT),
+        (ModelChoice("a", None, ("fast", "ollama/x")), ["openai/a", "openai/b", "ollama/x"], Reason.EXPLICIT),
+        (ModelChoice("fast", None, ("a",)), ["openai/b", "openai/a"], Reason.ALIAS),
+        (ModelChoice("a", None, ("openai/a", "a", "fast", "openai/b")), ["openai/a", "openai/b"], Reason.EXPLICIT),
+        (ModelChoice(None, "first", ("fast",)), ["openai/a", "openai/b"], Reason.EXPLICIT),
     ],
 )  # fmt: skip
 def test_a_name_is_decided_at_once(
-    wish: Wish, candidates: list[str], reason: Reason, tmp_path: Path
+    wish: ModelChoice, candidates: list[str], reason: Reason, tmp_path: Path
 ) -> None:
     """Explicit stays explicit: that model, then the client's own fall-backs, each once."""
     assert decide(policy_of(tmp_path), wish) == RouteDecision(models(*candidates), reason)
@@ -75,13 +75,13 @@ AUTO = [None, "", "none", "auto", "None", "NONE", "Auto", "AUTO", "smart"]
 def test_no_name_is_decided_by_content(model: str | None, tmp_path: Path) -> None:
     """Absent, empty, none and auto, in any case, and an alias of these, ask for the routes."""
     policy = policy_of(tmp_path)
-    assert decide(policy, Wish(model)) == ByContent(policy.routes)
+    assert decide(policy, ModelChoice(model)) == ByContent(policy.routes)
 
 
 @pytest.mark.parametrize("model", AUTO)
 def test_without_routes_the_default_answers(model: str | None, tmp_path: Path) -> None:
     """There is nothing to score."""
-    decision = decide(policy_of(tmp_path, routes=False), Wish(model))
+    decision = decide(policy_of(tmp_path, routes=False), ModelChoice(model))
     assert decision == RouteDecision(models("openai/a"), Reason.DEFAULT)
 
 
@@ -89,22 +89,22 @@ def test_without_routes_the_default_answers(model: str | None, tmp_path: Path) -
 def test_without_both_there_is_no_model(model: str | None, tmp_path: Path) -> None:
     """No routes and no default is the client's 400."""
     with pytest.raises(NoModel):
-        decide(policy_of(tmp_path, routes=False, default=False), Wish(model))
+        decide(policy_of(tmp_path, routes=False, default=False), ModelChoice(model))
 
 
 @pytest.mark.parametrize(
     ("wish", "name", "param", "near"),
     [
-        (Wish("openai/bb"), "openai/bb", "model", "openai/b"),
-        (Wish("b"), "b", "model", "openai/b"),
-        (Wish("autos"), "autos", "model", "ollama/autos"),
-        (Wish(" auto"), " auto", "model", "ollama/ auto"),
-        (Wish("a", "zzz"), "zzz", "x-arch-llm-provider-hint", "ollama/zzz"),
-        (Wish("a", None, ("fast", "fasd")), "fasd", "models", "fast"),
+        (ModelChoice("openai/bb"), "openai/bb", "model", "openai/b"),
+        (ModelChoice("b"), "b", "model", "openai/b"),
+        (ModelChoice("autos"), "autos", "model", "ollama/autos"),
+        (ModelChoice(" auto"), " auto", "model", "ollama/ auto"),
+        (ModelChoice("a", "zzz"), "zzz", "x-arch-llm-provider-hint", "ollama/zzz"),
+        (ModelChoice("a", None, ("fast", "fasd")), "fasd", "models", "fast"),
     ],
 )
 def test_an_unknown_name_is_refused(
-    wish: Wish, name: str, param: str, near: str, tmp_path: Path
+    wish: ModelChoice, name: str, param: str, near: str, tmp_path: Path
 ) -> None:
     """404 with the name, the place where it stood, and the nearest known ones."""
     with pytest.raises(UnknownModel) as caught:
@@ -161,24 +161,26 @@ def test_a_winner_without_score_has_no_confidence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("always", [True, False])
-@pytest.mark.parametrize("wish", [Wish("auto"), Wish("a", "smart"), Wish("zzz", "NONE")])
-def test_a_hint_may_leave_the_choice_open(wish: Wish, always: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "wish", [ModelChoice("auto"), ModelChoice("a", "smart"), ModelChoice("zzz", "NONE")]
+)
+def test_a_hint_may_leave_the_choice_open(wish: ModelChoice, always: bool, tmp_path: Path) -> None:
     """It goes before the name, whatever it says."""
     policy = policy_of(tmp_path, always=always)
     assert decide(policy, wish) == ByContent(policy.routes)
 
 
 NAMED = [
-    (Wish("vllm/b"), ["vllm/b"], Reason.EXPLICIT),
-    (Wish("fast"), ["openai/b"], Reason.ALIAS),
-    (Wish("zzz", "first"), ["openai/a"], Reason.EXPLICIT),
-    (Wish("vllm/b", None, ("fast", "ollama/y")), ["vllm/b", "openai/b", "ollama/y"], Reason.EXPLICIT),
+    (ModelChoice("vllm/b"), ["vllm/b"], Reason.EXPLICIT),
+    (ModelChoice("fast"), ["openai/b"], Reason.ALIAS),
+    (ModelChoice("zzz", "first"), ["openai/a"], Reason.EXPLICIT),
+    (ModelChoice("vllm/b", None, ("fast", "ollama/y")), ["vllm/b", "openai/b", "ollama/y"], Reason.EXPLICIT),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("wish", "candidates", "reason"), NAMED)
 def test_always_route_asks_also_where_a_model_is_named(
-    wish: Wish, candidates: list[str], reason: Reason, tmp_path: Path
+    wish: ModelChoice, candidates: list[str], reason: Reason, tmp_path: Path
 ) -> None:
     """What the name stands for is kept for the case that no route matches."""
     policy = policy_of(tmp_path, always=True)
@@ -189,7 +191,7 @@ def test_always_route_asks_also_where_a_model_is_named(
 
 @pytest.mark.parametrize(("wish", "candidates", "reason"), NAMED)
 def test_always_route_needs_routes(
-    wish: Wish, candidates: list[str], reason: Reason, tmp_path: Path
+    wish: ModelChoice, candidates: list[str], reason: Reason, tmp_path: Path
 ) -> None:
     """Where there are none, or the request takes them away, a name is explicit."""
     named = RouteDecision(models(*candidates), reason)
@@ -199,7 +201,11 @@ def test_always_route_needs_routes(
 
 def test_always_route_takes_no_unknown_name(tmp_path: Path) -> None:
     """A route might win; the mistake is told all the same."""
-    for wish in (Wish("openai/bb"), Wish("a", "zzz"), Wish("a", None, ("fasd",))):
+    for wish in (
+        ModelChoice("openai/bb"),
+        ModelChoice("a", "zzz"),
+        ModelChoice("a", None, ("fasd",)),
+    ):
         with pytest.raises(UnknownModel):
             decide(policy_of(tmp_path, always=True), wish)
 

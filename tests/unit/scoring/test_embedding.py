@@ -14,8 +14,8 @@ from serve_app.domain import Route, Scores
 from serve_app.scoring import embedding
 from serve_app.scoring.archetypes import Archetype
 from serve_app.scoring.embedding import (
+    EmbeddingScorer,
     OutOfTimeError,
-    Scorer,
     Vector,
     phrases,
     readable,
@@ -50,8 +50,8 @@ def scorer(
     min_confidence: float = 0.0,
     min_margin: float = 0.0,
     archetypes: tuple[Archetype, ...] = (),
-) -> Scorer:
-    return Scorer(
+) -> EmbeddingScorer:
+    return EmbeddingScorer(
         embed or Bag(), min_confidence=min_confidence, min_margin=min_margin, archetypes=archetypes
     )
 
@@ -220,7 +220,11 @@ def test_a_winner_is_near_enough_and_ahead(
     """A route has to reach both thresholds; what just reaches them wins, and a tie goes first."""
     judge = scorer(min_confidence=min_confidence, min_margin=min_margin)
     said = judge.score(text, (route("a", "a"), route("b", "b")))
-    assert (said.winner, said.no_match, said.margin) == (winner, min_confidence, min_margin)
+    assert (said.winner, said.threshold, said.required_margin) == (
+        winner,
+        min_confidence,
+        min_margin,
+    )
     assert not said.cached
 
 

@@ -13,7 +13,7 @@ from serve_app.scoring.excerpt import (
     ENOUGH_WORDS,
     ENVELOPES,
     KEPT_CHARACTERS,
-    MAX_TURNS,
+    MAX_RECENT_TURNS,
     SHOWN_CHARACTERS,
     SHOWN_TURNS,
     conversation,
@@ -206,9 +206,9 @@ TURNS = st.lists(
 def test_whatever_was_said_the_view_is_small(turns: list[Turn]) -> None:
     """A few turns of the user, none of them empty, none much longer than its two ends."""
     seen = recent(turns)
-    assert len(seen) <= MAX_TURNS
+    assert len(seen) <= MAX_RECENT_TURNS
     assert all(turn.role == "user" and turn.text.strip() for turn in seen)
-    assert sum(len(turn.text) for turn in seen) <= MAX_TURNS * (ENDS + len(" … "))
+    assert sum(len(turn.text) for turn in seen) <= MAX_RECENT_TURNS * (ENDS + len(" … "))
     assert bool(seen) == any(
         turn.role == "user" and without_envelopes(turn.text).strip() for turn in turns
     )
@@ -237,5 +237,5 @@ def test_nothing_is_added_to_a_text(text: str) -> None:
 def test_a_huge_text_takes_no_time(text: str) -> None:
     """Two megabytes of tags are looked through once."""
     started = time.perf_counter()
-    recent(users(*[text] * MAX_TURNS))
+    recent(users(*[text] * MAX_RECENT_TURNS))
     assert time.perf_counter() - started < 1.0

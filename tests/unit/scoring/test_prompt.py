@@ -14,8 +14,8 @@ from serve_app.scoring.prompt import (
     FAMILIES,
     LEAST_TOKENS,
     MAX_TURNS,
-    Answer,
     Family,
+    RouteAnswer,
     family_of,
     shortened,
 )
@@ -296,7 +296,7 @@ ROUTES = tuple(Route(name, "x", ()) for name in ("code", 'say "hi"', "é\\n", "c
 def test_answers_are_whole_and_unique(family: str, texts: list[str]) -> None:
     """One for each route in the order of the configuration, and one for none of them."""
     names = ["code", 'say "hi"', "é\\n", "a\ud800", None]
-    expected = tuple(Answer(name, text) for name, text in zip(names, texts, strict=True))
+    expected = tuple(RouteAnswer(name, text) for name, text in zip(names, texts, strict=True))
     assert FAMILIES[family].answers(ROUTES) == expected
 
 

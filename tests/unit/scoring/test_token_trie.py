@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from serve_app.scoring.token_trie import Ask, Node, Outcome, Trie, build
+from serve_app.scoring.token_trie import Ask, Node, Trie, TrieOutcome, build_trie
 
 END = 99
 NEVER = -math.inf
@@ -96,7 +96,7 @@ ANSWERS = st.lists(BODIES, min_size=1, max_size=9)
 def test_scores_are_those_of_constrained_decoding(answers: Answers, seed: int, limit: int) -> None:
     """Every answer's chance is the product of its renormalised steps; the sum is 1."""
     model = Model(seed)
-    trie = build(answers)
+    trie = build_trie(answers)
     outcome = trie.score({ask: model.tell(ask) for ask in trie.asks(limit)})
     expected = [share(model, answers, one) / answers.count(one) for one in answers]
     assert outcome.probabilities == pytest.approx(expected, abs=1e-12)
@@ -111,7 +111,7 @@ def test_scores_are_those_of_constrained_decoding(answers: Answers, seed: int, l
 def test_walking_is_greedy_decoding(answers: Answers, seed: int, limit: int) -> None:
     """It ends where constrained decoding ends, and asks only on its way there."""
     model = Model(seed)
-    trie = build(answers)
+    trie = build_trie(answers)
     index, asked = follow(trie, model, limit)
     assert index == greedy(model, answers)
     assert set(asked) <= set(trie.asks(limit))
@@ -121,7 +121,7 @@ def test_walking_is_greedy_decoding(answers: Answers, seed: int, limit: int) -> 
 @given(answers=ANSWERS, seed=st.integers(0, 10_000))
 def test_the_way_of_an_answer_says_how_likely_it_is(answers: Answers, seed: int) -> None:
     """The same as all nodes together say, and with no more tokens than the tree is deep."""
-    trie, model = build(answers), Model(seed)
+    trie, model = build_trie(answers), Model(seed)
     odds = {ask: model.tell(ask) for ask in trie.asks()}
     outcome = trie.score(odds)
     by_prefix = {ask.prefix: said for ask, said in odds.items()}
@@ -136,7 +136,7 @@ def test_the_way_of_an_answer_says_how_likely_it_is(answers: Answers, seed: int)
 @given(answers=ANSWERS)
 def test_nodes_are_where_answers_part(answers: Answers) -> None:
     """Each prefix with more than one next token is a node, once, after those before it."""
-    trie = build(answers)
+    trie = build_trie(answers)
     prefixes = {one[:size] for one in answers for size in range(len(one))}
     parting = {prefix: tuple(choices(answers, prefix)) for prefix in prefixes}
     expected = {Node(prefix, tokens) for prefix, tokens in parting.items() if len(tokens) > 1}
@@ -150,7 +150,7 @@ def test_nodes_are_where_answers_part(answers: Answers) -> None:
 
 def test_the_forced_beginning_is_found() -> None:
     """As with routes: the same beginning, then a name, of which two begin alike."""
-    trie = build([(1, 2, 3, 7, END), (1, 2, 4, 7, END), (1, 2, 3, 8, END)])
+    trie = build_trie([(1, 2, 3, 7, END), (1, 2, 4, 7, END), (1, 2, 3, 8, END)])
     assert trie.forced == (1, 2)
     assert trie.nodes == (Node((1, 2), (3, 4)), Node((1, 2, 3), (7, 8)))
     assert trie.asks() == (Ask((1, 2), (3, 4)), Ask((1, 2, 3), (7, 8)))
@@ -158,7 +158,7 @@ def test_the_forced_beginning_is_found() -> None:
 
 def test_large_nodes_are_asked_about_in_groups() -> None:
     """At most as many children at a time as the engine tells the odds of."""
-    trie = build([(7, token, END) for token in range(300)])
+    trie = build_trie([(7, token, END) for token in range(300)])
     asks = trie.asks()
     assert [len(ask.children) for ask in asks] == [128, 128, 44]
     assert {ask.prefix for ask in asks} == {(7,)}
@@ -168,9 +168,9 @@ def test_large_nodes_are_asked_about_in_groups() -> None:
     assert outcome.probabilities[299] == pytest.approx((1 - math.exp(-1)) / (1 - math.exp(-300)))
 
 
-def one_node(*odds: float) -> Outcome:
+def one_node(*odds: float) -> TrieOutcome:
     """What a choice of single tokens with these log-probabilities comes to."""
-    trie = build([(token, END) for token in range(len(odds))])
+    trie = build_trie([(token, END) for token in range(len(odds))])
     return trie.score({trie.asks()[0]: dict(enumerate(odds))})
 
 
@@ -201,7 +201,7 @@ def test_odd_numbers_do_no_harm(
 
 def test_leaving_the_answers_counts_along_the_way() -> None:
     """Half leave at first; of those that took the branch that parts again, another half."""
-    trie = build([(1, END), (2, 3, END), (2, 4, END)])
+    trie = build_trie([(1, END), (2, 3, END), (2, 4, END)])
     first, second = trie.asks()
     quarter, half = math.log(0.25), math.log(0.5)
     outcome = trie.score({first: {1: quarter, 2: quarter}, second: {3: NEVER, 4: half}})
@@ -212,9 +212,9 @@ def test_leaving_the_answers_counts_along_the_way() -> None:
 @pytest.mark.parametrize("answers", [[(4, END)], [(4, END), (4, END)]])
 def test_a_single_answer_is_certain(answers: Answers) -> None:
     """There is nothing to ask; equal answers share alike, and the first is the one decoded."""
-    trie = build(answers)
+    trie = build_trie(answers)
     assert (trie.forced, trie.nodes, trie.asks()) == ((4, END), (), ())
-    assert trie.score({}) == Outcome((1 / len(answers),) * len(answers), 0.0)
+    assert trie.score({}) == TrieOutcome((1 / len(answers),) * len(answers), 0.0)
     assert follow(trie, Model(0), 1) == (0, [])
 
 
@@ -231,12 +231,12 @@ def test_a_single_answer_is_certain(answers: Answers) -> None:
 def test_answers_that_make_no_tree_are_refused(answers: Answers, said: str) -> None:
     """None at all, an empty one, or one that another begins with."""
     with pytest.raises(ValueError, match=said):
-        build(answers)
+        build_trie(answers)
 
 
 def test_missing_odds_are_refused() -> None:
     """An engine that tells only a part has not answered; whatever else it tells does no harm."""
-    trie = build([(1, END), (2, END), (3, END)])
+    trie = build_trie([(1, END), (2, END), (3, END)])
     (ask,) = trie.asks()
     whole = {1: -1.0, 2: -2.0, 3: -3.0, 4: -0.1}
     odd: Odds = {ask: whole, Ask((9, 9), (1,)): {1: 0.0}}
@@ -253,7 +253,7 @@ def test_missing_odds_are_refused() -> None:
 def test_long_chains_of_answers_are_no_trouble() -> None:
     """Hundreds of places where answers part, one below the other."""
     answers = [(0,) * size + (1,) for size in range(300)]
-    trie = build(answers)
+    trie = build_trie(answers)
     assert len(trie.nodes) == 299
     outcome = trie.score({ask: {0: math.log(0.5), 1: math.log(0.5)} for ask in trie.asks()})
     assert outcome.probabilities[:3] == pytest.approx((0.5, 0.25, 0.125))

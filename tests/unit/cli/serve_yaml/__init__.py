@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tests of serve_app/cli/serve_yaml."""

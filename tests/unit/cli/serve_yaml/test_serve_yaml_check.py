@@ -7,7 +7,7 @@ import pytest
 
 from serve_app.cli.serve_yaml.check import Checked, check_serve
 from serve_app.cli.summary import warnings_of
-from serve_app.errors import ConfigError, Problem
+from serve_app.config.locations import ConfigError, Problem
 from tests.unit.config.broken import V
 
 CONFIG: Final = (
@@ -65,8 +65,8 @@ def test_a_good_file_is_good(tmp_path: Path) -> None:
     found = checked(text)
     assert (found.errors, found.warnings) == ((), ())
     assert found.config == tmp_path / "gateway.yaml"
-    assert found.setup is not None
-    assert list(found.setup.policy.models) == ["openai/a", "vllm/b"]
+    assert found.snapshot is not None
+    assert list(found.snapshot.policy.models) == ["openai/a", "vllm/b"]
 
 
 def test_the_projects_own_files_are_good() -> None:
@@ -76,7 +76,7 @@ def test_the_projects_own_files_are_good() -> None:
     for file in configs.glob("*serve*.yaml"):
         found = check_serve(file)
         assert (found.errors, found.warnings) == ((), ())
-        assert found.setup is not None
+        assert found.snapshot is not None
         assert found.config is None or found.config.parent == configs
         names.add(file.name)
     assert names == {"demo.serve.yaml", "serve.gpu.yaml", "serve.yaml", "zero.serve.yaml"}
@@ -85,10 +85,10 @@ def test_the_projects_own_files_are_good() -> None:
 def test_of_the_file_for_a_gpu_only_the_weights_are_noted() -> None:
     """They are whoever's the machine is."""
     found = check_serve(Path(__file__).parents[4] / "configs/serve.gpu.yaml")
-    assert found.setup is not None
-    engine = found.setup.config.orchestrator
+    assert found.snapshot is not None
+    engine = found.snapshot.config.orchestrator
     assert (engine.engine, engine.device, engine.download) == ("vllm", "cuda", False)
-    (note,) = warnings_of(found.setup)
+    (note,) = warnings_of(found.snapshot)
     assert note == (
         f"orchestrator.model, on this machine: there is no folder {engine.model}; see "
         "orchestrator.model, and set `download: true` if it is the id of a model on a hub"
@@ -224,7 +224,7 @@ def test_a_bad_configuration_is_told_with_the_rest() -> None:
         str(Path.cwd() / "gateway.yaml"),
     ]
     assert [p.path for p in found.errors[0].problems] == [f"{DEPLOYMENT}.num_replica"]
-    assert found.setup is None
+    assert found.snapshot is None
 
 
 @pytest.mark.parametrize("named", ["/etc/fingerpost/gateway.yaml", "gateway.yaml", "mine.yaml"])

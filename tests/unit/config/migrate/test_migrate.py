@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serve_app.config.load import load
+from serve_app.config.locations import ConfigError
 from serve_app.config.migrate.migrate import migrate, remarks
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.errors import ConfigError
 from tests.unit.config.trees import DEMOS, FILES, OLDER
 
 OLD = "version: v0.3.0\n"

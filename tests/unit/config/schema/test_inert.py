@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import pytest
 
-from serve_app.config.load import load, notices
-from serve_app.errors import ConfigError
-from serve_app.requests.decide import Setup, compile_setup
+from serve_app.config.load import load
+from serve_app.config.locations import ConfigError
+from serve_app.config.warnings import notices
+from serve_app.snapshot import Snapshot, compile_snapshot
 
 HERE = Path(__file__).parents[1]
 VECTORS = {
@@ -53,7 +54,7 @@ def verdict(directory: Path, text: str) -> str:
     file = directory / "gateway.yaml"
     file.write_text(text, "utf-8")
     try:
-        compile_setup(file)
+        compile_snapshot(file)
     except ConfigError:
         return "rejects"
     return "accepts"
@@ -84,15 +85,15 @@ def test_ratelimits_are_accepted_by_one_who_knows(tmp_path: Path) -> None:
     )
 
 
-def setup_of(name: str) -> Setup:
-    return compile_setup(HERE / "demos" / name)
+def setup_of(name: str) -> Snapshot:
+    return compile_snapshot(HERE / "demos" / name)
 
 
 @pytest.mark.parametrize("file", DEMOS, ids=lambda file: str(file.stem))
 def test_a_demo_is_read_as_it_is(file: Path) -> None:
     """Files such as Plano's demos need no change."""
     assert load(file).problems == ()
-    assert compile_setup(file).config.version == "v0.4.0"
+    assert compile_snapshot(file).config.version == "v0.4.0"
 
 
 def test_the_demo_of_aliases_resolves() -> None:
@@ -110,15 +111,15 @@ def test_the_demo_of_aliases_resolves() -> None:
 
 def test_the_demo_of_preferences_has_routes() -> None:
     """A route under two models has both, in their order."""
-    setup = setup_of("preferences.yaml")
-    assert [(route.name, [*map(str, route.models)]) for route in setup.policy.routes] == [
+    snapshot = setup_of("preferences.yaml")
+    assert [(route.name, [*map(str, route.models)]) for route in snapshot.policy.routes] == [
         ("reading code", ["openai/gpt-5"]),
         ("review", ["openai/gpt-5", "anthropic/claude-sonnet-4-6"]),
         ("writing code", ["anthropic/claude-sonnet-4-6"]),
     ]
-    assert setup.policy.routes[2].description == "write new functions, tests and scripts"
-    assert setup.config.overrides.llm_routing_model == "plano/Plano-Orchestrator"
-    assert "plano/Plano-Orchestrator" in setup.policy.models
+    assert snapshot.policy.routes[2].description == "write new functions, tests and scripts"
+    assert snapshot.config.overrides.llm_routing_model == "plano/Plano-Orchestrator"
+    assert "plano/Plano-Orchestrator" in snapshot.policy.models
 
 
 def test_the_oldest_demo_is_the_same_in_new_words() -> None:

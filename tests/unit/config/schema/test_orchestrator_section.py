@@ -5,10 +5,11 @@ from typing import get_args
 
 import pytest
 
-from serve_app.config.load import load, notices
+from serve_app.config.load import load
+from serve_app.config.locations import ConfigError
 from serve_app.config.schema.gateway import MAX_EXAMPLES
-from serve_app.config.schema.orchestrator import Orchestrator
-from serve_app.errors import ConfigError
+from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.warnings import notices
 from serve_app.scoring.prompt import FAMILIES
 from tests.unit.config.broken import G, V
 from tests.unit.fakes import setup_of
@@ -21,7 +22,7 @@ def model_of(directory: Path, name: str) -> str | None:
 
 def test_every_setting_has_a_value(tmp_path: Path) -> None:
     """The shipped model and its thresholds."""
-    expected = Orchestrator(
+    expected = OrchestratorSection(
         engine="embedding",
         model=None,
         min_confidence=0.12,
@@ -39,7 +40,9 @@ def test_every_setting_has_a_value(tmp_path: Path) -> None:
 def test_every_setting_can_be_set(tmp_path: Path) -> None:
     """Whole numbers will do for thresholds."""
     text = "{engine: embedding, min_confidence: 1, min_margin: 0.2, max_query_tokens: 8, threads: 4, deadline_ms: 60000}"
-    assert setup_of(tmp_path, f"{V}orchestrator: {text}\n").config.orchestrator == Orchestrator(
+    assert setup_of(
+        tmp_path, f"{V}orchestrator: {text}\n"
+    ).config.orchestrator == OrchestratorSection(
         min_confidence=1, min_margin=0.2, max_query_tokens=8, threads=4, deadline_ms=60_000
     )
 
@@ -67,7 +70,7 @@ def test_deadlines_go_by_the_engine(
 
 def test_the_families_are_those_that_there_are() -> None:
     """The schema can't import them, so it says them again."""
-    families = get_args(Orchestrator.model_fields["family"].annotation)
+    families = get_args(OrchestratorSection.model_fields["family"].annotation)
     assert families == ("auto", *FAMILIES)
 
 
@@ -204,7 +207,7 @@ def test_settings_of_other_engines_are_noticed(
         ("http://h/v1?key=hunter2", "must end with its path; take out what follows '?' or '#'"),
         (
             "https://h/v1/chat/completions/",
-            "must end before /chat/completions, which is added to it; take that out",
+            "must end before /chat/completions, which the gateway adds; remove that part",
         ),
         ("http://[$IP:8000", "is no URL: Invalid IPv6 URL"),
     ],

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tests of serve_app/dialects/openai_chat."""

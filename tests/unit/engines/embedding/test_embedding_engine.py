@@ -7,19 +7,19 @@ from shutil import copyfile
 import numpy as np
 import pytest
 
-from serve_app.config.schema.orchestrator import Orchestrator
+from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
-from serve_app.engines.embedding import engine
+from serve_app.engines.embedding import engine as embedding
 from serve_app.engines.embedding.engine import (
     PACKAGE,
     VOCABULARY,
     EmbeddingEngine,
     EmbeddingModel,
-    EngineFaultError,
-    Settings,
+    EmbeddingSettings,
+    embedding_settings,
     seen,
-    settings_of,
 )
+from serve_app.engines.faults import EngineFaultError
 
 ROUTES = (
     Route("code", "writing, explaining and debugging code", ()),
@@ -44,7 +44,7 @@ NUMBERS = [
 
 @pytest.fixture(scope="module")
 def engine() -> EmbeddingEngine:
-    return EmbeddingEngine(Settings())
+    return EmbeddingEngine(EmbeddingSettings())
 
 
 def question(*texts: str, routes: tuple[Route, ...] = ROUTES) -> Question:
@@ -187,11 +187,11 @@ def test_one_text_is_seen() -> None:
 
 def test_the_configuration_sets_the_engine() -> None:
     """Every setting of the section that is the engine's."""
-    section = Orchestrator(
+    section = OrchestratorSection(
         model="/m.onnx", threads=3, max_query_tokens=9, min_confidence=0.3, min_margin=0.1
     )
-    assert settings_of(section) == Settings(Path("/m.onnx"), 3, 9, 0.3, 0.1)
-    assert settings_of(Orchestrator()) == Settings()
+    assert embedding_settings(section) == EmbeddingSettings(Path("/m.onnx"), 3, 9, 0.3, 0.1)
+    assert embedding_settings(OrchestratorSection()) == EmbeddingSettings()
 
 
 def shipped() -> Path:
@@ -201,7 +201,7 @@ def shipped() -> Path:
     return Path(found.origin).parent / "model.onnx"
 
 
-def fault(settings: Settings) -> str:
+def fault(settings: EmbeddingSettings) -> str:
     """Why no model comes of these settings."""
     with pytest.raises(EngineFaultError) as caught:
         EmbeddingModel(settings)
@@ -215,17 +215,17 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(
     name: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its path and the hash that it has."""
-    expected = getattr(engine, name)
-    monkeypatch.setattr(engine, name, "0" * 64)
-    assert fault(Settings()) == (
+    expected = getattr(embedding, name)
+    monkeypatch.setattr(embedding, name, "0" * 64)
+    assert fault(EmbeddingSettings()) == (
         f"{file} is not the file that was pinned: its SHA-256 is {expected}"
     )
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the two ways out."""
-    monkeypatch.setattr(engine, "PACKAGE", "no_such_package")
-    assert fault(Settings()) == (
+    monkeypatch.setattr(embedding, "PACKAGE", "no_such_package")
+    assert fault(EmbeddingSettings()) == (
         "the package no-such-package is not installed; "
         "install requirements/base.txt, or set orchestrator.model"
     )
@@ -233,15 +233,17 @@ def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_package_without_the_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the path where the file should be, and the system's reason."""
-    monkeypatch.setattr(engine, "PACKAGE", "serve_app")
+    monkeypatch.setattr(embedding, "PACKAGE", "serve_app")
     expected = VOCABULARY.parents[2] / "model.onnx"
-    assert fault(Settings()) == f"{expected} can't be read: No such file or directory"
+    assert fault(EmbeddingSettings()) == f"{expected} can't be read: No such file or directory"
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     """With the key of the configuration that says so."""
     file = tmp_path / "own.onnx"
-    assert fault(Settings(model=file)) == f"there is no file {file}; see orchestrator.model"
+    assert (
+        fault(EmbeddingSettings(model=file)) == f"there is no file {file}; see orchestrator.model"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x01" * 50])
@@ -249,7 +251,9 @@ def test_what_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
     """A file that is not ONNX is a fault with its path."""
     file = tmp_path / "own.onnx"
     file.write_bytes(content)
-    assert fault(Settings(model=file)).startswith(f"{file} is no ONNX model that runs here: ")
+    assert fault(EmbeddingSettings(model=file)).startswith(
+        f"{file} is no ONNX model that runs here: "
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"\xff\xfe"])
@@ -258,7 +262,7 @@ def test_what_is_no_vocabulary_is_refused(content: bytes, tmp_path: Path) -> Non
     (tmp_path / "own.onnx").symlink_to(shipped())
     file = tmp_path / "vocab.txt"
     file.write_bytes(content)
-    assert fault(Settings(model=tmp_path / "own.onnx")).startswith(
+    assert fault(EmbeddingSettings(model=tmp_path / "own.onnx")).startswith(
         f"{file} is no BERT vocabulary: "
     )
 
@@ -270,12 +274,12 @@ def test_other_weights_are_taken(engine: EmbeddingEngine, tmp_path: Path) -> Non
     """
     text = "Write me a sonnet about autumn"
     (tmp_path / "own.onnx").symlink_to(shipped())
-    ours = EmbeddingModel(Settings(model=tmp_path / "own.onnx")).embed(text)
+    ours = EmbeddingModel(EmbeddingSettings(model=tmp_path / "own.onnx")).embed(text)
     assert ours @ engine.model.embed(text) > 0.97
     copyfile(VOCABULARY, tmp_path / "vocab.txt")
-    same = EmbeddingModel(Settings(model=tmp_path / "own.onnx")).embed(text)
+    same = EmbeddingModel(EmbeddingSettings(model=tmp_path / "own.onnx")).embed(text)
     assert np.array_equal(ours, same)
     lines = VOCABULARY.read_text("utf-8").splitlines()
     (tmp_path / "vocab.txt").write_text("\n".join([*lines[:1000], *lines[:999:-1]]), "utf-8")
-    other = EmbeddingModel(Settings(model=tmp_path / "own.onnx")).embed(text)
+    other = EmbeddingModel(EmbeddingSettings(model=tmp_path / "own.onnx")).embed(text)
     assert ours @ other < 0.9

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from serve_app.engines.embedding.engine import PACKAGE, EmbeddingModel, Settings
+from serve_app.engines.embedding.engine import PACKAGE, EmbeddingModel, EmbeddingSettings
 from serve_app.engines.embedding.minilm import TENSORS, open_session
 from serve_app.scoring.embedding import Vector
 
@@ -49,12 +49,12 @@ def weights() -> Path:
 
 @pytest.fixture(scope="module")
 def ours() -> EmbeddingModel:
-    return EmbeddingModel(Settings(max_query_tokens=512))
+    return EmbeddingModel(EmbeddingSettings(max_query_tokens=512))
 
 
 @pytest.fixture(scope="module")
 def theirs() -> EmbeddingModel:
-    return EmbeddingModel(Settings(model=weights(), max_query_tokens=512))
+    return EmbeddingModel(EmbeddingSettings(model=weights(), max_query_tokens=512))
 
 
 def opened(file: Path) -> Any:

@@ -7,7 +7,13 @@ from typing import Any, Final
 
 import pytest
 
-from serve_app.engines.vllm.checkpoint import INDEX, Checkpoint, architectures, faults, read
+from serve_app.engines.vllm.checkpoint import (
+    INDEX,
+    Checkpoint,
+    architectures,
+    faults,
+    read_checkpoint,
+)
 
 QWEN: Final = {
     "architectures": ["Qwen2ForCausalLM"],
@@ -126,7 +132,9 @@ def test_what_can_t_be_read_is_a_fault() -> None:
 def test_a_checkpoint_says_how_large_it_is(tmp_path: Path) -> None:
     """Its weights, the longest sequence, and what a token leaves in the cache."""
     size = len(safetensors())
-    assert read(str(write(tmp_path))) == Checkpoint(size, 32768, 2 * 28 * 2 * 128, is_narrow=True)
+    assert read_checkpoint(str(write(tmp_path))) == Checkpoint(
+        size, 32768, 2 * 28 * 2 * 128, is_narrow=True
+    )
 
 
 def test_weights_that_no_index_lists_are_not_counted(tmp_path: Path) -> None:
@@ -135,7 +143,7 @@ def test_weights_that_no_index_lists_are_not_counted(tmp_path: Path) -> None:
     files = {"a.safetensors": safetensors(), "b.safetensors": safetensors()}
     folder = write(tmp_path, **files, **{INDEX: {"weight_map": listed}})
     assert (folder / "model.safetensors").is_file()
-    assert read(str(folder)).weight_bytes == 2 * len(safetensors())
+    assert read_checkpoint(str(folder)).weight_bytes == 2 * len(safetensors())
 
 
 @pytest.mark.parametrize(
@@ -152,7 +160,7 @@ def test_a_checkpoint_says_how_wide_its_numbers_are(
     config: dict[str, Any], narrow: bool, wide: bool, tmp_path: Path
 ) -> None:
     """In either word for it; of any other kind nothing is known."""
-    found = read(str(write(tmp_path, config__json=config)))
+    found = read_checkpoint(str(write(tmp_path, config__json=config)))
     assert (found.is_narrow, found.is_wide) == (narrow, wide)
 
 
@@ -171,7 +179,7 @@ def test_what_a_config_does_not_say_is_not_known(
     config: dict[str, Any], values: int | None, tmp_path: Path
 ) -> None:
     """Wrong types are no numbers."""
-    found = read(str(write(tmp_path, config__json=config)))
+    found = read_checkpoint(str(write(tmp_path, config__json=config)))
     assert (found.cache_values, found.context_tokens, found.is_narrow) == (values, None, False)
 
 

@@ -11,15 +11,15 @@ from typing import Final
 import pytest
 
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
-from serve_app.engines.embedding.engine import EngineFaultError
+from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.vllm import engine as life
-from serve_app.engines.vllm.chat_decider import Chooser
+from serve_app.engines.vllm.chat_decider import ChatDecider
 from serve_app.engines.vllm.engine import VllmEngine
-from serve_app.engines.vllm.settings import Settings
+from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.engines.vllm.start import Running
 from serve_app.scoring.prompt import FAMILIES
 
-SETTINGS: Final = Settings("/nowhere", FAMILIES["generic"])
+SETTINGS: Final = VllmSettings("/nowhere", FAMILIES["generic"])
 SCORES: Final = Scores({"code": 0.9}, 0.1, "code")
 QUESTION: Final = Question((Turn("user", "Hello"),), (Route("code", "code", ()),), "k")
 
@@ -76,7 +76,9 @@ class Script:
         self.made: list[Running] = []
         self.times: list[float] = []
 
-    def start(self, settings: Settings, share: float, environ: MutableMapping[str, str]) -> Running:
+    def start(
+        self, settings: VllmSettings, share: float, environ: MutableMapping[str, str]
+    ) -> Running:
         self.times.append(time.monotonic())
         assert self.may_start.wait(10)
         if self.fault is not None:
@@ -92,8 +94,8 @@ Make = Callable[[], VllmEngine]
 def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     made = Script()
     monkeypatch.setattr(life, "start", made.start)
-    monkeypatch.setattr(life, "WATCH_S", 0.01)
-    monkeypatch.setattr(life, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(life, "PROCESS_WATCH_S", 0.01)
+    monkeypatch.setattr(life, "FIRST_RESTART_S", 0.02)
     return made
 
 
@@ -137,7 +139,7 @@ async def test_an_embedding_model_prepares_the_routes_first(make: Make, script: 
     """Those of the configuration."""
     assert await asyncio.to_thread(make().wait, 5)
     decider = script.made[0].decider
-    assert not isinstance(decider, Chooser)
+    assert not isinstance(decider, ChatDecider)
     assert decider.prepared == [QUESTION.routes]  # type: ignore[attr-defined]
 
 

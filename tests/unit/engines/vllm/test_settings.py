@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from serve_app.config.schema.orchestrator import Orchestrator
-from serve_app.engines.embedding.engine import EngineFaultError
+from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.vllm import start
 from serve_app.engines.vllm.checkpoint import Checkpoint
 from serve_app.engines.vllm.settings import (
@@ -17,17 +17,17 @@ from serve_app.engines.vllm.settings import (
     PROFILES,
     Device,
     Room,
-    Settings,
+    VllmSettings,
     cpu_dtype,
     engine_args,
     environment,
     misfit,
-    settings_of,
+    vllm_settings,
 )
 from serve_app.scoring.prompt import FAMILIES
 
 ARCH_ROUTER: Final = Checkpoint(int(3.1e9), 32768, 2 * 28 * 2 * 128, is_narrow=True)
-SETTINGS: Final = Settings("/m/Arch-Router-1.5B", FAMILIES["arch-router"])
+SETTINGS: Final = VllmSettings("/m/Arch-Router-1.5B", FAMILIES["arch-router"])
 L4: Final = Room(24 * GIBIBYTE)
 
 
@@ -48,13 +48,13 @@ def refused(device: Device = "cuda", room: Room = L4, **changes: Any) -> str:
 
 def test_the_configuration_says_it_all() -> None:
     """Every setting of the section that is the engine's."""
-    section = Orchestrator(
+    section = OrchestratorSection(
         engine="vllm", model="/m", family="generic", task="embed", device="cuda", mode="choice",
         download=True, max_model_len=1024, kv_cache_mb=99, gpu_memory_gb=7.5, dtype="float16",
         quantization="fp8", max_num_seqs=9, threads=3, min_confidence=0.3, min_margin=0.1,
         max_query_tokens=32,
     )  # fmt: skip
-    assert settings_of(section) == Settings(
+    assert vllm_settings(section) == VllmSettings(
         "/m", FAMILIES["generic"], "embed", "cuda", "choice", download=True, max_model_len=1024,
         kv_cache_mb=99, gpu_memory_gb=7.5, dtype="float16", quantization="fp8", max_num_seqs=9,
         threads=3, min_confidence=0.3, min_margin=0.1, max_query_tokens=32,
@@ -71,9 +71,9 @@ def test_the_configuration_says_it_all() -> None:
 )
 def test_the_family_goes_by_the_name(model: str, family: str) -> None:
     """Unless the configuration names one."""
-    section = Orchestrator(engine="vllm", model=model)
-    assert settings_of(section).family.name == family
-    assert settings_of(section) == Settings(model, FAMILIES[family])
+    section = OrchestratorSection(engine="vllm", model=model)
+    assert vllm_settings(section).family.name == family
+    assert vllm_settings(section) == VllmSettings(model, FAMILIES[family])
 
 
 def test_a_gpu_s_arguments() -> None:

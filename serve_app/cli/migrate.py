@@ -1,0 +1,27 @@
+"""``fingerpost migrate``: writes an older configuration in the form of v0.4."""
+
+import sys
+from pathlib import Path
+
+from serve_app.cli.output import replace_file, say
+from serve_app.config.locations import ConfigError, Problem
+
+
+def _migrate(file: Path, *, write: bool) -> None:
+    """Prints a configuration in the form of v0.4, or puts it in the file's place."""
+    from serve_app.config.migrate.migrate import migrate  # noqa: PLC0415 - its library is for this command alone
+
+    try:
+        text = file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise ConfigError(str(file), (Problem(0, "", f"can't be read: {reason}"),)) from error
+    migrated = migrate(text, str(file))
+    for note in migrated.notes:
+        say(f"note: {note}", sys.stderr)
+    if not write:
+        say(migrated.text, end="")
+    elif migrated.text == text:
+        say(f"{file} is in the form of v0.4 already", sys.stderr)
+    else:
+        replace_file(file, migrated.text)

@@ -1,0 +1,104 @@
+"""``fingerpost run``: starts the gateway and shows that it works."""
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import Request
+
+from serve_app.access.exposure import exposure_problem
+from serve_app.cli import serve_process
+from serve_app.cli.output import say
+from serve_app.cli.serve_yaml.check import check_serve
+from serve_app.cli.serve_yaml.read import ServeFile, read_env_file, read_serve_file
+from serve_app.cli.summary import (
+    summary,
+)
+from serve_app.config.references import MissingEnvironmentError, expand, references
+from serve_app.config.without_file import NO_FILE
+from serve_app.snapshot import Snapshot, compile_snapshot
+
+
+def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
+    serve_file = read_serve_file(file)
+    snapshot = compile_snapshot(serve_file.config)
+    problem = exposure_problem(serve_file.host, snapshot.config)
+    if problem is not None:
+        raise serve_process.LaunchError(f"{file}: {problem}")
+    try:
+        settings = read_env_file(env)
+    except OSError as error:
+        raise serve_process.LaunchError(f"{env} can't be read: {error.strerror}") from error
+    faults = _faults_of(serve_file, by_serve=False)
+    if faults:  # of some Serve says nothing, and waits for what never comes
+        raise serve_process.LaunchError(faults)
+
+    def on_healthy(seconds: float) -> None:
+        say(f"Fingerpost is up after {seconds:.0f} s at {serve_file.url}")
+        say("\n".join(summary(snapshot)))
+        if snapshot.policy.routes:
+            say(f"\nA decision of the gateway:\n\n{_decision(snapshot, serve_file.url)}")
+        say(f"\nTry it:\n\n{example(snapshot, serve_file.url)}\n\nCtrl-C stops it.")
+
+    config = serve_file.config or NO_FILE
+    say(f"starting {file} ({config}); this takes about half a minute ...")
+    try:
+        serve_process.run(serve_file, settings, neighbour, on_healthy)
+    except serve_process.LaunchError as error:
+        faults = _faults_of(serve_file, by_serve=True)
+        raise serve_process.LaunchError("\n\n".join(filter(None, (str(error), faults)))) from error
+
+
+def _faults_of(serve_file: ServeFile, *, by_serve: bool) -> str:
+    """What ``check --serve`` finds; Serve's own part takes seconds, so only a failed start has it."""
+    errors = check_serve(serve_file.path, by_serve=by_serve).errors
+    return "\n\n".join(map(str, errors))
+
+
+_ASKED = "Write a Python function that reverses a linked list"
+
+
+def _decision(snapshot: Snapshot, url: str) -> str:
+    """What the running gateway decides for a prompt, with all of its scores."""
+    body = json.dumps({"messages": [{"role": "user", "content": _ASKED}]}).encode()
+    headers = {"content-type": "application/json"}
+    if snapshot.config.client_keys is not None:
+        with suppress(MissingEnvironmentError):
+            headers["authorization"] = (
+                f"Bearer {expand(snapshot.config.client_keys[0], os.environ)}"
+            )
+    request = Request(f"{url}/v1/route", body, headers)  # noqa: S310 - our own address
+    try:
+        with serve_process.open_directly(request, timeout=10) as answer:
+            explained = json.loads(answer.read())
+    except (OSError, ValueError, HTTPException) as error:
+        return f"  it could not be asked: {error}"
+    scores = (explained["orchestrator"] or {}).get("scores") or {}
+    shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
+    why = [explained["reason"], *([shown] if shown else []), f"{explained['took_ms']:.0f} ms"]
+    return (
+        f'  "{_ASKED}"\n  -> {explained["route"] or "no route"}, {explained["model"]} '
+        f"({'; '.join(why)})"
+    )
+
+
+def example(snapshot: Snapshot, url: str) -> str:
+    """A curl line that works with this configuration here and now."""
+    policy, providers = snapshot.policy, snapshot.providers
+    models = [policy.default] if policy.default else []
+    models += [model for model in policy.models.values() if model != policy.default]
+    key = ""
+    if snapshot.config.client_keys is not None:
+        names = references(snapshot.config.client_keys[0])
+        key = f" -H 'Authorization: Bearer {'$' + names[0] if names else '...'}'".replace("'", '"')
+    for model in models:
+        endpoint = providers.endpoint(model)
+        if endpoint is not None and not endpoint.missing(os.environ):
+            body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+            return f"  curl{key} {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
+    return (
+        f"  curl{key} {url}/v1/models\n\n"
+        "No model has its key: set the variables named above and start again, or try `make demo`."
+    )

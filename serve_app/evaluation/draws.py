@@ -1,0 +1,73 @@
+"""Accuracy with examples drawn from the set itself."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from serve_app.domain import Question
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings, seen
+from serve_app.evaluation.labelled_set import (
+    Case,
+    LabelledSet,
+)
+from serve_app.evaluation.measure import (
+    Draws,
+    case_outcome,
+    share_of,
+)
+from serve_app.scoring.archetypes import ARCHETYPES
+from serve_app.scoring.embedding import EmbeddingScorer, Vector
+from serve_app.scoring.excerpt import recent
+
+
+def draw_examples(
+    labelled: LabelledSet,
+    engine: EmbeddingEngine,
+    settings: EmbeddingSettings,
+    examples: int,
+    draws: int,
+) -> Draws:
+    """Accuracy with so many examples a route, drawn from its own cases, which then don't count.
+
+    Seeded by the number of the draw. A route with too few cases keeps one of them to be asked.
+    """
+    known: dict[str, Vector] = {}
+
+    def embed(text: str) -> Vector:
+        if text not in known:
+            known[text] = engine.model.embed(text)
+        return known[text]
+
+    bank = ARCHETYPES if settings.archetypes else ()
+    scorer = EmbeddingScorer(embed, min_confidence=0.0, archetypes=bank)
+    accuracies = []
+    for draw in range(draws):
+        chosen = _chosen(labelled.cases, examples, random.Random(draw))  # noqa: S311 - no secret
+        routes = tuple(
+            replace(route, examples=tuple(_text(case) for case in chosen.get(route.name, ())))
+            for route in labelled.routes
+        )
+        used = {id(case) for cases in chosen.values() for case in cases}
+        accuracies.append(
+            share_of(
+                _text(case) != ""
+                and case_outcome(case, scorer.score(_text(case), routes), 0.0).right
+                for case in labelled.cases
+                if case.expect is not None and id(case) not in used
+            )
+        )
+    return Draws(examples, tuple(accuracies))
+
+
+def _chosen(
+    cases: Sequence[Case], examples: int, chance: random.Random
+) -> Mapping[str, list[Case]]:
+    by_route: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.expect is not None and _text(case):
+            by_route.setdefault(case.expect, []).append(case)
+    return {name: chance.sample(own, min(examples, len(own) - 1)) for name, own in by_route.items()}
+
+
+def _text(case: Case) -> str:
+    return seen(Question(recent(case.turns), (), ""))

@@ -1,0 +1,101 @@
+"""Routes that a request brings along."""
+
+from hashlib import sha256
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from serve_app.config.locations import path_text
+from serve_app.config.pydantic_errors import describe_error
+from serve_app.config.schema.gateway import RoutingPreference
+from serve_app.dialects.json_edits import Document
+from serve_app.domain import (
+    ModelRef,
+    Route,
+)
+from serve_app.errors import InvalidRequest
+from serve_app.routing.policy import Policy, no_model, route_of
+
+PREFERENCES: Final = "routing_preferences"
+
+MAX_ROUTES: Final = 128
+MAX_ROUTE_CHARACTERS: Final = 64 << 10
+"""Of the routes of one request, all texts together: each of them costs the engine time."""
+
+MAX_PREFERENCES: Final = 4 * MAX_ROUTE_CHARACTERS
+"""Characters of JSON that the routes of one request may take; checking them blocks the loop."""
+
+_MAX_NAME: Final = 400
+_PREFERENCES = TypeAdapter(list[RoutingPreference])
+
+
+def read_preferences(
+    document: Document, policy: Policy, *, known_only: bool
+) -> tuple[Route, ...] | None:
+    """The routes that a request brings along; None when it brings none.
+
+    With ``known_only`` every model has to be one that the gateway serves; otherwise any
+    ``provider/name`` will do. Raises InvalidRequest that names the field.
+    """
+    member = document.members.get(PREFERENCES)
+    if member is None or member.value is None:
+        return None
+    value = member.value
+    if member.value_end - member.value_start > MAX_PREFERENCES:
+        message = f"{PREFERENCES} may take at most {MAX_PREFERENCES} characters"
+        raise InvalidRequest(message, PREFERENCES)
+    if isinstance(value, list) and len(value) > MAX_ROUTES:
+        raise InvalidRequest(f"{PREFERENCES} may hold at most {MAX_ROUTES} routes", PREFERENCES)
+    try:
+        entries = _PREFERENCES.validate_python(value)
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=True)[0]
+        detail["loc"] = (PREFERENCES, *detail["loc"])
+        steps, message = describe_error(detail)
+        raise InvalidRequest(f"{path_text(steps)}: {message}", path_text(steps)) from error
+    names = [entry.name for entry in entries]
+    for index, name in enumerate(names):
+        check_name(name, f"{PREFERENCES}[{index}].name")
+        if name in names[:index]:
+            place = f"{PREFERENCES}[{index}].name"
+            raise InvalidRequest(f"{place}: another route is named {name!r}", place)
+    size = sum(len(e.name) + len(e.description) + sum(map(len, e.examples)) for e in entries)
+    if size > MAX_ROUTE_CHARACTERS:
+        message = f"{PREFERENCES} may hold at most {MAX_ROUTE_CHARACTERS} characters of text"
+        raise InvalidRequest(message, PREFERENCES)
+    return tuple(
+        route_of(entry, _models(entry, index, policy, known_only=known_only))
+        for index, entry in enumerate(entries)
+    )
+
+
+def _models(
+    entry: RoutingPreference, index: int, policy: Policy, *, known_only: bool
+) -> tuple[ModelRef, ...]:
+    models = []
+    for position, name in enumerate(entry.models):
+        place = f"{PREFERENCES}[{index}].models[{position}]"
+        check_name(name, place)
+        found = policy.resolve(name)
+        if found is not None:
+            models.append(found[0])
+            continue
+        try:
+            model = ModelRef.parse(name)
+        except ValueError:
+            model = None
+        if model is None or known_only:
+            raise InvalidRequest(f"{place}: {no_model(policy, name, policy.aliases)}", place)
+        models.append(model)
+    return tuple(models)
+
+
+def _digest(routes: tuple[Route, ...]) -> str:
+    return "inline:" + sha256(repr(routes).encode("utf-8", "replace")).hexdigest()
+
+
+def check_name(name: str, param: str) -> None:
+    """Raises InvalidRequest for a name that no header and no log could show."""
+    if len(name) > _MAX_NAME or not name.isprintable():
+        message = f"{param} must be a printable name of at most {_MAX_NAME} characters"
+        raise InvalidRequest(message, param)

@@ -1,0 +1,78 @@
+"""One configuration, compiled: immutable, versioned."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from serve_app.affinity.identify import (
+    wanted_headers,
+)
+from serve_app.config.load import LoadedConfig, load, raise_problems
+from serve_app.config.locations import Problem
+from serve_app.config.references import absolute
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.providers.checks import url_problems
+from serve_app.providers.endpoints import ProviderTable, build_table
+from serve_app.routing.policy import Policy, compile_policy, unknown_model
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One configuration, compiled: immutable, versioned, handed on by reference."""
+
+    config: GatewayConfig
+    policy: Policy
+    providers: ProviderTable
+    session_headers: frozenset[bytes] = frozenset()
+    """Names of the headers that decide about sessions."""
+
+    @property
+    def version(self) -> str:
+        """That of the policy, and of the file."""
+        return self.policy.version
+
+
+def compile_snapshot(file: str | Path | None, environ: Mapping[str, str] | None = None) -> Snapshot:
+    """The snapshot that a configuration file comes to. Raises ConfigError with all its problems.
+
+    Without a file it is made for the keys in ``environ``, which is this process's by default.
+    """
+    loaded = load(file, environ)
+    providers, problems = build_table(loaded)
+    policy, more = compile_policy(loaded)
+    routing = loaded.config.routing
+    if routing.session_cache.type == "redis" and routing.session_cache.url is None:
+        place = ("routing", "session_cache")
+        more.append(loaded.problem(place, "type redis needs `url: redis://host:6379`"))
+    more += _unknown_prices(loaded, policy)
+    more += _engine_address(loaded)
+    raise_problems(loaded, [*problems, *more])
+    wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
+    return Snapshot(_with_key_files(loaded), policy, providers, wanted)
+
+
+def _with_key_files(loaded: LoadedConfig) -> GatewayConfig:
+    """The configuration with client keys whose files do not depend on where a process runs."""
+    config = loaded.config
+    if config.client_keys is None:
+        return config
+    folder = Path(loaded.file).absolute().parent
+    return config.model_copy(
+        update={"client_keys": [absolute(key, folder) for key in config.client_keys]}
+    )
+
+
+def _engine_address(loaded: LoadedConfig) -> Iterator[Problem]:
+    """What is wrong with the address of the engine http, where the section itself says it."""
+    section, place = loaded.config.orchestrator, ("orchestrator", "base_url")
+    if section.engine == "http" and section.base_url is not None and place in loaded.lines:
+        yield from url_problems(loaded, place, section.base_url)
+
+
+def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:
+    for name in loaded.config.prices:
+        found = policy.resolve(name)
+        if found is None and not loaded.leaves_out(name):
+            yield loaded.problem(("prices", name), unknown_model(loaded, policy, name))
+        elif found is not None and str(found[0]) != name:
+            yield loaded.problem(("prices", name), f"write the model in full: {found[0]}")
