@@ -7,7 +7,7 @@ model in a decision, a *route* is a described list of models, a *dialect* is a w
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 Json: TypeAlias = Any
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -16,6 +16,9 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 AUTO = "auto"
 AUTO_NAMES = frozenset({"", "none", AUTO})
 """What a client may write in ``model`` to leave the choice to the gateway."""
+
+HINT_HEADER = "x-arch-llm-provider-hint"
+"""Names a model, and wins over the body's; source: Plano 0.4."""
 
 
 class Reason(StrEnum):
@@ -80,6 +83,48 @@ class Turn:
 
     role: Literal["user", "assistant"]
     text: str
+
+
+class Conversation(Protocol):
+    """What a request's body says of its conversation, read lazily by its dialect.
+
+    Deciding and sessions read a conversation through this alone, so they know no dialect.
+    """
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The text of user and assistant, in order. Raises InvalidRequest."""
+        ...
+
+    @property
+    def system_text(self) -> str:
+        """All system and developer text, joined by line breaks."""
+        ...
+
+    @property
+    def tool_names(self) -> tuple[str, ...]:
+        """The names of the tools that the client offers, in order."""
+        ...
+
+    @property
+    def first_user_text(self) -> str | None:
+        """The text of the first user message, empty if it has none; None without a message."""
+        ...
+
+    @property
+    def user_spoke_last(self) -> bool:
+        """True if the last message is the user's own, not a tool result."""
+        ...
+
+    @property
+    def has_open_tool_loop(self) -> bool:
+        """True while tool calls or their results are the last thing in the conversation."""
+        ...
+
+    @property
+    def characters(self) -> int:
+        """The length of the whole body, for estimates of its tokens."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

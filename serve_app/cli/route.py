@@ -11,7 +11,7 @@ from typing import Final
 from serve_app.cli.output import say, say_json
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.dialects.openai_chat.dialect import read_turns
+from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Question, Scores, Turn, Unavailable
 from serve_app.engines.embedding.engine import EmbeddingEngine, embedding_settings
 from serve_app.evaluation.live_engine import ask_once
@@ -82,7 +82,7 @@ def _conversation(text: str) -> tuple[Turn, ...]:
     except (ValueError, RecursionError):
         value = None
     messages = value.get("messages") if isinstance(value, dict) else value
-    return read_turns(messages) if isinstance(messages, list) else (Turn("user", text),)
+    return turns_of_messages(messages) if isinstance(messages, list) else (Turn("user", text),)
 
 
 def _explanation(snapshot: Snapshot, explained: Mapping[str, Json]) -> list[str]:

@@ -14,8 +14,6 @@ from typing import Final, NoReturn, TypeAlias
 from serve_app.domain import Json
 from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
 
-PLANO_METADATA_KEYS = frozenset({"archgw_preference_config", "plano_preference_config"})
-
 _PACKED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 """How gzip and Zstandard begin."""
 
@@ -97,6 +95,15 @@ def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
     return Document(text, tuple(order), dict(order), start + 1)
 
 
+def read_object(data: bytes) -> dict[str, Json] | None:
+    """The JSON object in these bytes; None if they hold anything else."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _walk(text: str, start: int, unique: frozenset[str]) -> tuple[list[tuple[str, Member]], int]:
     """Members of the object that opens at ``start``, and the offset behind its end."""
     order: list[tuple[str, Member]] = []
@@ -175,12 +182,17 @@ NO_QUIRK: Final = Quirk()
 
 
 def rewrite_document(
-    document: Document, *, model: str, cut: frozenset[str], quirk: Quirk = NO_QUIRK
+    document: Document,
+    *,
+    model: str,
+    cut: frozenset[str],
+    cut_metadata: frozenset[str] = frozenset(),
+    quirk: Quirk = NO_QUIRK,
 ) -> bytes:
-    """The body for a provider: ``model`` set, the keys in ``cut`` gone, all else unchanged.
+    """The body for a provider: ``model`` set, the keys in ``cut`` removed, all else unchanged.
 
-    Plano's routing keys inside ``metadata`` go too; other metadata stays as it is. A ``quirk``
-    changes what it names, and no byte where its keys are not there.
+    ``cut_metadata`` names keys inside ``metadata`` that are removed too. A ``quirk`` changes the
+    keys that it names, and no byte of a body without them.
     """
     name = json.dumps(model, ensure_ascii=not _encodes(model))
     edits: list[Edit] = []
@@ -189,7 +201,7 @@ def rewrite_document(
         cut |= gone
     edits += _cuts(document.order, cut)
     if "metadata" not in cut:
-        edits += _metadata_cuts(document)
+        edits += _metadata_cuts(document, cut_metadata)
     present = document.members.get("model")
     if present is not None:
         edits.append((present.value_start, present.value_end, name))
@@ -242,14 +254,14 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _metadata_cuts(document: Document) -> list[Edit]:
+def _metadata_cuts(document: Document, keys: frozenset[str]) -> list[Edit]:
     member = document.members.get("metadata")
     if member is None or not isinstance(member.value, dict):
         return []
-    if PLANO_METADATA_KEYS.isdisjoint(member.value):
+    if keys.isdisjoint(member.value):
         return []
     inner, _ = _walk(document.text, member.value_start, frozenset())
-    return _cuts(inner, PLANO_METADATA_KEYS)
+    return _cuts(inner, keys)
 
 
 def _cuts(order: Sequence[tuple[str, Member]], keys: frozenset[str]) -> list[Edit]:

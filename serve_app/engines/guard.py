@@ -15,7 +15,7 @@ from typing import Final
 from serve_app.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
 from serve_app.domain import Question, Reason, Scores, Unavailable
 from serve_app.ports import Clock, Orchestrator
-from serve_app.telemetry.metrics import Meter, Metric
+from serve_app.telemetry.record import DecisionRecord, NoObserver, Observer
 
 CACHE_ENTRIES: Final = 4096
 MAX_FLIGHTS: Final = 512
@@ -50,13 +50,13 @@ class Guard:
         *,
         deadline_s: float,
         clock: Clock,
-        meter: Meter | None = None,
+        observer: Observer | None = None,
         breaker: Breaker | None = None,
     ) -> None:
         self._inner = inner
         self._deadline_s = deadline_s
         self._clock = clock
-        self._meter = meter
+        self._observer = observer or NoObserver()
         self._breaker = breaker
         self._cache: OrderedDict[bytes, Scores] = OrderedDict()
         self._flights: dict[bytes, _Flight] = {}
@@ -128,9 +128,7 @@ class Guard:
                 del self._flights[key]
         self._hear(key, said)
         outcome = "scored" if isinstance(said, Scores) else said.reason
-        self._count(outcome)
-        if self._meter is not None:
-            self._meter.observe(Metric.DECISION_SECONDS, self._clock() - started, (outcome,))
+        self._observer.decided(DecisionRecord(outcome, self._clock() - started))
         return said
 
     async def _in_time(self, question: Question) -> Scores | Unavailable:
@@ -177,8 +175,7 @@ class Guard:
         self.last_fault = None
 
     def _count(self, outcome: str) -> None:
-        if self._meter is not None:
-            self._meter.count(Metric.DECISIONS, (outcome,))
+        self._observer.decided(DecisionRecord(outcome))
 
 
 def _key(question: Question) -> bytes:

@@ -2,12 +2,18 @@
 
 from dataclasses import dataclass, replace
 
-from serve_app.domain import Binding, ModelRef, Reason, Route, RouteDecision, Scores, Unavailable
+from serve_app.domain import (
+    HINT_HEADER,
+    Binding,
+    ModelRef,
+    Reason,
+    Route,
+    RouteDecision,
+    Scores,
+    Unavailable,
+)
 from serve_app.errors import InvalidRequest, NoModel, UnknownModel
 from serve_app.routing.policy import Policy
-
-MAX_FALLBACKS = 16
-"""Names in a client's own list of fall-backs; the caller refuses more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ def decide(
     if wish.hint:
         hinted = policy.resolve_hint(wish.hint)
         if hinted is None:
-            raise UnknownModel(wish.hint, policy.nearest(wish.hint), "x-arch-llm-provider-hint")
+            raise UnknownModel(wish.hint, policy.nearest(wish.hint), HINT_HEADER)
         named = _named(policy, hinted, Reason.EXPLICIT, wish)
     else:
         named = _named(policy, *_resolve(policy, name, "model"), wish)

@@ -9,7 +9,7 @@ from serve_app.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_S, Breaker
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines import guard as guards
 from serve_app.engines.guard import Guard, breaker
-from serve_app.telemetry.metrics import Metric
+from serve_app.telemetry.metrics import Metric, MetricsObserver
 from tests.unit.fakes import FakeClock, FakeMeter
 
 SCORES = Scores({"code": 0.9}, 0.1, "code")
@@ -61,7 +61,7 @@ class Rig:
             self.inner,
             deadline_s=deadline_s,
             clock=self.clock,
-            meter=self.meter,
+            observer=MetricsObserver(self.meter),
             breaker=self.breaker,
         )
 
