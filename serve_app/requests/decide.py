@@ -3,18 +3,14 @@
 routing/router.py holds the rules; here the session and the orchestrator are asked.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from serve_app.affinity.identify import BUDGET_HEADER, session_of
 from serve_app.affinity.sessions import Sessions, SessionState
-from serve_app.dialects.fields import Intent, check_name
+from serve_app.dialects.fields import Intent
 from serve_app.domain import (
-    HINT_HEADER,
     Conversation,
-    ModelRef,
     Question,
-    Route,
     RouteDecision,
     Scores,
     Unavailable,
@@ -25,7 +21,6 @@ from serve_app.requests.session_switch import Switch, budget_of, judge_switch, s
 from serve_app.routing import router
 from serve_app.routing.budget import Budget
 from serve_app.routing.inline_routes import key_of, read_preferences
-from serve_app.routing.policy import Policy
 from serve_app.scoring.excerpt import conversation as whole_conversation
 from serve_app.scoring.excerpt import recent
 from serve_app.snapshot import Snapshot
@@ -73,7 +68,9 @@ async def decide(
     policy = snapshot.policy
     conversation = request.dialect.read_conversation(request.document)
     inline = read_preferences(request.document, policy, known_only=intent is not None)
-    choice = _model_choice(request, intent)
+    choice = router.ModelChoice(None)
+    if intent is not None:
+        choice = router.ModelChoice(intent.model, request.hint, intent.fallbacks)
     by_content = router.decide(policy, choice, inline)
     if isinstance(by_content, RouteDecision):
         return Decided(by_content)
@@ -84,7 +81,7 @@ async def decide(
     if session is None:
         return await _ask(snapshot, conversation, orchestrator, by_content)
     in_session = _InSession(
-        await sessions.find(session, _may_answer(policy, inline)),
+        await sessions.find(session, router.may_answer(policy, inline)),
         budget_of(snapshot.config, request.session_headers.get(BUDGET_HEADER)),
         sessions,
     )
@@ -137,18 +134,3 @@ async def _ask(
         return Decided(router.by_scores(policy, by_content, no_scores), question, no_scores)
     scores = await orchestrator.score(question)
     return Decided(router.by_scores(policy, by_content, scores), question, scores)
-
-
-def _may_answer(policy: Policy, inline: tuple[Route, ...] | None) -> Callable[[ModelRef], bool]:
-    """Whether a bound model is still among those that a request may get."""
-    if inline is None:
-        return lambda model: policy.resolve(str(model)) is not None
-    models = {model for route in inline for model in route.models}
-    return lambda model: model in models or model == policy.default
-
-
-def _model_choice(request: ClientRequest, intent: Intent | None) -> router.ModelChoice:
-    if intent is None:
-        return router.ModelChoice(model=None)
-    check_name(request.hint or "", HINT_HEADER)
-    return router.ModelChoice(intent.model, request.hint, intent.fallbacks)

@@ -182,7 +182,7 @@ def fault(kind: FaultKind, detail: str = "it did not work") -> UpstreamFault:
     return UpstreamFault(kind, detail)
 
 
-def request_of(
+def request_of(  # noqa: PLR0913 - all that a request may bring
     snapshot: Snapshot,
     content: str,
     *,
