@@ -164,33 +164,33 @@ class Question:
     routes: tuple[Route, ...]
     """At least one, in configuration order."""
     key: str
-    """Stands for the routes: equal keys mean equal routes."""
+    """Identifies the routes: equal keys mean equal routes."""
     within_s: float | None = None
-    """How long whoever asks still waits; None where an engine's own deadline says it."""
+    """How long the caller still waits; None where the engine's own deadline applies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What an orchestrator thinks of a conversation: a score for each route.
+    """The result of an orchestrator: a score for each route.
 
-    Scores of one engine compare with one another; those of different engines do not.
+    Scores of one engine are comparable with each other, those of different engines are not.
     """
 
     routes: Mapping[str, float]
-    """In configuration order; an engine that only names the winner has no others."""
+    """By name, in configuration order; empty for an engine that only names the winner."""
     threshold: float
     """The score that the best route has to reach to win."""
     winner: str | None
     required_margin: float = 0.0
     """The lead over the second route that the best route needs to win."""
     cached: bool = False
-    """Remembered from an equal question."""
+    """Taken from the cache of an equal question."""
     doubt: float | None = None
-    """How likely the model, left to itself, would have said something else; None: not known."""
+    """The probability of any answer outside the allowed ones; None if unknown."""
     named: tuple[str, ...] = ()
-    """All routes that the model named, in its order, where it could have named several."""
+    """All routes that the model named, in its order, if it may name several."""
     stand_in: str = ""
-    """Why the engine that was to answer did not, where the embedded one did in its place."""
+    """Why the configured engine did not answer, if the embedded one did in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A model that a session was on, when it was used last, and what it then had cached."""
+    """A model that a session used: when it was last used, and how many tokens it had cached."""
 
     model: str
     last_used: float
@@ -216,7 +216,7 @@ MAX_VISITS = 8
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What switching models has cost a session so far, in US dollars, against staying."""
+    """The cost of a session's switches between models so far, in US dollars."""
 
     baseline_usd: float = 0.0
     switch_spend_usd: float = 0.0
@@ -233,11 +233,11 @@ class Binding:
     model: ModelRef
     route: str | None = None
     lane: str = ""
-    """The name that was asked for: empty for none, or an alias."""
+    """The requested name: an alias, or empty."""
     last_used: float = 0.0
     """Seconds since the epoch."""
     default_model: str | None = None
     prefix_hash: str | None = None
     cached_tokens: int = 0
-    """Of the last answer, as the provider counted them."""
+    """Cached tokens of the last answer, as the provider counted them."""
     spend: Spend = Spend()

@@ -234,5 +234,5 @@ async def _refuse_path(
         allowed = (error.headers or {}).get("Allow", "GET")
         refusal: GatewayError = MethodNotAllowed(request.method, path, allowed)
     else:
-        refusal = UnknownPath(path)
+        refusal = UnknownPath(path, tuple(SURFACES))
     return await _refuse(dependencies, request, refusal)

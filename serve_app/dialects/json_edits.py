@@ -51,7 +51,7 @@ class Document:
 
     text: str
     order: tuple[tuple[str, Member], ...]
-    """Every member as it stands there, repeated keys included."""
+    """Every member in order, repeated keys included."""
     members: Mapping[str, Member]
     opened: int
     """Offset just behind the opening brace."""
@@ -63,10 +63,9 @@ class Document:
 
 
 def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
-    """The body as a document.
+    """Reads a body.
 
-    Keys in ``unique`` may stand there once; of other keys the last one counts, as in most
-    parsers. A key that differs from one in ``unique`` only by case is refused too, because
+    Keys in ``unique`` may occur once; of other keys the last one counts, as in most parsers. A key that differs from one in ``unique`` only by case is refused too, because
     providers whose parser ignores case would read it as that key.
 
     Raises InvalidJson, DuplicateKey or NestingTooDeep.
@@ -76,13 +75,13 @@ def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        why = f"is not valid UTF-8 at byte {error.start}"
+        why = f"is not valid UTF-8 at byte {error.start}; encode it as UTF-8"
         if body.startswith(_PACKED):
-            why = "is compressed; send it as it is, without content-encoding"
+            why = "is compressed; send it uncompressed, without content-encoding"
         raise InvalidJson(f"the body {why}") from error
     start = _skip(text, 0)
     if text[start] != "{":
-        mark = ", and no byte order mark before it" if text[start] == "\ufeff" else ""
+        mark = ", without a byte order mark" if text[start] == "\ufeff" else ""
         raise InvalidJson(f"the body must be a JSON object, written {{...}}{mark}")
     try:
         order, end = _walk(text, start, unique)
@@ -91,7 +90,7 @@ def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
     except json.JSONDecodeError as error:
         raise _invalid(text, error.pos, error.msg) from error
     if _skip(text, end) != len(text):
-        raise _invalid(text, end, "something follows the object")
+        raise _invalid(text, end, "extra data follows the object")
     return Document(text, tuple(order), dict(order), start + 1)
 
 
@@ -167,8 +166,7 @@ def _invalid(text: str, position: int, message: str) -> InvalidJson:
 class Quirk:
     """What has to change at the top level of a body so that a model takes it.
 
-    A key that a quirk names is in one of the three alone. Of a key that stands there more than
-    once the last one counts, as everywhere.
+    A key is in one of the three alone. Of a key that occurs more than once the last one counts.
     """
 
     drop: frozenset[str] = frozenset()
@@ -236,7 +234,7 @@ def _quirk_edits(document: Document, quirk: Quirk) -> tuple[set[str], list[Edit]
 
 
 def _renamed(document: Document, key: str, new_name: str) -> list[Edit]:
-    """Edits that give a key another name, wherever it stands, however it is escaped."""
+    """Edits that rename a key at every occurrence, however it is escaped."""
     text = document.text
     return [
         (member.key_start, scanstring(text, member.key_start + 1, True)[1], json.dumps(new_name))  # noqa: FBT003 - a C function
@@ -271,7 +269,7 @@ def _cuts(order: Sequence[tuple[str, Member]], keys: frozenset[str]) -> list[Edi
     for position, (key, member) in enumerate(order):
         if key not in keys:
             kept_before = True
-        elif kept_before:  # from the end of what stands before, the comma between included
+        elif kept_before:  # from the end of the member before, with the comma between
             edits.append((order[position - 1][1].value_end, member.value_end, ""))
         elif position + 1 < len(order):  # up to the next key
             edits.append((member.key_start, order[position + 1][1].key_start, ""))

@@ -128,9 +128,7 @@ async def test_a_stand_in_with_a_fault_is_none(
     monkeypatch.setattr(deployment, "EmbeddingEngine", broken)
     orchestrator = make(VLLM)
     FakeVllm.made[0].said = STARTING
-    both = (
-        f"{STARTING.detail}; and the embedded engine: the engine has a fault: MemoryError: too much"
-    )
+    both = f"{STARTING.detail}; the embedded engine is unavailable: MemoryError: too much"
     assert await orchestrator.score(question("Hello")) == replace(STARTING, detail=both)
     assert [r.levelno for r in caplog.records if "too much" in r.message] == [logging.WARNING]
 
