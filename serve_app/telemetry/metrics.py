@@ -98,10 +98,10 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "counter", ("outcome",), "Changes of the configuration file: good or refused."
         ),
         Metric.POLICY: MetricSpec(
-            "gauge", ("version",), "1 for the version of the configuration that is in force."
+            "gauge", ("version",), "1 for the version of the configuration that is in use."
         ),
         Metric.RELOAD_GOOD: MetricSpec(
-            "gauge", (), "0 while the configuration file as it is now was refused."
+            "gauge", (), "0 while the current configuration file is refused, else 1."
         ),
     }
 )
@@ -115,7 +115,7 @@ class Meter(Protocol):
         ...
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
-        """One more value of a histogram, in the unit that its name says."""
+        """One more value of a histogram, in the unit of its name."""
         ...
 
 

@@ -14,6 +14,7 @@ from serve_app.dialects.json_edits import read_document, rewrite_document
 from serve_app.dialects.registry import DEFAULT_DIALECT
 from serve_app.domain import Json
 from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
+from tests.unit.dialects.json_texts import KEY, SPACE, VALUE
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -129,41 +130,6 @@ def test_a_half_of_a_surrogate_pair_in_a_name_is_sent_as_it_was_asked() -> None:
     assert json.loads(
         rewrite_document(document, model=name, cut=GATEWAY_KEYS, cut_metadata=PLANO_METADATA_KEYS)
     ) == {"model": "\ud800"}
-
-
-# Any JSON object with any spacing, written by hand so that json.dumps's habits do not matter.
-SPACE = st.text(" \t\r\n", max_size=2)
-NUMBER = st.from_regex(
-    r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,5})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
-)
-CHARACTER = st.one_of(
-    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\'),
-    st.sampled_from(
-        ["\\n", "\\\\", '\\"', "\\/", "\\u0041", "\\ud83d\\ude00", "\\uD800", "}", ","]
-    ),
-)
-STRING = st.lists(CHARACTER, max_size=6).map(lambda signs: f'"{"".join(signs)}"')
-LITERAL = st.one_of(NUMBER, STRING, st.sampled_from(["true", "false", "null"]))
-KEY = st.one_of(
-    STRING,
-    st.sampled_from(['"models"', '"fallbacks"', '"routing_preferences"', '"m\\u006fdels"', '"n"']),
-)
-
-
-@st.composite
-def spaced(draw: st.DrawFn, inner: st.SearchStrategy[str], brackets: str, *, keys: bool) -> str:
-    members = []
-    for value in draw(st.lists(inner, max_size=4)):
-        key = f"{draw(KEY)}{draw(SPACE)}:{draw(SPACE)}" if keys else ""
-        members.append(f"{draw(SPACE)}{key}{value}{draw(SPACE)}")
-    return brackets[0] + (",".join(members) or draw(SPACE)) + brackets[1]
-
-
-def _nested(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.one_of(spaced(inner, "[]", keys=False), spaced(inner, "{}", keys=True))
-
-
-VALUE = st.recursive(LITERAL, _nested, max_leaves=6)
 
 
 @st.composite

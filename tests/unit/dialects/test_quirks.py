@@ -10,7 +10,7 @@ from serve_app.dialects.fields import GATEWAY_KEYS, PLANO_METADATA_KEYS
 from serve_app.dialects.json_edits import NO_QUIRK, Quirk, read_document, rewrite_document
 from serve_app.dialects.registry import DEFAULT_DIALECT
 from serve_app.domain import Json
-from tests.unit.dialects.test_json_edits import SPACE, VALUE
+from tests.unit.dialects.json_texts import SPACE, VALUE
 
 EFFORT: dict[str | float, str | float] = {"none": "low", "low": "low", "max": "high"}
 

@@ -2,29 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 
 import pytest
 
-from serve_app.dialects.fields import Intent
-from serve_app.dialects.protocol import StreamPipe
-from serve_app.dialects.registry import DEFAULT_DIALECT, pair
 from serve_app.exchange import FaultKind
 from serve_app.requests import commit
 from serve_app.requests.commit import Held, hold
 from serve_app.requests.failures import Failure
 from serve_app.requests.verdict import Action
 from tests.unit.fakes import FOREVER, FakeChunks, broken, reply
-
-ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
-WORD = 'data: {"choices":[{"index":0,"delta":{"content":"Hé"}}]}\n\n'.encode()
-STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-DONE = b"data: [DONE]\n\n"
-COMMENT = b": keep-alive\n\n"
-
-
-def new_pipe(choices: int = 1) -> StreamPipe:
-    return pair(DEFAULT_DIALECT, ()).pipe(Intent(choices=choices))
+from tests.unit.requests.chat_streams import (
+    COMMENT,
+    DONE,
+    ROLE,
+    STOP,
+    WORD,
+    new_pipe,
+    scripts_at_every_split,
+)
 
 
 async def held_of(body: FakeChunks) -> Held:
@@ -178,12 +173,6 @@ async def test_an_unexpected_exception_closes_the_body() -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         await hold(reply(200, body), body, new_pipe())
     assert body.closed == 1
-
-
-def scripts_at_every_split(stream: bytes) -> Sequence[list[bytes]]:
-    """The stream whole, cut in two everywhere, and byte by byte."""
-    halves = [[stream[:at], stream[at:]] for at in range(1, len(stream))]
-    return [[stream], *halves, [stream[at : at + 1] for at in range(len(stream))]]
 
 
 @pytest.mark.parametrize("stream", [ROLE + WORD, WORD.replace(b"\n", b"\r\n") + STOP])

@@ -14,7 +14,7 @@ from serve_app.requests import commit
 from serve_app.requests.commit import Held, hold
 from serve_app.requests.relay import Relay
 from tests.unit.fakes import FOREVER, FakeChunks, broken, reply
-from tests.unit.requests.test_commit import (
+from tests.unit.requests.chat_streams import (
     COMMENT,
     DONE,
     ROLE,
