@@ -79,7 +79,7 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one side said, as the orchestrator sees it: text of a user or an assistant only."""
+    """The text of one message of a user or an assistant, as the orchestrator sees it."""
 
     role: Literal["user", "assistant"]
     text: str

@@ -224,11 +224,11 @@ def _quirk_edits(document: Document, quirk: Quirk) -> tuple[set[str], list[Edit]
         member = members.get(key)
         if member is None:
             continue
-        said = member.value
-        new = taken.get(said) if isinstance(said, str | int | float) else None
-        if new is None or isinstance(said, bool):  # true is not 1
+        value = member.value
+        new = taken.get(value) if isinstance(value, str | int | float) else None
+        if new is None or isinstance(value, bool):  # true is not 1
             gone.add(key)
-        elif new != said:
+        elif new != value:
             edits.append((member.value_start, member.value_end, json.dumps(new)))
     return gone, edits
 

@@ -41,7 +41,7 @@ def parse_event(block: bytes) -> Event:
 
 
 def parse_events(complete: bytes) -> list[Event]:
-    """The events in bytes that end at an event's end; empty blocks are none."""
+    """The events in bytes that end at an event's end; empty blocks are left out."""
     return list(iterate_events(complete))
 
 
@@ -60,8 +60,8 @@ def iterate_events(complete: bytes) -> Iterator[Event]:
 class Framer:
     """Cuts a byte stream at the ends of events; the bytes stay as they are.
 
-    So nothing half-said ever goes out: if the upstream dies inside an event, the client gets
-    whole events and then an error, not a torn line that its parser trips over.
+    If the upstream dies inside an event, the client gets whole events and then an error, not a
+    torn line that its parser fails on.
     """
 
     def __init__(self) -> None:

@@ -62,7 +62,7 @@ class RequestRecord:
 
 
 class Observer(Protocol):
-    """Is told of everything that happens to requests; metrics and logs hang on it."""
+    """Takes everything that happens to requests; metrics and logs implement it."""
 
     def decided(self, decision: DecisionRecord) -> None:
         """A question to the orchestrator was answered or refused."""

@@ -19,7 +19,7 @@ _LINE_ENDS = (b"\n", b"\r")
 
 
 class ChatWatch:
-    """Frames one stream, and knows whether it has said anything and whether it may end here."""
+    """Frames one stream, and knows whether it has content and whether it may end here."""
 
     def __init__(self, choices: int = 1) -> None:
         self._framer = Framer()
