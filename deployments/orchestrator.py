@@ -99,7 +99,9 @@ class Orchestrator:
             )
         elif section.engine == "http":
             tls_ca = self._setup.config.overrides.upstream_tls_ca_path
-            inner = http.HttpEngine(http.http_settings(section, deadline_s, tls_ca), os.environ)
+            inner = http.HttpEngine(
+                http.HttpEngineSettings.from_section(section, deadline_s, tls_ca), os.environ
+            )
         else:
             return None
         return Guard(

@@ -71,7 +71,9 @@ def _opened(
     tls_ca: str | None,
 ) -> Iterator[Port]:
     if section.engine == "http":
-        asked = http.HttpEngine(http.http_settings(section, PATIENCE_S, tls_ca), os.environ)
+        asked = http.HttpEngine(
+            http.HttpEngineSettings.from_section(section, PATIENCE_S, tls_ca), os.environ
+        )
         try:
             yield asked
         finally:

@@ -58,13 +58,18 @@ class Target:
     """On the loop's clock; what came from a file is read again then."""
 
     def url_for(self, endpoint: Endpoint, request: UpstreamRequest) -> URL:
-        """The address for a request."""
+        """The address for a request. Raises NoTargetError if the model's name has none."""
         if self.url is not None:
             return self.url
         name = request.model.name
-        return _url(
-            target_url(self.base_url, endpoint.interface, request.operation, name, request.path)
-        )
+        try:
+            url = target_url(
+                self.base_url, endpoint.interface, request.operation, name, request.path
+            )
+        except ValueError as error:
+            detail = f"{name!r} is not a valid name of a deployment"
+            raise NoTargetError(UpstreamFault(FaultKind.BAD_ANSWER, detail)) from error
+        return _url(url)
 
     def headers_for(self, request: UpstreamRequest) -> CIMultiDict[str]:
         """What goes out with a request: the configuration's headers win over the client's."""
@@ -100,7 +105,7 @@ def target_of(
         detail = f"{error} where the gateway runs"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail)) from error
     if url_fault(base_url) is not None:  # it may be a key that was put there by mistake
-        detail = f"base_url of {endpoint.slug} is no base URL once its references are expanded"
+        detail = f"base_url of {endpoint.slug} is not a valid URL after expanding its variables"
         raise NoTargetError(UpstreamFault(FaultKind.CONNECT, detail))
     files = any(map(is_file, (endpoint.access_key or "", *dict(endpoint.headers).values())))
     own = spec.api_version is not None
@@ -139,7 +144,7 @@ def _shown(endpoint: Endpoint, auth: Auth, environ: Mapping[str, str]) -> tuple[
 def _line(value: str, what: str, endpoint: Endpoint) -> str:
     """A value that can stand in a header. Raises NoTargetError that names where it is from."""
     if CONTROL_SIGN.search(value):
-        detail = f"{what} of {endpoint.slug} holds a line break or another control sign"
+        detail = f"{what} of {endpoint.slug} contains a line break or another control character"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail))
     return value
 

@@ -142,7 +142,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server) 
         fault = await transport.open(REQUEST)
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is FaultKind.CONNECT
-    assert "certificate that is not trusted here" in fault.detail
+    assert "untrusted certificate" in fault.detail
     assert "overrides.upstream_tls_ca_path" in fault.detail
     assert server.hosts == []
 
@@ -159,7 +159,7 @@ async def test_a_file_without_certificates_is_named(
         fault = await transport.open(REQUEST)
         assert isinstance(fault, UpstreamFault)
         assert fault.kind is FaultKind.CONNECT
-        text = f"overrides.upstream_tls_ca_path: {file} is not there, or holds no certificates"
+        text = f"overrides.upstream_tls_ca_path: {file} is missing or contains no certificates"
         assert fault.detail == text
         file.write_bytes(server.certificate.read_bytes())
         assert isinstance(await transport.open(REQUEST), UpstreamReply)
@@ -168,9 +168,9 @@ async def test_a_file_without_certificates_is_named(
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("ca.pem", "gave an answer that is no chat completion"),
-        ("own.pem", "can't be asked: overrides.upstream_tls_ca_path: {} is not there, or holds no certificates"),
-        (None, "shows a certificate that is not trusted here; overrides.upstream_tls_ca_path names more"),
+        ("ca.pem", "localhost:{port} returned an answer that is not a chat completion"),
+        ("own.pem", "overrides.upstream_tls_ca_path: {file} is missing or contains no certificates"),
+        (None, "localhost:{port} presents an untrusted certificate; add its CA to overrides.upstream_tls_ca_path"),
     ],
 )  # fmt: skip
 async def test_a_routing_models_server_is_trusted_likewise(
@@ -193,5 +193,4 @@ async def test_a_routing_models_server_is_trusted_likewise(
         await asyncio.sleep(0.05)  # the connection's last callbacks
         deployment.__del__()
     assert isinstance(found, Unavailable)
-    text = said.format(folder / str(file))
-    assert found.detail == f"localhost:{server.port} {text}"
+    assert found.detail == said.format(port=server.port, file=folder / str(file))

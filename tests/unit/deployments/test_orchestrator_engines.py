@@ -190,4 +190,4 @@ async def test_a_server_may_decide(make: Make) -> None:
     said = await orchestrator.score(question("Write a rhyme"))
     await engine.close()
     assert isinstance(said, Scores)
-    assert "could not be connected to" in said.stand_in
+    assert "cannot connect to" in said.stand_in
