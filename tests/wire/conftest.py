@@ -25,7 +25,6 @@ from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
     EmbeddingSettings,
-    embedding_settings,
 )
 from serve_app.engines.guard import Guard
 from serve_app.engines.thread import EngineThread
@@ -62,7 +61,7 @@ def _model() -> EmbeddingModel:
 
 def orchestrator_of(snapshot: Snapshot) -> Guard:
     """The embedded engine as the Orchestrator runs it, in this process."""
-    engine = EmbeddingEngine(embedding_settings(snapshot.config.orchestrator), _model())
+    engine = EmbeddingEngine(EmbeddingSettings.from_section(snapshot.config.orchestrator), _model())
     deadline_s = snapshot.config.orchestrator.deadline_s
     thread = EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
     return Guard(thread, deadline_s=deadline_s, clock=time.monotonic)
