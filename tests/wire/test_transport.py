@@ -67,7 +67,7 @@ def transport(make_transport: Opener) -> Transport:
 
 
 @pytest.mark.parametrize(
-    ("provider", "name", "kind", "said"),
+    ("provider", "name", "kind", "text"),
     [
         ("nobody", "x", FaultKind.STALE_POLICY, "nobody/x"),
         ("openai", "keyless", FaultKind.NO_KEY, "add access_key"),
@@ -78,14 +78,14 @@ def transport(make_transport: Opener) -> Transport:
         ("vllm", "redirect", FaultKind.BAD_ANSWER, "redirects (307)"),
     ],
 )
-async def test_what_goes_wrong_is_a_value(
-    transport: Transport, provider: str, name: str, kind: FaultKind, said: str
+async def test_fault_has_kind_and_detail(
+    transport: Transport, provider: str, name: str, kind: FaultKind, text: str
 ) -> None:
-    """Each fault has its kind and a text that says what to do, and none of our key."""
+    """Each fault has its kind and a text that tells what to do, without the gateway's key."""
     fault = await transport.open(request(name, provider=provider))
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is kind
-    assert said in fault.detail
+    assert text in fault.detail
     assert SECRET not in fault.detail
 
 
@@ -109,10 +109,10 @@ async def test_answer_over_the_limit_is_a_fault(make_transport: Opener, name: st
     )
 
 
-async def test_a_stream_that_is_given_up_unread_closes_its_connection(
+async def test_closing_an_unread_stream_closes_its_connection(
     transport: Transport, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """Closing a body of which nothing was read closes the exchange, more than once if need be."""
+    """Closing a body before anything is read closes the exchange; closing it again does no harm."""
     reply = await transport.open(request("endless", stream=True))
     assert isinstance(reply, UpstreamReply)
     assert not isinstance(reply.body, bytes)

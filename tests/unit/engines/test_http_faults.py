@@ -194,8 +194,8 @@ async def test_a_question_that_is_taken_back_closes_its_connection(
 @pytest.mark.parametrize(
     ("base_url", "access_key", "environ", "said"),
     [
-        ("$URL", None, {}, "the environment variable URL is not set where the gateway runs"),
-        ("http://127.0.0.1:1", "$KEY", {}, "the environment variable KEY is not set where the gateway runs"),
+        ("$URL", None, {}, "the server at $URL: the environment variable URL is not set where the gateway runs"),
+        ("http://127.0.0.1:1", "$KEY", {}, "127.0.0.1:1: the environment variable KEY is not set where the gateway runs"),
         ("$URL", None, {"URL": SECRET}, "base_url of the server at $URL is not a valid URL after expanding its variables"),
         ("http://u:$URL@127.0.0.1:1", None, {"URL": SECRET}, "base_url of the server at $URL is not a valid URL after expanding its variables"),
         (f"http://u:{SECRET}@127.0.0.1:1", None, {}, "base_url of the server is not a valid URL after expanding its variables"),
