@@ -102,7 +102,7 @@ async def test_passthrough_without_client_key_is_a_fault(opened: Opener) -> None
 async def test_client_key_is_not_sent_beside_own_key(
     opened: Opener, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """Not even if another version of the configuration passes it through."""
+    """It is not sent even if another version of the configuration passes it through."""
     transport = opened("model: vllm/*, access_key: $KEY")
     request = request_of("vllm/x", credential=CLIENTS, endpoint=1)
     headers = await sent(transport, request, providers)

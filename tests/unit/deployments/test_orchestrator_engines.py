@@ -160,7 +160,7 @@ async def test_the_stand_in_has_what_is_left_of_the_deadline(
     engine.takes_s = 2.0
     said = await orchestrator.score(question("Hello again"))
     assert isinstance(said, Scores)
-    assert said.stand_in == "no answer within 800 ms"
+    assert said.stand_in == "timed out after 800 ms"
     at_once, late = given
     assert 0.6 < at_once <= 0.8
     assert 0 < late <= 0.16
