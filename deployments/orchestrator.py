@@ -13,12 +13,12 @@ from deployments.meter import ServeMeter
 from deployments.reload import watch
 from serve_app.domain import Question, Reason, Scores, Unavailable
 from serve_app.engines import http
-from serve_app.engines.embedding.engine import EmbeddingEngine, embedding_settings
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.guard import Guard, breaker
 from serve_app.engines.thread import EngineThread
-from serve_app.engines.vllm import settings
 from serve_app.engines.vllm.engine import VllmEngine
+from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.ports import Orchestrator as Port
 from serve_app.scoring.excerpt import recent
 from serve_app.snapshot import Snapshot
@@ -94,14 +94,16 @@ class Orchestrator:
         inner: Port
         if section.engine == "vllm":
             inner = self._vllm = VllmEngine(
-                settings.vllm_settings(section),
+                VllmSettings.from_section(section),
                 routes=self._snapshot.policy.routes,
                 deadline_s=deadline_s,
                 gpu_share=_gpu_share(),
             )
         elif section.engine == "http":
             tls_ca = self._snapshot.config.overrides.upstream_tls_ca_path
-            inner = http.HttpEngine(http.http_settings(section, deadline_s, tls_ca), os.environ)
+            inner = http.HttpEngine(
+                http.HttpEngineSettings.from_section(section, deadline_s, tls_ca), os.environ
+            )
         else:
             return None
         return Guard(
@@ -122,7 +124,7 @@ class Orchestrator:
     def _try_engine(self) -> None:
         section = self._snapshot.config.orchestrator
         try:
-            engine = EmbeddingEngine(embedding_settings(section))
+            engine = EmbeddingEngine(EmbeddingSettings.from_section(section))
             engine.prepare(self._watch.current.policy.routes)
         except EngineFaultError as error:
             self._note(str(error))

@@ -13,7 +13,7 @@ from serve_app.config.load import LoadedConfig, load, raise_problems
 from serve_app.config.locations import Problem
 from serve_app.config.references import absolute
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.providers.checks import url_problems
+from serve_app.providers.checks import check_url
 from serve_app.providers.endpoints import ProviderTable, build_table
 from serve_app.routing.policy import Policy, compile_policy, unknown_model
 
@@ -73,7 +73,7 @@ def _engine_address(loaded: LoadedConfig) -> Iterator[Problem]:
     """Problems of the address of engine http, where the section itself holds it."""
     section, place = loaded.config.orchestrator, ("orchestrator", "base_url")
     if section.engine == "http" and section.base_url is not None and place in loaded.lines:
-        yield from url_problems(loaded, place, section.base_url)
+        yield from check_url(loaded, place, section.base_url)
 
 
 def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Question, Scores, Turn, Unavailable
-from serve_app.engines.embedding.engine import EmbeddingEngine, embedding_settings
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.evaluation.live_engine import ask_once
 from serve_app.evaluation.report import table
 from serve_app.requests.decide import Decided
@@ -68,7 +68,7 @@ def _compared(
     section: OrchestratorSection, question: Question
 ) -> tuple[Scores | Unavailable, float]:
     """What the embedded engine says, and how many seconds that took."""
-    engine = EmbeddingEngine(embedding_settings(section))
+    engine = EmbeddingEngine(EmbeddingSettings.from_section(section))
     engine.scorer.prepare(question.routes)
     started = time.perf_counter()
     said = engine.score(question, lambda: True)

@@ -107,10 +107,10 @@ def _of_weights(section: OrchestratorSection) -> Iterator[str]:
     for fault in faults:
         yield f"orchestrator.model, on this machine: {fault}"
     if not faults:
-        from serve_app.engines.vllm import settings  # noqa: PLC0415 - needed for vLLM only
+        from serve_app.engines.vllm import arguments, settings  # noqa: PLC0415 - needed for vLLM only
 
-        misfit = settings.misfit(
-            settings.vllm_settings(section), checkpoint.read_checkpoint(section.model)
+        misfit = arguments.misfit(
+            settings.VllmSettings.from_section(section), checkpoint.read_checkpoint(section.model)
         )
         if misfit is not None:
             yield f"orchestrator.model, on this machine: {misfit}"

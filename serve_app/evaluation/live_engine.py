@@ -71,7 +71,9 @@ def _opened(
     tls_ca: str | None,
 ) -> Iterator[Port]:
     if section.engine == "http":
-        asked = http.HttpEngine(http.http_settings(section, PATIENCE_S, tls_ca), os.environ)
+        asked = http.HttpEngine(
+            http.HttpEngineSettings.from_section(section, PATIENCE_S, tls_ca), os.environ
+        )
         try:
             yield asked
         finally:
@@ -80,7 +82,7 @@ def _opened(
     from serve_app.engines.vllm import engine, settings  # noqa: PLC0415 - needed for vLLM only
 
     started = engine.VllmEngine(
-        settings.vllm_settings(section), routes=routes, deadline_s=PATIENCE_S
+        settings.VllmSettings.from_section(section), routes=routes, deadline_s=PATIENCE_S
     )
     try:
         if not started.wait(ENGINE_START_S):

@@ -22,7 +22,6 @@ from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
     EmbeddingSettings,
-    embedding_settings,
 )
 from serve_app.engines.thread import EngineThread
 from serve_app.exchange import UpstreamFault, UpstreamReply, UpstreamRequest
@@ -57,7 +56,7 @@ def _model() -> EmbeddingModel:
 
 def orchestrator_of(snapshot: Snapshot) -> EngineThread:
     """The embedded engine as the Orchestrator runs it, in this process."""
-    engine = EmbeddingEngine(embedding_settings(snapshot.config.orchestrator), _model())
+    engine = EmbeddingEngine(EmbeddingSettings.from_section(snapshot.config.orchestrator), _model())
     deadline_s = snapshot.config.orchestrator.deadline_s
     return EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
 

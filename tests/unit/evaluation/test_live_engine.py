@@ -65,7 +65,7 @@ async def test_a_server_is_measured(
     assert lines[4].endswith(" ms a decision, engine http, model m")
     assert lines[5] == (
         "no answer 1 of the cases, which count as wrong: "
-        f"{server.place} gave an error instead of an answer (500)"
+        f"{server.place} returned an error (status 500)"
     )
     assert lines[-2:] == [
         "No match, by threshold",
@@ -129,7 +129,7 @@ async def test_a_server_that_is_not_there_is_told_at_once(
     assert await run(cases, "--config", file) == 1
     assert capsys.readouterr() == (
         "",
-        "the engine can't be measured: 127.0.0.1:9 could not be connected to\n",
+        "the engine can't be measured: cannot connect to 127.0.0.1:9\n",
     )
 
 
@@ -300,10 +300,7 @@ async def test_one_text_is_asked_of_the_engine_that_decides(
     assert await routed("Oslo", "--config", file) == 1
     assert capsys.readouterr() == (
         "",
-        (
-            f"the engine http gave no decision: {server.place} "
-            "gave an error instead of an answer (500)\n"
-        ),
+        (f"the engine http gave no decision: {server.place} returned an error (status 500)\n"),
     )
 
 
