@@ -1,16 +1,28 @@
 """``fingerpost migrate``: writes an older configuration in the form of v0.4."""
 
+import argparse
 import sys
 from pathlib import Path
 
 from serve_app.cli.output import replace_file, say
 from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.migrate.migrate import migrate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``fingerpost migrate``."""
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--write", action="store_true", help="replace the file")
+
+
+def execute(arguments: argparse.Namespace) -> bool:
+    """Runs ``fingerpost migrate``."""
+    _migrate(arguments.file, write=arguments.write)
+    return True
 
 
 def _migrate(file: Path, *, write: bool) -> None:
     """Prints a configuration in the form of v0.4, or puts it in the file's place."""
-    from serve_app.config.migrate.migrate import migrate  # noqa: PLC0415 - its library is for this command alone
-
     try:
         text = file.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:

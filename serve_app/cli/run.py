@@ -1,7 +1,9 @@
 """``fingerpost run``: starts the gateway and shows that it works."""
 
+import argparse
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPException
@@ -10,15 +12,29 @@ from urllib.request import Request
 
 from serve_app.access.exposure import exposure_problem
 from serve_app.cli import serve_process
+from serve_app.cli.errors import LaunchError
 from serve_app.cli.output import say
 from serve_app.cli.serve_yaml.check import check_serve
 from serve_app.cli.serve_yaml.read import ServeFile, read_env_file, read_serve_file
-from serve_app.cli.summary import (
-    summary,
-)
+from serve_app.cli.summary import summary
 from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.config.without_file import NO_FILE
 from serve_app.snapshot import Snapshot, compile_snapshot
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``fingerpost run``."""
+    parser.add_argument("file", type=Path, nargs="?", default=Path("configs/serve.yaml"))
+    parser.add_argument(
+        "--env", type=Path, default=Path("configs/serve.env"), help="Serve's settings"
+    )
+    parser.add_argument("--beside", default="", help="a command to run as long as the gateway runs")
+
+
+def execute(arguments: argparse.Namespace) -> bool:
+    """Runs ``fingerpost run``."""
+    _run(arguments.file, arguments.env, shlex.split(arguments.beside))
+    return True
 
 
 def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
@@ -26,14 +42,14 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
     snapshot = compile_snapshot(serve_file.config)
     problem = exposure_problem(serve_file.host, snapshot.config)
     if problem is not None:
-        raise serve_process.LaunchError(f"{file}: {problem}")
+        raise LaunchError(f"{file}: {problem}")
     try:
         settings = read_env_file(env)
     except OSError as error:
-        raise serve_process.LaunchError(f"{env} can't be read: {error.strerror}") from error
+        raise LaunchError(f"{env} can't be read: {error.strerror}") from error
     faults = _faults_of(serve_file, by_serve=False)
     if faults:  # of some Serve says nothing, and waits for what never comes
-        raise serve_process.LaunchError(faults)
+        raise LaunchError(faults)
 
     def on_healthy(seconds: float) -> None:
         say(f"Fingerpost is up after {seconds:.0f} s at {serve_file.url}")
@@ -46,9 +62,9 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
     say(f"starting {file} ({config}); this takes about half a minute ...")
     try:
         serve_process.run(serve_file, settings, neighbour, on_healthy)
-    except serve_process.LaunchError as error:
+    except LaunchError as error:
         faults = _faults_of(serve_file, by_serve=True)
-        raise serve_process.LaunchError("\n\n".join(filter(None, (str(error), faults)))) from error
+        raise LaunchError("\n\n".join(filter(None, (str(error), faults)))) from error
 
 
 def _faults_of(serve_file: ServeFile, *, by_serve: bool) -> str:

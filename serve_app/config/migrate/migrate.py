@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import yaml
 
 from serve_app.config.locations import ConfigError, Problem, path_text, problem_at
+from serve_app.config.migrate import yaml_comments
 from serve_app.config.upgrade import Upgraded, upgrade
 from serve_app.config.yaml_tree import parse
 from serve_app.domain import Json
@@ -35,8 +36,6 @@ def migrate(text: str, file: str) -> Migrated:
         raise ConfigError(file, tuple(sorted([*tree.problems, *found], key=lambda p: p.line)))
     if _same(tree.values, form.values):
         return Migrated(text, ())
-
-    from serve_app.config.migrate import yaml_comments  # noqa: PLC0415 - only migrate needs ruamel
 
     newline = "\r\n" if "\r\n" in text else "\n"
     old = text.replace("\r\n", "\n")

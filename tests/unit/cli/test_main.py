@@ -1,13 +1,17 @@
 """The command line: what it prints, and how it ends."""
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from serve_app.cli import serve_process
-from serve_app.cli.main import main
-from serve_app.cli.serve_process import LaunchError
+from serve_app.cli.errors import LaunchError
+from serve_app.cli.main import COMMANDS, main
+from serve_app.cli.version import installed_version
+from serve_app.packaged_files import PROJECT
 from tests.unit.config.broken import V
 from tests.unit.fakes import setup_of
 
@@ -110,7 +114,7 @@ def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["nonsense"], ["check"], ["check", "--json"], ["run", "a", "b"], ["check", "--x"],
+        ["nonsense"], ["check"], ["check", "--json"], ["run", "a", "b"], ["check", "--x"],
         ["check", "a", "b"], ["check", "--serve"], ["migrate"], ["migrate", "a", "b"],
     ],
 )  # fmt: skip
@@ -122,6 +126,30 @@ def test_a_wrong_command_is_status_2(
         main(arguments)
     assert caught.value.code == 2
     assert "usage: fingerpost" in capsys.readouterr().err
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command is named, and the exit status is 0."""
+    assert main([]) == 0
+    out, err = capsys.readouterr()
+    assert (out.startswith("usage: fingerpost"), err) == (True, "")
+    assert re.findall(r"^    (\w+) ", out, re.MULTILINE) == list(COMMANDS)
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    """As pyproject.toml has it."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert main(["--version"]) == 0
+    assert capsys.readouterr() == (f"fingerpost {project['version']}\n", "")
+
+
+def test_version_of_a_checkout_is_that_of_its_project_file(tmp_path: Path) -> None:
+    """Without an installed package and without that file it is unknown."""
+    assert installed_version("no-such-package", tmp_path) == "unknown"
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "7.8.9"\n')
+    assert installed_version("no-such-package", tmp_path) == "7.8.9"
+    (tmp_path / "pyproject.toml").write_text("[project")
+    assert installed_version("no-such-package", tmp_path) == "unknown"
 
 
 OLD: Final = "# ours\nversion: v0.3.0\nmodel_providers:\n  - model: openai/gpt-4o  # best\n"

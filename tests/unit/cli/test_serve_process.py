@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.cli.serve_process import LaunchError, cluster_environment, refuse_taken_port
+from serve_app.cli.errors import LaunchError
+from serve_app.cli.serve_process import cluster_environment, refuse_taken_port
 from serve_app.cli.serve_yaml.read import ServeFile, read_env_file, read_serve_file
 from serve_app.config.locations import ConfigError
 

@@ -15,8 +15,9 @@ from typing import Any, Final
 import pytest
 
 from serve_app.cli import serve_process
+from serve_app.cli.errors import LaunchError
 from serve_app.cli.run import _decision
-from serve_app.cli.serve_process import LaunchError, ServeProcess, is_settled, read_health
+from serve_app.cli.serve_process import ServeProcess, is_settled, read_health
 from serve_app.cli.serve_yaml.read import ServeFile
 from serve_app.domain import Reason
 from tests.unit.config.broken import V
