@@ -23,8 +23,8 @@ from serve_app.affinity.sessions import Sessions
 from serve_app.api.app import ApiDependencies, create_api
 from serve_app.breaker import Breaker
 from serve_app.config.locations import ConfigError, Problem
-from serve_app.config.references import MissingEnvironmentError, expand, missing, references
-from serve_app.config.warnings import notices
+from serve_app.config.references import MissingEnvironmentError, expand
+from serve_app.config.warnings import config_warnings, unset_provider_keys
 from serve_app.domain import Json, Question, Route, Turn
 from serve_app.engines.guard import Guard, breaker
 from serve_app.ports import AffinityStore, PriceTable
@@ -95,11 +95,8 @@ class Ingress:
         access = Access(snapshot.config, os.environ)
         warnings = [
             *unmet(os.environ),
-            *notices(snapshot.config),
-            *access.warnings,
-            *_missing_keys(snapshot),
-            *_missing_url(snapshot),
-            *_missing_for_engine(snapshot),
+            *config_warnings(snapshot.config, os.environ),
+            *unset_provider_keys(snapshot.providers.endpoints(), os.environ),
             *needs_restart(self._started, snapshot, self._own),
         ]
         for warning in warnings:
@@ -188,30 +185,3 @@ class Ingress:
             "breaker": self._guard.breaker_state,
             "asked": self._guard.asked,
         }
-
-
-def _missing_keys(snapshot: Snapshot) -> list[str]:
-    return [
-        f"{name} is not set: provider {endpoint.slug} can't be asked"
-        for endpoint in snapshot.providers.endpoints()
-        for name in endpoint.missing(os.environ)
-    ]
-
-
-def _missing_url(snapshot: Snapshot) -> list[str]:
-    url = snapshot.config.routing.session_cache.url or ""
-    return [
-        f"{name} is not set: routing.session_cache.url can't be used, and sessions are not kept"
-        for name in references(url)
-        if not os.environ.get(name)
-    ]
-
-
-def _missing_for_engine(snapshot: Snapshot) -> list[str]:
-    section = snapshot.config.orchestrator
-    texts = (section.base_url, section.access_key) if section.engine == "http" else ()
-    return [
-        f"{name} is not set: the orchestrator's server can't be asked"
-        for text in texts
-        for name in missing(text or "", os.environ)
-    ]

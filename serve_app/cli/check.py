@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, nargs="?", help="may be left out with --serve")
     parser.add_argument("--serve", type=Path, metavar="FILE", help="a serve.yaml, too")
     parser.add_argument(
-        "--strict", action="store_true", help="keys that are not set and notes are failures"
+        "--strict", action="store_true", help="treat unset keys and warnings as failures"
     )
     parser.add_argument("--json", action="store_true", help="print what is found as JSON")
 
@@ -58,12 +58,12 @@ def check(file: Path | None, serve: Path | None, *, strict: bool, json: bool) ->
     else:
         lines = summary(checked.snapshot)
         if serve is not None:
-            lines += [f"note: {warning}" for warning in checked.warnings]
+            lines += [f"warning: {warning}" for warning in checked.warnings]
             lines.append(f"deployments {', '.join(deployment_names(checked.snapshot))}")
         say("\n".join(lines))
         if not good:
             told = [f"{name} is not set" for name in unset]
-            told += [f"{len(warned)} note{'' if len(warned) == 1 else 's'}"] if warned else []
+            told += [f"{len(warned)} warning{'' if len(warned) == 1 else 's'}"] if warned else []
             say(f"--strict: {', '.join(told)}", sys.stderr)
     return good
 

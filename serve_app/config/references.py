@@ -16,7 +16,7 @@ FILE: Final = "file:"
 REFRESH_S: Final = 2.0
 """For so long a file's content is believed, so that a key can be changed while we run."""
 
-CONTROL_SIGN: Final = re.compile(r"[\x00-\x1f\x7f]")
+CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 """What no value may hold that goes into a header."""
 
 _MAX_FILE_BYTES: Final = 64 << 10

@@ -93,14 +93,14 @@ def _rename_models(work: _Work) -> None:
         return
     entries = work.values.pop(_OLD_MODELS)
     if _MODELS in work.values:
-        message = f"is the older name of {_MODELS}, which is there too; move its entries there"
+        message = f"the old name of {_MODELS}, which is also present; move the entries there"
         work.problems.append(((_OLD_MODELS,), message))
         count = len(entries) if isinstance(entries, list) else 0
         work.left_out.update(models_in(entries, range(count)))
         return
     work.values[_MODELS] = entries
     work.origins[_MODELS,] = (_OLD_MODELS,)
-    work.older.append(f"{_OLD_MODELS} is the older name of {_MODELS}; write the new one")
+    work.older.append(f"{_OLD_MODELS} is the old name of {_MODELS}; rename it")
 
 
 def _list_listeners(work: _Work) -> None:
@@ -117,7 +117,7 @@ def _list_listeners(work: _Work) -> None:
             work.problems.append((("listeners", *place), message))
         return
     if work.values.get(_MODELS, []) == []:
-        message = f"this older form goes with models; add {_MODELS}, or write a list of listeners"
+        message = f"a mapping of listeners needs {_MODELS}; add it, or write a list of listeners"
         work.problems.append((("listeners",), message))
     for name, kind in _TYPES.items():
         if mapping.get(name) is not None:
@@ -141,7 +141,7 @@ def _lift_routes(work: _Work) -> None:
     if lifting.found:
         place = path_text(work.origins.get((_MODELS,), (_MODELS,)))
         work.older.append(
-            f"{_ROUTES} under {place} are the form before {NEWEST}; write them at the top level"
+            f"{_ROUTES} under {place} is the format before {NEWEST}; move the routes to the top level"
         )
 
 
@@ -175,7 +175,7 @@ class _Lifting:
         self.found = True
         written = self.work.origins.get((_MODELS,), (_MODELS,))
         if "/" in model and model.rpartition("/")[2].strip() == "*":
-            message = "routes go to one model, not to a wildcard; write them at the top level"
+            message = "a wildcard cannot have routes; move them to the top level"
             self.work.problems.append(((*written, index, _ROUTES), message))
         else:
             for position, item in enumerate(items):
@@ -186,11 +186,12 @@ class _Lifting:
         """Adds a model to the route that an item names; ``entry`` and ``step`` say where."""
         place = (*entry, *step)
         if not item.name:
-            self.work.ignored.append(f"{path_text(place)} has no name and is ignored; give it one")
+            self.work.ignored.append(f"{path_text(place)} is ignored: it has no name; add one")
             return
         if item.name in self.taken:
             self.work.ignored.append(
-                f"{path_text(place)} is ignored: the top-level {_ROUTES} have a route {item.name!r}"
+                f"{path_text(place)} is ignored: the top-level {_ROUTES} has a route {item.name!r}; "
+                "remove one of the two"
             )
             return
         if item.name not in self.routes:
@@ -205,7 +206,8 @@ class _Lifting:
         position, route = self.routes[item.name]
         if item.description and item.description != route["description"]:
             self.work.ignored.append(
-                f"{path_text(place)}.description is ignored: the first one of {item.name!r} holds"
+                f"{path_text(place)}.description is ignored: route {item.name!r} keeps the first one; "
+                "remove this one"
             )
         if model not in route["models"]:
             self.work.origins[_ROUTES, position, "models", len(route["models"])] = (*entry, "model")

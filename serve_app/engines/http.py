@@ -22,7 +22,12 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from serve_app.config.references import CONTROL_SIGN, MissingEnvironmentError, expand, references
+from serve_app.config.references import (
+    CONTROL_CHARACTER,
+    MissingEnvironmentError,
+    expand,
+    references,
+)
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Json, Question, Reason, Scores, Unavailable
 from serve_app.exchange import Operation
@@ -205,7 +210,7 @@ class HttpEngine:
         headers = {"accept-encoding": "identity"}
         if settings.access_key is not None:
             key = expand(settings.access_key, self._environ)
-            if CONTROL_SIGN.search(key):
+            if CONTROL_CHARACTER.search(key):
                 raise _UnusableKeyError("its key holds a line break or another control sign")
             headers["authorization"] = f"Bearer {key}"
         url = URL(target_url(base_url, "vllm", Operation.CHAT), encoded=True)

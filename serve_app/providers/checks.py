@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Location, Problem
 from serve_app.config.pydantic_errors import did_you_mean
-from serve_app.config.references import CONTROL_SIGN, references
+from serve_app.config.references import CONTROL_CHARACTER, references
 from serve_app.config.schema.gateway import ModelProvider
 from serve_app.providers.address import url_fault
 from serve_app.providers.table import AUTH_HEADERS, INTERFACES, PROVIDERS
@@ -140,7 +140,7 @@ def _header_problems(
             yield loaded.problem(
                 (*place, written), "stands there twice, in other letters; keep one"
             )
-        elif CONTROL_SIGN.search(value):
+        elif CONTROL_CHARACTER.search(value):
             yield loaded.problem((*place, written), "holds a line break or another control sign")
         seen.add(name)
 

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from serve_app.config.references import (
-    CONTROL_SIGN,
+    CONTROL_CHARACTER,
     REFRESH_S,
     MissingEnvironmentError,
     expand,
@@ -138,7 +138,7 @@ def _shown(endpoint: Endpoint, auth: Auth, environ: Mapping[str, str]) -> tuple[
 
 def _line(value: str, what: str, endpoint: Endpoint) -> str:
     """A value that can stand in a header. Raises NoTargetError that names where it is from."""
-    if CONTROL_SIGN.search(value):
+    if CONTROL_CHARACTER.search(value):
         detail = f"{what} of {endpoint.slug} holds a line break or another control sign"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail))
     return value

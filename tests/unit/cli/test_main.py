@@ -12,7 +12,7 @@ from serve_app.cli.errors import LaunchError
 from serve_app.cli.main import COMMANDS, main
 from serve_app.cli.version import installed_version
 from serve_app.packaged_files import PROJECT
-from tests.unit.config.broken import V
+from tests.unit.config_texts import VERSION
 from tests.unit.fakes import setup_of
 
 
@@ -20,7 +20,7 @@ from tests.unit.fakes import setup_of
 def test_a_bad_file_fails(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 1, all problems on standard error, no traceback."""
     bad = tmp_path / "gateway.yaml"
-    bad.write_text(V + "zzz: 1\nmodel_providers: 1\n")
+    bad.write_text(VERSION + "zzz: 1\nmodel_providers: 1\n")
     (tmp_path / "serve.yaml").write_text(
         f"http_options: {{host: 127.0.0.1}}\napplications: [{{args: {{config: '{bad}'}}}}]\n"
     )
@@ -43,7 +43,7 @@ def test_a_missing_file_fails(
 
 def test_run_needs_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is started without the environment file."""
-    setup_of(tmp_path, V)
+    setup_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(
         "http_options: {host: 127.0.0.1}\n"
@@ -64,7 +64,7 @@ applications:
 
 def serve_file(folder: Path, entry: str) -> Path:
     config, file = folder / "gateway.yaml", folder / "serve.yaml"
-    config.write_text(f"{V}model_providers: [{{model: openai/a}}]\n")
+    config.write_text(f"{VERSION}model_providers: [{{model: openai/a}}]\n")
     file.write_text(SERVE.format(config=config, entry=entry))
     return file
 
@@ -104,7 +104,7 @@ def test_a_start_that_fails_says_what_is_wrong_with_the_file(
 
 def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without client keys nothing listens where other machines reach it."""
-    setup_of(tmp_path, V)
+    setup_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(f"applications: [{{args: {{config: '{tmp_path}/gateway.yaml'}}}}]\n")
     assert main(["run", str(file)]) == 1

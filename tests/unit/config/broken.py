@@ -1,9 +1,11 @@
 """Broken configurations, each with all that is to be said about it: line, path and text."""
 
 from serve_app.providers.table import INTERFACES
+from tests.unit.config_texts import ONE_MODEL as G
+from tests.unit.config_texts import VERSION as V
 
-V = "version: v0.4.0\n"
-G = V + "model_providers:\n  - model: openai/gpt-4o\n"
+__all__ = ["BROKEN", "KEYS", "Found", "G", "V"]
+
 KEYS = (
     "version, listeners, model_providers, model_aliases, routing_preferences, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
     "allow_anonymous, limits, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "

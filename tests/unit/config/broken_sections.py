@@ -1,17 +1,19 @@
 """Broken configurations, more of them: older forms, Plano's sections, anchors, odd values."""
 
-from tests.unit.config.broken import KEYS, Found, G, V
+from tests.unit.config.broken import KEYS, Found
+from tests.unit.config_texts import ONE_MODEL as G
+from tests.unit.config_texts import VERSION as V
 
 OLD = "version: v0.3.0\n"
 L = "version: v0.1\nllm_providers:\n  - model: openai/a\n"
 LIMIT = "is not in force: limit in front of the gateway, or set `ignore_unsupported: true` to start without it"
 GUARD = "is not in force: guard in front of the gateway, or set `ignore_unsupported: true` to start without it"
 COLLECTOR = "must be http, a host and a port, such as http://localhost:4317"
-ALONE = "this older form goes with models; add model_providers, or write a list of listeners"
+ALONE = "a mapping of listeners needs model_providers; add it, or write a list of listeners"
 
 # fmt: off
 SECTIONS: dict[str, tuple[str, Found]] = {
-    "both lists of models": (G + "llm_providers:\n  - model: openai/b\nmodel_aliases:\n  fast:\n    target: openai/b\n", [(4, "llm_providers", "is the older name of model_providers, which is there too; move its entries there")]),
+    "both lists of models": (G + "llm_providers:\n  - model: openai/b\nmodel_aliases:\n  fast:\n    target: openai/b\n", [(4, "llm_providers", "the old name of model_providers, which is also present; move the entries there")]),
     "older list no list": ("version: v0.1\nllm_providers: openai/a\n", [(2, "llm_providers", "must be a list, not 'openai/a'")]),
     "older list key": (L + "    acces_key: $K\n", [(4, "llm_providers[0].acces_key", "unknown key; did you mean 'access_key'?")]),
     "older list alias": (L + "model_aliases:\n  fast:\n    target: openai/zzz\n", [(6, "model_aliases.fast.target", "no entry of llm_providers is named 'openai/zzz'; did you mean 'openai/a'?")]),
@@ -20,7 +22,7 @@ SECTIONS: dict[str, tuple[str, Found]] = {
     "inline older": ("version: v0.1\nllm_providers:\n  - model: openai/b\n  - model: openai/a\n    routing_preferences:\n      - description: d\n        name: [x]\n", [(7, "llm_providers[1].routing_preferences[0].name", "must be a text, not a list")]),
     "inline text": (OLD + "model_providers:\n  - model: openai/a\n    routing_preferences: code\n", [(4, "model_providers[0].routing_preferences", "must be a list, not 'code'")]),
     "inline item": (OLD + "model_providers:\n  - model: openai/a\n    routing_preferences: [code]\n", [(4, "model_providers[0].routing_preferences[0]", "must be a mapping of keys, not 'code'")]),
-    "inline wildcard": (OLD + "model_providers:\n  - model: openai/*\n    routing_preferences:\n      - {name: code, description: d}\n", [(4, "model_providers[0].routing_preferences", "routes go to one model, not to a wildcard; write them at the top level")]),
+    "inline wildcard": (OLD + "model_providers:\n  - model: openai/*\n    routing_preferences:\n      - {name: code, description: d}\n", [(4, "model_providers[0].routing_preferences", "a wildcard cannot have routes; move them to the top level")]),
     "inline no slash": (OLD + "model_providers:\n  - model: gpt\n    routing_preferences:\n      - {name: code, description: d}\n", [(3, "model_providers[0].model", "'gpt' names no provider; write provider/name, or provider/* for all names")]),
     "inline left out": (OLD + "model_providers:\n  - model: openai/a\n    default: 1\n    routing_preferences:\n      - {name: code, description: d}\n", [(4, "model_providers[0].default", "must be true or false, not 1")]),
     "inline new": (V + "model_providers:\n  - model: openai/a\n    routing_preferences:\n      - {nme: code}\n", [(5, "model_providers[0].routing_preferences[0].nme", "unknown key; did you mean 'name'?")]),

@@ -9,7 +9,7 @@ from serve_app.app import build
 from serve_app.cli.serve_yaml.check import check_serve
 from serve_app.cli.serve_yaml.pitfalls import AT_MOST, AT_MOST_ELSE, DRAIN_S
 from tests.deploy.sites import CONFIGS, graph
-from tests.unit.config.broken import V
+from tests.unit.config_texts import VERSION
 
 HTTP: Final = "http_options: {host: 127.0.0.1}\n"
 APP: Final = """\
@@ -26,7 +26,7 @@ ROUTES: Final = "routing_preferences: [{name: a, description: b, models: [openai
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UNIT_KEY", "x")
-    Path("gateway.yaml").write_text(V + MODELS)
+    Path("gateway.yaml").write_text(VERSION + MODELS)
 
 
 def found(text: str) -> tuple[list[str], list[str]]:
@@ -157,7 +157,7 @@ def test_what_cuts_streams_is_noted() -> None:
 
 def test_longer_answers_ask_for_longer_ends() -> None:
     """Of each deployment that carries them, unless it has been given the time."""
-    Path("gateway.yaml").write_text(V + MODELS + "timeouts: {total_s: 1200}\n")
+    Path("gateway.yaml").write_text(VERSION + MODELS + "timeouts: {total_s: 1200}\n")
     _, (note,) = found(deployed("{name: Ingress, graceful_shutdown_timeout_s: 1260}"))
     assert note == (
         "applications[0].deployments: timeouts.total_s is 1200, and replicas of provider-shared, "

@@ -8,10 +8,10 @@ import pytest
 from serve_app.cli.serve_yaml.check import Checked, check_serve
 from serve_app.cli.summary import warnings_of
 from serve_app.config.locations import ConfigError, Problem
-from tests.unit.config.broken import V
+from tests.unit.config_texts import VERSION
 
 CONFIG: Final = (
-    V
+    VERSION
     + """model_providers:
   - {model: openai/a, access_key: $UNIT_KEY}
   - {model: vllm/b, base_url: "http://h:1", data_path: inline}
@@ -217,7 +217,7 @@ def test_a_number_of_replicas_needs_more() -> None:
 
 def test_a_bad_configuration_is_told_with_the_rest() -> None:
     """Then deployments can't be compared with it, but all else is checked."""
-    Path("gateway.yaml").write_text(V + "zzz: 1\n")
+    Path("gateway.yaml").write_text(VERSION + "zzz: 1\n")
     found = checked(deployed("{name: anything, num_replica: 1}"))
     assert [error.file for error in found.errors] == [
         "serve.yaml",
@@ -264,7 +264,7 @@ def test_applications_of_others_may_stand_beside() -> None:
 
 def test_several_of_ours_are_all_checked() -> None:
     """Each with its own configuration; the first one is summed up. Serve wants two names."""
-    Path("b.yaml").write_text(V)
+    Path("b.yaml").write_text(VERSION)
     two = APP + SECOND % ("serve_app.app.build", "b.yaml")
     found = checked(two)
     assert found.errors == ()
