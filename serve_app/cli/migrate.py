@@ -26,8 +26,10 @@ def _migrate(file: Path, *, write: bool) -> None:
     try:
         text = file.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise ConfigError(str(file), (Problem(0, "", f"can't be read: {reason}"),)) from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(
+            str(file), (Problem(0, "", f"cannot read the file: {reason}"),)
+        ) from error
     migrated = migrate(text, str(file))
     for note in migrated.notes:
         say(f"note: {note}", sys.stderr)

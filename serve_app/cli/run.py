@@ -14,11 +14,17 @@ from serve_app.access.exposure import exposure_problem
 from serve_app.cli import serve_process
 from serve_app.cli.errors import LaunchError
 from serve_app.cli.output import say
-from serve_app.cli.serve_yaml.check import check_serve
-from serve_app.cli.serve_yaml.read import ServeFile, read_env_file, read_serve_file
+from serve_app.cli.serve_yaml.check import check_document
+from serve_app.cli.serve_yaml.read import (
+    ServeDocument,
+    read_document,
+    read_env_file,
+    serve_file_of,
+)
 from serve_app.cli.summary import summary
 from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.config.without_file import NO_FILE
+from serve_app.packaged_files import find_packaged
 from serve_app.snapshot import Snapshot, compile_snapshot
 
 
@@ -38,7 +44,8 @@ def execute(arguments: argparse.Namespace) -> bool:
 
 
 def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
-    serve_file = read_serve_file(file)
+    document = read_document(find_packaged(file))
+    serve_file = serve_file_of(document)
     snapshot = compile_snapshot(serve_file.config)
     problem = exposure_problem(serve_file.host, snapshot.config)
     if problem is not None:
@@ -46,10 +53,10 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
     try:
         settings = read_env_file(env)
     except OSError as error:
-        raise LaunchError(f"{env} can't be read: {error.strerror}") from error
-    faults = _faults_of(serve_file, by_serve=False)
-    if faults:  # of some Serve says nothing, and waits for what never comes
-        raise LaunchError(faults)
+        raise LaunchError(f"cannot read {env}: {error.strerror}") from error
+    problems = _problems_of(document, by_serve=False)
+    if problems:  # Serve does not report some of them, and waits without end
+        raise LaunchError(problems)
 
     def on_healthy(seconds: float) -> None:
         say(f"Fingerpost is up after {seconds:.0f} s at {serve_file.url}")
@@ -63,13 +70,16 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
     try:
         serve_process.run(serve_file, settings, neighbour, on_healthy)
     except LaunchError as error:
-        faults = _faults_of(serve_file, by_serve=True)
-        raise LaunchError("\n\n".join(filter(None, (str(error), faults)))) from error
+        problems = _problems_of(document, by_serve=True)
+        raise LaunchError("\n\n".join(filter(None, (str(error), problems)))) from error
 
 
-def _faults_of(serve_file: ServeFile, *, by_serve: bool) -> str:
-    """What ``check --serve`` finds; Serve's own part takes seconds, so only a failed start has it."""
-    errors = check_serve(serve_file.path, by_serve=by_serve).errors
+def _problems_of(document: ServeDocument, *, by_serve: bool) -> str:
+    """The problems that ``check --serve`` reports, as text; empty without any.
+
+    Importing Serve for its schema takes seconds, so that is left to a start that failed.
+    """
+    errors = check_document(document, by_serve=by_serve).errors
     return "\n\n".join(map(str, errors))
 
 

@@ -102,9 +102,9 @@ def _read(file: str) -> bytes:
         content = Path(file).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ConfigError(file, (Problem(0, "", f"can't be read: {reason}"),)) from error
+        raise ConfigError(file, (Problem(0, "", f"cannot read the file: {reason}"),)) from error
     if len(content) > _MAX_BYTES:
-        message = f"is larger than {_MAX_BYTES} bytes; this can't be a gateway configuration"
+        message = f"file is larger than {_MAX_BYTES} bytes; name a configuration"
         raise ConfigError(file, (Problem(0, "", message),))
     return content
 

@@ -71,19 +71,19 @@ def parse(file: str, content: bytes, start: str = "version: v0.4.0") -> Tree:
         loader = Loader(content)
         node = loader.get_single_node()
         if node is None:
-            raise ConfigError(file, (Problem(1, "", f"is empty; start with `{start}`"),))
+            raise ConfigError(file, (Problem(1, "", f"file is empty; start with `{start}`"),))
         reader = _NodeReader(loader)
         values = reader.read(node, (), 0)
     except yaml.reader.ReaderError as error:
         line = content.count(b"\n", 0, error.position) + 1
-        message = f"is not valid YAML: {error.reason}; save it as plain text in UTF-8"
+        message = f"invalid YAML: {error.reason}; save it as plain text in UTF-8"
         raise ConfigError(file, (Problem(line, "", message),)) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        message = f"is not valid YAML: {error.problem or error.context}"
+        message = f"invalid YAML: {error.problem or error.context}"
         raise ConfigError(file, (Problem(line, "", message),)) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(file, (Problem(0, "", f"is not valid YAML: {error}"),)) from error
+        raise ConfigError(file, (Problem(0, "", f"invalid YAML: {error}"),)) from error
     if not isinstance(values, dict):
         message = f"must be a mapping of keys, such as `{start}`"
         raise ConfigError(file, (Problem(1, "", message),))
@@ -111,7 +111,7 @@ class _NodeReader:
             self.again[place] = self._first[id(node)]
         self._nodes += 1
         if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
-            raise _fault(node, "nested too deeply, or anchors that multiply")
+            raise _fault(node, "nested too deeply, or anchors expand to too many values")
         if isinstance(node, yaml.MappingNode):
             return self._merged(node, place, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -124,9 +124,9 @@ class _NodeReader:
         try:
             value = self._loader.construct_object(node, deep=True)
         except _UNREADABLE as error:
-            raise _fault(node, f"{node.value!r} is not what its tag says") from error
+            raise _fault(node, f"{node.value!r} does not match its tag") from error
         if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-            raise _fault(node, "a number with so many digits; put a text into quotes")
+            raise _fault(node, "number has too many digits; quote it if it is a string")
         return _sound(node, value) if isinstance(value, str) else value
 
     def _merged(self, node: yaml.MappingNode, place: Location, depth: int) -> dict[str, Json]:
@@ -148,12 +148,18 @@ class _NodeReader:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(Problem(line, path_text(place), "a key must be a plain word"))
+                self.problems.append(
+                    Problem(
+                        line,
+                        path_text(place),
+                        "a key must be a string; write it as one word or in quotes",
+                    )
+                )
                 continue
             key = _sound(key_node, key_node.value)
             if key in seen:
                 self.problems.append(
-                    Problem(line, path_text((*place, key)), "stands there twice; keep one of them")
+                    Problem(line, path_text((*place, key)), "duplicate key; keep one")
                 )
                 continue
             seen.add(key)
@@ -167,7 +173,7 @@ def _sound(node: yaml.Node, text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise _fault(node, "an escape that is half a sign; write the sign itself") from error
+            raise _fault(node, "unpaired surrogate escape; write the character itself") from error
     return text
 
 

@@ -167,7 +167,7 @@ def test_a_serve_file_that_can_not_be_read_hides_nothing(
     assert found["models"] == (["openai/a"] if good else [])
     status, out, err = run("--serve", missing)
     assert (status, out) == (1, "")
-    assert err == f"{missing} has 1 problem:\n  can't be read: No such file or directory\n"
+    assert err == f"{missing} has 1 problem:\n  cannot read the file: No such file or directory\n"
 
 
 def test_notes_on_a_serve_file_are_shown(run: Run, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_notes_on_a_serve_file_are_shown(run: Run, tmp_path: Path) -> None:
     file = serve(tmp_path, text)
     note = (
         f"{file}: line 5: applications[0].deployments[0].num_replicas: "
-        "has no effect beside the usual autoscaling; add `autoscaling_config: null`"
+        "ignored: the deployment autoscales; add `autoscaling_config: null`"
     )
     status, out, err = run("--serve", file)
     assert (status, err, f"\nwarning: {note}\n" in out) == (0, "", True)

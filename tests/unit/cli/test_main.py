@@ -38,7 +38,7 @@ def test_a_missing_file_fails(
 ) -> None:
     """Exit status 1 and the reason."""
     assert main([command, str(tmp_path / "no.yaml")]) == 1
-    assert "can't be read: No such file or directory" in capsys.readouterr().err
+    assert "cannot read the file: No such file or directory" in capsys.readouterr().err
 
 
 def test_run_needs_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +50,7 @@ def test_run_needs_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[st
         f"applications: [{{args: {{config: '{tmp_path}/gateway.yaml'}}}}]\n"
     )
     assert main(["run", str(file), "--env", str(tmp_path / "no.env")]) == 1
-    assert "no.env can't be read: No such file" in capsys.readouterr().err
+    assert f"cannot read {tmp_path}/no.env: No such file" in capsys.readouterr().err
 
 
 SERVE: Final = """\
@@ -206,8 +206,8 @@ def test_what_can_not_be_migrated_is_left(
 ) -> None:
     """Exit status 1, the reason on standard error, nothing on standard output."""
     for content, why in (
-        (b"a: [\n", "has 1 problem:\n  line 2: is not valid YAML"),
-        (b"\xff\xfe", "can't be read: is not UTF-8"),
+        (b"a: [\n", "has 1 problem:\n  line 2: invalid YAML"),
+        (b"\xff\xfe", "cannot read the file: it is not UTF-8"),
     ):
         old.write_bytes(content)
         assert main(["migrate", *write, str(old)]) == 1
@@ -215,7 +215,7 @@ def test_what_can_not_be_migrated_is_left(
         assert (out, why in err, old.read_bytes()) == ("", True, content)
     old.unlink()
     assert main(["migrate", *write, str(old)]) == 1
-    assert "can't be read: No such file or directory" in capsys.readouterr().err
+    assert "cannot read the file: No such file or directory" in capsys.readouterr().err
 
 
 def test_a_link_is_not_replaced(old: Path, capsys: pytest.CaptureFixture[str]) -> None:

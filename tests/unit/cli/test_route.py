@@ -327,7 +327,7 @@ def test_another_set_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> 
         (["--min-confidence", "nan"], "--min-confidence: input should be"),
         (["--model", ""], "--model: string should have at least 1 character"),
         (["--plot", "x.png"], "x.png has 1 problem:\n  --plot: name a file that ends in .svg"),
-        (["--config", "/no/gateway.yaml"], "/no/gateway.yaml has 1 problem:\n  can't be read: No such file"),
+        (["--config", "/no/gateway.yaml"], "/no/gateway.yaml has 1 problem:\n  cannot read the file: No such file"),
     ],
 )  # fmt: skip
 def test_a_bad_value_fails_by_name(

@@ -147,4 +147,4 @@ def test_any_name_of_a_file(name: str) -> None:
     """What can't be a file's name can't be read."""
     with pytest.raises(ConfigError) as caught:
         load(name)
-    assert caught.value.problems[0].message.startswith("can't be read: ")
+    assert caught.value.problems[0].message.startswith("cannot read the file: ")
