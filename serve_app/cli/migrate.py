@@ -1,4 +1,4 @@
-"""``fingerpost migrate``: writes an older configuration in the form of v0.4."""
+"""``fingerpost migrate``: converts an older configuration to the format of v0.4."""
 
 import argparse
 import sys
@@ -11,8 +11,10 @@ from serve_app.config.migrate.migrate import migrate
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``fingerpost migrate``."""
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--write", action="store_true", help="replace the file")
+    parser.add_argument("file", type=Path, help="a gateway.yaml or plano_config.yaml")
+    parser.add_argument(
+        "--write", action="store_true", help="replace the file instead of printing the result"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> bool:
@@ -22,7 +24,7 @@ def execute(arguments: argparse.Namespace) -> bool:
 
 
 def _migrate(file: Path, *, write: bool) -> None:
-    """Prints a configuration in the form of v0.4, or puts it in the file's place."""
+    """Prints a configuration in the format of v0.4, or replaces the file with it."""
     try:
         text = file.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -31,11 +33,11 @@ def _migrate(file: Path, *, write: bool) -> None:
             str(file), (Problem(0, "", f"cannot read the file: {reason}"),)
         ) from error
     migrated = migrate(text, str(file))
-    for note in migrated.notes:
-        say(f"note: {note}", sys.stderr)
+    for line in (*migrated.changes, *(f"warning: {warning}" for warning in migrated.warnings)):
+        say(line, sys.stderr)
     if not write:
         say(migrated.text, end="")
     elif migrated.text == text:
-        say(f"{file} is in the form of v0.4 already", sys.stderr)
+        say(f"{file} has the format of v0.4 already", sys.stderr)
     else:
         replace_file(file, migrated.text)

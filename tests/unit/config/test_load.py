@@ -280,17 +280,17 @@ def test_references_are_expanded_once(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("$NO", "NO is"),
-        ("${EMPTY}", "EMPTY is"),
-        ("$NO-$A-$ALSO_NO", "NO and ALSO_NO is"),
-        ("$NO$NO", "NO is"),
+        ("$NO", "variable NO is"),
+        ("${EMPTY}", "variable EMPTY is"),
+        ("$NO-$A-$ALSO_NO", "variables NO and ALSO_NO are"),
+        ("$NO$NO", "variable NO is"),
     ],
 )
 def test_unset_references_are_all_named(text: str, names: str) -> None:
     """Unset and empty are the same, and each variable is named once."""
     with pytest.raises(MissingEnvironmentError) as caught:
         expand(text, ENVIRON)
-    assert str(caught.value) == f"the environment variable {names} not set"
+    assert str(caught.value) == f"the environment {names} not set"
 
 
 def test_references_are_listed() -> None:

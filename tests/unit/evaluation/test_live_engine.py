@@ -250,8 +250,8 @@ async def test_an_engine_is_ended_where_a_measurement_fails(
 
 
 WRONG: Final = {
-    "--engine vllm": "--engine: engine vllm needs `model:`; name a gateway.yaml that has it with --config",
-    "--engine http --model m": "--engine: engine http needs `base_url:`; name a gateway.yaml that",
+    "--engine vllm": "--engine: engine vllm needs `model:`; add it; name a gateway.yaml that has it with --config",
+    "--engine http --model m": "--engine: engine http needs `base_url:`; add it; name a gateway.yaml that",
     "--engine vllm --model m --draw 1": "--draw: is for engine embedding alone; leave it out",
     "--engine vllm --model m --no-archetypes": "--no-archetypes: is for engine embedding alone",
 }

@@ -106,7 +106,7 @@ def test_what_serve_stumbles_over_is_a_problem() -> None:
     problems, _ = found(deployed("{name: Ingress, num_replicas: 2, gang_scheduling_config: x}"))
     assert any("of a type that Serve does not expect" in problem for problem in problems)
     problems, _ = found(APP.replace("serve_app.app:build", "[1]"))
-    assert "applications[0].import_path: must be a text, not a list" in problems
+    assert "applications[0].import_path: must be a string, not a list" in problems
 
 
 @pytest.mark.parametrize(
