@@ -18,8 +18,8 @@ from serve_app.affinity.guarded import NoStore
 from serve_app.affinity.redis import RedisStore
 from serve_app.api.app import ApiDependencies, create_api
 from serve_app.config.locations import ConfigError, Problem
-from serve_app.config.references import MissingEnvironmentError, expand, missing, references
-from serve_app.config.warnings import notices
+from serve_app.config.references import MissingEnvironmentError, expand
+from serve_app.config.warnings import config_warnings, unset_provider_keys
 from serve_app.domain import Json, Question, Route, Turn
 from serve_app.ports import AffinityStore
 from serve_app.requests.assembly import Ports, assemble
@@ -80,11 +80,8 @@ class Ingress:
         """Logs what is ignored or unset in a configuration; runs in the watch's thread."""
         warnings = [
             *unmet(os.environ),
-            *notices(snapshot.config),
-            *snapshot.access.warnings,
-            *_missing_keys(snapshot),
-            *_missing_url(snapshot),
-            *_missing_for_engine(snapshot),
+            *config_warnings(snapshot.config, os.environ),
+            *unset_provider_keys(snapshot.providers.endpoints(), os.environ),
             *needs_restart(self._started, snapshot, self._own),
         ]
         for warning in warnings:
@@ -150,30 +147,3 @@ def _store(started: Snapshot, affinity: DeploymentHandle | None) -> AffinityStor
         return RedisStore(expand(url, os.environ), ttl_s=section.session_ttl_seconds)
     except (MissingEnvironmentError, ValueError) as error:
         return NoStore(f"routing.session_cache.url: {error}")
-
-
-def _missing_keys(snapshot: Snapshot) -> list[str]:
-    return [
-        f"{name} is not set: provider {endpoint.slug} can't be asked"
-        for endpoint in snapshot.providers.endpoints()
-        for name in endpoint.missing(os.environ)
-    ]
-
-
-def _missing_url(snapshot: Snapshot) -> list[str]:
-    url = snapshot.config.routing.session_cache.url or ""
-    return [
-        f"{name} is not set: routing.session_cache.url can't be used, and sessions are not kept"
-        for name in references(url)
-        if not os.environ.get(name)
-    ]
-
-
-def _missing_for_engine(snapshot: Snapshot) -> list[str]:
-    section = snapshot.config.orchestrator
-    texts = (section.base_url, section.access_key) if section.engine == "http" else ()
-    return [
-        f"{name} is not set: the orchestrator's server can't be asked"
-        for text in texts
-        for name in missing(text or "", os.environ)
-    ]

@@ -5,6 +5,7 @@ import hmac
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from serve_app.access.exposure import is_local, is_own_page
@@ -38,26 +39,23 @@ class Access:
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.warnings: list[str] = []
         self._anonymous = config.allow_anonymous
         self._keys = config.client_keys
         self._environ = environ
         self._clock = clock
         self._digests: tuple[bytes, ...] = ()
         self._stale_at = math.inf
-        self._read_keys(self.warnings)
+        self._read_keys()
 
     def __repr__(self) -> str:
         kind = "anonymous" if self._keys is None else f"{len(self._digests)} keys"
         return f"<Access {kind}>"
 
-    def _read_keys(self, warnings: list[str]) -> None:
+    def _read_keys(self) -> None:
         digests = []
         for key in self._keys or ():
-            try:
+            with suppress(MissingEnvironmentError):  # fail closed: no client has this key
                 digests.append(hashlib.sha256(expand(key, self._environ).encode()).digest())
-            except MissingEnvironmentError as error:  # fail closed: no client has this key
-                warnings.append(f"client_keys: {error}; no client can use this key")
         self._digests = tuple(digests)
         if any(map(is_file, self._keys or ())):
             self._stale_at = self._clock() + REFRESH_S
@@ -70,7 +68,7 @@ class Access:
                 raise AnonymousRefused
             return
         if self._clock() >= self._stale_at:
-            self._read_keys([])
+            self._read_keys()
         known = False
         for key in caller.keys:
             digest = hashlib.sha256(key).digest()

@@ -33,7 +33,7 @@ _CHOICES: Final = {
 }
 
 
-def add_eval(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``fingerpost eval``."""
     parser.add_argument("file", type=Path, help="JSON lines: routes first, then cases")
     parser.add_argument("--config", type=Path, help="take the settings of a gateway.yaml")
@@ -71,7 +71,7 @@ def _at_least(least: int) -> Callable[[str], int]:
     return read
 
 
-def measure(chosen: argparse.Namespace) -> bool:
+def execute(chosen: argparse.Namespace) -> bool:
     """Prints how well the engine finds the routes of a set; False where that is not enough."""
     if chosen.plot is not None and chosen.plot.suffix != ".svg":
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What can be tried without a running gateway: ``fingerpost route`` and ``fingerpost eval``."""
+"""``fingerpost route``: shows which route a prompt matches, without a running gateway."""
 
 import argparse
 import json
@@ -25,13 +25,19 @@ from serve_app.snapshot import Snapshot, compile_snapshot
 _SHOWN: Final = 200
 
 
-def add_route(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``fingerpost route``."""
     parser.add_argument(
         "text", help="what a user says; - reads it, or a JSON list of messages, from standard input"
     )
     parser.add_argument("--config", type=Path, default=Path("configs/gateway.yaml"))
     parser.add_argument("--json", action="store_true", help="what POST /v1/route answers")
+
+
+def execute(arguments: argparse.Namespace) -> bool:
+    """Runs ``fingerpost route``."""
+    show_route(arguments)
+    return True
 
 
 def show_route(chosen: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ def read_set(file: Path) -> LabelledSet:
     try:
         lines = file.read_text("utf-8").split("\n")  # splitlines() also cuts inside of texts
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(file), (Problem(0, "", f"can't be read: {error}"),)) from error
+        raise ConfigError(str(file), (Problem(0, "", f"cannot read the file: {error}"),)) from error
     problems: list[Problem] = []
     entries = (_object(lines[0]) or {}).get("routes")
     if not isinstance(entries, list) or not entries:

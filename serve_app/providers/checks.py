@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Location, Problem
 from serve_app.config.pydantic_errors import did_you_mean
-from serve_app.config.references import CONTROL_SIGN, references
+from serve_app.config.references import CONTROL_CHARACTER, references
 from serve_app.config.schema.gateway import ModelProvider
 from serve_app.providers.address import url_fault
 from serve_app.providers.table import AUTH_HEADERS, INTERFACES, PROVIDERS
@@ -141,7 +141,7 @@ def _check_headers(
             yield loaded.problem(
                 (*location, written), "duplicate header (compared case-insensitively); keep one"
             )
-        elif CONTROL_SIGN.search(value):
+        elif CONTROL_CHARACTER.search(value):
             yield loaded.problem(
                 (*location, written), "contains a line break or another control character"
             )

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from serve_app.config.references import (
-    CONTROL_SIGN,
+    CONTROL_CHARACTER,
     REFRESH_S,
     MissingEnvironmentError,
     expand,
@@ -147,7 +147,7 @@ def _headers(
 
 def _header_value(value: str, key: str, endpoint: Endpoint) -> str:
     """The value. Raises NoTargetError that names its key if it cannot be sent in a header."""
-    if CONTROL_SIGN.search(value):
+    if CONTROL_CHARACTER.search(value):
         detail = f"{key} of {endpoint.slug} contains a line break or another control character"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail))
     return value
