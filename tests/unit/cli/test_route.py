@@ -323,8 +323,8 @@ def test_another_set_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> 
     ("arguments", "expected"),
     [
         (["--max-query-tokens", "3"], "the command line has 1 problem:\n  --max-query-tokens: must be at least 8"),
-        (["--threads", "0", "--min-margin", "2"], "the command line has 2 problems:\n  --min-margin: must be at most 1\n  --threads: input"),
-        (["--min-confidence", "nan"], "--min-confidence: input should be"),
+        (["--threads", "0", "--min-margin", "2"], "the command line has 2 problems:\n  --min-margin: must be at most 1\n  --threads: must be at least 1"),
+        (["--min-confidence", "nan"], "--min-confidence: must be at most 1"),
         (["--model", ""], "--model: must not be empty"),
         (["--plot", "x.png"], "x.png has 1 problem:\n  --plot: name a file that ends in .svg"),
         (["--config", "/no/gateway.yaml"], "/no/gateway.yaml has 1 problem:\n  cannot read the file: No such file"),

@@ -231,7 +231,7 @@ async def test_an_engine_that_does_not_start_is_ended(
 
     monkeypatch.setattr(fake, "wait", wait)
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
-    assert capsys.readouterr() == ("", f"the engine vllm can't be asked: {why}\n")
+    assert capsys.readouterr() == ("", f"engine vllm is unavailable: {why}\n")
     assert fake.made[0].closed == 1
 
 
