@@ -1,4 +1,4 @@
-"""Load on loopback: a process that takes one command a line and answers with one line of figures.
+"""Load on loopback: a process that takes one load a frame and answers with two frames of figures.
 
 One client is one connection that sends its next request when the last answer is whole. Every
 answer is read to its end and looked at: status 200, and the text that ends a good one.
@@ -7,18 +7,21 @@ answer is read to its end and looked at: status 200, and the text that ends a go
 import asyncio
 import json
 import math
+import os
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 import httptools
 import psutil
 import uvloop
+from frames import read_frame, write_frame
 
 _PATIENCE_S = 60.0
 """Beyond the time asked for: an answer that takes longer is an error."""
@@ -163,32 +166,44 @@ async def _put(load: Load) -> Figures:
 class Generator:
     """The process's other end."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("the load generator needs pipes for its input and output")
         self._process = process
+        self._input = process.stdin.fileno()
+        self._output = process.stdout.fileno()
 
     def cpu_seconds(self) -> float:
-        """The CPU time that the load itself has cost."""
+        """Returns the CPU time that the load itself has cost."""
         times = psutil.Process(self._process.pid).cpu_times()
         return float(times.user + times.system)
 
     def put(self, load: Load) -> Figures:
-        """Puts the load on its port and returns when all answers are there."""
-        pipe_in, pipe_out = self._process.stdin, self._process.stdout
-        if pipe_in is None or pipe_out is None:  # they are pipes, see below
-            raise RuntimeError
-        pipe_in.write(json.dumps(asdict(load)) + "\n")
-        pipe_in.flush()
-        return Figures(**json.loads(pipe_out.readline()))
+        """Sends the load and returns its figures when all answers have arrived."""
+        self.send(load)
+        return self.receive()
+
+    def send(self, load: Load) -> None:
+        """Starts a load; ``receive`` returns its figures."""
+        write_frame(self._input, json.dumps(asdict(load)).encode())
+
+    def receive(self) -> Figures:
+        """Waits for the figures of the load. Raises EOFError if the generator has ended."""
+        head, latencies = read_frame(self._output), read_frame(self._output)
+        if head is None or latencies is None:
+            raise EOFError("the load generator has ended; its standard error says why")
+        values = array("d")
+        values.frombytes(latencies)
+        return Figures(values.tolist(), **json.loads(head))
 
 
 @contextmanager
 def generating() -> Iterator[Generator]:
-    """The load generator for as long as the block takes."""
+    """Runs the load generator until the block ends."""
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).resolve())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     ) as process:
         try:
@@ -198,10 +213,15 @@ def generating() -> Iterator[Generator]:
 
 
 def main() -> None:
-    """Takes commands until its input ends."""
-    for line in sys.stdin:
-        figures = uvloop.run(_put(Load(**json.loads(line))))
-        print(json.dumps(asdict(figures)), flush=True)
+    """Runs a load for each frame of standard input, until it ends; answers with two frames."""
+    answers = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # no printed text between the frames
+    while (frame := read_frame(sys.stdin.fileno())) is not None:
+        figures = uvloop.run(_put(Load(**json.loads(frame))))
+        head = asdict(replace(figures, latencies_ms=[]))
+        del head["latencies_ms"]
+        write_frame(answers, json.dumps(head).encode())
+        write_frame(answers, array("d", figures.latencies_ms).tobytes())
 
 
 if __name__ == "__main__":
