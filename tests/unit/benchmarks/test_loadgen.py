@@ -5,28 +5,22 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-BENCHMARKS: Final = Path(__file__).parents[3] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-try:
-    import frames
-    import loadgen
-finally:
-    sys.path.remove(str(BENCHMARKS))
+from benchmarks.lib import frames, loadgen
+from benchmarks.lib.paths import PROJECT
 
 # uvloop closes an io_uring when a run ends, which can cut the next write to a full pipe short;
 # and without a buffer Python's standard output drops what such a write leaves.
 GENERATOR: Final = """
-import loadgen
+from benchmarks.lib import loadgen
 
-async def put(load):
+async def send_all(load):
     return loadgen.Figures([float(number) / 3 for number in range(load.clients)], 0, 1.0, "")
 
-loadgen._put = put
+loadgen._send_all = send_all
 loadgen.main()
 """
 
@@ -34,7 +28,7 @@ loadgen.main()
 @pytest.mark.parametrize("answers", [0, 1, 8_000, 50_000])
 def test_figures_of_any_number_of_answers_arrive_whole(answers: int) -> None:
     """None is lost on the way, whether Python buffers its standard output or not."""
-    environ = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BENCHMARKS)}
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PROJECT)}
     load = loadgen.Load(1, "/", "", answers, 0.0, stream=False)
     with subprocess.Popen(
         [sys.executable, "-c", GENERATOR],

@@ -1,11 +1,15 @@
-"""What a run of autoscaling.py has seen, and what follows from it. Pure functions."""
+"""Samples of a run of autoscaling.py, and verdicts and tables from them. Pure functions.
+
+The texts of verdicts and tables are those of the recorded results, which a test compares.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
-from machine import headline
+from benchmarks.lib.machine import headline
+from benchmarks.lib.script import verdict
 
 DECIDED: Final = frozenset({"route", "no_match"})
 """Reasons of decisions that the Orchestrator made."""
@@ -13,78 +17,78 @@ DECIDED: Final = frozenset({"route", "no_match"})
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """How many of one deployment there are, by Serve's state."""
+    """Number of replicas of one deployment by Serve's state."""
 
     starting: int = 0
     running: int = 0
     stopping: int = 0
-    """Those take nothing new and end what they have."""
+    """Draining replicas: they accept no new requests and end those they have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at the cluster; times are seconds since the run began."""
+    """The cluster at one moment, in seconds since the run began."""
 
     at: float
     replicas: Mapping[str, Replicas]
     streams: int
-    """Open ones, as their clients see them."""
+    """Number of open streams."""
     haproxies: int
-    """Processes; an old one lives on for the streams that it carries."""
+    """Number of processes; an old one runs until its streams have ended."""
 
     def line(self) -> list[Any]:
-        """The sample as JSON."""
+        """Returns the sample for JSON."""
         counts = {name: list(asdict(one).values()) for name, one in self.replicas.items()}
         return [round(self.at, 2), self.streams, self.haproxies, counts]
 
     @classmethod
     def of(cls, line: Sequence[Any]) -> Self:
-        """A sample from its JSON."""
+        """Reads a sample from its JSON."""
         at, streams, haproxies, counts = line
         return cls(at, {name: Replicas(*each) for name, each in counts.items()}, streams, haproxies)
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
-    """One load, from its first request until all is as before."""
+class LoadPhase:
+    """A load, from its first request until the deployment has one replica again."""
 
     deployment: str
     what: str
     began: float
     eased: float
-    """When the load ended."""
+    """Time of the end of the load."""
     ended: float
     requests: int
     outcomes: Mapping[str, int]
-    """Of decisions: how many had which reason."""
+    """Number of decisions by reason."""
     faults: int
     first_fault: str
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """One streamed answer, as its client saw it."""
+class StreamRecord:
+    """One streamed answer, as its client received it."""
 
     began: float
     ended: float
     events: int
     wanted: int
     fault: str
-    """What is wrong with it; empty for one that is whole."""
+    """Problem of the stream; empty if it is complete."""
     phase: str
-    """The deployment whose second replica it began on or beside; empty for a long one."""
+    """Deployment that had two replicas when it began; empty for a long stream."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Everything."""
+class ScalingRun:
+    """All samples, phases and streams."""
 
     samples: Sequence[Sample]
-    phases: Sequence[Phase]
-    streams: Sequence[Stream]
+    phases: Sequence[LoadPhase]
+    streams: Sequence[StreamRecord]
 
     def facts(self) -> dict[str, Any]:
-        """As JSON."""
+        """Returns the run for JSON."""
         return {
             "phases": [asdict(phase) for phase in self.phases],
             "streams": [asdict(stream) for stream in self.streams],
@@ -93,20 +97,20 @@ class Found:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Self:
-        """From its JSON."""
+        """Reads a run from its JSON."""
         return cls(
             [Sample.of(line) for line in facts["samples"]],
-            [Phase(**each) for each in facts["phases"]],
-            [Stream(**each) for each in facts["streams"]],
+            [LoadPhase(**each) for each in facts["phases"]],
+            [StreamRecord(**each) for each in facts["streams"]],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How one deployment went up and down; None for what was not seen."""
+    """Path and times of one deployment; a time is None if no sample shows it."""
 
     path: tuple[int, ...]
-    """The numbers of running replicas, one after another."""
+    """Numbers of running replicas in turn."""
     starts_s: float | None
     """From the first request of the load until a replica is starting."""
     up_s: float | None
@@ -114,20 +118,20 @@ class Scaling:
     down_s: float | None
     """From the end of the load until one is running."""
     drained_s: float | None
-    """From then until the other one is gone."""
+    """From then until the other replica has ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """One thing that must hold."""
+class ScalingVerdict:
+    """A demand on the run, and what the samples show."""
 
     name: str
     holds: bool
     seen: str
 
 
-def scaling(samples: Sequence[Sample], phase: Phase) -> Scaling:
-    """What the samples say about a phase's deployment."""
+def scaling(samples: Sequence[Sample], phase: LoadPhase) -> Scaling:
+    """Returns path and times of a phase's deployment."""
     during = [
         (sample.at, sample.replicas.get(phase.deployment, Replicas()))
         for sample in samples
@@ -135,8 +139,8 @@ def scaling(samples: Sequence[Sample], phase: Phase) -> Scaling:
     ]
     path = tuple(
         one.running
-        for place, (_, one) in enumerate(during)
-        if place == 0 or one.running != during[place - 1][1].running
+        for index, (_, one) in enumerate(during)
+        if index == 0 or one.running != during[index - 1][1].running
     )
     starts = next((at for at, one in during if one.starting or one.running > 1), None)
     up = next((at for at, one in during if one.running > 1), None)
@@ -158,91 +162,95 @@ def _between(start: float, end: float | None) -> float | None:
     return None if end is None else round(end - start, 1)
 
 
-def strays(found: Found) -> list[str]:
-    """Deployments that were seen with more or less than one replica when it was not their turn."""
-    seen = {
+def strays(run: ScalingRun) -> list[str]:
+    """Returns deployments whose number of replicas changed outside their phase."""
+    names = {
         name
-        for sample in found.samples
+        for sample in run.samples
         for name, one in sample.replicas.items()
         if (one.running != 1 or one.starting)
         and not any(
             phase.deployment == name and phase.began <= sample.at <= phase.ended
-            for phase in found.phases
+            for phase in run.phases
         )
     }
-    return sorted(seen)
+    return sorted(names)
 
 
-def judge(found: Found) -> list[Verdict]:
-    """All that must hold."""
-    return [*_each_alone(found), *_streams(found), *_load(found)]
+def judge(run: ScalingRun) -> list[ScalingVerdict]:
+    """Returns all verdicts."""
+    return [*_each_alone(run), *_streams(run), *_load(run)]
 
 
-def _each_alone(found: Found) -> Iterator[Verdict]:
-    for phase in found.phases:
-        seen = scaling(found.samples, phase)
+def _each_alone(run: ScalingRun) -> Iterator[ScalingVerdict]:
+    for phase in run.phases:
+        seen = scaling(run.samples, phase)
         path = " -> ".join(map(str, seen.path))
-        yield Verdict(f"{phase.deployment} goes 1 -> 2 -> 1", seen.path == (1, 2, 1), path)
-    others = strays(found)
-    yield Verdict("all others stay at 1, all the time", not others, ", ".join(others) or "they did")
+        yield ScalingVerdict(f"{phase.deployment} goes 1 -> 2 -> 1", seen.path == (1, 2, 1), path)
+    others = strays(run)
+    yield ScalingVerdict(
+        "all others stay at 1, all the time", not others, ", ".join(others) or "they did"
+    )
 
 
-def _streams(found: Found) -> Iterator[Verdict]:
-    long = [stream for stream in found.streams if not stream.phase]
-    late = [stream for stream in found.streams if stream.phase]
+def _streams(run: ScalingRun) -> Iterator[ScalingVerdict]:
+    long = [stream for stream in run.streams if not stream.phase]
+    late = [stream for stream in run.streams if stream.phase]
     around = [
         stream
         for stream in long
-        if stream.began < found.phases[0].began and stream.ended > found.phases[-1].ended
+        if stream.began < run.phases[0].began and stream.ended > run.phases[-1].ended
     ]
     name = "long streams run from before the first load until after the last replica is gone"
-    yield Verdict(name, len(around) == len(long) > 0, f"{len(around)} of {len(long)}")
+    yield ScalingVerdict(name, len(around) == len(long) > 0, f"{len(around)} of {len(long)}")
     for what, streams in (("long", long), ("late", late)):
         cut = [stream for stream in streams if stream.fault]
         why = f"; the first: {cut[0].fault}" if cut else ""
         if streams:
             seen = f"{len(cut)} of {len(streams)} cut{why}"
-            yield Verdict(f"every event of the {what} streams arrives, in order", not cut, seen)
+            yield ScalingVerdict(
+                f"every event of the {what} streams arrives, in order", not cut, seen
+            )
 
 
-def _load(found: Found) -> Iterator[Verdict]:
-    requests = sum(phase.requests for phase in found.phases)
-    faults = sum(phase.faults for phase in found.phases)
-    why = next((phase.first_fault for phase in found.phases if phase.faults), "")
+def _load(run: ScalingRun) -> Iterator[ScalingVerdict]:
+    requests = sum(phase.requests for phase in run.phases)
+    faults = sum(phase.faults for phase in run.phases)
+    why = next((phase.first_fault for phase in run.phases if phase.faults), "")
     seen = f"{faults} of {requests} bad" + (f"; the first: {why}" if why else "")
-    yield Verdict("every request of the loads has a good answer", requests > 0 and not faults, seen)
+    yield ScalingVerdict(
+        "every request of the loads has a good answer", requests > 0 and not faults, seen
+    )
     reasons = Counter[str]()
-    for phase in found.phases:
+    for phase in run.phases:
         reasons.update(phase.outcomes)
     if reasons:
         late = sum(reasons[reason] for reason in reasons.keys() - DECIDED)
         name = "the Orchestrator makes every decision that it is asked for"
-        yield Verdict(name, not late, f"{late} of {reasons.total()} left to the default")
+        yield ScalingVerdict(name, not late, f"{late} of {reasons.total()} left to the default")
 
 
-def table(found: Found) -> str:
-    """The figures as Markdown."""
+def table(run: ScalingRun) -> str:
+    """Returns the figures as Markdown."""
     lines = ["| what must hold | seen | holds |", "|---|---|---|"]
-    lines += [
-        f"| {one.name} | {one.seen} | {'yes' if one.holds else 'NO'} |" for one in judge(found)
-    ]
+    lines += [f"| {one.name} | {one.seen} | {verdict(holds=one.holds)} |" for one in judge(run)]
     heads = ["load", "requests", "a replica starts after", "two run after"]
     heads += ["one again, after its end", "the other is gone, after that"]
     lines += ["", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|--:|--:|"]
-    for phase in found.phases:
-        seen = scaling(found.samples, phase)
+    for phase in run.phases:
+        seen = scaling(run.samples, phase)
         times = (seen.starts_s, seen.up_s, seen.down_s, seen.drained_s)
         cells = " | ".join("never" if one is None else f"{one:.1f} s" for one in times)
         lines.append(f"| {phase.what} | {phase.requests} | {cells} |")
-    for phase in found.phases:
+    for phase in run.phases:
         if phase.outcomes:
-            told = ", ".join(f"{name} {count}" for name, count in sorted(phase.outcomes.items()))
-            lines += ["", f"Reasons of the decisions: {told}."]
+            reasons = ", ".join(f"{name} {count}" for name, count in sorted(phase.outcomes.items()))
+            lines += ["", f"Reasons of the decisions: {reasons}."]
     return "\n".join(lines)
 
 
-def markdown(result: Mapping[str, Any], found: Found, picture: str) -> str:
-    """The whole report."""
+def markdown(result: Mapping[str, Any], run: ScalingRun, picture: str) -> str:
+    """Returns the whole report."""
     settings = result["settings"]
     lines = [
         "# Autoscaling, each deployment on its own",
@@ -251,26 +259,26 @@ def markdown(result: Mapping[str, Any], found: Found, picture: str) -> str:
         "",
         f"![Replicas and open streams over time]({picture})",
         "",
-        table(found),
+        table(run),
         "",
         "Streams:",
         "",
-        *_stream_lines(found),
+        *_stream_lines(run),
         "",
         "Settings:",
         "",
-        *(f"- {name}: {told}" for name, told in settings.items()),
+        *(f"- {name}: {value}" for name, value in settings.items()),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _stream_lines(found: Found) -> Iterator[str]:
-    for phase in dict.fromkeys(stream.phase for stream in found.streams):
-        mine = [stream for stream in found.streams if stream.phase == phase]
-        lasted = max(stream.ended - stream.began for stream in mine)
-        began = min(stream.began for stream in mine)
+def _stream_lines(run: ScalingRun) -> Iterator[str]:
+    for phase in dict.fromkeys(stream.phase for stream in run.streams):
+        streams = [stream for stream in run.streams if stream.phase == phase]
+        lasted = max(stream.ended - stream.began for stream in streams)
+        began = min(stream.began for stream in streams)
         name = f"begun with two replicas of {phase}" if phase else "long"
         yield (
-            f"- {len(mine)} {name}: from {began:.0f} s on, {mine[0].wanted} events each, "
+            f"- {len(streams)} {name}: from {began:.0f} s on, {streams[0].wanted} events each, "
             f"{lasted:.0f} s at the longest"
         )
