@@ -184,9 +184,9 @@ def judge(run: ScalingRun) -> list[ScalingVerdict]:
 
 def _each_alone(run: ScalingRun) -> Iterator[ScalingVerdict]:
     for phase in run.phases:
-        seen = scaling(run.samples, phase)
-        path = " -> ".join(map(str, seen.path))
-        yield ScalingVerdict(f"{phase.deployment} goes 1 -> 2 -> 1", seen.path == (1, 2, 1), path)
+        path = scaling(run.samples, phase).path
+        shown = " -> ".join(map(str, path))
+        yield ScalingVerdict(f"{phase.deployment} goes 1 -> 2 -> 1", path == (1, 2, 1), shown)
     others = strays(run)
     yield ScalingVerdict(
         "all others stay at 1, all the time", not others, ", ".join(others) or "they did"
@@ -207,9 +207,9 @@ def _streams(run: ScalingRun) -> Iterator[ScalingVerdict]:
         cut = [stream for stream in streams if stream.fault]
         why = f"; the first: {cut[0].fault}" if cut else ""
         if streams:
-            seen = f"{len(cut)} of {len(streams)} cut{why}"
+            measured = f"{len(cut)} of {len(streams)} cut{why}"
             yield ScalingVerdict(
-                f"every event of the {what} streams arrives, in order", not cut, seen
+                f"every event of the {what} streams arrives, in order", not cut, measured
             )
 
 
@@ -217,9 +217,9 @@ def _load(run: ScalingRun) -> Iterator[ScalingVerdict]:
     requests = sum(phase.requests for phase in run.phases)
     faults = sum(phase.faults for phase in run.phases)
     why = next((phase.first_fault for phase in run.phases if phase.faults), "")
-    seen = f"{faults} of {requests} bad" + (f"; the first: {why}" if why else "")
+    measured = f"{faults} of {requests} bad" + (f"; the first: {why}" if why else "")
     yield ScalingVerdict(
-        "every request of the loads has a good answer", requests > 0 and not faults, seen
+        "every request of the loads has a good answer", requests > 0 and not faults, measured
     )
     reasons = Counter[str]()
     for phase in run.phases:
@@ -238,9 +238,9 @@ def table(run: ScalingRun) -> str:
     heads += ["one again, after its end", "the other is gone, after that"]
     lines += ["", f"| {' | '.join(heads)} |", "|---|--:|--:|--:|--:|--:|"]
     for phase in run.phases:
-        seen = scaling(run.samples, phase)
-        times = (seen.starts_s, seen.up_s, seen.down_s, seen.drained_s)
-        cells = " | ".join("never" if one is None else f"{one:.1f} s" for one in times)
+        times = scaling(run.samples, phase)
+        in_turn = (times.starts_s, times.up_s, times.down_s, times.drained_s)
+        cells = " | ".join("never" if one is None else f"{one:.1f} s" for one in in_turn)
         lines.append(f"| {phase.what} | {phase.requests} | {cells} |")
     for phase in run.phases:
         if phase.outcomes:
