@@ -15,11 +15,12 @@ from typing import Any, Final
 import pytest
 
 from serve_app.cli import serve_process
+from serve_app.cli.errors import LaunchError
 from serve_app.cli.run import _decision
-from serve_app.cli.serve_process import LaunchError, ServeProcess, is_settled, read_health
+from serve_app.cli.serve_process import ServeProcess, is_settled, read_health
 from serve_app.cli.serve_yaml.read import ServeFile
 from serve_app.domain import Reason
-from tests.unit.config.broken import V
+from tests.unit.config_texts import VERSION
 from tests.unit.fakes import setup_of
 from tests.unit.requests.test_decide import TEXT
 
@@ -287,6 +288,6 @@ def test_a_decision_that_can_not_be_had_stops_nothing(
 ) -> None:
     """The gateway is up all the same."""
     site.says = says
-    snapshot = setup_of(tmp_path, V)
+    snapshot = setup_of(tmp_path, VERSION)
     assert _decision(snapshot, site.url).startswith("  it could not be asked: ")
     assert _decision(snapshot, "http://127.0.0.1:1").endswith("Connection refused>")

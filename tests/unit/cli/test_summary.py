@@ -13,12 +13,12 @@ from serve_app.cli.summary import (
     summary_json,
     warnings_of,
 )
-from serve_app.config.warnings import notices
+from serve_app.config.warnings import config_warnings
 from serve_app.domain import Json
-from tests.unit.config.broken import V
+from tests.unit.config_texts import VERSION
 from tests.unit.fakes import setup_of
 
-TEXT = f"""{V}
+TEXT = f"""{VERSION}
 model_providers:
   - {{model: openai/a, access_key: $UNIT_KEY, default: true}}
   - {{model: vllm/b, base_url: "http://h:1", access_key: "${{UNIT_A}}-$UNIT_B"}}
@@ -40,7 +40,7 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_summary_says_what_is_served(tmp_path: Path) -> None:
     """Providers, models, aliases and routes, with the variables that are not set."""
     snapshot = setup_of(tmp_path, TEXT)
-    lines = [line for line in summary(snapshot) if not line.startswith("note: ")]
+    lines = [line for line in summary(snapshot) if not line.startswith("warning: ")]
     assert lines == [
         f"policy {snapshot.policy.version}",
         "provider openai (dedicated)  [UNIT_KEY is not set]",
@@ -67,7 +67,7 @@ def test_a_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_summary_tells_that_a_key_is_missing(tmp_path: Path) -> None:
     """A vendor that needs a key and has none configured can't answer."""
-    snapshot = setup_of(tmp_path, V + "model_providers:\n  - model: openai/a\n")
+    snapshot = setup_of(tmp_path, VERSION + "model_providers:\n  - model: openai/a\n")
     assert "model openai/a  [access_key is not set]" in summary(snapshot)
 
 
@@ -104,7 +104,9 @@ def test_without_keys_an_example_asks_for_them(
 
 def test_an_example_needs_a_configured_key(tmp_path: Path) -> None:
     """A vendor's model without access_key is none that works."""
-    snapshot = setup_of(tmp_path, V + "model_providers:\n  - {model: openai/a, default: true}\n")
+    snapshot = setup_of(
+        tmp_path, VERSION + "model_providers:\n  - {model: openai/a, default: true}\n"
+    )
     assert "/v1/models" in example(snapshot, "http://h")
 
 
@@ -128,7 +130,7 @@ def test_programs_are_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     snapshot = setup_of(tmp_path, TEXT)
     assert summary_json(snapshot) == {
         "version": snapshot.policy.version,
-        "warnings": notices(snapshot.config),
+        "warnings": config_warnings(snapshot.config, {}),
         "providers": [
             {"slug": "openai", "data_path": "dedicated", "keys": [key("UNIT_KEY")]},
             {
@@ -161,7 +163,7 @@ def test_a_provider_has_the_keys_of_all_its_models(
     monkeypatch.setenv("UNIT_A", "x")
     snapshot = setup_of(
         tmp_path,
-        V + "model_providers:\n"
+        VERSION + "model_providers:\n"
         "  - {model: openai/a, access_key: $UNIT_A}\n"
         "  - {model: openai/b, access_key: $UNIT_B}\n"
         "  - {model: openai/c, access_key: $UNIT_A}\n"
@@ -175,7 +177,7 @@ def test_a_provider_has_the_keys_of_all_its_models(
 
 def test_an_empty_configuration_has_a_summary(tmp_path: Path) -> None:
     """What can't be used has the same keys with nothing in them."""
-    found = summary_json(setup_of(tmp_path, V + "model_aliases: {any: {target: auto}}\n"))
+    found = summary_json(setup_of(tmp_path, VERSION + "model_aliases: {any: {target: auto}}\n"))
     assert (found["default"], found["aliases"]) == (None, {"any": "auto"})
     assert list(NO_SUMMARY) == list(found)
     assert not any(NO_SUMMARY.values())
@@ -190,14 +192,14 @@ def test_variables_outside_of_providers_are_told(
         "client_keys: [$UNIT_A, $UNIT_KEY, sk-1]\n"
         "routing: {session_cache: {type: %s, url: 'redis://:$UNIT_B@h:$UNIT_URL/$UNIT_A'}}\n"
     )
-    redis = warnings_of(setup_of(tmp_path, V + text % "redis"))
+    redis = warnings_of(setup_of(tmp_path, VERSION + text % "redis"))
     assert redis[-2:] == [
-        "client_keys[1]: UNIT_KEY is not set",
-        "routing.session_cache.url: UNIT_B and UNIT_URL is not set",
+        "client_keys[1]: UNIT_KEY is not set; set it, or no client can use this key",
+        "routing.session_cache.url: UNIT_B and UNIT_URL are not set; set them, or sessions are not kept",
     ]
-    memory = setup_of(tmp_path, V + text % "memory")
+    memory = setup_of(tmp_path, VERSION + text % "memory")
     assert warnings_of(memory) == redis[:-1]
-    assert "note: client_keys[1]: UNIT_KEY is not set" in summary(memory)
+    assert f"warning: {redis[-2]}" in summary(memory)
 
 
 def test_variables_of_the_orchestrator_s_server_are_told(
@@ -206,11 +208,11 @@ def test_variables_of_the_orchestrator_s_server_are_told(
     """Of its address and its key, where it is asked at all."""
     monkeypatch.setenv("UNIT_A", "x")
     text = "orchestrator: {engine: %s, model: m, base_url: 'http://$UNIT_A:$UNIT_URL', access_key: '$UNIT_KEY'}\n"
-    assert warnings_of(setup_of(tmp_path, V + text % "http")) == [
-        "orchestrator.base_url: UNIT_URL is not set",
-        "orchestrator.access_key: UNIT_KEY is not set",
+    assert warnings_of(setup_of(tmp_path, VERSION + text % "http")) == [
+        "orchestrator.base_url: UNIT_URL is not set; set it, or its server cannot be called",
+        "orchestrator.access_key: UNIT_KEY is not set; set it, or its server cannot be called",
     ]
-    told = warnings_of(setup_of(tmp_path, V + text % "embedding"))
+    told = warnings_of(setup_of(tmp_path, VERSION + text % "embedding"))
     assert not any("is not set" in warning for warning in told)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from serve_app.config.load import load
 from serve_app.config.locations import ConfigError
-from serve_app.config.warnings import notices
+from serve_app.config.warnings import config_warnings
 from serve_app.snapshot import Snapshot, compile_snapshot
 
 HERE = Path(__file__).parents[1]
@@ -40,11 +40,11 @@ DIFFERENCES = {
     ),
     "redis no url": Difference("rejects", "there is nowhere to go; Plano's start refuses it, too"),
     "ratelimits": Difference(
-        "rejects", "nothing would be limited; `ignore_unsupported: true` accepts it with a notice"
+        "rejects", "nothing would be limited; `ignore_unsupported: true` accepts it with a warning"
     ),
 }
 LATER = {
-    "pref cheapest no source": "selection_policy is not in force: models stay in the order given",
+    "pref cheapest no source": "selection_policy is ignored: models are tried in the configured order",
     "budget no source": "prices are the published ones, or those under `prices`",
 }
 """What both accept, but Plano's start refuses: why we start."""
@@ -77,11 +77,12 @@ def test_each_difference_is_about_a_configuration() -> None:
 
 
 def test_ratelimits_are_accepted_by_one_who_knows(tmp_path: Path) -> None:
-    """With a notice instead of the problem."""
+    """With a warning instead of the problem."""
     text = f"{VECTORS['ratelimits']['config']}ignore_unsupported: true\n"
     assert verdict(tmp_path, text) == "accepts"
-    assert "ratelimits is not in force: nothing is limited" in notices(
-        load(tmp_path / "gateway.yaml").config
+    assert (
+        "ratelimits is ignored: no request is limited; limit requests in front of the gateway"
+        in config_warnings(load(tmp_path / "gateway.yaml").config, {})
     )
 
 
