@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.graph import DRAIN_S, Role, deployment_names, deployments_of
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 PROVIDERS = """model_providers:
   - {model: openai/a}
@@ -18,7 +18,7 @@ REDIS = "routing: {session_cache: {type: redis, url: 'redis://h'}}\n"
 
 def test_deployments_follow_the_configuration(tmp_path: Path) -> None:
     """One for each dedicated provider; none for what is shared or inline."""
-    specs = deployments_of(setup_of(tmp_path, V + PROVIDERS))
+    specs = deployments_of(snapshot_of(tmp_path, V + PROVIDERS))
     assert [(spec.name, spec.role, spec.slug) for spec in specs] == [
         ("Ingress", Role.INGRESS, None),
         ("Orchestrator", Role.ORCHESTRATOR, None),
@@ -30,7 +30,7 @@ def test_deployments_follow_the_configuration(tmp_path: Path) -> None:
 
 def test_redis_replaces_the_affinity_deployment(tmp_path: Path) -> None:
     """Then the ingress asks Redis itself."""
-    assert "Affinity" not in deployment_names(setup_of(tmp_path, V + PROVIDERS + REDIS))
+    assert "Affinity" not in deployment_names(snapshot_of(tmp_path, V + PROVIDERS + REDIS))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_redis_replaces_the_affinity_deployment(tmp_path: Path) -> None:
 )
 def test_the_orchestrator_scales_by_its_engine(section: str, target: int, tmp_path: Path) -> None:
     """One that answers in batches takes more questions at once."""
-    specs = deployments_of(setup_of(tmp_path, V + PROVIDERS + section))
+    specs = deployments_of(snapshot_of(tmp_path, V + PROVIDERS + section))
     (orchestrator,) = (spec for spec in specs if spec.role is Role.ORCHESTRATOR)
     assert orchestrator.options["autoscaling_config"]["target_ongoing_requests"] == target
     assert orchestrator.options["max_ongoing_requests"] >= target
@@ -51,7 +51,7 @@ def test_the_orchestrator_scales_by_its_engine(section: str, target: int, tmp_pa
 
 def test_replicas_with_streams_drain_longer_than_the_longest_stream(tmp_path: Path) -> None:
     """So that no scaling cuts an answer."""
-    snapshot = setup_of(tmp_path, V + PROVIDERS)
+    snapshot = snapshot_of(tmp_path, V + PROVIDERS)
     assert snapshot.config.timeouts.total_s < DRAIN_S
     for spec in deployments_of(snapshot):
         streams = spec.role in {Role.INGRESS, Role.PROVIDER, Role.SHARED}

@@ -9,11 +9,11 @@ from serve_app.access.keys import Access, Caller
 from serve_app.config.references import REFRESH_S
 from serve_app.errors import AnonymousRefused, InvalidClientKey
 from tests.unit.config.broken import V
-from tests.unit.fakes import FakeClock, setup_of
+from tests.unit.fakes import FakeClock, snapshot_of
 
 
 def access_of(directory: Path, more: str, **environ: str) -> Access:
-    return Access(setup_of(directory, V + more).config, environ)
+    return Access(snapshot_of(directory, V + more).config, environ)
 
 
 def caller(*keys: bytes, near: bool = True, origin: str | None = None) -> Caller:
@@ -155,7 +155,7 @@ def test_an_open_door_is_a_problem(
     host: str, open_: bool, more: str, guarded: bool, tmp_path: Path
 ) -> None:
     """Listening where others reach it takes keys, or a word that it is meant so."""
-    problem = exposure_problem(host, setup_of(tmp_path, V + more).config)
+    problem = exposure_problem(host, snapshot_of(tmp_path, V + more).config)
     assert (problem is not None) is (open_ and not guarded)
     if problem is not None:
         assert host in problem
@@ -174,7 +174,7 @@ def test_a_client_key_in_a_file_can_be_changed(tmp_path: Path) -> None:
     """It is looked for beside the configuration, and read again after a while."""
     clock = FakeClock()
     (tmp_path / "one").write_text("sk-old\n")
-    config = setup_of(tmp_path, f"{V}client_keys: ['file:one', sk-fixed]\n").config
+    config = snapshot_of(tmp_path, f"{V}client_keys: ['file:one', sk-fixed]\n").config
     access = Access(config, {}, clock)
     assert access.warnings == []
     (tmp_path / "one").write_text("sk-new\n")
@@ -191,7 +191,7 @@ def test_a_client_key_in_a_file_can_be_changed(tmp_path: Path) -> None:
 
 def test_a_client_key_whose_file_is_missing_is_nobodys(tmp_path: Path) -> None:
     """A warning names the file; it is no open door."""
-    config = setup_of(tmp_path, f"{V}client_keys: ['file:one']\nallow_anonymous: true\n").config
+    config = snapshot_of(tmp_path, f"{V}client_keys: ['file:one']\nallow_anonymous: true\n").config
     access = Access(config, {}, FakeClock())
     (warning,) = access.warnings
     assert warning == (

@@ -11,7 +11,7 @@ from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.warnings import notices
 from serve_app.engines.http import HttpEngine, HttpEngineSettings
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 MODEL: Final = "overrides.llm_routing_model"
 LENGTH: Final = "overrides.orchestrator_model_context_length"
@@ -29,7 +29,7 @@ PLANO: Final = "model: plano/Plano-Orchestrator, base_url: 'http://h:10000'"
 
 async def engine_of(directory: Path, text: str) -> tuple[HttpEngineSettings, HttpEngine]:
     """What the deployment makes of a configuration."""
-    setup_of(directory, text)
+    snapshot_of(directory, text)
     deployment = Deployment(str(directory / "gateway.yaml"))
     deployment.__del__()
     assert deployment._first is not None
@@ -72,7 +72,7 @@ async def test_the_model_is_asked_at_its_address(
     target = engine._target()
     assert target.url == URL(f"{address}/chat/completions")
     assert target.headers["authorization"] == "Bearer sk-secret"
-    assert notices(setup_of(tmp_path, text).config) == []
+    assert notices(snapshot_of(tmp_path, text).config) == []
 
 
 async def test_the_rest_of_the_section_holds(tmp_path: Path) -> None:
@@ -83,16 +83,16 @@ async def test_the_rest_of_the_section_holds(tmp_path: Path) -> None:
     settings, _ = await engine_of(tmp_path, text)
     assert (settings.budget_tokens, settings.family) == (4096, "arch-router")
     assert settings.deadline_s == pytest.approx(0.8)
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert (config.orchestrator.fallback, notices(config)) == ("none", [])
     text = text_of(f"{overrides}4096", PLANO, f"{section}, max_model_len: 512")
     assert (await engine_of(tmp_path, text))[0].budget_tokens == 512
-    assert notices(setup_of(tmp_path, text).config) == [
+    assert notices(snapshot_of(tmp_path, text).config) == [
         f"{LENGTH} is not in force: orchestrator.max_model_len is"
     ]
     text = text_of(f"{overrides}255", PLANO)
     assert (await engine_of(tmp_path, text))[0].budget_tokens is None
-    assert notices(setup_of(tmp_path, text).config) == [
+    assert notices(snapshot_of(tmp_path, text).config) == [
         f"{LENGTH} is not in force: it must be 256 or more"
     ]
 
@@ -100,7 +100,7 @@ async def test_the_rest_of_the_section_holds(tmp_path: Path) -> None:
 def test_of_several_entries_the_one_with_an_address_counts(tmp_path: Path) -> None:
     """The first of them, with its own key."""
     entry = "model: vllm/m, base_url: 'http://h'}\n  - {model: vllm/m, base_url: 'http://i', access_key: $K"
-    section = setup_of(tmp_path, text_of("llm_routing_model: vllm/m", entry)).config.orchestrator
+    section = snapshot_of(tmp_path, text_of("llm_routing_model: vllm/m", entry)).config.orchestrator
     assert (section.engine, section.base_url, section.access_key) == ("http", "http://h", None)
 
 
@@ -112,7 +112,7 @@ def test_a_file_with_the_key_lies_beside_the_configuration(tmp_path: Path) -> No
         f"{V}orchestrator: {{engine: http, model: m, base_url: 'http://h', access_key: 'file:key'}}\n",
     )
     for text in texts:
-        section = setup_of(tmp_path, text).config.orchestrator
+        section = snapshot_of(tmp_path, text).config.orchestrator
         assert section.access_key == f"file:{tmp_path / 'key'}"
 
 
@@ -132,7 +132,7 @@ SAID: Final[dict[str, dict[str, Any]]] = {
 def test_a_section_that_says_more_goes_first(section: str, tmp_path: Path) -> None:
     """Whatever the override says; a notice tells."""
     text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert config.orchestrator == OrchestratorSection(**SAID[section])
     assert EMBEDDED in notices(config)
 
@@ -141,7 +141,7 @@ def test_a_section_that_says_the_same_is_in_force(tmp_path: Path) -> None:
     """So there is nothing to tell."""
     section = "engine: http, model: Plano-Orchestrator, base_url: 'http://h:10000'"
     text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
-    assert notices(setup_of(tmp_path, text).config) == []
+    assert notices(snapshot_of(tmp_path, text).config) == []
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_model_without_an_address_is_noticed(
 ) -> None:
     """The embedded engine stays, and the notice says why; the length has nothing to bound."""
     text = text_of(f"llm_routing_model: '{named}', orchestrator_model_context_length: 4096", entry)
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert config.orchestrator == OrchestratorSection()
     assert notices(config) == [
         f"{EMBEDDED}{why}",
@@ -173,7 +173,7 @@ def test_a_model_without_an_address_is_noticed(
 def test_what_does_not_go_with_a_question_is_noticed(tmp_path: Path) -> None:
     """Headers of an entry are for its clients' requests; their values are not shown."""
     entry = f"{PLANO}, headers: {{x-key: sk-secret}}, http_host: other"
-    config = setup_of(
+    config = snapshot_of(
         tmp_path, text_of("llm_routing_model: plano/Plano-Orchestrator", entry)
     ).config
     (notice,) = notices(config)
@@ -187,6 +187,6 @@ def test_a_client_s_key_does_not_go_with_a_question(tmp_path: Path) -> None:
         "llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, passthrough_auth: true"
     )
     whose = "give 'plano/Plano-Orchestrator' an access_key"
-    assert notices(setup_of(tmp_path, text).config) == [
+    assert notices(snapshot_of(tmp_path, text).config) == [
         f"{MODEL}: no client's key is sent with its questions; {whose}"
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.config.warnings import notices
 from tests.unit.config.broken import G, V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 OURS = "this gateway serves models only"
 LISTENS = "listeners is not in force: Serve's http_options say where to listen"
@@ -112,13 +112,13 @@ def test_a_key_that_is_not_in_force_is_named(
     text: str, expected: list[str], tmp_path: Path
 ) -> None:
     """One line each, with what holds instead where there is something."""
-    assert notices(setup_of(tmp_path, f"{G}{text}\n").config) == expected
+    assert notices(snapshot_of(tmp_path, f"{G}{text}\n").config) == expected
 
 
 @pytest.mark.parametrize("text", SILENT)
 def test_what_is_in_force_or_says_nothing_is_not_named(text: str, tmp_path: Path) -> None:
     """No line without a reason."""
-    assert notices(setup_of(tmp_path, f"{G}{text}\n").config) == []
+    assert notices(snapshot_of(tmp_path, f"{G}{text}\n").config) == []
 
 
 def test_the_timeout_of_plano_is_in_force(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_timeout_of_plano_is_in_force(tmp_path: Path) -> None:
         "overrides: {}\n": 5.0,
     }
     for text, expected in texts.items():
-        config = setup_of(tmp_path, V + text).config
+        config = snapshot_of(tmp_path, V + text).config
         assert config.timeouts.connect_s == expected
         assert notices(config) == ["overrides.upstream_connect_timeout is not in force: timeouts.connect_s is"] * ("9s" in text)  # fmt: skip
 
@@ -140,13 +140,13 @@ def test_the_timeout_of_plano_is_in_force(tmp_path: Path) -> None:
 def test_a_bundle_of_certificates_lies_beside_the_file(tmp_path: Path) -> None:
     """A relative path is absolute afterwards; one that is not there is noticed."""
     text = f"{V}overrides: {{upstream_tls_ca_path: ca.pem}}\n"
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert config.overrides.upstream_tls_ca_path == str(tmp_path / "ca.pem")
     assert notices(config) == [
         f"overrides.upstream_tls_ca_path: there is no file {tmp_path / 'ca.pem'} on this machine"
     ]
     (tmp_path / "ca.pem").touch()
-    assert notices(setup_of(tmp_path, text).config) == []
+    assert notices(snapshot_of(tmp_path, text).config) == []
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_a_bundle_of_certificates_lies_beside_the_file(tmp_path: Path) -> None:
 )
 def test_a_name_that_no_file_can_have_is_noticed(key: str, name: str, tmp_path: Path) -> None:
     """It is looked for, and not found."""
-    (notice,) = notices(setup_of(tmp_path, f'{V}{key}: {{{name}: "~a\\0b"}}\n').config)
+    (notice,) = notices(snapshot_of(tmp_path, f'{V}{key}: {{{name}: "~a\\0b"}}\n').config)
     assert notice.startswith(f"{key}.{name}: there is no file {tmp_path}")
 
 
 def test_secrets_of_sections_are_not_shown(tmp_path: Path) -> None:
     """Neither in what was read nor in a notice."""
-    config = setup_of(
+    config = snapshot_of(
         tmp_path,
         V + "state_storage: {type: postgres, connection_string: 'postgresql://u:sk-secret@h/d'}\n"
         "tracing: {opentracing_grpc_endpoint: 'http://u:sk-secret@h:1', exporters: "

@@ -6,7 +6,7 @@ import pytest
 
 from deployments.ingress import _missing_for_engine
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 SECTION = "orchestrator: {engine: %s, model: m, base_url: $UNIT_URL, access_key: $UNIT_KEY}\n"
 
@@ -17,7 +17,7 @@ def test_variables_of_the_orchestrator_s_server_are_told(
     """Those that are not set, where there is such a server."""
     monkeypatch.delenv("UNIT_URL", raising=False)
     monkeypatch.setenv("UNIT_KEY", "x")
-    assert _missing_for_engine(setup_of(tmp_path, V + SECTION % "http")) == [
+    assert _missing_for_engine(snapshot_of(tmp_path, V + SECTION % "http")) == [
         "UNIT_URL is not set: the orchestrator's server can't be asked"
     ]
-    assert _missing_for_engine(setup_of(tmp_path, V + SECTION % "embedding")) == []
+    assert _missing_for_engine(snapshot_of(tmp_path, V + SECTION % "embedding")) == []

@@ -20,7 +20,7 @@ from serve_app.exchange import (
     UpstreamReply,
     UpstreamRequest,
 )
-from tests.unit.fakes import FakeUpstream, fault, reply, setup_of
+from tests.unit.fakes import FakeUpstream, fault, reply, snapshot_of
 
 FILE: Final = """version: v0.4.0
 model_providers:
@@ -61,7 +61,7 @@ def file(tmp_path: Path) -> Path:
 )
 def test_what_needs_a_restart_is_named(tmp_path: Path, more: str, said: str | None) -> None:
     """What hangs on deployments, engines and stores; everything else is in force at once."""
-    started, now = setup_of(tmp_path, FILE), setup_of(tmp_path, FILE + more)
+    started, now = snapshot_of(tmp_path, FILE), snapshot_of(tmp_path, FILE + more)
     lines = needs_restart(started, now, {"openai"})
     if said is None:
         assert lines == []
@@ -88,7 +88,7 @@ async def test_a_provider_client_catches_up_with_the_ingress(file: Path) -> None
     """A version that it has not seen makes it look at the file at once, but not all the time."""
     client = ProviderClient(str(file))
     client._watch.close()
-    new = setup_of(file.parent, FILE + MORE)
+    new = snapshot_of(file.parent, FILE + MORE)
     asked = replace(ASKED, model=ModelRef("vllm", "b"), policy=new.version)
     said, _ = decode_reply(await client.unary(encode_request(asked)))
     assert isinstance(said, UpstreamFault)

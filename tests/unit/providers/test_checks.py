@@ -8,7 +8,7 @@ from serve_app.config.locations import ConfigError
 from serve_app.domain import ModelRef
 from serve_app.providers.table import INTERFACES, PROVIDERS
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 TAKE_OUT = "goes to the provider; take one of them out"
 
@@ -17,7 +17,7 @@ def problems_of(directory: Path, *entries: str, more: str = "") -> list[tuple[st
     """The place within model_providers, and the text, of each problem."""
     lines = "".join(f"  - {{{entry}}}\n" for entry in entries)
     try:
-        setup_of(directory, f"{V}{more}model_providers:\n{lines}")
+        snapshot_of(directory, f"{V}{more}model_providers:\n{lines}")
     except ConfigError as error:
         return [(p.path.removeprefix("model_providers"), p.message) for p in error.problems]
     return []
@@ -95,7 +95,7 @@ def test_a_model_may_have_several_endpoints(other: str, *, same: bool, tmp_path:
 def test_an_unknown_provider_may_speak_as_any_other(interface: str, tmp_path: Path) -> None:
     """Every row can be lent to a server of another name, which needs no key then."""
     text = f"{V}model_providers:\n  - {{model: my/a, base_url: 'http://h', provider_interface: {interface}}}\n"
-    endpoint = setup_of(tmp_path, text).providers.endpoint(ModelRef("my", "a"))
+    endpoint = snapshot_of(tmp_path, text).providers.endpoint(ModelRef("my", "a"))
     assert endpoint is not None
     assert (endpoint.interface, endpoint.lacks_key) == (interface, False)
 
@@ -107,6 +107,6 @@ def test_providers_that_plano_has_no_row_for_keep_their_own(
 ) -> None:
     """Plano's files must say an interface for them; openai is what their row knows better."""
     text = f"{V}model_providers:\n  - {{model: {provider}/a, base_url: 'http://h', provider_interface: {interface}}}\n"
-    endpoint = setup_of(tmp_path, text).providers.endpoint(ModelRef(provider, "a"))
+    endpoint = snapshot_of(tmp_path, text).providers.endpoint(ModelRef(provider, "a"))
     assert endpoint is not None
     assert endpoint.interface == (provider if own else interface)
