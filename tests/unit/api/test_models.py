@@ -1,4 +1,4 @@
-"""The list of models in both shapes."""
+"""The list of models in both dialects."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ model_aliases:
 """
 
 
-def test_openai_page_names_the_owner(tmp_path: Path) -> None:
-    """A model belongs to its provider, an alias to the gateway."""
+def test_openai_page_names_owner(tmp_path: Path) -> None:
+    """In the OpenAI page a model is owned by its provider and an alias by the gateway."""
     policy = snapshot_of(tmp_path, TEXT).policy
     page = render_models(policy, anthropic=False)
     assert page["object"] == "list"
@@ -26,7 +26,7 @@ def test_openai_page_names_the_owner(tmp_path: Path) -> None:
 
 
 def test_anthropic_page_has_cursors(tmp_path: Path) -> None:
-    """Names in order, with the first and the last as cursors."""
+    """The Anthropic page lists the names in order, with the first and the last as cursors."""
     policy = snapshot_of(tmp_path, TEXT).policy
     page = render_models(policy, anthropic=True)
     names = [entry["id"] for entry in page["data"]]
@@ -34,8 +34,8 @@ def test_anthropic_page_has_cursors(tmp_path: Path) -> None:
     assert (page["first_id"], page["last_id"], page["has_more"]) == (names[0], names[-1], False)
 
 
-def test_no_models_are_an_empty_page(tmp_path: Path) -> None:
-    """A page without entries has no cursors."""
+def test_page_without_models_is_empty(tmp_path: Path) -> None:
+    """A page without entries has null cursors."""
     policy = snapshot_of(tmp_path, f"{V}model_providers: []\n").policy
     page = render_models(policy, anthropic=True)
     assert page == {"data": [], "has_more": False, "first_id": None, "last_id": None}
