@@ -1,4 +1,4 @@
-"""What the ingress tells at its start; the rest of it needs Serve."""
+"""The warnings of the ingress at its start; other parts of it need Serve."""
 
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from tests.unit.fakes import snapshot_of
 SECTION = "orchestrator: {engine: %s, model: m, base_url: $UNIT_URL, access_key: $UNIT_KEY}\n"
 
 
-def test_variables_of_the_orchestrator_s_server_are_told(
+def test_ingress_warns_of_unset_engine_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that are not set, where there is such a server."""
+    """The ingress names the variables of the orchestrator's server that are not set, if its engine
+    has a server.
+    """
     monkeypatch.delenv("UNIT_URL", raising=False)
     monkeypatch.setenv("UNIT_KEY", "x")
     assert _missing_for_engine(snapshot_of(tmp_path, V + SECTION % "http")) == [
