@@ -13,7 +13,7 @@ from serve_app.cli.main import main
 from serve_app.cli.summary import summary, summary_json
 from tests.unit.config_texts import VERSION
 from tests.unit.engines.vllm.test_checkpoint import write
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 KEYED: Final = VERSION + "model_providers:\n  - {model: openai/a, access_key: $UNIT_KEY}\n"
 NOTED: Final = (
@@ -60,7 +60,7 @@ def serve(directory: Path, text: str = SERVE) -> Path:
 def test_a_good_file_is_summed_up(run: Run, tmp_path: Path) -> None:
     """Unset keys and warnings are shown, and are not failures."""
     for text in (KEYED, NOTED + NOTED_MODEL):
-        snapshot = setup_of(tmp_path, text)
+        snapshot = snapshot_of(tmp_path, text)
         assert run(tmp_path / "gateway.yaml") == (0, "\n".join(summary(snapshot)) + "\n", "")
 
 
@@ -74,7 +74,7 @@ def test_a_good_file_is_summed_up(run: Run, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_strictly_they_are_failures(text: str, why: str, run: Run, tmp_path: Path) -> None:
     """Exit status 1; all is shown, and then what it failed for."""
-    snapshot = setup_of(tmp_path, text)
+    snapshot = snapshot_of(tmp_path, text)
     file = tmp_path / "gateway.yaml"
     assert run(file, "--strict") == (1, "\n".join(summary(snapshot)) + "\n", why)
 
@@ -98,7 +98,7 @@ def read(run: Run, *arguments: object) -> tuple[int, Any]:
 @pytest.mark.parametrize("strict", [False, True])
 def test_programs_get_one_object(strict: bool, run: Run, tmp_path: Path) -> None:
     """What the configuration comes to, and whether that is good."""
-    snapshot = setup_of(tmp_path, KEYED)
+    snapshot = snapshot_of(tmp_path, KEYED)
     file = tmp_path / "gateway.yaml"
     status, found = read(run, file, *(["--strict"] if strict else []))
     expected = {"ok": not strict, "file": str(file), "serve": None, "problems": []}
@@ -126,7 +126,7 @@ def test_programs_get_problems(run: Run, tmp_path: Path) -> None:
 
 def test_a_serve_file_names_the_configuration(run: Run, tmp_path: Path) -> None:
     """Which is summed up, with the names that entries under deployments may have."""
-    snapshot = setup_of(tmp_path, KEYED)
+    snapshot = snapshot_of(tmp_path, KEYED)
     status, out, err = run("--serve", serve(tmp_path))
     assert (status, err) == (0, "")
     names = "Ingress, Orchestrator, Affinity, provider-shared, provider-openai"

@@ -13,7 +13,7 @@ from serve_app.cli.main import COMMANDS, main
 from serve_app.cli.version import installed_version
 from serve_app.packaged_files import PROJECT
 from tests.unit.config_texts import VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -43,7 +43,7 @@ def test_a_missing_file_fails(
 
 def test_run_needs_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is started without the environment file."""
-    setup_of(tmp_path, VERSION)
+    snapshot_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(
         "http_options: {host: 127.0.0.1}\n"
@@ -104,7 +104,7 @@ def test_a_start_that_fails_says_what_is_wrong_with_the_file(
 
 def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without client keys nothing listens where other machines reach it."""
-    setup_of(tmp_path, VERSION)
+    snapshot_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(f"applications: [{{args: {{config: '{tmp_path}/gateway.yaml'}}}}]\n")
     assert main(["run", str(file)]) == 1

@@ -20,7 +20,7 @@ from serve_app.requests.explain import render_explanation
 from serve_app.scoring.embedding import Vector
 from tests.unit.config_texts import ONE_MODEL, VERSION
 from tests.unit.evaluation.test_measure import HEAD, PROMPTS, line, write
-from tests.unit.fakes import FakeOrchestrator, setup_of
+from tests.unit.fakes import FakeOrchestrator, snapshot_of
 from tests.unit.requests.test_decide import call_of, decide
 
 TEXT: Final = f"""{VERSION}
@@ -77,7 +77,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    setup_of(tmp_path, TEXT)
+    snapshot_of(tmp_path, TEXT)
     return tmp_path / "gateway.yaml"
 
 
@@ -183,7 +183,7 @@ async def test_json_is_what_the_gateway_answers(
 ) -> None:
     """The answer of ``POST /v1/route``, key by key."""
     status, out, _ = run("route", text, "--json", "--config", config)
-    ours, snapshot = json.loads(out), setup_of(tmp_path, TEXT)
+    ours, snapshot = json.loads(out), snapshot_of(tmp_path, TEXT)
     said = Scores(ours["orchestrator"]["scores"] or {}, 0.12, ours["route"])
     decided = await decide(
         call_of(snapshot, {"messages": messages(text)}), FakeOrchestrator(said), by_content=True

@@ -18,7 +18,7 @@ from serve_app.snapshot import compile_snapshot
 from tests.unit.config.broken import BROKEN, Found
 from tests.unit.config.broken_sections import SECTIONS
 from tests.unit.config_texts import ONE_MODEL, VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 SECRET = "sk-secret"
 ALL = BROKEN | SECTIONS
@@ -101,7 +101,7 @@ def test_merges_that_multiply_are_refused(tmp_path: Path) -> None:
 
 def test_a_merge_may_be_overridden(tmp_path: Path) -> None:
     """A key of one's own beside a merge wins, as YAML has it, and is no duplicate."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
         VERSION + "model_providers:\n  - &first\n    model: openai/a\n    access_key: $KEY\n"
         "  - <<: *first\n    model: openai/b\n",
@@ -114,7 +114,7 @@ def test_a_merge_may_be_overridden(tmp_path: Path) -> None:
 
 def test_a_plain_anchor_is_fine(tmp_path: Path) -> None:
     """An anchor is a way to write a value once."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
         VERSION + "model_providers:\n  - model: openai/a\n    access_key: &k $KEY\n"
         "  - model: openai/b\n    access_key: *k\n",
@@ -150,7 +150,7 @@ def test_a_key_is_never_shown(text: str, tmp_path: Path) -> None:
 
 def test_a_loaded_key_is_never_shown(tmp_path: Path) -> None:
     """A repr of what was loaded holds no key."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
         f"{VERSION}client_keys: [{SECRET}]\nmodel_providers:\n  - model: openai/a\n    access_key: {SECRET}\n",
     )
@@ -208,7 +208,7 @@ def test_a_file_has_a_size(tmp_path: Path) -> None:
 def test_the_version_follows_the_bytes(tmp_path: Path) -> None:
     """Any change, a comment's too, is another version; equal bytes are the same one."""
     versions = [
-        setup_of(tmp_path, text).policy.version
+        snapshot_of(tmp_path, text).policy.version
         for text in (ONE_MODEL, ONE_MODEL + "# x\n", ONE_MODEL)
     ]
     assert versions[0] == versions[2] != versions[1]
@@ -218,12 +218,12 @@ def test_the_version_follows_the_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"])
 def test_every_version_of_plano_is_taken(version: str, tmp_path: Path) -> None:
     """The versions that Plano's files have had are read as the newest one."""
-    assert setup_of(tmp_path, f"version: {version}\n").config.version == "v0.4.0"
+    assert snapshot_of(tmp_path, f"version: {version}\n").config.version == "v0.4.0"
 
 
 def test_a_whole_file_is_read(tmp_path: Path) -> None:
     """Every key of the schema finds its place."""
-    config = setup_of(
+    config = snapshot_of(
         tmp_path,
         VERSION
         + "listeners:\n  - {type: model, name: x, port: 12000, address: 0.0.0.0, timeout: 30s}\n"

@@ -16,13 +16,13 @@ from serve_app.routing.inline_routes import (
     read_preferences,
 )
 from serve_app.snapshot import Snapshot
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 from tests.unit.requests.test_decide import TEXT, A, B, X, call_of, entry
 
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    return setup_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
+    return snapshot_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
 
 
 def inline(snapshot: Snapshot, value: Json, *, known_only: bool = True) -> tuple[Route, ...] | None:
