@@ -15,7 +15,6 @@ from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, Hand
 from deployments.meter import ServeMeter
 from deployments.reload import needs_restart, transport, watch
 from serve_app.affinity.local import LocalStore
-from serve_app.affinity.redis import RedisStore
 from serve_app.affinity.sessions import Sessions
 from serve_app.affinity.steady import NoStore, SteadyStore
 from serve_app.api.app import Parts, create_api
@@ -118,6 +117,8 @@ class Ingress:
         if affinity is not None:
             store = HandleStore(affinity)
         else:
+            from serve_app.affinity.redis import RedisStore  # noqa: PLC0415 - its library is large
+
             url = section.session_cache.url or ""
             try:
                 store = RedisStore(expand(url, os.environ), ttl_s=section.session_ttl_seconds)

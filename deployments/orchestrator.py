@@ -15,7 +15,6 @@ from deployments.meter import ServeMeter
 from deployments.reload import watch
 from serve_app.decision import Setup
 from serve_app.domain import Question, Reason, Scores, Unavailable
-from serve_app.engines import http
 from serve_app.engines.embedding import EmbeddingEngine, EngineFaultError, settings_of
 from serve_app.engines.guard import EngineThread, Guard, breaker
 from serve_app.ports import Orchestrator as Port
@@ -96,6 +95,8 @@ class Orchestrator:
                 gpu_share=_gpu_share(),
             )
         elif section.engine == "http":
+            from serve_app.engines import http  # noqa: PLC0415 - the others do without aiohttp
+
             tls_ca = self._setup.config.overrides.upstream_tls_ca_path
             inner = http.HttpEngine(http.settings_of(section, deadline_s, tls_ca), os.environ)
         else:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from deployments.meter import ServeMeter
 from serve_app.config.schema import Timeouts
@@ -9,7 +10,9 @@ from serve_app.config.watch import Watch
 from serve_app.decision import Setup, compile_setup
 from serve_app.domain import DataPath
 from serve_app.providers.spec import ProviderTable
-from serve_app.providers.transport import Transport
+
+if TYPE_CHECKING:
+    from serve_app.providers.transport import Transport
 
 
 def watch(
@@ -33,11 +36,12 @@ def watch(
     return watching
 
 
-def transport(watching: Watch[Setup]) -> Transport:
+def transport(watching: Watch[Setup]) -> "Transport":
     """Exchanges by the configuration that is watched.
 
     A request ends on the version that it began with, while that is kept.
     """
+    from serve_app.providers.transport import Transport  # noqa: PLC0415 - with aiohttp, not in all
 
     def source(version: str) -> tuple[ProviderTable, Timeouts]:
         setup = watching.of(version) or watching.current
