@@ -10,7 +10,8 @@ from deployments.frame import decode_reply, encode_request
 from deployments.handles import DataPaths
 from deployments.meter import ServeMeter
 from deployments.provider import ProviderClient
-from deployments.reload import needs_restart, transport, watch
+from deployments.exchanges import transport
+from deployments.reload import needs_restart, watch
 from serve_app.config import watch as watching
 from serve_app.domain import ModelRef
 from serve_app.exchange import (
