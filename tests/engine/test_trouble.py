@@ -67,7 +67,7 @@ def changed(tiny: Path, folder: Path, change: Callable[[dict[str, object]], None
 def test_what_can_be_found_beforehand_needs_no_vllm(tmp_path: Path) -> None:
     """A path that leads nowhere."""
     assert fault_of(settings(tmp_path / "x")) == (
-        f"there is no folder {tmp_path}/x; see orchestrator.model, "
+        f"there is no folder {tmp_path}/x; check orchestrator.model, "
         "and set `download: true` if it is the id of a model on a hub"
     )
 
@@ -81,7 +81,7 @@ def test_a_gpu_that_is_not_there_is_told(tiny: Path) -> None:
 def test_what_vllm_itself_says_is_passed_on(tiny: Path, tmp_path: Path) -> None:
     """A model that looks well from outside."""
     wrong = changed(tiny, tmp_path, lambda config: config.update(num_attention_heads=3))
-    assert fault_of(settings(wrong)).startswith(f"vLLM can't run {tmp_path}: ")
+    assert fault_of(settings(wrong)).startswith(f"vLLM cannot run {tmp_path}: ")
 
 
 def test_a_model_that_needs_too_much_is_refused(tiny: Path) -> None:

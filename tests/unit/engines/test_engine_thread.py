@@ -10,7 +10,7 @@ import pytest
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.engines.guard import Guard
 from serve_app.engines.thread import EngineThread
-from tests.unit.engines.test_guard import SCORES, leave, question, settle
+from tests.unit.engines.questions import SCORES, leave, question, settle
 from tests.unit.fakes import FakeClock
 
 
@@ -98,7 +98,7 @@ async def test_a_queue_that_is_too_long_is_told(engine: Engine, thread: EngineTh
     engine.takes_s = 0.0
     tasks = await start(thread, "a", "b")
     assert await thread.score(question("c")) == Unavailable(
-        Reason.ORCHESTRATOR_BUSY, "2 questions wait, 200 ms each"
+        Reason.ORCHESTRATOR_BUSY, "2 questions are queued, 200 ms each"
     )
     engine.gate.set()
     assert await asyncio.gather(*tasks) == [SCORES] * 2
@@ -112,7 +112,9 @@ async def test_stale_questions_are_not_run(engine: Engine, thread: EngineThread)
     first, second = await start(thread, "a", "b")
     engine.gate.set()
     assert await first == SCORES
-    assert await second == Unavailable(Reason.ORCHESTRATOR_BUSY, "it waited for too long")
+    assert await second == Unavailable(
+        Reason.ORCHESTRATOR_BUSY, "the question waited in the queue for too long"
+    )
     assert engine.asked == ["a"]
 
 
@@ -125,12 +127,14 @@ async def test_a_question_may_have_less_time(engine: Engine, thread: EngineThrea
     hurried = asyncio.create_task(thread.score(replace(question("c"), within_s=0.25)))
     await settle()
     assert await thread.score(replace(question("d"), within_s=0.25)) == Unavailable(
-        Reason.ORCHESTRATOR_BUSY, "3 questions wait, 100 ms each"
+        Reason.ORCHESTRATOR_BUSY, "3 questions are queued, 100 ms each"
     )
     engine.takes_s = 0.13
     engine.gate.set()
     assert await asyncio.gather(*tasks) == [SCORES] * 2
-    assert await hurried == Unavailable(Reason.ORCHESTRATOR_BUSY, "it waited for too long")
+    assert await hurried == Unavailable(
+        Reason.ORCHESTRATOR_BUSY, "the question waited in the queue for too long"
+    )
     assert engine.asked == ["first", "a", "b"]
 
 

@@ -6,21 +6,16 @@ from dataclasses import replace
 import pytest
 
 from serve_app.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
-from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
+from serve_app.domain import Question, Reason, Scores, Turn, Unavailable
 from serve_app.engines import guard as guards
 from serve_app.engines.guard import Guard, breaker
 from serve_app.telemetry.metrics import Metric
+from tests.unit.engines.questions import ROUTES, SCORES, leave, question, settle
 from tests.unit.fakes import FakeClock, FakeMeter
 
-SCORES = Scores({"code": 0.9}, 0.1, "code")
 CACHED = replace(SCORES, cached=True)
 DOWN = Unavailable(Reason.ORCHESTRATOR_ERROR, "no engine")
 BUSY = Unavailable(Reason.ORCHESTRATOR_BUSY, "full")
-ROUTES = (Route("code", "writing code", ()),)
-
-
-def question(text: str = "Hello", key: str = "v1") -> Question:
-    return Question((Turn("user", text),), ROUTES, key)
 
 
 class Inner:
@@ -87,18 +82,6 @@ class Rig:
     @property
     def outcomes(self) -> list[str]:
         return [str(outcome) for (outcome,) in self.meter.counted(Metric.DECISIONS)]
-
-
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def leave(*tasks: asyncio.Task[Scores | Unavailable]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(task.cancelled() for task in tasks)
 
 
 async def test_scores_are_remembered() -> None:

@@ -49,7 +49,7 @@ from tests.unit.engines.chat_server import (
         (says({"text": "code"}), "returned an answer without text"),
         (raw(b'{"error": {"message": "no"}}'), "returned an answer that is not a chat completion"),
         (thinks, "ran out of tokens before answering; turn reasoning off for this model"),
-        (says("I would love to"), "returned an unusable answer: no route could be read from the 15 characters of its answer"),
+        (says("I would love to"), "returned an unusable answer: found no route in its 15 characters"),
         (dies, "closed the connection without an answer"),
         (breaks_off, "closed the connection in the middle of its answer"),
     ],

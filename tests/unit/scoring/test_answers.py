@@ -128,7 +128,9 @@ UNREADABLE = None
 def test_answers_are_read_as_they_are_meant(text: str, routes: tuple[str, ...] | None) -> None:
     """In whatever dress; what says nothing about routes is an error, not "no route"."""
     if routes is None:
-        with pytest.raises(UnreadableAnswerError, match=f"the {len(text)} characters"):
+        with pytest.raises(
+            UnreadableAnswerError, match=f"^found no route in its {len(text)} characters$"
+        ):
             read_answer(text, NAMES)
     else:
         assert read_answer(text, NAMES) == routes

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from serve_app.domain import Turn
 from serve_app.engines.http import estimate_tokens
 from serve_app.scoring.excerpt import (
-    ALL_CHARACTERS,
     ENOUGH_WORDS,
     ENVELOPES,
-    KEPT_CHARACTERS,
+    MAX_CONVERSATION_CHARACTERS,
+    MAX_CONVERSATION_TURNS,
     MAX_RECENT_TURNS,
-    SHOWN_CHARACTERS,
-    SHOWN_TURNS,
+    MAX_TURN_CHARACTERS,
+    RECENT_END_CHARACTERS,
     conversation,
     recent,
     without_envelopes,
@@ -23,7 +23,7 @@ from serve_app.scoring.excerpt import (
 from serve_app.scoring.prompt import FAMILIES
 
 LONG = "please write me a function " * 10
-ENDS = 2 * KEPT_CHARACTERS
+ENDS = 2 * RECENT_END_CHARACTERS
 
 
 def users(*texts: str) -> tuple[Turn, ...]:
@@ -146,18 +146,18 @@ def test_a_conversation_without_words_of_the_user_is_none() -> None:
 def test_a_long_conversation_is_shown_from_its_end() -> None:
     """So many turns, and of a very long one both ends."""
     turns = users(*map(str, range(99)))
-    assert conversation(turns) == turns[-SHOWN_TURNS:]
-    half = SHOWN_CHARACTERS // 2
+    assert conversation(turns) == turns[-MAX_CONVERSATION_TURNS:]
+    half = MAX_TURN_CHARACTERS // 2
     (turn,) = conversation(users("a" * half + "b" * 9 + "c" * half))
     assert turn.text == "a" * half + " … " + "c" * half
-    (turn,) = conversation(users("a" * SHOWN_CHARACTERS))
-    assert turn.text == "a" * SHOWN_CHARACTERS
+    (turn,) = conversation(users("a" * MAX_TURN_CHARACTERS))
+    assert turn.text == "a" * MAX_TURN_CHARACTERS
 
 
 def test_a_huge_conversation_is_bounded_as_a_whole() -> None:
     """The turn that reaches the bound is shown, and none before it."""
-    turns = users(*("x" * SHOWN_CHARACTERS for _ in range(SHOWN_TURNS)))
-    assert len(conversation(turns)) == ALL_CHARACTERS // SHOWN_CHARACTERS
+    turns = users(*("x" * MAX_TURN_CHARACTERS for _ in range(MAX_CONVERSATION_TURNS)))
+    assert len(conversation(turns)) == MAX_CONVERSATION_CHARACTERS // MAX_TURN_CHARACTERS
 
 
 @pytest.mark.parametrize("family", ["plano-orchestrator", "arch-router"])

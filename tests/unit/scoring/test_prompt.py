@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from serve_app.domain import Route, Turn
 from serve_app.scoring.prompt import (
     FAMILIES,
-    LEAST_TOKENS,
     MAX_TURNS,
+    MIN_TURN_TOKENS,
     Family,
     RouteAnswer,
     family_of,
-    shortened,
+    shorten,
 )
 
 PICTURES = (Route("Image generation", "generating image", ()),)
@@ -50,13 +50,13 @@ def quarter(text: str) -> int:
 
 def frame(family: Family, routes: Sequence[Route]) -> int:
     """What a prompt about nothing needs."""
-    template = family.template.replace("{routes}", family.lay_routes(routes))
+    template = family.template.replace("{routes}", family.format_routes(routes))
     return quarter(template.replace("{conversation}", ""))
 
 
 def size(family: Family, *turns: Turn) -> int:
     """What these turns need, one by one."""
-    return sum(quarter(family.lay_turns([turn])) for turn in turns)
+    return sum(quarter(family.format_turns([turn])) for turn in turns)
 
 
 def shown(family: Family, turns: Sequence[Turn], budget: int) -> list[str]:
@@ -151,10 +151,10 @@ def test_routes_count_and_are_never_cut(family: Family) -> None:
     """Where they fill the budget alone, the newest turn still gets a few tokens."""
     routes = [Route(f"route {n}", "about something " * 20, ()) for n in range(40)]
     prompt = family.messages(WARHOL, routes, budget=100, count=quarter)
-    assert family.lay_routes(routes) in prompt.text
+    assert family.format_routes(routes) in prompt.text
     assert WARHOL[4].text in prompt.text
     assert WARHOL[3].text not in prompt.text
-    assert quarter(prompt.text) <= frame(family, routes) + LEAST_TOKENS + 2
+    assert quarter(prompt.text) <= frame(family, routes) + MIN_TURN_TOKENS + 2
     assert prompt.trimmed
 
 
@@ -222,8 +222,8 @@ def test_prompts_keep_to_their_budget(turns: list[Turn], spare: int) -> None:
         return -(-len(text.encode()) // 4)
 
     for family in JSON_FAMILIES:
-        template = family.template.replace("{routes}", family.lay_routes(PICTURES))
-        budget = count(template) + LEAST_TOKENS + spare
+        template = family.template.replace("{routes}", family.format_routes(PICTURES))
+        budget = count(template) + MIN_TURN_TOKENS + spare
         prompt = family.messages(turns, PICTURES, budget=budget, count=count)
         assert count(prompt.text) <= budget
         texts = shown(family, turns, budget)
@@ -252,7 +252,7 @@ def test_prompts_keep_to_their_budget(turns: list[Turn], spare: int) -> None:
 )
 def test_the_middle_goes_first(text: str, limit: int, short: str) -> None:
     """Head and tail share the bytes six to four, whole characters only."""
-    assert shortened(text, limit) == short
+    assert shorten(text, limit) == short
     assert len(short.encode()) <= limit or short == text
 
 
@@ -260,7 +260,7 @@ def test_the_middle_goes_first(text: str, limit: int, short: str) -> None:
 def test_shortened_texts_fit(text: str, limit: int) -> None:
     """In bytes; a text that fits stays as it is."""
     text = text.encode("utf-8", "replace").decode()
-    short = shortened(text, limit)
+    short = shorten(text, limit)
     assert len(short.encode()) <= limit
     assert short == text or len(text.encode()) > limit
 
@@ -319,7 +319,7 @@ def test_the_generic_prompt_says_what_may_be_answered() -> None:
     )
     assert {"code: writing code", "b: c: d", "other: none of these"} <= set(lines)
     assert 'user: "two\\n\\"lines\\""' in lines
-    own = family.lay_routes([Route("other", "the rest", ())])
+    own = family.format_routes([Route("other", "the rest", ())])
     assert own == "other: the rest"
 
 

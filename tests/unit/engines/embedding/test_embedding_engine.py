@@ -16,7 +16,7 @@ from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
     EmbeddingSettings,
-    seen,
+    text_of,
 )
 from serve_app.engines.faults import EngineFaultError
 
@@ -180,8 +180,8 @@ def test_an_engine_out_of_time_says_so(engine: EmbeddingEngine) -> None:
 
 def test_one_text_is_seen() -> None:
     """The turns of a question, a line each."""
-    assert seen(question("Write a poem", "and another")) == "Write a poem\nand another"
-    assert seen(question()) == ""
+    assert text_of(question("Write a poem", "and another")) == "Write a poem\nand another"
+    assert text_of(question()) == ""
 
 
 def test_the_configuration_sets_the_engine() -> None:
@@ -219,7 +219,7 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(
     expected = getattr(embedding, name)
     monkeypatch.setattr(embedding, name, "0" * 64)
     assert fault(EmbeddingSettings()) == (
-        f"{file} is not the file that was pinned: its SHA-256 is {expected}"
+        f"{file} is not the pinned file: its SHA-256 is {expected}; reinstall the package"
     )
 
 
@@ -236,14 +236,14 @@ def test_a_package_without_the_file_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     """With the path where the file should be, and the system's reason."""
     monkeypatch.setattr(embedding, "PACKAGE", "serve_app")
     expected = VOCABULARY.parents[2] / "model.onnx"
-    assert fault(EmbeddingSettings()) == f"{expected} can't be read: No such file or directory"
+    assert fault(EmbeddingSettings()) == f"cannot read {expected}: No such file or directory"
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     """With the key of the configuration that says so."""
     file = tmp_path / "own.onnx"
     assert (
-        fault(EmbeddingSettings(model=file)) == f"there is no file {file}; see orchestrator.model"
+        fault(EmbeddingSettings(model=file)) == f"there is no file {file}; check orchestrator.model"
     )
 
 
@@ -252,9 +252,7 @@ def test_what_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
     """A file that is not ONNX is a fault with its path."""
     file = tmp_path / "own.onnx"
     file.write_bytes(content)
-    assert fault(EmbeddingSettings(model=file)).startswith(
-        f"{file} is no ONNX model that runs here: "
-    )
+    assert fault(EmbeddingSettings(model=file)).startswith(f"{file} is not a usable ONNX model: ")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"\xff\xfe"])
@@ -264,7 +262,7 @@ def test_what_is_no_vocabulary_is_refused(content: bytes, tmp_path: Path) -> Non
     file = tmp_path / "vocab.txt"
     file.write_bytes(content)
     assert fault(EmbeddingSettings(model=tmp_path / "own.onnx")).startswith(
-        f"{file} is no BERT vocabulary: "
+        f"{file} is not a BERT vocabulary: "
     )
 
 

@@ -126,7 +126,7 @@ async def test_it_is_ready_once_it_has_decided_something(make: Make, script: Scr
     script.gate.clear()
     engine = make()
     await until(lambda: bool(script.made))
-    starting = (Reason.ORCHESTRATOR_BUSY, "the engine is starting; ask again")
+    starting = (Reason.ORCHESTRATOR_BUSY, "the engine is starting; retry")
     assert said(await engine.score(QUESTION)) == starting
     assert (engine.ready, engine.wait(0.05)) == (False, False)
     script.gate.set()
@@ -176,9 +176,7 @@ async def test_an_engine_that_can_not_decide_is_a_fault(make: Make, script: Scri
     script.error = ValueError("head size 16")
     engine = make()
     assert not await asyncio.to_thread(engine.wait, 5)
-    assert engine.fault == (
-        "vLLM started, but gave no first decision (ValueError); its log says why"
-    )
+    assert engine.fault == ("vLLM started, but its first decision failed (ValueError); see its log")
     assert script.made[0].engine.ended
 
 
@@ -195,17 +193,17 @@ async def test_a_dead_engine_is_replaced(
     script.error = RuntimeError("EngineCore encountered an issue")
     script.made[0].engine.errored = True
     script.gate.set()
-    ended = (Reason.ORCHESTRATOR_ERROR, "the engine's process ended in the middle of it")
+    ended = (Reason.ORCHESTRATOR_ERROR, "the engine's process ended during the decision")
     assert said(await first) == ended
     await until(lambda: not engine.ready)
-    again = "the engine is started again, because its process ended; ask again"
+    again = "the engine is restarting because its process ended; retry"
     assert said(await engine.score(QUESTION)) == (Reason.ORCHESTRATOR_BUSY, again)
     script.error = None
     script.may_start.set()
     assert await asyncio.to_thread(engine.wait, 5, 2)
     assert script.made[0].engine.ended
     assert await engine.score(QUESTION) == SCORES
-    assert "the process of vLLM ended; another one is started" in caplog.text
+    assert "vLLM's process ended; restarting it" in caplog.text
 
 
 async def test_an_error_of_a_living_engine_is_an_answer(
@@ -215,7 +213,7 @@ async def test_an_error_of_a_living_engine_is_an_answer(
     engine = make()
     assert await asyncio.to_thread(engine.wait, 5)
     script.error = ValueError("a secret")
-    error = (Reason.ORCHESTRATOR_ERROR, "vLLM raised ValueError")
+    error = (Reason.ORCHESTRATOR_ERROR, "vLLM failed with ValueError")
     assert said(await engine.score(QUESTION)) == error
     assert "a secret" in caplog.text
     assert engine.ready
@@ -249,7 +247,7 @@ async def test_more_than_the_deadline_allows_is_shed(make: Make, script: Script)
     assert answers[0] == SCORES
     reason, detail = said(answers[-1])
     assert reason is Reason.ORCHESTRATOR_BUSY
-    assert detail.startswith("1 questions are under way, 12")
+    assert detail.startswith("1 questions are in progress, 12")
     assert isinstance(await engine.score(QUESTION), Scores)
 
 
