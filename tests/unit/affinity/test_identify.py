@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serve_app.affinity import identify
 from serve_app.affinity.identify import (
-    LONGEST_IMPLICIT,
+    MAX_FNV_BYTES,
     Session,
     implicit_session,
     is_off,
@@ -26,8 +26,10 @@ CLIENT = ("x-session-affinity", "session-id")
 def test_the_implicit_key_is_plano_s(case: dict[str, str]) -> None:
     """Byte for byte, the first time and when it is remembered."""
     for _ in range(2):
-        found = implicit_session(case["tenant"], case["system"], case["tools"], case["first_user"])
-        assert found == case["key"]
+        session = implicit_session(
+            case["tenant"], case["system"], case["tools"], case["first_user"]
+        )
+        assert session == case["key"]
 
 
 @given(st.lists(st.text(), min_size=4, max_size=4), st.integers(0, 3))
@@ -40,15 +42,15 @@ def test_every_part_counts(parts: list[str], changed: int) -> None:
 
 def test_a_long_beginning_is_hashed_otherwise() -> None:
     """So that no request stops the others; the form stays."""
-    found = implicit_session("", "x" * LONGEST_IMPLICIT, "", "hello")
-    assert found.startswith("implicit:")
-    assert len(found) == len("implicit:") + 16
-    assert found != implicit_session("", "x" * LONGEST_IMPLICIT, "", "hallo")
+    session = implicit_session("", "x" * MAX_FNV_BYTES, "", "hello")
+    assert session.startswith("implicit:")
+    assert len(session) == len("implicit:") + 16
+    assert session != implicit_session("", "x" * MAX_FNV_BYTES, "", "hallo")
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest go first."""
-    monkeypatch.setattr(identify, "_MAX_KNOWN", 3)
+    monkeypatch.setattr(identify, "_MAX_CACHED_HASHES", 3)
     monkeypatch.setattr(identify, "_hashes", {})
     for number in range(20):
         implicit_session("", "", "", str(number))
@@ -56,7 +58,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "found"),
+    ("headers", "name"),
     [
         ({}, None),
         ({"x-model-affinity": " a "}, "a"),
@@ -67,18 +69,18 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_first_header_that_says_something_counts(
-    headers: dict[str, str], found: str | None
+    headers: dict[str, str], name: str | None
 ) -> None:
     """Ours, then those of clients in the order configured."""
-    assert named_session(headers, CLIENT) == found
+    assert named_session(headers, CLIENT) == name
 
 
 @pytest.mark.parametrize("value", ["x" * 257, "a\u0000b", "a\nb"])
 def test_odd_ids_go_in_by_their_hash(value: str) -> None:
     """A key stays short and printable."""
-    found = named_session({"x-model-affinity": value}, ()) or ""
-    assert found.startswith("sha256:")
-    assert tenant_of({"t": value}, "T") == found
+    name = named_session({"x-model-affinity": value}, ()) or ""
+    assert name.startswith("sha256:")
+    assert tenant_of({"t": value}, "T") == name
 
 
 def test_keys_are_plano_s() -> None:

@@ -203,7 +203,7 @@ async def test_other_addresses(server: Server, rigs: Open, raw: Redis) -> None:
 )
 def test_addresses_that_are_none(url: str) -> None:
     """Found at the start, and not quoted: there may be a password anywhere in it."""
-    with pytest.raises(ValueError, match="the affinity store's address can't be used") as caught:
+    with pytest.raises(ValueError, match="the address of the affinity store is invalid") as caught:
         RedisStore(url, ttl_s=600.0)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__context__ is None

@@ -93,12 +93,12 @@ MALFORMED: list[tuple[Json, str, str]] = [
     ([entry(selection_policy={})], "[0].selection_policy.prefer", "missing"),
     ([entry(selection_policy={"prefer": "best"})], "[0].selection_policy.prefer", "must be 'none', 'cheapest' or 'fastest', not 'best'"),
     ([entry(selection_policy={"prefer": 1})], "[0].selection_policy.prefer", "not 1"),
-    ([entry(), entry()], "[1].name", "another route is named 'r'"),
-    ([entry(name="a"), entry(name="b"), entry(name="a")], "[2].name", "another route is named 'a'"),
+    ([entry(), entry()], "[1].name", "duplicate route 'r'; keep one"),
+    ([entry(name="a"), entry(name="b"), entry(name="a")], "[2].name", "duplicate route 'a'; keep one"),
     ([entry(models=["gpt-4x"])], "[0].models[0]", "'gpt-4x'; did you mean 'gpt-4o'?"),
     ([entry(), entry(name="s", models=["a", "openai/aa"])], "[1].models[1]", "did you mean 'openai/a'?"),
     ([entry(models=["zzzzzz"])], "[0].models[0]", "add it to model_providers"),
-    ([entry(models=["b"])], "[0].models[0]", "could be openai/b or vllm/b"),
+    ([entry(models=["b"])], "[0].models[0]", "is ambiguous; use openai/b or vllm/b"),
     ([entry(models=["smart"])], "[0].models[0]", "is an alias; name the model itself"),
     ([entry(models=["auto"])], "[0].models[0]", "no entry of model_providers is named 'auto'"),
     ([entry(models=["ollama/*"])], "[0].models[0]", "is named 'ollama/*'"),
@@ -109,13 +109,13 @@ MALFORMED: list[tuple[Json, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "place", "text"), MALFORMED)
+@pytest.mark.parametrize(("value", "path", "text"), MALFORMED)
 def test_malformed_routes_are_refused(
-    snapshot: Snapshot, value: Json, place: str, text: str
+    snapshot: Snapshot, value: Json, path: str, text: str
 ) -> None:
     """With the field that is wrong, what is wrong with it, and a way out."""
     error = refusal(snapshot, value)
-    assert error.param == PREFERENCES + place
+    assert error.param == PREFERENCES + path
     assert text in error.message
 
 
@@ -138,12 +138,16 @@ def test_routes_of_a_request_are_bounded(snapshot: Snapshot) -> None:
     """In number, in the texts that are embedded, and in the JSON that is looked at."""
     most = [entry(name=f"r{number}") for number in range(MAX_ROUTES)]
     assert len(inline(snapshot, most) or ()) == MAX_ROUTES
-    assert refusal(snapshot, [*most, entry()]).message.endswith("at most 128 routes")
+    assert refusal(snapshot, [*most, entry()]).message.endswith(
+        ": has more than 128 routes; send fewer"
+    )
     room = MAX_ROUTE_CHARACTERS - len("rd" + "xyz")
     assert inline(snapshot, [entry(description="d" * (1 + room), examples=["x", "yz"])])
     for long in (entry(description="d" * (2 + room), examples=["x", "yz"]),
                  entry(name="r" * 400, description="d" * (MAX_ROUTE_CHARACTERS - 399))):  # fmt: skip
-        assert refusal(snapshot, [long]).message.endswith("at most 65536 characters of text")
+        assert refusal(snapshot, [long]).message.endswith(
+            ": has more than 65536 characters of text; shorten it"
+        )
 
 
 @pytest.mark.parametrize(
@@ -159,10 +163,9 @@ def test_routes_of_a_request_are_bounded(snapshot: Snapshot) -> None:
 def test_huge_preferences_are_not_looked_at(snapshot: Snapshot, value: Json) -> None:
     """Each wrong element would cost time and memory in which no other request is served."""
     error = refusal(snapshot, value)
-    assert (error.param, error.message.rpartition("take ")[2]) == (
-        PREFERENCES,
-        f"at most {MAX_PREFERENCES} characters",
-    )
+    assert error.param == PREFERENCES
+    limit = f"longer than {MAX_PREFERENCES} characters of JSON"
+    assert error.message == f"{PREFERENCES}: is {limit}; shorten it"
 
 
 TREES: st.SearchStrategy[Any] = st.recursive(
@@ -191,9 +194,9 @@ def test_any_preferences_are_routes_or_refused(
     try:
         routes = inline(snapshot, value, known_only=known_only)
     except InvalidRequest as error:
-        place = str(error.param)
+        path = str(error.param)
     else:
-        place = PREFERENCES
+        path = PREFERENCES
         assert (routes is None) == (value is None)
         assert all(route.name and route.description and route.models for route in routes or ())
-    assert place.startswith(PREFERENCES)
+    assert path.startswith(PREFERENCES)

@@ -236,7 +236,7 @@ def test_two_models_can_not_both_be_the_default(tmp_path: Path) -> None:
     """The second one is named, where it was written."""
     text = f"version: v0.1\nllm_{TWO_ENDPOINTS[6:]}".replace("http://b", "http://b, default: true")
     assert compiled(tmp_path, text)[1] == [
-        "line 5: llm_providers[2].default: 'openai/a' is the default already"
+        "line 5: llm_providers[2].default: 'openai/a' is already the default; keep one"
     ]
 
 
@@ -246,8 +246,8 @@ def test_two_providers_may_have_a_model_of_one_name(tmp_path: Path) -> None:
     policy, problems = compiled(tmp_path, text.replace("openai/b", "ollama/a"))
     assert policy.resolve("a") is None
     assert problems == [
-        "line 6: model_aliases.fast.target: 'a' could be openai/a or ollama/a; name one of them",
-        "line 7: routing_preferences[0].models[0]: 'a' could be openai/a or ollama/a; name one of them",
+        "line 6: model_aliases.fast.target: 'a' is ambiguous; use openai/a or ollama/a",
+        "line 7: routing_preferences[0].models[0]: 'a' is ambiguous; use openai/a or ollama/a",
     ]
 
 
