@@ -16,8 +16,8 @@ from serve_app.engines.vllm.checkpoint import (
 from tests.unit.engines.vllm.checkpoints import safetensors, write_checkpoint
 
 
-def test_a_sound_checkpoint_has_no_faults(tmp_path: Path) -> None:
-    """Neither with one file of weights nor with several that an index lists."""
+def test_complete_checkpoint_has_no_faults(tmp_path: Path) -> None:
+    """It may have one file of weights, or several in an index."""
     assert faults(str(write_checkpoint(tmp_path / "one"))) == []
     two = write_checkpoint(
         tmp_path / "two",
@@ -52,17 +52,17 @@ def test_a_sound_checkpoint_has_no_faults(tmp_path: Path) -> None:
         ({"tokenizer_config__json": {}}, "{} has no chat template; use an instruct model, not a base model"),
     ],
 )  # fmt: skip
-def test_each_fault_has_a_way_out(files: dict[str, Any], fault: str, tmp_path: Path) -> None:
-    """And names the file."""
+def test_each_fault_has_a_fix(files: dict[str, Any], fault: str, tmp_path: Path) -> None:
+    """It also names the file."""
     assert faults(str(write_checkpoint(tmp_path, **files))) == [fault.format(tmp_path)]
 
 
-def test_all_faults_come_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     """An empty folder lacks everything."""
     assert len(faults(str(tmp_path))) == 4
 
 
-def test_an_embedding_model_needs_no_chat_template(tmp_path: Path) -> None:
+def test_embedding_model_needs_no_chat_template(tmp_path: Path) -> None:
     """Any language model may embed, too."""
     config = {"architectures": ["BertModel"]}
     bert = write_checkpoint(tmp_path, config__json=config, tokenizer_config__json=None)
@@ -77,26 +77,28 @@ def test_an_embedding_model_needs_no_chat_template(tmp_path: Path) -> None:
         (lambda _: None, "there is no folder {}; check orchestrator.model, and set `download: true` if it is the id of a model on a hub"),
     ],
 )  # fmt: skip
-def test_what_is_no_folder(make: Callable[[Path], None], fault: str, tmp_path: Path) -> None:
-    """Nothing there, or a file."""
+def test_missing_folder_is_a_fault(
+    make: Callable[[Path], None], fault: str, tmp_path: Path
+) -> None:
+    """A file in its place is one, too."""
     make(tmp_path / "m")
     assert faults(str(tmp_path / "m")) == [fault.format(tmp_path / "m")]
 
 
-def test_gguf_is_read_no_more(tmp_path: Path) -> None:
+def test_gguf_is_a_fault(tmp_path: Path) -> None:
     """Plano's manual names such a file."""
     (tmp_path / "m.gguf").touch()
     (fault,) = faults(str(tmp_path / "m.gguf"))
     assert fault.endswith("is GGUF, which vLLM no longer reads; use the safetensors of the model")
 
 
-def test_what_can_t_be_read_is_a_fault() -> None:
-    """Too long a name, for one."""
+def test_unreadable_folder_is_a_fault() -> None:
+    """Its name may be too long, for example."""
     assert faults("x" * 300) == [f"cannot read {'x' * 300}: File name too long"]
 
 
-def test_a_checkpoint_says_how_large_it_is(tmp_path: Path) -> None:
-    """Its weights, the longest sequence, and what a token leaves in the cache."""
+def test_checkpoint_has_sizes(tmp_path: Path) -> None:
+    """They are those of the weights, the longest sequence, and a token in the cache."""
     size = len(safetensors())
     assert read_checkpoint(str(write_checkpoint(tmp_path))) == Checkpoint(
         size, 32768, 2 * 28 * 2 * 128, is_narrow=True
@@ -104,7 +106,7 @@ def test_a_checkpoint_says_how_large_it_is(tmp_path: Path) -> None:
 
 
 def test_weights_that_no_index_lists_are_not_counted(tmp_path: Path) -> None:
-    """Some models bring all of them a second time, in one file."""
+    """Some models contain all weights a second time, in one file."""
     listed = {"x": "a.safetensors", "y": "b.safetensors"}
     files = {"a.safetensors": safetensors(), "b.safetensors": safetensors()}
     folder = write_checkpoint(tmp_path, **files, **{INDEX: {"weight_map": listed}})
@@ -122,10 +124,10 @@ def test_weights_that_no_index_lists_are_not_counted(tmp_path: Path) -> None:
         ({}, False, False),
     ],
 )
-def test_a_checkpoint_says_how_wide_its_numbers_are(
+def test_checkpoint_has_the_width_of_its_numbers(
     config: dict[str, Any], narrow: bool, wide: bool, tmp_path: Path
 ) -> None:
-    """In either word for it; of any other kind nothing is known."""
+    """Both names of the key are read; other types are unknown."""
     found = read_checkpoint(str(write_checkpoint(tmp_path, config__json=config)))
     assert (found.is_narrow, found.is_wide) == (narrow, wide)
 
@@ -141,16 +143,16 @@ def test_a_checkpoint_says_how_wide_its_numbers_are(
         ({}, None),
     ],
 )
-def test_what_a_config_does_not_say_is_not_known(
+def test_missing_or_wrong_number_is_unknown(
     config: dict[str, Any], values: int | None, tmp_path: Path
 ) -> None:
-    """Wrong types are no numbers."""
+    """Values of other types count as missing."""
     found = read_checkpoint(str(write_checkpoint(tmp_path, config__json=config)))
     assert (found.cache_values, found.context_tokens, found.is_narrow) == (values, None, False)
 
 
-def test_the_routing_models_are_known() -> None:
-    """Those that the documentation names, and the tests use."""
+def test_documented_routing_models_are_supported() -> None:
+    """They are those of the documentation and the tests."""
     known = architectures()
     for name in ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "LlamaForCausalLM"):
         assert known[name] == "generate"
