@@ -205,11 +205,11 @@ def test_without_routes_there_is_nothing_to_show(run: Run, config: Path) -> None
 def test_a_model_that_is_not_there_fails_both(run: Run, config: Path, cases: Path) -> None:
     """A path in a configuration is the file's, one on the command line is the shell's."""
     config.write_text(TEXT + "orchestrator: {model: own.onnx}\n", "utf-8")
-    expected = f"there is no file {config.parent}/own.onnx; see orchestrator.model\n"
+    expected = f"there is no file {config.parent}/own.onnx; check orchestrator.model\n"
     assert failed(run("route", "x", "--config", config)) == expected
     assert failed(run("eval", cases, "--config", config)) == expected
     said = run("eval", cases, "--config", config, "--model", "/no/x.onnx")
-    assert failed(said) == "there is no file /no/x.onnx; see orchestrator.model\n"
+    assert failed(said) == "there is no file /no/x.onnx; check orchestrator.model\n"
 
 
 def test_a_set_is_measured(run: Run, cases: Path) -> None:

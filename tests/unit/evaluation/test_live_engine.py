@@ -242,10 +242,10 @@ async def test_an_engine_is_ended_where_a_measurement_fails(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Here the first question has no answer."""
-    busy = Unavailable(Reason.ORCHESTRATOR_ERROR, "vLLM raised ValueError")
+    busy = Unavailable(Reason.ORCHESTRATOR_ERROR, "vLLM failed with ValueError")
     monkeypatch.setattr(fake, "said", busy)
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
-    assert "the engine can't be measured: vLLM raised" in capsys.readouterr().err
+    assert "the engine can't be measured: vLLM failed" in capsys.readouterr().err
     assert fake.made[0].closed == 1
 
 
