@@ -35,7 +35,7 @@ def open_engine(
     try:
         if not started.wait(START_S):
             why = started.fault or f"it did not start within {START_S:g} s"
-            raise EngineFaultError(f"the engine vllm can't be asked: {why}")
+            raise EngineFaultError(f"cannot start the engine vllm: {why}")
         yield started
     finally:
         started.close()
