@@ -26,7 +26,7 @@ from machine import headline, machine
 from serve_app.domain import Question, Scores
 from serve_app.engines.embedding.engine import PACKAGE, EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.vllm.engine import VllmEngine
-from serve_app.engines.vllm.settings import EmbeddingSettings as VllmSettings
+from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.evaluation.labelled_set import LabelledSet, read_set
 from serve_app.scoring.excerpt import recent
 from serve_app.scoring.prompt import FAMILIES

@@ -16,7 +16,7 @@ from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.pydantic_errors import describe_error
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Json, Route
-from serve_app.engines.embedding.engine import EmbeddingEngine, embedding_settings
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.evaluation.confusion_svg import as_svg
 from serve_app.evaluation.draws import draw_examples
 from serve_app.evaluation.labelled_set import Case, LabelledSet, read_set
@@ -144,7 +144,9 @@ def _engine(
         with live_measure(section, _bar, routes, _tls_ca(arguments)) as measure_set:
             yield measure_set, None
         return
-    settings = replace(embedding_settings(section), archetypes=not arguments.no_archetypes)
+    settings = replace(
+        EmbeddingSettings.from_section(section), archetypes=not arguments.no_archetypes
+    )
     engine = EmbeddingEngine(settings)
 
     def embedded(labelled: LabelledSet) -> Evaluation:

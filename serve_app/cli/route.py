@@ -10,9 +10,9 @@ from typing import Final
 
 from serve_app.cli.output import say, say_json
 from serve_app.config.locations import ConfigError, Problem
-from serve_app.dialects.openai_chat.dialect import read_turns
+from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Question, Scores, Turn, Unavailable
-from serve_app.engines.embedding.engine import EmbeddingEngine, embedding_settings
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.evaluation.live_engine import ask_once
 from serve_app.evaluation.report import table
 from serve_app.requests.decide import Decided
@@ -72,7 +72,7 @@ def _scores(snapshot: Snapshot, question: Question) -> tuple[Scores | Unavailabl
         return Scores({}, 0.0, None), 0.0
     if section.engine != "embedding":
         return ask_once(section, question, snapshot.config.overrides.upstream_tls_ca_path)
-    engine = EmbeddingEngine(embedding_settings(section))
+    engine = EmbeddingEngine(EmbeddingSettings.from_section(section))
     engine.scorer.prepare(question.routes)
     started = time.perf_counter()
     scores = engine.score(question, lambda: True)
@@ -86,7 +86,7 @@ def _conversation(text: str) -> tuple[Turn, ...]:
     except (ValueError, RecursionError):
         value = None
     messages = value.get("messages") if isinstance(value, dict) else value
-    return read_turns(messages) if isinstance(messages, list) else (Turn("user", text),)
+    return turns_of_messages(messages) if isinstance(messages, list) else (Turn("user", text),)
 
 
 def _explanation(snapshot: Snapshot, explained: Mapping[str, Json]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.warnings import config_warnings
 from serve_app.domain import AUTO, DataPath, Json
-from serve_app.engines.vllm import checkpoint, settings
+from serve_app.engines.vllm import arguments, checkpoint, settings
 from serve_app.providers.endpoints import SHARED_SLUG, Endpoint
 from serve_app.snapshot import Snapshot
 
@@ -106,8 +106,8 @@ def _weight_warnings(section: OrchestratorSection) -> Iterator[str]:
     for fault in faults:
         yield f"orchestrator.model, on this machine: {fault}"
     if not faults:
-        misfit = settings.misfit(
-            settings.vllm_settings(section), checkpoint.read_checkpoint(section.model)
+        misfit = arguments.misfit(
+            settings.VllmSettings.from_section(section), checkpoint.read_checkpoint(section.model)
         )
         if misfit is not None:
             yield f"orchestrator.model, on this machine: {misfit}"

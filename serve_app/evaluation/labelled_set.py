@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serve_app.config.locations import ConfigError, Problem
-from serve_app.dialects.openai_chat import dialect
+from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Route, Turn
 from serve_app.errors import InvalidRequest
 
@@ -94,7 +94,7 @@ def _read_case(
         problems.append(Problem(number, "expect", message))
         return None
     try:
-        turns = dialect.read_turns(case.get("messages"))
+        turns = turns_of_messages(case.get("messages"))
     except InvalidRequest as error:
         problems.append(Problem(number, "messages", str(error)))
         return None

@@ -23,7 +23,9 @@ def open_engine(
     tls_ca: str | None,
 ) -> Iterator[Orchestrator]:
     """Makes the client of the server that a section names, and closes it with the context."""
-    engine = http.HttpEngine(http.http_settings(section, DEADLINE_S, tls_ca), os.environ)
+    engine = http.HttpEngine(
+        http.HttpEngineSettings.from_section(section, DEADLINE_S, tls_ca), os.environ
+    )
     try:
         yield engine
     finally:

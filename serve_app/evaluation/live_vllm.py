@@ -30,12 +30,12 @@ def open_engine(
     Raises EngineFaultError for an engine that does not start.
     """
     started = engine.VllmEngine(
-        settings.vllm_settings(section), routes=routes, deadline_s=DEADLINE_S
+        settings.VllmSettings.from_section(section), routes=routes, deadline_s=DEADLINE_S
     )
     try:
         if not started.wait(START_S):
             why = started.fault or f"it did not start within {START_S:g} s"
-            raise EngineFaultError(f"cannot start the engine vllm: {why}")
+            raise EngineFaultError(f"engine vllm is unavailable: {why}")
         yield started
     finally:
         started.close()

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from serve_app.affinity.sessions import Sessions
-from serve_app.dialects import json_edits
+from serve_app.dialects.json_edits import read_document
+from serve_app.dialects.registry import DEFAULT_DIALECT
 from serve_app.domain import Binding, Headers, ModelRef, Question, Scores, Unavailable
 from serve_app.exchange import (
     Chunks,
@@ -22,11 +23,10 @@ from serve_app.exchange import (
 )
 from serve_app.providers.prices import price_table
 from serve_app.requests.answer import Answer
-from serve_app.requests.call import Call
-from serve_app.requests.decide import READ_KEYS
+from serve_app.requests.call import ClientRequest
 from serve_app.requests.gateway import Gateway
 from serve_app.snapshot import Snapshot, compile_snapshot
-from serve_app.telemetry.metrics import METRICS, Metric
+from serve_app.telemetry.metrics import METRICS, Metric, MetricsObserver
 
 FOREVER: Final = 3600.0
 """As an item of FakeChunks: the provider says nothing more."""
@@ -182,6 +182,24 @@ def fault(kind: FaultKind, detail: str = "it did not work") -> UpstreamFault:
     return UpstreamFault(kind, detail)
 
 
+def request_of(  # noqa: PLR0913 - all that a request may bring
+    snapshot: Snapshot,
+    content: str,
+    *,
+    hint: str | None = None,
+    headers: Headers = (),
+    arrived: float = 0.0,
+    session: Mapping[str, str] | None = None,
+    credential: str | None = None,
+) -> ClientRequest:
+    """A chat completion as the API layer reads it."""
+    dialect = DEFAULT_DIALECT
+    document = read_document(content.encode(), unique=dialect.fields.read)
+    return ClientRequest(
+        snapshot, dialect.name, dialect, document, headers, hint, arrived, session or {}, credential
+    )
+
+
 def setup_of(directory: Path, text: str) -> Snapshot:
     """The snapshot that a gateway.yaml with this text comes to."""
     file = directory / "gateway.yaml"
@@ -203,13 +221,14 @@ class Rig:
 
     @property
     def gateway(self) -> Gateway:
+        observer = MetricsObserver(self.meter)
         return Gateway(
             upstream=self.upstream,
             orchestrator=self.orchestrator,
             sessions=Sessions(
-                self.store, self.meter, lambda: price_table(self.snapshot.config), self.wall_clock
+                self.store, observer, lambda: price_table(self.snapshot.config), self.wall_clock
             ),
-            meter=self.meter,
+            observer=observer,
             clock=self.clock,
         )
 
@@ -223,10 +242,11 @@ class Rig:
         named: Mapping[str, str] | None = None,
     ) -> Answer:
         content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
-        document = json_edits.read_document(content.encode(), unique=READ_KEYS)
         arrived = self.clock.now - waited_s
-        call = Call(self.snapshot, document, headers, hint, arrived, named or {})
-        return await self.gateway.chat(call)
+        request = request_of(
+            self.snapshot, content, headers=headers, hint=hint, arrived=arrived, session=named
+        )
+        return await self.gateway.complete(request)
 
 
 def headers_of(answer: Answer) -> dict[str, str]:

@@ -22,7 +22,7 @@ VALUES: dict[str, object] = {
     "method": "PUT",
     "allowed": "POST",
     "file": "gateway.yaml",
-    "problems": (Problem(1, "version", "missing"), Problem(0, "", "is empty")),
+    "served": ("/a", "/b"),
 }
 
 

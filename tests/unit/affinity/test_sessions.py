@@ -16,7 +16,7 @@ from serve_app.domain import Binding, ModelRef, Reason, Scores, Unavailable
 from serve_app.exchange import FaultKind
 from serve_app.providers.prices import CatalogPrices
 from serve_app.snapshot import Snapshot
-from serve_app.telemetry.metrics import Metric
+from serve_app.telemetry.metrics import Metric, MetricsObserver
 from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, fault, headers_of, reply, setup_of
 
 TEXT: Final = """version: v0.4.0
@@ -248,7 +248,7 @@ async def test_who_waited_for_the_store_in_vain_waits_no_second_time(tmp_path: P
         deadline_s=0.05,
     )  # fmt: skip
     local = CachedStore(steady, max_entries=9, ttl_s=600, clock=asking.clock)
-    sessions = Sessions(local, asking.meter, CatalogPrices)
+    sessions = Sessions(local, MetricsObserver(asking.meter), CatalogPrices)
     place = await sessions.find(SESSION, lambda _: True)
     assert (place.found, place.away) == (None, True)
     await sessions.settle(place, ModelRef("openai", "b"), "code")

@@ -1,26 +1,19 @@
-"""What is settled before anything is decided: headers, access, the body."""
+"""What the API reads before anything is decided: headers and the body."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serve_app.access.exposure import exposure_problem
-from serve_app.access.keys import Access
 from serve_app.api import body
 from serve_app.api.body import ClientGoneError, read_body
-from serve_app.api.headers import HeaderFacts, Scope, read_headers
+from serve_app.api.headers import read_headers
 from serve_app.errors import (
-    AnonymousRefused,
     BodyTimeout,
     BodyTooLarge,
     HeadersTooLarge,
-    InvalidClientKey,
 )
-from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -92,159 +85,6 @@ def test_all_headers_count(limit: int, fits: bool) -> None:
     with pytest.raises(HeadersTooLarge) as caught:
         read_headers(headers, limit)
     assert caught.value.limit == limit
-
-
-def access_of(directory: Path, more: str, **environ: str) -> Access:
-    return Access(setup_of(directory, V + more).config, environ)
-
-
-def facts_of(*keys: bytes, origin: str | None = None) -> HeaderFacts:
-    headers = [(b"x-api-key", key) for key in keys]
-    headers += [] if origin is None else [(b"origin", origin.encode())]
-    return read_headers(headers, 10_000)
-
-
-FAR: Scope = {"client": ("203.0.113.9", 5), "server": ("10.0.0.1", 8000)}
-NEAR: Scope = {"client": ("127.0.0.1", 5), "server": ("127.0.0.1", 8000)}
-
-
-@pytest.mark.parametrize(
-    ("keys", "known"),
-    [
-        ([b"one"], True),
-        ([b"two"], True),
-        ([b"wrong", b"two"], True),
-        ([b"two", b"wrong"], True),
-        ([], False),
-        ([b""], False),
-        ([b"One"], False),
-        ([b"on e"], False),
-        ([b"$ONE"], False),
-        ([b"onetwo"], False),
-    ],
-)
-@pytest.mark.parametrize("scope", [FAR, NEAR])
-def test_a_client_key_is_asked_for(
-    keys: list[bytes], known: bool, scope: Scope, tmp_path: Path
-) -> None:
-    """With client keys one of them has to be shown, from this machine too."""
-    access = access_of(tmp_path, "client_keys: [$ONE, two]\n", ONE="one")
-    assert access.warnings == []
-    if known:
-        access.check(scope, facts_of(*keys))
-        return
-    with pytest.raises(InvalidClientKey):
-        access.check(scope, facts_of(*keys))
-
-
-def test_an_unset_client_key_is_nobodys(tmp_path: Path) -> None:
-    """It fails closed, with a warning that names the variable and no key."""
-    access = access_of(tmp_path, "client_keys: [$NO, sk-1]\n")
-    assert access.warnings == [
-        "client_keys: the environment variable NO is not set; nobody can use this key"
-    ]
-    access.check(FAR, facts_of(b"sk-1"))
-    for key in (b"", b"$NO"):
-        with pytest.raises(InvalidClientKey):
-            access.check(NEAR, facts_of(key))
-
-
-def test_without_any_set_key_nobody_gets_in(tmp_path: Path) -> None:
-    """Configured keys of which none is set do not open the door."""
-    access = access_of(tmp_path, "client_keys: [$NO]\nallow_anonymous: true\n")
-    with pytest.raises(InvalidClientKey):
-        access.check(NEAR, facts_of())
-
-
-@pytest.mark.parametrize(
-    ("client", "server", "local"),
-    [
-        (("127.0.0.1", 5), ("127.0.0.1", 80), True),
-        (("127.9.9.9", 5), ("10.0.0.1", 80), True),
-        (("::1", 5), ("::1", 80), True),
-        (("10.0.0.1", 5), ("10.0.0.1", 80), True),
-        (None, None, True),
-        (("", 0), None, True),
-        (("10.0.0.2", 5), ("10.0.0.1", 80), False),
-        (("10.0.0.2", 5), None, False),
-        (("fe80::1%eth0", 5), ("10.0.0.1", 80), False),
-        (("example.com", 5), ("10.0.0.1", 80), False),
-        (("2001:db8::1", 5), ("::", 80), False),
-    ],
-)
-def test_without_keys_this_machine_alone_is_served(
-    client: Any, server: Any, local: bool, tmp_path: Path
-) -> None:
-    """Loopback, or our own address on both ends; all others are refused."""
-    access, scope = access_of(tmp_path, ""), {"client": client, "server": server}
-    if local:
-        access.check(scope, facts_of())
-        return
-    with pytest.raises(AnonymousRefused):
-        access.check(scope, facts_of(b"a key"))
-
-
-@pytest.mark.parametrize("scope", [FAR, NEAR])
-def test_anonymous_clients_may_be_allowed(scope: Scope, tmp_path: Path) -> None:
-    """Who says so serves everybody."""
-    access_of(tmp_path, "allow_anonymous: true\n").check(scope, facts_of(origin="http://evil.test"))
-
-
-@pytest.mark.parametrize(
-    ("origin", "own"),
-    [
-        (None, True),
-        ("http://localhost:3000", True),
-        ("http://127.0.0.1:3000", True),
-        ("https://[::1]", True),
-        ("vscode-webview://x", True),
-        ("http://evil.test", False),
-        ("https://localhost.evil.test", False),
-        ("http://[", False),
-        ("null", False),
-        ("", False),
-    ],
-)
-def test_a_page_from_elsewhere_is_not_this_machine(
-    origin: str | None, own: bool, tmp_path: Path
-) -> None:
-    """A browser here that runs a foreign page is not its user."""
-    access = access_of(tmp_path, "")
-    if own:
-        access.check(NEAR, facts_of(origin=origin))
-        return
-    with pytest.raises(AnonymousRefused):
-        access.check(NEAR, facts_of(origin=origin))
-
-
-@pytest.mark.parametrize(
-    ("host", "open_"),
-    [
-        ("localhost", False),
-        ("127.0.0.1", False),
-        ("127.1.2.3", False),
-        ("::1", False),
-        ("0.0.0.0", True),
-        ("::", True),
-        ("10.0.0.1", True),
-        ("example.com", True),
-        ("", True),
-        ("localhost.evil.test", True),
-    ],
-)
-@pytest.mark.parametrize(
-    ("more", "guarded"),
-    [("", False), ("client_keys: [$K]\n", True), ("allow_anonymous: true\n", True)],
-)
-def test_an_open_door_is_a_problem(
-    host: str, open_: bool, more: str, guarded: bool, tmp_path: Path
-) -> None:
-    """Listening where others reach it takes keys, or a word that it is meant so."""
-    problem = exposure_problem(host, setup_of(tmp_path, V + more).config)
-    assert (problem is not None) is (open_ and not guarded)
-    if problem is not None:
-        assert host in problem
-        assert "client_keys" in problem
 
 
 def receive_of(*messages: dict[str, Any]) -> tuple[Callable[[], Awaitable[Any]], list[Any]]:

@@ -242,8 +242,8 @@ def test_a_model_that_its_settings_have_no_room_for_is_told(run: Run, tmp_path: 
     section = "orchestrator: {engine: vllm, model: weights, %s}\n"
     where = "orchestrator.model, on this machine"
     out = run(gateway(tmp_path, KEYED + section % "max_model_len: 2048"))[1]
-    limit = f"but {model} was made for at most 1024 tokens"
-    assert f"warning: {where}: orchestrator.max_model_len is 2048, {limit}\n" in out
+    limit = f"2048 exceeds the 1024 tokens that {model} supports; lower it"
+    assert f"warning: {where}: orchestrator.max_model_len: {limit}\n" in out
     out = run(gateway(tmp_path, KEYED + section % "gpu_memory_gb: 1"))[1]
-    assert f"warning: {where}: {model} needs about 1.6 GiB of the GPU; " in out
+    assert f"warning: {where}: {model} needs about 1.6 GiB of the GPU, but " in out
     assert where not in run(gateway(tmp_path, KEYED + section % "gpu_memory_gb: 4"))[1]

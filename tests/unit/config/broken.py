@@ -16,7 +16,7 @@ OVERRIDES = (
     "disable_signals, prompt_target_intent_matching_threshold, optimize_context_window, use_agent_orchestrator"
 )
 
-NO_SLASH = "names no provider; write provider/name, or provider/* for all names"
+NO_SLASH = "has no provider; write provider/name, or provider/* for all models"
 LEFT_OUT = V + "model_providers:\n  - model: openai/%s\n    default: 1\nmodel_aliases:\n  slow:\n"
 NO_BOOL = (4, "model_providers[0].default", "must be true or false, not 1")
 Found = list[tuple[int, str, str]]
@@ -53,26 +53,26 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "route twice": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "  - name: code\n" "    description: e\n" "    models: [gpt-4o]\n"), [(8, "routing_preferences[1].name", "another route is named 'code'")]),
     "route prefer": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "    selection_policy:\n" "      prefer: best\n"), [(9, "routing_preferences[0].selection_policy.prefer", "must be 'none', 'cheapest' or 'fastest', not 'best'")]),
     "route empty": ((G + "routing_preferences:\n" "  - name: ''\n" "    description: d\n" "    models: [gpt-4o]\n"), [(5, "routing_preferences[0].name", "must not be empty")]),
-    "no slash": ((V + "model_providers:\n" "  - model: gpt-4o\n"), [(3, "model_providers[0].model", "'gpt-4o' names no provider; write provider/name, or provider/* for all names")]),
-    "lead slash": ((V + "model_providers:\n" "  - model: /gpt-4o\n"), [(3, "model_providers[0].model", "'/gpt-4o' names no provider; write provider/name, or provider/* for all names")]),
-    "twice": ((V + "model_providers:\n" "  - model: openai/a\n" "  - model: openai/a\n"), [(4, "model_providers[1].model", "'openai/a' stands there twice; give it another base_url or access_key, or take it out")]),
+    "no slash": ((V + "model_providers:\n" "  - model: gpt-4o\n"), [(3, "model_providers[0].model", "'gpt-4o' has no provider; write provider/name, or provider/* for all models")]),
+    "lead slash": ((V + "model_providers:\n" "  - model: /gpt-4o\n"), [(3, "model_providers[0].model", "'/gpt-4o' has no provider; write provider/name, or provider/* for all models")]),
+    "twice": ((V + "model_providers:\n" "  - model: openai/a\n" "  - model: openai/a\n"), [(4, "model_providers[1].model", "duplicate entry 'openai/a'; set another base_url or access_key, or remove it")]),
     "names twice": ((V + "model_providers:\n" "  - model: openai/a\n" "    name: x\n" "  - model: openai/b\n" "    name: x\n"), [(6, "model_providers[1].name", "another entry is named 'x'")]),
     "defaults": ((V + "model_providers:\n" "  - model: openai/a\n" "    default: true\n" "  - model: openai/b\n" "    default: true\n"), [(6, "model_providers[1].default", "'openai/a' is the default already")]),
-    "wild default": ((V + "model_providers:\n" "  - model: openai/*\n" "    default: true\n"), [(4, "model_providers[0].default", "a wildcard can't be the default; name one model")]),
-    "unknown provider": ((V + "model_providers:\n" "  - model: opennai/a\n"), [(3, "model_providers[0].model", "'opennai' is no provider that we know; add base_url and provider_interface, such as openai; did you mean 'openai'?")]),
-    "unknown provider2": ((V + "model_providers:\n" "  - model: zzz/a\n" "    base_url: http://h\n"), [(3, "model_providers[0].model", "'zzz' is no provider that we know; add provider_interface, such as openai")]),
+    "wild default": ((V + "model_providers:\n" "  - model: openai/*\n" "    default: true\n"), [(4, "model_providers[0].default", "a wildcard cannot be the default; name one model")]),
+    "unknown provider": ((V + "model_providers:\n" "  - model: opennai/a\n"), [(3, "model_providers[0].model", "unknown provider 'opennai'; add base_url and provider_interface, such as openai; did you mean 'openai'?")]),
+    "unknown provider2": ((V + "model_providers:\n" "  - model: zzz/a\n" "    base_url: http://h\n"), [(3, "model_providers[0].model", "unknown provider 'zzz'; add provider_interface, such as openai")]),
     "unknown interface": ((V + "model_providers:\n" "  - model: zzz/a\n" "    base_url: http://h\n" "    provider_interface: gemni\n"), [(5, "model_providers[0].provider_interface", f"must be one of {', '.join(INTERFACES)}, not 'gemni'")]),
-    "known interface": ((V + "model_providers:\n" "  - model: openai/a\n" "    provider_interface: openai\n"), [(4, "model_providers[0].provider_interface", "'openai' is a provider that we know; take provider_interface out")]),
+    "known interface": ((V + "model_providers:\n" "  - model: openai/a\n" "    provider_interface: openai\n"), [(4, "model_providers[0].provider_interface", "'openai' is a known provider; remove provider_interface")]),
     "no url": ((V + "model_providers:\n" "  - model: vllm/a\n"), [(3, "model_providers[0]", "'vllm' has no public address; add base_url, such as http://host:8000/v1")]),
     "url": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: host:8000\n"), [(4, "model_providers[0].base_url", "must be a URL with scheme and host, such as http://host:8000/v1, not 'host:8000'")]),
     "url2": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: ftp://host\n"), [(4, "model_providers[0].base_url", "must be a URL with scheme and host, such as http://host:8000/v1, not 'ftp://host'")]),
-    "url3": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://u:sk-secret@host\n"), [(4, "model_providers[0].base_url", "holds a password; put keys into access_key")]),
-    "url4": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://host:99999\n"), [(4, "model_providers[0].base_url", "is no URL: Port out of range 0-65535")]),
-    "url5": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://host/v1?key=sk-secret\n"), [(4, "model_providers[0].base_url", "must end with its path; take out what follows '?' or '#'")]),
-    "url6": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://[::1\n"), [(4, "model_providers[0].base_url", "is no URL: Invalid IPv6 URL")]),
+    "url3": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://u:sk-secret@host\n"), [(4, "model_providers[0].base_url", "contains a password; move it to access_key")]),
+    "url4": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://host:99999\n"), [(4, "model_providers[0].base_url", "is not a URL: Port out of range 0-65535")]),
+    "url5": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://host/v1?key=sk-secret\n"), [(4, "model_providers[0].base_url", "must end with its path; remove everything from '?' or '#'")]),
+    "url6": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://[::1\n"), [(4, "model_providers[0].base_url", "is not a URL: Invalid IPv6 URL")]),
     "url space": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: 'http://h :1'\n"), [(4, "model_providers[0].base_url", "must be a URL with scheme and host, such as http://host:8000/v1, not 'http://h :1'")]),
     "url whole": ((V + "model_providers:\n" "  - model: vllm/a\n" "    base_url: http://h:1/v1/chat/completions/\n"), [(4, "model_providers[0].base_url", "must end before /chat/completions, which the gateway adds; remove that part")]),
-    "paths": ((V + "model_providers:\n" "  - model: openai/a\n" "    data_path: inline\n" "  - model: openai/b\n" "    data_path: shared\n"), [(6, "model_providers[1].data_path", "another model of provider 'openai' says inline; one provider has one data path")]),
+    "paths": ((V + "model_providers:\n" "  - model: openai/a\n" "    data_path: inline\n" "  - model: openai/b\n" "    data_path: shared\n"), [(6, "model_providers[1].data_path", "another entry of provider 'openai' sets inline; set the same in both")]),
     "dup key": ((V + "model_providers: []\n" "model_providers: []\n"), [(3, "model_providers", "duplicate key; keep one")]),
     "dup key in": ((V + "model_providers:\n" "  - model: openai/a\n" "    default: true\n" "    default: false\n"), [(5, "model_providers[0].default", "duplicate key; keep one")]),
     "complex key": ((V + "? [a, b]\n" ": 1\n"), [(2, "", "a key must be a string; write it as one word or in quotes")]),
@@ -81,7 +81,7 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "tag": (V + "a: !!python/object/apply:os.system [x]\n", [(2, "a", f"unknown key; known keys: {KEYS}")]),
     "recursive": (V + "a: &a [*a]\n", [(2, "", "invalid YAML: nested too deeply, or anchors expand to too many values")]),
     "recursive map": (V + "a: &a {b: *a}\n", [(2, "", "invalid YAML: nested too deeply, or anchors expand to too many values")]),
-    "several": ((V + "model_provider: 1\n" "model_providers:\n" "  - model: openai/a\n" "    default: 1\n" "  - model: zzz/b\n" "model_aliases:\n" "  fast:\n" "    target: openai/nope\n" "  slow:\n" "    target: openai/a\n"), [(2, "model_provider", "unknown key; did you mean 'model_providers'?"), (5, "model_providers[0].default", "must be true or false, not 1"), (6, "model_providers[1].model", "'zzz' is no provider that we know; add base_url and provider_interface, such as openai"), (9, "model_aliases.fast.target", "no entry of model_providers is named 'openai/nope'; add it to model_providers")]),
+    "several": ((V + "model_provider: 1\n" "model_providers:\n" "  - model: openai/a\n" "    default: 1\n" "  - model: zzz/b\n" "model_aliases:\n" "  fast:\n" "    target: openai/nope\n" "  slow:\n" "    target: openai/a\n"), [(2, "model_provider", "unknown key; did you mean 'model_providers'?"), (5, "model_providers[0].default", "must be true or false, not 1"), (6, "model_providers[1].model", "unknown provider 'zzz'; add base_url and provider_interface, such as openai"), (9, "model_aliases.fast.target", "no entry of model_providers is named 'openai/nope'; add it to model_providers")]),
     "list": ("- a\n", [(1, "", "must be a mapping of keys, such as `version: v0.4.0`")]),
     "scalar": ("abc\n", [(1, "", "must be a mapping of keys, such as `version: v0.4.0`")]),
     "empty": ("", [(1, "", "file is empty; start with `version: v0.4.0`")]),

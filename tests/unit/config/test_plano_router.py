@@ -11,6 +11,8 @@ from deployments.orchestrator import Orchestrator as Deployment
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.warnings import config_warnings
 from serve_app.engines.http import HttpEngine, HttpEngineSettings
+from serve_app.exchange import PATHS, Operation
+from serve_app.providers.outgoing import target_of
 from tests.unit.config_texts import VERSION
 from tests.unit.fakes import setup_of
 
@@ -70,9 +72,10 @@ async def test_the_model_is_asked_at_its_address(
     bare = entry.removeprefix("model: ").partition(",")[0].partition("/")[2]
     assert (settings.model, settings.access_key, settings.budget_tokens) == (bare, "$ITS_KEY", None)
     assert (settings.family, engine._family.name) == (None, family)
-    target = engine._target()
+    path = PATHS[Operation.CHAT]
+    target = target_of(engine._endpoint, Operation.CHAT, path, os.environ, now=0.0)
     assert target.url == URL(f"{address}/chat/completions")
-    assert target.headers["authorization"] == "Bearer sk-secret"
+    assert target.headers == (("authorization", "Bearer sk-secret"),)
     assert config_warnings(setup_of(tmp_path, text).config, os.environ) == []
 
 

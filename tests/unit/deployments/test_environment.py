@@ -21,7 +21,8 @@ def test_serve_env_sets_all_of_it() -> None:
 def test_an_empty_environment_meets_nothing() -> None:
     """One line for each setting, with its value and what happens otherwise."""
     assert unmet({}) == [
-        f"{setting.name}={setting.value} is not set: {setting.otherwise}" for setting in SETTINGS
+        f"{setting.name}={setting.value} is not set: {setting.otherwise}; start Serve with configs/serve.env"
+        for setting in SETTINGS
     ]
 
 

@@ -133,7 +133,7 @@ async def test_a_model_that_is_not_there_fails_no_replica(tmp_path: Path, make: 
     """Questions are answered with the path and the key of the configuration that names it."""
     orchestrator = make(", model: own.onnx")
     assert await down(orchestrator) == (
-        f"the engine has a fault: there is no file {tmp_path}/own.onnx; see orchestrator.model"
+        f"the embedded engine is unavailable: there is no file {tmp_path}/own.onnx; see orchestrator.model"
     )
     assert await orchestrator.decisions() == 0
 
@@ -141,7 +141,9 @@ async def test_a_model_that_is_not_there_fails_no_replica(tmp_path: Path, make: 
 async def test_a_file_that_is_no_model_fails_no_replica(tmp_path: Path, make: Make) -> None:
     """The path, and what onnxruntime says of it."""
     (tmp_path / "own.onnx").write_bytes(b"hello")
-    start = f"the engine has a fault: {tmp_path}/own.onnx is no ONNX model that runs here: "
+    start = (
+        f"the embedded engine is unavailable: {tmp_path}/own.onnx is no ONNX model that runs here: "
+    )
     assert (await down(make(", model: own.onnx"))).startswith(start)
 
 
@@ -154,7 +156,7 @@ async def test_whatever_an_engine_raises_fails_no_replica(
         raise MemoryError("too much")
 
     monkeypatch.setattr(deployment, "EmbeddingEngine", broken)
-    assert await down(make("")) == "the engine has a fault: MemoryError: too much"
+    assert await down(make("")) == "the embedded engine is unavailable: MemoryError: too much"
 
 
 async def test_an_engine_comes_back(

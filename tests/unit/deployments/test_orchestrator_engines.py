@@ -128,9 +128,7 @@ async def test_a_stand_in_with_a_fault_is_none(
     monkeypatch.setattr(deployment, "EmbeddingEngine", broken)
     orchestrator = make(VLLM)
     FakeVllm.made[0].said = STARTING
-    both = (
-        f"{STARTING.detail}; and the embedded engine: the engine has a fault: MemoryError: too much"
-    )
+    both = f"{STARTING.detail}; the embedded engine is unavailable: MemoryError: too much"
     assert await orchestrator.score(question("Hello")) == replace(STARTING, detail=both)
     assert [r.levelno for r in caplog.records if "too much" in r.message] == [logging.WARNING]
 
@@ -160,7 +158,7 @@ async def test_the_stand_in_has_what_is_left_of_the_deadline(
     engine.takes_s = 2.0
     said = await orchestrator.score(question("Hello again"))
     assert isinstance(said, Scores)
-    assert said.stand_in == "no answer within 800 ms"
+    assert said.stand_in == "timed out after 800 ms"
     at_once, late = given
     assert 0.6 < at_once <= 0.8
     assert 0 < late <= 0.16
@@ -190,4 +188,4 @@ async def test_a_server_may_decide(make: Make) -> None:
     said = await orchestrator.score(question("Write a rhyme"))
     await engine.close()
     assert isinstance(said, Scores)
-    assert "could not be connected to" in said.stand_in
+    assert "cannot connect to" in said.stand_in

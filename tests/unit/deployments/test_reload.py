@@ -94,9 +94,9 @@ async def test_a_provider_client_catches_up_with_the_ingress(file: Path) -> None
     assert isinstance(said, UpstreamFault)
     assert said.kind is FaultKind.CONNECT
     assert await client.policy() == new.version
-    looked = client._looked_at
+    looked = client._last_look
     await client.unary(encode_request(replace(asked, policy="unheard-of")))
-    assert client._looked_at == looked
+    assert client._last_look == looked
     await client._transport.close()
 
 

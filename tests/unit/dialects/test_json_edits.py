@@ -9,17 +9,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.dialects.json_edits import PLANO_METADATA_KEYS, read_document, rewrite_document
+from serve_app.dialects.fields import GATEWAY_KEYS, PLANO_METADATA_KEYS
+from serve_app.dialects.json_edits import read_document, rewrite_document
+from serve_app.dialects.registry import DEFAULT_DIALECT
 from serve_app.domain import Json
 from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
-from serve_app.requests.decide import OWN_KEYS, READ_KEYS
+from tests.unit.dialects.json_texts import KEY, SPACE, VALUE
 
 NOTHING: frozenset[str] = frozenset()
 
 
 def rewritten(body: str, model: str = "new") -> str:
     return rewrite_document(
-        read_document(body.encode(), unique=READ_KEYS), model=model, cut=OWN_KEYS
+        read_document(body.encode(), unique=DEFAULT_DIALECT.fields.read),
+        model=model,
+        cut=GATEWAY_KEYS,
+        cut_metadata=PLANO_METADATA_KEYS,
     ).decode()
 
 
@@ -120,44 +125,11 @@ def test_a_model_name_is_written_as_json() -> None:
 
 def test_a_half_of_a_surrogate_pair_in_a_name_is_sent_as_it_was_asked() -> None:
     """A name that UTF-8 has no form for still makes a body, because a client may send one."""
-    document = read_document(b'{"model":"vllm/\\ud800"}', unique=READ_KEYS)
+    document = read_document(b'{"model":"vllm/\\ud800"}', unique=DEFAULT_DIALECT.fields.read)
     name = document.get("model").removeprefix("vllm/")
-    assert json.loads(rewrite_document(document, model=name, cut=OWN_KEYS)) == {"model": "\ud800"}
-
-
-# Any JSON object with any spacing, written by hand so that json.dumps's habits do not matter.
-SPACE = st.text(" \t\r\n", max_size=2)
-NUMBER = st.from_regex(
-    r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,5})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
-)
-CHARACTER = st.one_of(
-    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\'),
-    st.sampled_from(
-        ["\\n", "\\\\", '\\"', "\\/", "\\u0041", "\\ud83d\\ude00", "\\uD800", "}", ","]
-    ),
-)
-STRING = st.lists(CHARACTER, max_size=6).map(lambda signs: f'"{"".join(signs)}"')
-LITERAL = st.one_of(NUMBER, STRING, st.sampled_from(["true", "false", "null"]))
-KEY = st.one_of(
-    STRING,
-    st.sampled_from(['"models"', '"fallbacks"', '"routing_preferences"', '"m\\u006fdels"', '"n"']),
-)
-
-
-@st.composite
-def spaced(draw: st.DrawFn, inner: st.SearchStrategy[str], brackets: str, *, keys: bool) -> str:
-    members = []
-    for value in draw(st.lists(inner, max_size=4)):
-        key = f"{draw(KEY)}{draw(SPACE)}:{draw(SPACE)}" if keys else ""
-        members.append(f"{draw(SPACE)}{key}{value}{draw(SPACE)}")
-    return brackets[0] + (",".join(members) or draw(SPACE)) + brackets[1]
-
-
-def _nested(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.one_of(spaced(inner, "[]", keys=False), spaced(inner, "{}", keys=True))
-
-
-VALUE = st.recursive(LITERAL, _nested, max_leaves=6)
+    assert json.loads(
+        rewrite_document(document, model=name, cut=GATEWAY_KEYS, cut_metadata=PLANO_METADATA_KEYS)
+    ) == {"model": "\ud800"}
 
 
 @st.composite
@@ -166,12 +138,12 @@ def members(draw: st.DrawFn) -> list[tuple[str, str]]:
     pairs: dict[str, tuple[str, str]] = {}
     for key in draw(st.lists(KEY, max_size=6)):
         said = json.loads(key)
-        if said.casefold() not in READ_KEYS - OWN_KEYS or said == "n":
+        if said.casefold() not in DEFAULT_DIALECT.fields.read - GATEWAY_KEYS or said == "n":
             pairs.setdefault(said.casefold(), (key, draw(VALUE)))
     return [
         pair
         for pair in pairs.values()
-        if json.loads(pair[0]).casefold() not in OWN_KEYS or json.loads(pair[0]) in OWN_KEYS
+        if json.loads(pair[0]).casefold() not in GATEWAY_KEYS or json.loads(pair[0]) in GATEWAY_KEYS
     ]
 
 
@@ -181,7 +153,7 @@ def test_bytes_around_the_model_are_equal(
     before: list[tuple[str, str]], after: list[tuple[str, str]], space: list[str], value: str
 ) -> None:
     """Whatever an object looks like, all bytes before and after the model's value stay."""
-    own = {json.loads(key) for key, _ in (*before, *after)} & OWN_KEYS
+    own = {json.loads(key) for key, _ in (*before, *after)} & GATEWAY_KEYS
     left = "".join(f"{space[0]}{key}:{space[1]}{said}{space[2]}," for key, said in before)
     right = "".join(f",{space[3]}{key}{space[1]}:{said}{space[4]}" for key, said in after)
     head, tail = (
@@ -203,19 +175,24 @@ def test_a_rewritten_body_means_the_same(
         pairs.insert(place, ('"model"', '"old"'))
     text = ",".join(f"{space[0]}{key}{space[1]}:{value}{space[2]}" for key, value in pairs)
     body = rewrite_document(
-        read_document(f"{{{text}}}".encode(), unique=READ_KEYS), model="m", cut=OWN_KEYS
+        read_document(f"{{{text}}}".encode(), unique=DEFAULT_DIALECT.fields.read),
+        model="m",
+        cut=GATEWAY_KEYS,
+        cut_metadata=PLANO_METADATA_KEYS,
     )
     old: list[tuple[str, Json]] = json.loads(f"{{{text}}}", object_pairs_hook=list)
-    kept = [(key, "m" if key == "model" else value) for key, value in old if key not in OWN_KEYS]
+    kept = [
+        (key, "m" if key == "model" else value) for key, value in old if key not in GATEWAY_KEYS
+    ]
     expected = [("model", "m"), *kept] if place is None else kept
     assert repr(json.loads(body, object_pairs_hook=list)) == repr(expected)  # repr: 1 is not 1.0
 
 
-@pytest.mark.parametrize("key", sorted(READ_KEYS))
+@pytest.mark.parametrize("key", sorted(DEFAULT_DIALECT.fields.read))
 def test_a_key_that_decides_may_stand_once(key: str) -> None:
     """A second top-level key of those we read is refused by its name."""
     with pytest.raises(DuplicateKey) as caught:
-        read_document(f'{{"{key}":1,"x":2,"{key}":1}}'.encode(), unique=READ_KEYS)
+        read_document(f'{{"{key}":1,"x":2,"{key}":1}}'.encode(), unique=DEFAULT_DIALECT.fields.read)
     assert caught.value.param == key
     assert repr(key) in str(caught.value)
 
@@ -226,13 +203,13 @@ def test_a_key_that_decides_may_stand_once(key: str) -> None:
 def test_another_case_of_such_a_key_is_refused(key: str) -> None:
     """Parsers that ignore case would read it as ours, so it is refused even when it is alone."""
     with pytest.raises(DuplicateKey):
-        read_document(f'{{"{key}":"a"}}'.encode(), unique=READ_KEYS)
+        read_document(f'{{"{key}":"a"}}'.encode(), unique=DEFAULT_DIALECT.fields.read)
 
 
 def test_duplicates_of_other_keys_stay() -> None:
     """Keys that we do not read may stand twice, and every copy goes on."""
     body = '{"user":1,"model":"new","user":2,"User":3}'
-    document = read_document(body.encode(), unique=READ_KEYS)
+    document = read_document(body.encode(), unique=DEFAULT_DIALECT.fields.read)
     assert document.get("user") == 2
     assert rewritten(body) == body
 
@@ -240,7 +217,7 @@ def test_duplicates_of_other_keys_stay() -> None:
 def test_the_escaped_form_of_a_key_is_the_same_key() -> None:
     """An escape in a key's name hides no second copy of it."""
     with pytest.raises(DuplicateKey):
-        read_document(b'{"model":"a","\\u006dodel":"b"}', unique=READ_KEYS)
+        read_document(b'{"model":"a","\\u006dodel":"b"}', unique=DEFAULT_DIALECT.fields.read)
 
 
 @pytest.mark.parametrize(
@@ -263,10 +240,10 @@ def test_the_escaped_form_of_a_key_is_the_same_key() -> None:
         (b'{"a":"b', (1, 6), "unterminated string"),
         (b'{"a":"\x01"}', (1, 7), "invalid control character"),
         (b'{"a":"\\x"}', (1, 7), "invalid \\escape"),
-        (b'{"a":1} x', (1, 8), "something follows the object"),
-        (b'{"a":1}{}', (1, 8), "something follows the object"),
-        (b'{"a":1}\n,', (1, 8), "something follows the object"),
-        (b'{"a":1}\x00', (1, 8), "something follows the object"),
+        (b'{"a":1} x', (1, 8), "extra data follows the object"),
+        (b'{"a":1}{}', (1, 8), "extra data follows the object"),
+        (b'{"a":1}\n,', (1, 8), "extra data follows the object"),
+        (b'{"a":1}\x00', (1, 8), "extra data follows the object"),
         (b'{"a": NaN}', (1, 7), "NaN"),
         (b'{"a": ' + b"1" * 5000 + b"}", (1, 7), "digits"),
     ],
@@ -276,7 +253,7 @@ def test_a_fault_is_shown_by_line_and_column(
 ) -> None:
     """What is not JSON is refused with the line, the column and what is wrong there."""
     with pytest.raises(InvalidJson) as caught:
-        read_document(body, unique=READ_KEYS)
+        read_document(body, unique=DEFAULT_DIALECT.fields.read)
     assert text in str(caught.value)
     assert f"at line {place[0]}, column {place[1]}" in str(caught.value)
 
@@ -284,28 +261,28 @@ def test_a_fault_is_shown_by_line_and_column(
 def test_the_text_of_a_refusal_is_our_own() -> None:
     """A number of thousands of digits is refused without advice on Python's settings."""
     with pytest.raises(InvalidJson) as caught:
-        read_document(b'{"a": ' + b"1" * 5000 + b"}", unique=READ_KEYS)
+        read_document(b'{"a": ' + b"1" * 5000 + b"}", unique=DEFAULT_DIALECT.fields.read)
     assert "sys." not in str(caught.value)
 
 
 @pytest.mark.parametrize("body", [gzip.compress(b"{}", mtime=0), b"\x28\xb5\x2f\xfd\x00\xff"])
 def test_a_compressed_body_is_named(body: bytes) -> None:
     """It is no text, and the way out is not to look for a wrong byte."""
-    with pytest.raises(InvalidJson, match="compressed; send it as it is"):
-        read_document(body, unique=READ_KEYS)
+    with pytest.raises(InvalidJson, match="compressed; send it uncompressed"):
+        read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
 
 def test_a_byte_order_mark_is_named() -> None:
     """Editors do not show it."""
-    with pytest.raises(InvalidJson, match="no byte order mark"):
-        read_document(b"\xef\xbb\xbf{}", unique=READ_KEYS)
+    with pytest.raises(InvalidJson, match="without a byte order mark"):
+        read_document(b"\xef\xbb\xbf{}", unique=DEFAULT_DIALECT.fields.read)
 
 
 @pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t "])
 def test_an_empty_body_is_named(body: bytes) -> None:
     """No body at all has a message of its own."""
     with pytest.raises(InvalidJson, match="the request body is empty; send a JSON object"):
-        read_document(body, unique=READ_KEYS)
+        read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +291,7 @@ def test_an_empty_body_is_named(body: bytes) -> None:
 def test_the_body_must_be_an_object(body: bytes) -> None:
     """Other JSON values, and what is none, are told what to write."""
     with pytest.raises(InvalidJson, match=re.escape("must be a JSON object, written {...}")):
-        read_document(body, unique=READ_KEYS)
+        read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
 
 @pytest.mark.parametrize(
@@ -323,8 +300,8 @@ def test_the_body_must_be_an_object(body: bytes) -> None:
 )
 def test_the_body_must_be_utf_8(body: bytes, offset: int) -> None:
     """Broken UTF-8, overlong forms and surrogates are shown by their byte."""
-    with pytest.raises(InvalidJson, match=f"not valid UTF-8 at byte {offset}$"):
-        read_document(body, unique=READ_KEYS)
+    with pytest.raises(InvalidJson, match=f"not valid UTF-8 at byte {offset}; encode it as UTF-8$"):
+        read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +316,7 @@ def test_the_body_must_be_utf_8(body: bytes, offset: int) -> None:
 def test_deep_nesting_is_refused(body: bytes) -> None:
     """A hundred thousand levels are an error of the request, not of the gateway."""
     with pytest.raises(NestingTooDeep):
-        read_document(body, unique=READ_KEYS)
+        read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
 
 @given(st.binary(max_size=60))
@@ -347,7 +324,7 @@ def test_deep_nesting_is_refused(body: bytes) -> None:
 def test_garbage_is_refused_in_order(body: bytes) -> None:
     """Any bytes are read, or refused with an error for the client."""
     try:
-        document = read_document(body, unique=READ_KEYS)
+        document = read_document(body, unique=DEFAULT_DIALECT.fields.read)
     except (InvalidJson, DuplicateKey, NestingTooDeep):
         return
     assert document.text.encode() == body

@@ -6,17 +6,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from serve_app.dialects.fields import GATEWAY_KEYS, PLANO_METADATA_KEYS
 from serve_app.dialects.json_edits import NO_QUIRK, Quirk, read_document, rewrite_document
+from serve_app.dialects.registry import DEFAULT_DIALECT
 from serve_app.domain import Json
-from serve_app.requests.decide import OWN_KEYS, READ_KEYS
-from tests.unit.dialects.test_json_edits import SPACE, VALUE
+from tests.unit.dialects.json_texts import SPACE, VALUE
 
 EFFORT: dict[str | float, str | float] = {"none": "low", "low": "low", "max": "high"}
 
 
 def rewritten(body: str, quirk: Quirk) -> str:
-    document = read_document(body.encode(), unique=READ_KEYS)
-    return rewrite_document(document, model="m", cut=OWN_KEYS, quirk=quirk).decode()
+    document = read_document(body.encode(), unique=DEFAULT_DIALECT.fields.read)
+    return rewrite_document(
+        document, model="m", cut=GATEWAY_KEYS, cut_metadata=PLANO_METADATA_KEYS, quirk=quirk
+    ).decode()
 
 
 DROP = Quirk(drop=frozenset({"a", "b"}))

@@ -65,7 +65,7 @@ async def test_a_server_is_measured(
     assert lines[4].endswith(" ms per decision, engine http, model m")
     assert lines[5] == (
         "no answer 1 of 10 cases, which count as wrong: "
-        f"{server.place} gave an error instead of an answer (500)"
+        f"{server.place} returned an error (status 500)"
     )
     assert lines[-2:] == [
         "No match, by threshold",
@@ -129,7 +129,7 @@ async def test_a_server_that_is_not_there_is_told_at_once(
     assert await run(cases, "--config", file) == 1
     assert capsys.readouterr() == (
         "",
-        "cannot measure the engine: 127.0.0.1:9 could not be connected to\n",
+        "cannot measure the engine: cannot connect to 127.0.0.1:9\n",
     )
 
 
@@ -231,7 +231,7 @@ async def test_an_engine_that_does_not_start_is_ended(
 
     monkeypatch.setattr(fake, "wait", wait)
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
-    assert capsys.readouterr() == ("", f"cannot start the engine vllm: {why}\n")
+    assert capsys.readouterr() == ("", f"engine vllm is unavailable: {why}\n")
     assert fake.made[0].closed == 1
 
 
@@ -300,7 +300,7 @@ async def test_one_text_is_asked_of_the_engine_that_decides(
     assert await routed("Oslo", "--config", file) == 1
     assert capsys.readouterr() == (
         "",
-        (f"engine http is unavailable: {server.place} gave an error instead of an answer (500)\n"),
+        (f"engine http is unavailable: {server.place} returned an error (status 500)\n"),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from serve_app.affinity.sessions import Sessions
-from serve_app.dialects import json_edits
+from serve_app.dialects.fields import MAX_FALLBACKS, PREFERENCES
 from serve_app.domain import (
     Json,
     ModelRef,
@@ -21,17 +21,16 @@ from serve_app.domain import (
 from serve_app.errors import InvalidRequest, NoModel, UnknownModel
 from serve_app.ports import Orchestrator
 from serve_app.providers.prices import CatalogPrices
-from serve_app.requests.call import Call
-from serve_app.requests.decide import READ_KEYS, Decided
+from serve_app.requests.call import ClientRequest
+from serve_app.requests.decide import Decided
 from serve_app.requests.decide import (
     decide as decide_in_sessions,
 )
 from serve_app.requests.explain import render_explanation, render_routing
-from serve_app.routing.inline_routes import PREFERENCES
-from serve_app.routing.router import MAX_FALLBACKS
 from serve_app.snapshot import Snapshot
+from serve_app.telemetry.record import NoObserver
 from tests.unit.config.broken import V
-from tests.unit.fakes import FakeMeter, FakeOrchestrator, FakeStore, setup_of
+from tests.unit.fakes import FakeOrchestrator, FakeStore, request_of, setup_of
 
 TEXT: Final = f"""{V}
 model_providers:
@@ -51,6 +50,7 @@ orchestrator: {{min_confidence: 0.25, min_margin: 0.05, max_query_tokens: 32}}
 A, B, X = (ModelRef.parse(name) for name in ("openai/a", "openai/b", "ollama/x"))
 SCORES = Scores({"code": 0.75, "talk": 0.5}, 0.25, "code", 0.05)
 NO_MATCH = Scores({"code": 0.2, "talk": 0.1}, 0.25, None, 0.05)
+TRACE: Final = "0123456789abcdef" * 2
 DOWN = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer within 300 ms")
 
 
@@ -59,17 +59,18 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     return setup_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
 
 
-async def decide(call: Call, orchestrator: Orchestrator, *, by_content: bool = False) -> Decided:
+async def decide(
+    call: ClientRequest, orchestrator: Orchestrator, *, by_content: bool = False
+) -> Decided:
     """Of a request without a session."""
-    sessions = Sessions(FakeStore(), FakeMeter(), CatalogPrices)
-    return await decide_in_sessions(call, orchestrator, sessions, by_content=by_content)
+    sessions = Sessions(FakeStore(), NoObserver(), CatalogPrices)
+    intent = None if by_content else call.dialect.read_intent(call.document)
+    return await decide_in_sessions(call, intent, orchestrator, sessions)
 
 
-def call_of(snapshot: Snapshot, body: Mapping[str, Any], hint: str | None = None) -> Call:
+def call_of(snapshot: Snapshot, body: Mapping[str, Any], hint: str | None = None) -> ClientRequest:
     content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
-    return Call(
-        snapshot, json_edits.read_document(content.encode(), unique=READ_KEYS), (), hint, 0.0
-    )
+    return request_of(snapshot, content, hint=hint)
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -258,10 +259,12 @@ async def test_the_decision_api_answers_in_planos_words(
     """The models of the route, or "none"; what else the gateway knows stands beside it."""
     decided = await decide(call_of(snapshot, {}), FakeOrchestrator(said), by_content=True)
     keys = ("models", "route", "candidates", "reason", "confidence", "scores")
-    rendered = json.loads(json.dumps(render_routing(decided, "trace")))
+    rendered = json.loads(
+        json.dumps(render_routing(decided, (("traceparent", f"00-{TRACE}-1-00"),)))
+    )
     assert rendered == {
         **dict(zip(keys, expected, strict=True)),
-        "trace_id": "trace",
+        "trace_id": TRACE,
         "pinned": False,
         "switched": False,
     }

@@ -1,13 +1,11 @@
 """The use case: candidates in turn, what goes back, and what is recorded."""
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serve_app.domain import Reason, Scores, Unavailable
 from serve_app.errors import InvalidRequest, NoModel, UnknownModel
 from serve_app.exchange import FaultKind, UpstreamRequest
 from serve_app.requests.answer import Answer
@@ -17,47 +15,19 @@ from tests.unit.config.broken import V
 from tests.unit.fakes import (
     COMPLETION,
     FakeChunks,
-    FakeOrchestrator,
     FakeUpstream,
-    Rig,
     Scripted,
     fault,
     headers_of,
     reply,
     setup_of,
 )
-
-TEXT = f"""{V}
-model_providers:
-  - {{model: openai/a, default: true}}
-  - {{model: openai/b}}
-  - {{model: vllm/c, base_url: "http://h:1"}}
-  - {{model: vllm/*, base_url: "http://h:1"}}
-  - {{model: openai/d}}
-  - {{model: openai/e}}
-model_aliases:
-  fast: {{target: openai/b}}
-timeouts: {{total_s: 100}}
-"""
-ROUTES = """
-routing_preferences:
-  - {name: code é, description: d, models: [openai/b, vllm/c]}
-"""
-DOWN = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer")
+from tests.unit.requests.gateway_rig import TEXT, rig
 
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Snapshot:
     return setup_of(tmp_path, TEXT)
-
-
-def rig(
-    snapshot: Snapshot,
-    script: Mapping[str, Scripted | Sequence[Scripted]],
-    said: Scores | Unavailable = DOWN,
-) -> Rig:
-    answers = {name: a if isinstance(a, Sequence) else [a] for name, a in script.items()}
-    return Rig(snapshot, FakeUpstream(answers), FakeOrchestrator(said))
 
 
 def error_of(answer: Answer) -> dict[str, Any]:

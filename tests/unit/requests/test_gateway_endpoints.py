@@ -8,11 +8,8 @@ from typing import Any
 
 import pytest
 
-from serve_app.dialects import json_edits
 from serve_app.domain import ModelRef, Reason, Unavailable
 from serve_app.exchange import FaultKind, UpstreamFault, UpstreamReply, UpstreamRequest
-from serve_app.requests.call import Call
-from serve_app.requests.decide import READ_KEYS
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.metrics import Metric
 from tests.unit.config.broken import V
@@ -23,6 +20,7 @@ from tests.unit.fakes import (
     fault,
     headers_of,
     reply,
+    request_of,
     setup_of,
 )
 
@@ -74,11 +72,10 @@ class Asker:
         self.gateway = self.rig.gateway
 
     async def ask(self, *, hint: str | None = None, key: str | None = None, **body: Any) -> Any:
-        content = json.dumps({"messages": [], **body}).encode()
-        document = json_edits.read_document(content, unique=READ_KEYS)
+        content = json.dumps({"messages": [], **body})
         now = self.rig.clock.now
-        call = Call(self.rig.snapshot, document, (), hint, now, credential=key)
-        return await self.gateway.chat(call)
+        request = request_of(self.rig.snapshot, content, hint=hint, arrived=now, credential=key)
+        return await self.gateway.complete(request)
 
 
 async def test_endpoints_take_turns(snapshot: Snapshot) -> None:

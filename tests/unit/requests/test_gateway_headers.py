@@ -8,7 +8,7 @@ from serve_app.errors import InvalidRequest, UnknownModel
 from serve_app.exchange import FaultKind, UpstreamReply
 from serve_app.snapshot import Snapshot
 from tests.unit.fakes import COMPLETION, FakeChunks, Scripted, fault, headers_of, reply, setup_of
-from tests.unit.requests.test_gateway import TEXT, rig
+from tests.unit.requests.gateway_rig import TEXT, rig
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from serve_app.exchange import FaultKind, UpstreamRequest
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.metrics import Metric
 from tests.unit.fakes import FakeChunks, broken, fault, headers_of, reply, setup_of
-from tests.unit.requests.test_gateway import ROUTES, TEXT, rig
+from tests.unit.requests.gateway_rig import ROUTES, TEXT, rig
 
 WORD = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
 SCORES = Scores({"code é": 0.87654}, 0.1, "code é")

@@ -8,15 +8,21 @@ from typing import Any
 
 import pytest
 
-from serve_app.dialects.openai_chat import dialect
-from serve_app.dialects.openai_chat.dialect import Ending
 from serve_app.dialects.sse import parse_events
 from serve_app.exchange import FaultKind, StreamBrokenError
 from serve_app.requests import commit
 from serve_app.requests.commit import Held, hold
 from serve_app.requests.relay import Relay
 from tests.unit.fakes import FOREVER, FakeChunks, broken, reply
-from tests.unit.requests.test_commit import COMMENT, DONE, ROLE, STOP, WORD, scripts_at_every_split
+from tests.unit.requests.chat_streams import (
+    COMMENT,
+    DONE,
+    ROLE,
+    STOP,
+    WORD,
+    new_pipe,
+    scripts_at_every_split,
+)
 
 GOOD = ROLE + WORD + STOP + DONE
 
@@ -26,9 +32,9 @@ class Ends(list[str]):
 
 
 async def relay_of(body: FakeChunks, ends: Ends, choices: int = 1) -> Relay:
-    held = await hold(reply(200, body), body, dialect)
+    held = await hold(reply(200, body), body, new_pipe(choices))
     assert isinstance(held, Held)
-    return Relay(held, dialect, Ending(choices), ends.append)
+    return Relay(held, ends.append)
 
 
 async def sent(body: FakeChunks, ends: Ends, choices: int = 1) -> bytes:

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_app.dialects.fields import PREFERENCES
 from serve_app.domain import Json, ModelRef, Prefer, Route
 from serve_app.errors import InvalidRequest
 from serve_app.routing.inline_routes import (
     MAX_PREFERENCES,
     MAX_ROUTE_CHARACTERS,
     MAX_ROUTES,
-    PREFERENCES,
     read_preferences,
 )
 from serve_app.snapshot import Snapshot

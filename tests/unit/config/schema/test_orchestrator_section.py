@@ -208,13 +208,13 @@ def test_settings_of_other_engines_are_noticed(
     ("url", "fault"),
     [
         ("h:1", "must be a URL with scheme and host, such as http://host:8000/v1, not 'h:1'"),
-        ("http://u:hunter2@h", "holds a password; put keys into access_key"),
-        ("http://h/v1?key=hunter2", "must end with its path; take out what follows '?' or '#'"),
+        ("http://u:hunter2@h", "contains a password; move it to access_key"),
+        ("http://h/v1?key=hunter2", "must end with its path; remove everything from '?' or '#'"),
         (
             "https://h/v1/chat/completions/",
             "must end before /chat/completions, which the gateway adds; remove that part",
         ),
-        ("http://[$IP:8000", "is no URL: Invalid IPv6 URL"),
+        ("http://[$IP:8000", "is not a URL: Invalid IPv6 URL"),
     ],
 )
 def test_the_server_s_address_must_be_one(url: str, fault: str, tmp_path: Path) -> None:
