@@ -16,12 +16,10 @@ from serve_app.cli import route
 from serve_app.cli.main import main
 from serve_app.domain import Scores
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingModel, EmbeddingSettings
-from serve_app.requests.explain import render_explanation
 from serve_app.scoring.embedding import Vector
 from tests.unit.config_texts import ONE_MODEL, VERSION
 from tests.unit.evaluation.labelled_sets import HEAD, PROMPTS, line, write_set
-from tests.unit.fakes import FakeOrchestrator, setup_of
-from tests.unit.requests.test_decide import call_of, decide
+from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, request_of, setup_of
 
 TEXT: Final = f"""{VERSION}
 model_providers:
@@ -183,15 +181,16 @@ async def test_json_is_what_the_gateway_answers(
 ) -> None:
     """The answer of ``POST /v1/route``, key by key."""
     status, out, _ = run("route", text, "--json", "--config", config)
-    ours, snapshot = json.loads(out), setup_of(tmp_path, TEXT)
-    said = Scores(ours["orchestrator"]["scores"] or {}, 0.12, ours["route"])
-    decided = await decide(
-        call_of(snapshot, {"messages": messages(text)}), FakeOrchestrator(said), by_content=True
-    )
-    gateways = json.loads(json.dumps(render_explanation(snapshot, decided, 0.001)))
-    assert (status, shape(ours)) == (0, shape(gateways))
-    del ours["took_ms"], gateways["took_ms"]
-    assert ours == gateways
+    printed, snapshot = json.loads(out), setup_of(tmp_path, TEXT)
+    scores = Scores(printed["orchestrator"]["scores"] or {}, 0.12, printed["route"])
+    gateway = Rig(snapshot, FakeUpstream({}), FakeOrchestrator(scores)).gateway
+    request = request_of(snapshot, json.dumps({"messages": messages(text)}))
+    answer = await gateway.explain(request)
+    assert isinstance(answer.body, bytes)
+    returned = json.loads(answer.body)
+    assert (status, shape(printed)) == (0, shape(returned))
+    del printed["took_ms"], returned["took_ms"]
+    assert printed == returned
 
 
 def test_without_routes_there_is_nothing_to_show(run: Run, config: Path) -> None:

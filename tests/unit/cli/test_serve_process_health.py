@@ -22,8 +22,8 @@ from serve_app.cli.serve_yaml.read import ServeFile
 from serve_app.domain import Reason
 from tests.unit.config_texts import VERSION
 from tests.unit.fakes import setup_of
-from tests.unit.requests.test_decide import TEXT
 
+CONFIG: Final = VERSION + "model_providers: [{model: openai/a, default: true}]\n"
 HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
@@ -260,11 +260,11 @@ def test_a_decision_of_the_gateway_is_shown(
 ) -> None:
     """What it was asked, and all scores of its answer."""
     site.says = answer({**EXPLAINED, **changes})
-    asked, found = _decision(setup_of(tmp_path, TEXT % ""), site.url).splitlines()
-    assert found == f"  {shown}"
+    prompt, decision = _decision(setup_of(tmp_path, CONFIG), site.url).splitlines()
+    assert decision == f"  {shown}"
     ((path, headers, body),) = site.asked
     assert (path, headers["content-type"]) == ("/v1/route", "application/json")
-    assert asked == f'  "{json.loads(body)["messages"][0]["content"]}"'
+    assert prompt == f'  "{json.loads(body)["messages"][0]["content"]}"'
     assert "authorization" not in headers
 
 
@@ -283,7 +283,7 @@ def test_a_decision_needs_the_client_key(
     monkeypatch.setenv("UNIT_KEY", "sk-1")
     monkeypatch.delenv("UNIT_NONE", raising=False)
     site.says = answer(EXPLAINED) if sent else REFUSED
-    shown = _decision(setup_of(tmp_path, f"{TEXT % ''}client_keys: {keys}\n"), site.url)
+    shown = _decision(setup_of(tmp_path, f"{CONFIG}client_keys: {keys}\n"), site.url)
     assert site.asked[0][1].get("authorization") == sent
     assert ("sk-" in shown, "not available: HTTP Error 401" in shown) == (False, sent is None)
 
