@@ -14,7 +14,7 @@ from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines.vllm.chat_decider import ChatDecider
 from serve_app.engines.vllm.settings import Mode
 from serve_app.evaluation.labelled_set import Case, LabelledSet
-from serve_app.evaluation.measure import Evaluation, outcomes_of
+from serve_app.evaluation.measure import Evaluation, case_outcomes
 from serve_app.evaluation.report import report_json, report_text
 from serve_app.scoring.excerpt import conversation
 from serve_app.scoring.prompt import FAMILIES
@@ -100,7 +100,7 @@ async def test_labelled_set_is_measured(chat: Site, labelled: LabelledSet) -> No
         routes=ROUTES,
         cases=tuple(Case((q,), None) for q in (Turn("user", text) for text in TEXTS)),
     )
-    outcomes = await outcomes_of(few, list, chat.engine, generates=True)
+    outcomes = await case_outcomes(few, list, chat.engine, generates=True)
     assert [outcome.case for outcome in outcomes] == list(few.cases)
     assert not any(outcome.fault for outcome in outcomes)
     section = chat.orchestrator._snapshot.config.orchestrator
