@@ -7,8 +7,8 @@ import pytest
 
 from serve_app.app import _config_path, build
 from serve_app.cli.serve_yaml.check import check_serve
-from serve_app.cli.summary import deployment_names
 from serve_app.config.locations import ConfigError
+from serve_app.graph import deployment_names
 from serve_app.snapshot import compile_snapshot
 from tests.deploy.sites import graph
 from tests.site import SECRET

@@ -245,7 +245,7 @@ async def test_an_engine_is_ended_where_a_measurement_fails(
     busy = Unavailable(Reason.ORCHESTRATOR_ERROR, "vLLM failed with ValueError")
     monkeypatch.setattr(fake, "said", busy)
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
-    assert "cannot measure the engine: vLLM raised" in capsys.readouterr().err
+    assert "cannot measure the engine: vLLM failed with ValueError" in capsys.readouterr().err
     assert fake.made[0].closed == 1
 
 

@@ -90,7 +90,7 @@ def test_of_the_file_for_a_gpu_only_the_weights_are_noted() -> None:
     assert (engine.engine, engine.device, engine.download) == ("vllm", "cuda", False)
     (note,) = snapshot_warnings(found.snapshot)
     assert note == (
-        f"orchestrator.model, on this machine: there is no folder {engine.model}; see "
+        f"orchestrator.model, on this machine: there is no folder {engine.model}; check "
         "orchestrator.model, and set `download: true` if it is the id of a model on a hub"
     )
 
