@@ -208,7 +208,7 @@ async def test_other_spelling_is_decided_by_walking(
         asked.append(params)
         return output
 
-    monkeypatch.setattr(decider, "_finished", spelled)
+    monkeypatch.setattr(decider, "_generate", spelled)
     scores = scored(await chat.engine.score(questions[0], "choice"))
     assert len(asked) > 1
     monkeypatch.undo()
@@ -305,7 +305,7 @@ async def test_long_conversation_is_shortened(
         lengths.append(len(ids))
         raise LookupError
 
-    monkeypatch.setattr(running.decider, "_finished", finished)
+    monkeypatch.setattr(running.decider, "_generate", finished)
     turns = tuple(Turn("user", f"{number} " + "🙂語 word " * 300) for number in range(30))
     question = Question(conversation(turns), labelled.routes, "ten")
     with pytest.raises(LookupError):

@@ -1,9 +1,7 @@
-"""How near a text is to each route, with embeddings that can be reckoned by hand."""
+"""Scores of texts against routes, with embeddings that can be computed by hand."""
 
-import re
 from collections.abc import Callable
 from math import sqrt
-from typing import Final
 
 import numpy as np
 import pytest
@@ -14,56 +12,12 @@ from serve_app.domain import Route, Scores
 from serve_app.scoring import embedding
 from serve_app.scoring.archetypes import Archetype
 from serve_app.scoring.embedding import (
-    EmbeddingScorer,
     OutOfTimeError,
-    Vector,
     phrases,
     readable,
     texts_of_bank,
 )
-
-DIMENSIONS: Final = 256
-
-
-class Bag:
-    """Embeds a text as the words that it holds: each is a dimension, in order of appearance.
-
-    The cosine of two texts of n and m different words that share k is k / sqrt(n * m).
-    """
-
-    def __init__(self) -> None:
-        self.words: dict[str, int] = {}
-        self.asked: list[str] = []
-
-    def __call__(self, text: str) -> Vector:
-        self.asked.append(text)
-        vector = np.zeros(DIMENSIONS, np.float32)
-        for word in re.findall(r"\w+", text.lower()):
-            vector[self.words.setdefault(word, len(self.words) % DIMENSIONS)] += 1
-        length = float(np.linalg.norm(vector))
-        return vector if length == 0.0 else vector / np.float32(length)
-
-
-def scorer(
-    embed: Bag | None = None,
-    *,
-    min_confidence: float = 0.0,
-    min_margin: float = 0.0,
-    archetypes: tuple[Archetype, ...] = (),
-) -> EmbeddingScorer:
-    return EmbeddingScorer(
-        embed or Bag(), min_confidence=min_confidence, min_margin=min_margin, archetypes=archetypes
-    )
-
-
-def route(name: str, description: str, *examples: str) -> Route:
-    return Route(name, description, (), examples=examples)
-
-
-def value(text: str, *routes: Route, archetypes: tuple[Archetype, ...] = ()) -> float:
-    """The score of the first of these routes."""
-    scores = scorer(archetypes=archetypes).score(text, routes)
-    return scores.routes[routes[0].name]
+from tests.unit.scoring.embeddings import Bag, route, scorer, value
 
 
 @pytest.mark.parametrize(
