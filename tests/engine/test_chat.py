@@ -1,6 +1,6 @@
-"""A chat model decides: SmolLM2, asked as each family is, by every mode.
+"""A chat model as engine: SmolLM2, with the prompt of each family, in every mode.
 
-It is far too small to route well. What is tested is that its answers are read exactly.
+The model is too small to route well; the tests check that its answers are read exactly.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ TEXTS: Final = (
 )
 
 _TIE: Final = 1e-3
-"""Probabilities that differ by less may come out either way: sums depend on the batch."""
+"""Probabilities closer than this may rank either way, because sums depend on the batch."""
 
 
 @pytest.fixture(scope="module")
 def choosers(chat: Site) -> Mapping[str, ChatDecider]:
-    """One for each family, on the same engine."""
+    """One decider for each family, on the same engine."""
     running = chat.engine._running
     assert running is not None
     settings = chat.engine._settings
@@ -54,7 +54,7 @@ def choosers(chat: Site) -> Mapping[str, ChatDecider]:
 
 @pytest.fixture(scope="module")
 def questions() -> list[Question]:
-    """Short conversations about few routes: they cost a CPU seconds."""
+    """Short conversations about few routes, because each takes seconds on a CPU."""
     return [Question((Turn("user", text),), ROUTES, "few") for text in TEXTS]
 
 
@@ -67,13 +67,15 @@ ROUTES: Final = (
 )
 
 
-def scored(said: Scores | Unavailable) -> Scores:
-    assert isinstance(said, Scores), said
-    return said
+def scored(result: Scores | Unavailable) -> Scores:
+    assert isinstance(result, Scores), result
+    return result
 
 
-def test_a_start_takes_seconds_and_its_memory_is_known(chat: Site) -> None:
-    """Both are printed; the model is in a process of its own."""
+def test_chat_engine_starts_once_in_bounded_memory(chat: Site) -> None:
+    """The chat engine starts once, in its own process of bounded size; start time and size are
+    printed.
+    """
     core = core_of(chat.engine)
     size = core.memory_info().rss >> 20
     print(f"\nstart {chat.engine.start_s:.1f} s, {size} MB in the process of the model")
@@ -81,20 +83,20 @@ def test_a_start_takes_seconds_and_its_memory_is_known(chat: Site) -> None:
     assert size < 2500
 
 
-async def test_an_orchestrator_decides(chat: Site, labelled: LabelledSet) -> None:
-    """The whole way: a score for every route, and a winner."""
+async def test_orchestrator_scores_every_route(chat: Site, labelled: LabelledSet) -> None:
+    """The orchestrator returns a score for every route and a winner, and caches them."""
     question = Question((Turn("user", "Write a poem"),), labelled.routes, "ten")
-    said = scored(await chat.orchestrator.score(question))
-    assert list(said.routes) == [route.name for route in labelled.routes]
-    assert said.winner == max(said.routes, key=said.routes.__getitem__)
-    assert said.stand_in == ""
+    scores = scored(await chat.orchestrator.score(question))
+    assert list(scores.routes) == [route.name for route in labelled.routes]
+    assert scores.winner == max(scores.routes, key=scores.routes.__getitem__)
+    assert scores.stand_in == ""
     assert await chat.orchestrator.decisions() >= 1
     again = scored(await chat.orchestrator.score(question))
-    assert again == replace(said, cached=True)
+    assert again == replace(scores, cached=True)
 
 
-async def test_a_set_is_measured(chat: Site, labelled: LabelledSet) -> None:
-    """Every case has an answer with scores; the report is printed."""
+async def test_evaluation_scores_every_case(chat: Site, labelled: LabelledSet) -> None:
+    """An evaluation scores every case of a labelled set; its report is printed."""
     few = replace(
         labelled,
         routes=ROUTES,
@@ -104,47 +106,47 @@ async def test_a_set_is_measured(chat: Site, labelled: LabelledSet) -> None:
     assert [outcome.case for outcome in outcomes] == list(few.cases)
     assert not any(outcome.fault for outcome in outcomes)
     section = chat.orchestrator._snapshot.config.orchestrator
-    found = Evaluation(few, section, outcomes, ())
-    assert found.scored
+    evaluation = Evaluation(few, section, outcomes, ())
+    assert evaluation.scored
     assert {outcome.best for outcome in outcomes} <= {route.name for route in ROUTES}
-    assert report_json(found)["engine"] == "vllm"
-    print("\n" + "\n".join(report_text(found)))
+    assert report_json(evaluation)["engine"] == "vllm"
+    print("\n" + "\n".join(report_text(evaluation)))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_probabilities_are_exact(
+def test_trie_probabilities_are_exact(
     name: str, chat: Site, choosers: Mapping[str, ChatDecider], questions: list[Question]
 ) -> None:
-    """Their sum is 1. The greedy walk is that of decoding held to the answers, token by token.
+    """The probabilities add up to 1, and the greedy walk equals constrained decoding by token.
 
-    The likeliest answer may be another one than the greedy; how often is printed.
+    The likeliest answer may differ from the greedy one; how often is printed.
     """
     chooser = choosers[name]
     others = 0
     for question in questions:
-        said = scored(on_loop(chat.engine, chooser.decide(question, "trie")))
-        assert sum(said.routes.values()) + said.threshold == pytest.approx(1.0, abs=1e-4)
-        assert said.doubt is not None
-        assert 0.0 <= said.doubt <= 1.0
+        scores = scored(on_loop(chat.engine, chooser.decide(question, "trie")))
+        assert sum(scores.routes.values()) + scores.threshold == pytest.approx(1.0, abs=1e-4)
+        assert scores.doubt is not None
+        assert 0.0 <= scores.doubt <= 1.0
         greedy, sure = on_loop(chat.engine, decoded(chooser, question))
-        chances: dict[str | None, float] = {None: said.threshold}
-        chances.update(said.routes.items())
+        chances: dict[str | None, float] = {None: scores.threshold}
+        chances.update(scores.routes.items())
         for mode in GREEDY:
             walked = scored(on_loop(chat.engine, chooser.decide(question, mode)))
             assert walked.winner == greedy or not sure, mode
             if walked.winner is not None:
                 chance = walked.routes[walked.winner]
                 assert chance == pytest.approx(chances[walked.winner], abs=_TIE), mode
-        if said.winner != greedy:
+        if scores.winner != greedy:
             others += 1
-            assert chances[said.winner] >= chances[greedy] - _TIE
+            assert chances[scores.winner] >= chances[greedy] - _TIE
     print(f"\n{name}: the likeliest answer is not the greedy one in {others} of {len(questions)}")
 
 
 async def decoded(chooser: ChatDecider, question: Question) -> tuple[str | None, bool]:
-    """What vLLM itself decodes when each token is held to those that go on an answer.
+    """The answer that vLLM decodes if each token must continue an answer.
 
-    And whether the choice was clear wherever there was one.
+    Also returns whether every choice between tokens was clear.
     """
     known = chooser._known(question)
     prompt = chooser._settings.family.messages(
@@ -171,10 +173,12 @@ async def decoded(chooser: ChatDecider, question: Question) -> tuple[str | None,
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_the_model_writes_is_read(
+def test_json_mode_reads_route_names(
     name: str, chat: Site, choosers: Mapping[str, ChatDecider], questions: list[Question]
 ) -> None:
-    """Names of routes, or none; how often the first is the likeliest by the trie is printed."""
+    """The json mode reads names of routes, or none, from the model's text; agreement with the trie
+    is printed.
+    """
     chooser, same = choosers[name], 0
     for question in questions[:4]:
         written = scored(on_loop(chat.engine, chooser.decide(question, "json")))
@@ -191,56 +195,60 @@ def test_what_the_model_writes_is_read(
     assert same >= 2
 
 
-async def test_another_spelling_is_asked_about_once_more(
+async def test_choice_mode_falls_back_on_other_spelling(
     chat: Site, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model held to the answers may write them in tokens that they are not made of."""
+    """If the model writes an answer with other tokens, the choice mode falls back to walking the
+    trie.
+    """
     running = chat.engine._running
     assert running is not None
     decider = running.decider
     assert isinstance(decider, ChatDecider)
-    finished, asked = decider._finished, []
+    finished, calls = decider._finished, []
 
     async def spelled(ids: list[int], params: Any) -> Any:
         output = await finished(ids, params)
         if params.structured_outputs is not None:
             output.token_ids = decider._encoded("Q")
-        asked.append(params)
+        calls.append(params)
         return output
 
     monkeypatch.setattr(decider, "_finished", spelled)
-    said = scored(await chat.engine.score(questions[0], "choice"))
-    assert len(asked) > 1
+    scores = scored(await chat.engine.score(questions[0], "choice"))
+    assert len(calls) > 1
     monkeypatch.undo()
-    assert said == scored(await chat.engine.score(questions[0], "trie_lazy"))
+    assert scores == scored(await chat.engine.score(questions[0], "trie_lazy"))
 
 
-async def test_neighbours_change_nothing(chat: Site, questions: list[Question]) -> None:
-    """A question has the same scores alone and among others, remembered beginnings or not."""
+async def test_scores_do_not_depend_on_batch(chat: Site, questions: list[Question]) -> None:
+    """A question has the same scores alone and in a batch, with or without a cached prefix."""
     alone = [scored(await chat.engine.score(question, "trie")) for question in questions]
     together = await asyncio.gather(*(chat.engine.score(each, "trie") for each in questions))
     for one, other in zip(alone, map(scored, together), strict=True):
         assert list(one.routes.values()) == pytest.approx(list(other.routes.values()), abs=_TIE)
 
 
-async def test_auto_asks_for_less_when_there_is_much_to_do(
-    chat: Site, questions: list[Question]
-) -> None:
-    """The first ones have all probabilities, the others that of one route; winners are as ever."""
-    said = [scored(one) for one in await asyncio.gather(*map(chat.engine.score, questions))]
-    whole = [len(one.routes) == len(ROUTES) for one in said]
+async def test_auto_mode_computes_less_under_load(chat: Site, questions: list[Question]) -> None:
+    """Under load the auto mode computes one route's probability instead of all, with the same
+    winners.
+    """
+    scores = [scored(one) for one in await asyncio.gather(*map(chat.engine.score, questions))]
+    whole = [len(one.routes) == len(ROUTES) for one in scores]
     assert whole[0]
     assert not all(whole)
-    for question, one in zip(questions, said, strict=True):
+    for question, one in zip(questions, scores, strict=True):
         walked = scored(await chat.engine.score(question, "choice"))
-        if walked.routes and max(walked.routes.values()) > 0.5:  # then it is the likeliest, too
+        if walked.routes and max(walked.routes.values()) > 0.5:  # then it is also the likeliest
             assert one.winner == walked.winner
 
 
-def test_a_node_may_have_more_children_than_vllm_tells_of(
+def test_trie_handles_more_than_128_first_tokens(
     chat: Site, choosers: Mapping[str, ChatDecider]
 ) -> None:
-    """With 128 routes and "other" there are more first tokens than 128 at a time."""
+    """A trie node may have more children than the 128 tokens whose probabilities vLLM returns at
+    once.
+    """
     tokenizer = choosers["generic"]._tokenizer
     names: dict[int, str] = {}
     for number in range(20_000):
@@ -253,19 +261,19 @@ def test_a_node_may_have_more_children_than_vllm_tells_of(
     question = Question((Turn("user", "Hello"),), routes, "many")
     known = choosers["generic"]._known(question)
     assert max(len(node.children) for node in known.trie.nodes) > 128
-    said = scored(on_loop(chat.engine, choosers["generic"].decide(question, "trie")))
-    assert sum(said.routes.values()) + said.threshold == pytest.approx(1.0, abs=1e-3)
+    scores = scored(on_loop(chat.engine, choosers["generic"].decide(question, "trie")))
+    assert sum(scores.routes.values()) + scores.threshold == pytest.approx(1.0, abs=1e-3)
     written = scored(on_loop(chat.engine, choosers["generic"].decide(question, "choice")))
     walked = scored(on_loop(chat.engine, choosers["generic"].decide(question, "trie_lazy")))
     assert written.winner == walked.winner
-    assert written.routes == {}  # vLLM does not tell of so many tokens at once
+    assert written.routes == {}  # vLLM does not return this many tokens at once
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_answers_are_tokens_as_the_model_would_write_them(
+def test_answer_tokens_spell_text_and_end_of_turn(
     name: str, choosers: Mapping[str, ChatDecider], questions: list[Question]
 ) -> None:
-    """Together they are the text, and then the end of the turn."""
+    """The tokens of an answer decode to its text and end with the end of the turn."""
     chooser = choosers[name]
     known = chooser._known(questions[0])
     for answer, tokens in zip(known.answers, known.tokens, strict=True):
@@ -274,8 +282,8 @@ def test_answers_are_tokens_as_the_model_would_write_them(
     assert chooser._known(questions[1]) is known
 
 
-def test_nobody_s_words_end_their_own_turn(choosers: Mapping[str, ChatDecider]) -> None:
-    """What a template is made of is text like any other where a user writes it."""
+def test_user_text_cannot_end_its_turn(choosers: Mapping[str, ChatDecider]) -> None:
+    """Control tokens in a user's text are encoded as plain text."""
     chooser = choosers["generic"]
     end = chooser._tokenizer.eos_token_id
     plain = chooser._chat("hello")
@@ -286,19 +294,23 @@ def test_nobody_s_words_end_their_own_turn(choosers: Mapping[str, ChatDecider]) 
     )
 
 
-async def test_routes_that_leave_no_room_are_refused(chat: Site) -> None:
-    """That is no fault of the engine's, and the words say what to do."""
+async def test_routes_without_room_for_conversation_are_reported(chat: Site) -> None:
+    """Routes that fill the context make the engine unavailable, and the detail says what to
+    shorten.
+    """
     routes = (Route("long", "word " * 3000, ()), Route("short", "x", ()))
-    said = await chat.engine.score(Question((Turn("user", "Hi"),), routes, "long"))
-    assert isinstance(said, Unavailable)
-    assert said.reason is Reason.ORCHESTRATOR_BUSY
-    assert "max_model_len is 2560; shorten their descriptions" in said.detail
+    result = await chat.engine.score(Question((Turn("user", "Hi"),), routes, "long"))
+    assert isinstance(result, Unavailable)
+    assert result.reason is Reason.ORCHESTRATOR_BUSY
+    assert "max_model_len is 2560; shorten their descriptions" in result.detail
 
 
-async def test_a_long_conversation_is_cut_to_fit(
+async def test_long_conversation_is_cut_to_context(
     chat: Site, labelled: LabelledSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counted by the model's own tokenizer, with the routes; the newest turns stay."""
+    """A long conversation is cut to the context by the model's tokenizer, and the newest turns are
+    kept.
+    """
     running = chat.engine._running
     assert running is not None
     lengths = []
@@ -315,10 +327,10 @@ async def test_a_long_conversation_is_cut_to_fit(
     assert 1900 < lengths[0] <= 2048 + 100
 
 
-async def test_a_question_given_up_is_given_up_by_the_engine(
+async def test_cancelled_question_is_aborted_in_engine(
     chat: Site, questions: list[Question]
 ) -> None:
-    """Nothing stays under way."""
+    """A cancelled question is aborted in vLLM, so that no request is left there."""
     running = chat.engine._running
     assert running is not None
     fresh = replace(questions[0], turns=(Turn("user", "something " * 400),))
@@ -330,15 +342,17 @@ async def test_a_question_given_up_is_given_up_by_the_engine(
     )
 
 
-async def test_more_than_the_deadline_allows_is_shed(
+async def test_engine_sheds_questions_beyond_deadline(
     chat: Site, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By what the questions before took: at once, and as busy."""
+    """A question that would exceed the deadline, judged by earlier durations, is shed at once as
+    busy.
+    """
     monkeypatch.setattr(chat.engine, "_deadline_s", 0.001)
     monkeypatch.setattr(chat.engine, "_typical_s", 1.0)
-    first, said = await asyncio.gather(*map(chat.engine.score, questions[:2]))
-    assert isinstance(said, Unavailable)
-    assert (said.reason, said.detail) == (
+    first, second = await asyncio.gather(*map(chat.engine.score, questions[:2]))
+    assert isinstance(second, Unavailable)
+    assert (second.reason, second.detail) == (
         Reason.ORCHESTRATOR_BUSY,
         "1 questions are under way, 1000 ms each",
     )

@@ -1,6 +1,6 @@
-"""An embedding model in vLLM: all-MiniLM-L6-v2, and the scorer of the embedded engine.
+"""An embedding model in vLLM: all-MiniLM-L6-v2, compared with the embedded engine.
 
-The weights are the same, with 32 bits where that one has 8.
+Both have the same weights, here with 32 bits and there with 8.
 """
 
 import asyncio
@@ -24,23 +24,25 @@ def comparer(embedding: Site) -> EmbedDecider:
     return running.decider
 
 
-def test_a_start_takes_seconds_and_its_memory_is_known(embedding: Site) -> None:
-    """Both are printed."""
+def test_embedding_engine_starts_once(embedding: Site) -> None:
+    """The embedding engine starts once; its start time and its memory are printed."""
     size = core_of(embedding.engine).memory_info().rss >> 20
     print(f"\nstart {embedding.engine.start_s:.1f} s, {size} MB in the process of the model")
     assert embedding.engine.starts == 1
 
 
-async def test_scores_are_those_of_the_embedded_engine(
+async def test_embedding_scores_match_embedded_engine(
     embedding: Site, labelled: LabelledSet
 ) -> None:
-    """But for what 8 bits cost; the winner is the same nearly always, and mostly right."""
+    """The scores differ from the embedded engine's only by quantization, and the winner is nearly
+    always the same.
+    """
     own = EmbeddingEngine(EmbeddingSettings())
     cases = [case for case in labelled.cases[::6] if recent(case.turns)]
-    asked = [Question(recent(case.turns), labelled.routes, "k") for case in cases]
-    said = await asyncio.gather(*map(embedding.engine.score, asked))
+    questions = [Question(recent(case.turns), labelled.routes, "k") for case in cases]
+    results = await asyncio.gather(*map(embedding.engine.score, questions))
     same, right, apart = 0, 0, []
-    for case, question, one in zip(cases, asked, said, strict=True):
+    for case, question, one in zip(cases, questions, results, strict=True):
         other = own.score(question, lambda: True)
         assert isinstance(one, Scores)
         assert isinstance(other, Scores)
@@ -57,7 +59,9 @@ async def test_scores_are_those_of_the_embedded_engine(
 async def test_new_routes_are_embedded_once(
     embedding: Site, comparer: EmbedDecider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All their texts at once, before the scorer is asked; after that only the conversation."""
+    """The texts of new routes are embedded once before scoring; later questions embed only the
+    conversation.
+    """
     embedded: list[str] = []
     embed = comparer._embed
 
@@ -71,16 +75,18 @@ async def test_new_routes_are_embedded_once(
         Route("sky", "planes and birds", ()),
     )
     for text in ("which fish is this", "which bird is this"):
-        said = await embedding.engine.score(Question((Turn("user", text),), routes, "new"))
-        assert isinstance(said, Scores)
-        assert said.winner == ("sea" if "fish" in text else "sky")
+        scores = await embedding.engine.score(Question((Turn("user", text),), routes, "new"))
+        assert isinstance(scores, Scores)
+        assert scores.winner == ("sea" if "fish" in text else "sky")
     new = ["boats", "fish", "tides", "planes", "birds", "sea", "sky", "when is high water"]
     new += ["buy a boat", "sea: boats, fish and tides", "sky: planes and birds"]
     assert sorted(embedded) == sorted([*new, "which fish is this", "which bird is this"])
 
 
-def test_a_long_text_is_looked_at_from_both_ends(embedding: Site, comparer: EmbedDecider) -> None:
-    """So many tokens of it as the configuration says; half a surrogate pair is no character."""
+def test_long_text_is_embedded_from_both_ends(embedding: Site, comparer: EmbedDecider) -> None:
+    """A long text is embedded from both ends, within the configured tokens; a lone surrogate is
+    replaced.
+    """
     plain = on_loop(embedding.engine, comparer._embed("word " * 30 + "middle " * 500 + "end " * 31))
     other = on_loop(embedding.engine, comparer._embed("word " * 30 + "another " * 9 + "end " * 31))
     assert plain.shape == (384,)

@@ -1,4 +1,4 @@
-"""What can go wrong with vLLM: models that can't be run, processes that die."""
+"""Failures of vLLM: models that cannot run, and processes that die."""
 
 import asyncio
 import json
@@ -36,14 +36,14 @@ def settings(model: Path, **more: object) -> VllmSettings:
 
 
 def fault_of(wrong: VllmSettings) -> str:
-    """Why an engine does not start; it never raises, and answers at once."""
+    """The fault of an engine that does not start; it does not raise, and answers at once."""
     engine = VllmEngine(wrong)
     try:
         assert not engine.wait(START_S)
-        said = asyncio.run(engine.score(QUESTION))
-        assert isinstance(said, Unavailable)
-        assert said.reason is Reason.ORCHESTRATOR_ERROR
-        assert said.detail == f"the engine has a fault: {engine.fault}"
+        result = asyncio.run(engine.score(QUESTION))
+        assert isinstance(result, Unavailable)
+        assert result.reason is Reason.ORCHESTRATOR_ERROR
+        assert result.detail == f"the engine has a fault: {engine.fault}"
         return engine.fault
     finally:
         started = time.monotonic()
@@ -52,7 +52,7 @@ def fault_of(wrong: VllmSettings) -> str:
 
 
 def changed(tiny: Path, folder: Path, change: Callable[[dict[str, object]], None]) -> Path:
-    """The tiny model with another config.json."""
+    """A copy of the tiny model with a changed config.json."""
     for file in tiny.iterdir():
         (folder / file.name).symlink_to(file)
     config = json.loads((tiny / "config.json").read_text())
@@ -62,54 +62,56 @@ def changed(tiny: Path, folder: Path, change: Callable[[dict[str, object]], None
     return folder
 
 
-def test_what_can_be_found_beforehand_needs_no_vllm(tmp_path: Path) -> None:
-    """A path that leads nowhere."""
+def test_missing_model_folder_is_reported_without_vllm(tmp_path: Path) -> None:
+    """A missing model folder is reported before vLLM is imported."""
     assert fault_of(settings(tmp_path / "x")) == (
         f"there is no folder {tmp_path}/x; see orchestrator.model, "
         "and set `download: true` if it is the id of a model on a hub"
     )
 
 
-def test_a_gpu_that_is_not_there_is_told(tiny: Path) -> None:
-    """And what each build of vLLM needs."""
+def test_missing_gpu_is_reported(tiny: Path) -> None:
+    """A device that vLLM does not support on this machine is reported."""
     fault = fault_of(settings(tiny, device="cuda"))
     assert fault.startswith("orchestrator.device is cuda, but vLLM runs on cpu here")
 
 
-def test_what_vllm_itself_says_is_passed_on(tiny: Path, tmp_path: Path) -> None:
-    """A model that looks well from outside."""
+def test_vllm_error_is_passed_on(tiny: Path, tmp_path: Path) -> None:
+    """The error of vLLM about an invalid model is part of the fault."""
     wrong = changed(tiny, tmp_path, lambda config: config.update(num_attention_heads=3))
     assert fault_of(settings(wrong)).startswith(f"vLLM can't run {tmp_path}: ")
 
 
-def test_a_model_that_needs_too_much_is_refused(tiny: Path) -> None:
-    """Before anything is started."""
+def test_model_that_exceeds_memory_is_rejected(tiny: Path) -> None:
+    """A model that needs more memory than is free is rejected before vLLM starts."""
     fault = fault_of(settings(tiny, kv_cache_mb=1 << 20))
     assert "GiB are free; take a smaller model" in fault
 
 
-def test_vllm_knows_the_architectures_that_we_know() -> None:
-    """The list is that of the version that the lock has."""
+def test_vllm_supports_known_architectures() -> None:
+    """The locked version of vLLM supports every architecture in the gateway's list."""
     from vllm import ModelRegistry  # noqa: PLC0415 - seconds
 
     assert set(checkpoint.architectures()) <= set(ModelRegistry.get_supported_archs())
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_vllm_takes_our_arguments(device: str, tiny: Path) -> None:
-    """Those for a GPU, too, although there is none here."""
+def test_vllm_accepts_engine_arguments(device: str, tiny: Path) -> None:
+    """The engine's arguments for the CPU and for a GPU are valid arguments of vLLM."""
     from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - as above
 
-    found = checkpoint.read_checkpoint(str(tiny))
+    model = checkpoint.read_checkpoint(str(tiny))
     for task in ("generate", "embed"):
         wanted = settings(tiny, task=task)
-        args = engine_args(wanted, PROFILES[device], ROOM, found)  # type: ignore[index]
-        made = AsyncEngineArgs(**args)
-        assert {name: getattr(made, name) for name in args} == args
+        args = engine_args(wanted, PROFILES[device], ROOM, model)  # type: ignore[index]
+        parsed = AsyncEngineArgs(**args)
+        assert {name: getattr(parsed, name) for name in args} == args
 
 
-async def test_a_replica_lives_on_without_its_engine(tmp_path: Path, tiny: Path) -> None:
-    """The embedded engine stands in, and says why; without it there is the fault."""
+async def test_replica_survives_failed_engine(tmp_path: Path, tiny: Path) -> None:
+    """If the engine fails, the embedded engine answers with the fault; without a fallback, the
+    fault is returned.
+    """
     file = tmp_path / "gateway.yaml"
     for fallback in ("embedding", "none"):
         file.write_text(
@@ -119,19 +121,21 @@ async def test_a_replica_lives_on_without_its_engine(tmp_path: Path, tiny: Path)
         orchestrator = Orchestrator(str(file))
         assert orchestrator._vllm is not None
         await asyncio.to_thread(orchestrator._vllm.wait, 20)
-        said = await orchestrator.score(QUESTION)
+        result = await orchestrator.score(QUESTION)
         orchestrator.__del__()
         if fallback == "none":
-            assert isinstance(said, Unavailable)
-            assert "there is no folder" in said.detail
+            assert isinstance(result, Unavailable)
+            assert "there is no folder" in result.detail
         else:
-            assert isinstance(said, Scores)
-            assert said.winner == "poems"
-            assert "there is no folder" in said.stand_in
+            assert isinstance(result, Scores)
+            assert result.winner == "poems"
+            assert "there is no folder" in result.stand_in
 
 
-async def test_an_engine_that_is_killed_comes_back(chat: Site, labelled: LabelledSet) -> None:
-    """SIGKILL: noticed within 3 s, back in little more than a start; no question raises."""
+async def test_killed_engine_restarts(chat: Site, labelled: LabelledSet) -> None:
+    """A killed engine is noticed within 3 s and restarts in little more than a cold start, and no
+    question raises.
+    """
     engine, core, cold_s = chat.engine, core_of(chat.engine), chat.engine.start_s
     question = Question((Turn("user", "Write a poem about rain"),), labelled.routes, "ten")
     in_flight = asyncio.create_task(engine.score(question))
@@ -141,20 +145,20 @@ async def test_an_engine_that_is_killed_comes_back(chat: Site, labelled: Labelle
     noticed_s = await until(lambda: not engine.ready, 3)
     lost = await in_flight
     assert isinstance(lost, Scores) or lost.reason is Reason.ORCHESTRATOR_ERROR
-    asked = 0
+    questions = 0
     while not engine.ready:
         started = time.monotonic()
-        said = await engine.score(question)
-        assert isinstance(said, Unavailable) or engine.ready
+        result = await engine.score(question)
+        assert isinstance(result, Unavailable) or engine.ready
         assert time.monotonic() - started < 0.5 or engine.ready
-        instead = await chat.orchestrator.score(question)
-        assert isinstance(instead, Scores)
-        asked += 1
+        fallback_scores = await chat.orchestrator.score(question)
+        assert isinstance(fallback_scores, Scores)
+        questions += 1
         await asyncio.sleep(0.2)
         assert time.monotonic() - killed < 1.5 * cold_s + 3
     back_s = time.monotonic() - killed
     print(f"\nnoticed after {noticed_s:.2f} s, back after {back_s:.1f} s; cold {cold_s:.1f} s")
-    assert asked > 3
+    assert questions > 3
     assert isinstance(await engine.score(question), Scores)
     assert engine.starts == 2
 
@@ -173,9 +177,9 @@ time.sleep(600)
 """
 
 
-@pytest.mark.long  # another start of vLLM, in a process of its own
-def test_a_replica_that_is_killed_leaves_no_process(tiny: Path, tmp_path: Path) -> None:
-    """The process of vLLM ends with it, although nobody could tell it to."""
+@pytest.mark.long  # starts vLLM again in another process
+def test_killed_replica_leaves_no_process(tiny: Path, tmp_path: Path) -> None:
+    """When a replica is killed, the process of vLLM ends as well."""
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
         [sys.executable, "-c", _OWNER, str(tiny)], stdout=subprocess.PIPE, text=True, env=environ
