@@ -54,7 +54,7 @@ def test_graph_does_not_bind_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         ({"config": ""}, "config: PATH"),
         ({"config": 5}, "config: PATH"),
@@ -62,9 +62,9 @@ def test_graph_does_not_bind_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"config": "/no/such/file.yaml"}, "can't be read"),
     ],
 )
-def test_builder_rejects_wrong_arguments(args: dict[str, object], said: str) -> None:
+def test_builder_rejects_wrong_arguments(args: dict[str, object], message: str) -> None:
     """The error names the wrong argument and the value to write."""
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         build(args)
 
 

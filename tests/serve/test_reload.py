@@ -88,8 +88,8 @@ class Reloading:
     def everywhere(self, version: str) -> bool:
         """True if all replicas use this version: sends enough requests at once to reach each."""
         with ThreadPoolExecutor(8) as pool:
-            seen = list(pool.map(lambda _: self.health()["policy"], range(32)))
-        return set(seen) == {version}
+            versions = list(pool.map(lambda _: self.health()["policy"], range(32)))
+        return set(versions) == {version}
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ class _Load:
     ended: threading.Event = field(default_factory=threading.Event)
     wrong: list[str] = field(default_factory=list)
     answered: int = 0
-    seen: set[int] = field(default_factory=set)
+    variants: set[int] = field(default_factory=set)
 
     def run(self, *, stream: bool) -> None:
         while not self.ended.is_set():
@@ -158,7 +158,7 @@ class _Load:
         if answer.status != 200 or name != f"hop/{model}" or not whole:
             self.wrong.append(f"{answer.status} {name} by {number}: {answer.body[:300]!r}")
         self.answered += 1
-        self.seen.add(number)
+        self.variants.add(number)
 
 
 def test_hundred_reloads_under_load_lose_no_request(cluster: Cluster, reloading: Reloading) -> None:
@@ -169,7 +169,7 @@ def test_hundred_reloads_under_load_lose_no_request(cluster: Cluster, reloading:
     eventually(lambda: reloading.everywhere(first), WITHIN_S + 2)
     load = _Load(reloading)
     with (
-        _versions(cluster, reloading.app, "provider-shared", "Orchestrator") as seen,
+        _versions(cluster, reloading.app, "provider-shared", "Orchestrator") as lines,
         ThreadPoolExecutor(8) as pool,
     ):
         running = [pool.submit(load.run, stream=bool(number % 2)) for number in range(8)]
@@ -188,18 +188,20 @@ def test_hundred_reloads_under_load_lose_no_request(cluster: Cluster, reloading:
             future.result()
     assert load.wrong == []
     assert load.answered > SWAPS
-    assert len(load.seen) > 4, "the load has seen too few of the variants"
-    late = [line for line in seen if line[0] > written_at + WITHIN_S]
+    assert len(load.variants) > 4, "the load has seen too few of the variants"
+    late = [line for line in lines if line[0] > written_at + WITHIN_S]
     assert {line[1] for line in late} == {"provider-shared", "Orchestrator"}
     assert {line[2] for line in late} == {last}
-    print(f"{load.answered} answers by {len(load.seen)} versions, the last after {took_s:.1f} s")
+    print(
+        f"{load.answered} answers by {len(load.variants)} versions, the last after {took_s:.1f} s"
+    )
 
 
 @contextlib.contextmanager
 def _versions(cluster: Cluster, app: str, *deployments: str) -> Iterator[list[list[Any]]]:
     """Polls replicas for their current version and yields the list of results."""
     environ = {**cluster.environ, "RAY_ADDRESS": cluster.address}
-    seen: list[list[Any]] = []
+    lines: list[list[Any]] = []
     with subprocess.Popen(
         [sys.executable, "-c", _VERSIONS, app, *deployments],
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -210,13 +212,13 @@ def _versions(cluster: Cluster, app: str, *deployments: str) -> Iterator[list[li
             first = driver.stdout.readline()
         assert first, "the driver has said nothing"
         reader = threading.Thread(
-            target=lambda: seen.extend(
+            target=lambda: lines.extend(
                 json.loads(line) for line in driver.stdout or () if line.startswith("[")
             )
         )
         reader.start()
         try:
-            yield seen
+            yield lines
         finally:
             driver.kill()
             reader.join(10)

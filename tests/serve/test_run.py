@@ -68,7 +68,7 @@ def test_run_prints_working_curl_line_and_stops_cleanly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "host", "said"),
+    ("config", "host", "message"),
     [
         ("version: v0.4.0\nmodel_providers:\n  - model: gpt-4o\n", "127.0.0.1", "line 3"),
         ("version: v0.4.0\n", "0.0.0.0", "allow_anonymous"),
@@ -76,7 +76,7 @@ def test_run_prints_working_curl_line_and_stops_cleanly(tmp_path: Path) -> None:
     ],
 )
 def test_run_rejects_invalid_configuration_at_start(
-    tmp_path: Path, config: str | None, host: str, said: str
+    tmp_path: Path, config: str | None, host: str, message: str
 ) -> None:
     """An invalid file, an unprotected address or a missing file is reported before anything is
     started.
@@ -89,7 +89,7 @@ def test_run_rejects_invalid_configuration_at_start(
         [*COMMAND, str(serve)], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
