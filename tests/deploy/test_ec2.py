@@ -141,7 +141,7 @@ def test_node_starts_with_cluster_environment(name: str, node: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "message"),
     [
         ("", "there are no parameters"),
         ("A-B=1", "A-B can't be variables"),
@@ -149,12 +149,12 @@ def test_node_starts_with_cluster_environment(name: str, node: Path) -> None:
         ("A$(touch x)=1", "can't be variables"),
     ],
 )
-def test_node_without_valid_keys_does_not_start(parameters: str, said: str, node: Path) -> None:
+def test_node_without_valid_keys_does_not_start(parameters: str, message: str, node: Path) -> None:
     """A node without parameters or with invalid names does not start, and values are not printed."""
     for kind in ("head", "worker"):
         done = start(node, read("cluster.yaml")[f"{kind}_start_ray_commands"][1], parameters)
         assert done.returncode != 0
-        assert said in done.stderr
+        assert message in done.stderr
     assert not (node / "called").exists()
 
 

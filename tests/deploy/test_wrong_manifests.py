@@ -112,13 +112,13 @@ def _gpu() -> list[Json]:
     return deepcopy(_GPU)
 
 
-@pytest.mark.parametrize(("edit", "said"), WRONG.values(), ids=WRONG)
-def test_wrong_edit_of_object_is_reported(edit: Json, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("edit", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_edit_of_object_is_reported(edit: Json, message: str, tmp_path: Path) -> None:
     """One wrong operation on the GPU overlay causes the problem that belongs to it."""
     objects = _gpu()
     what, operation = edit
     apply(named(objects, *what.split("/")), [operation])
-    assert any(said in problem for problem in problems(objects, tmp_path))
+    assert any(message in problem for problem in problems(objects, tmp_path))
 
 
 @pytest.mark.parametrize("name", ["f" * 48, "Fingerpost", "finger_post", "1st", "post-"])
@@ -162,15 +162,17 @@ WRONG_SERVE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("operation", "said"), WRONG_SERVE.values(), ids=WRONG_SERVE)
-def test_wrong_edit_of_application_is_reported(operation: Json, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("operation", "message"), WRONG_SERVE.values(), ids=WRONG_SERVE)
+def test_wrong_edit_of_application_is_reported(
+    operation: Json, message: str, tmp_path: Path
+) -> None:
     """A wrong edit of serveConfigV2, which is only a string for Kubernetes, is reported."""
     objects = _gpu()
     service = named(objects, "RayService", "fingerpost")
     content = yaml.safe_load(service["spec"]["serveConfigV2"])
     apply(content, [operation])
     service["spec"]["serveConfigV2"] = yaml.safe_dump(content)
-    assert any(said in problem for problem in problems(objects, tmp_path))
+    assert any(message in problem for problem in problems(objects, tmp_path))
 
 
 WRONG_GATEWAY = {
@@ -181,13 +183,15 @@ WRONG_GATEWAY = {
 }
 
 
-@pytest.mark.parametrize(("good", "bad", "said"), WRONG_GATEWAY.values(), ids=WRONG_GATEWAY)
-def test_wrong_edit_of_gateway_is_reported(good: str, bad: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("good", "bad", "message"), WRONG_GATEWAY.values(), ids=WRONG_GATEWAY)
+def test_wrong_edit_of_gateway_is_reported(
+    good: str, bad: str, message: str, tmp_path: Path
+) -> None:
     """The gateway.yaml in the ConfigMap is compiled as in a replica, and a wrong edit is reported."""
     objects = overlay(CONFIGS / "kuberay/overlays/cpu")
     config = named(objects, "ConfigMap", "fingerpost-gateway")
     config["data"]["gateway.yaml"] = config["data"]["gateway.yaml"].replace(good, bad)
-    assert any(said in problem for problem in problems(objects, tmp_path))
+    assert any(message in problem for problem in problems(objects, tmp_path))
 
 
 def test_unknown_field_of_monitor_is_reported() -> None:
