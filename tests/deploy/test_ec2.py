@@ -320,7 +320,7 @@ def test_a_changed_file_is_sent_to_every_node(name: str) -> None:
     """Ray's autoscaler sends folders to a node once, so nobody is to rely on it."""
     assert "--all-nodes" in {option for one in rsync_up.params for option in one.opts}
     assert "file_mounts_sync_continuously" not in read(name)
-    for text in (DOCS.read_text(), (ROOT / name).read_text()):
+    for text in (DOCS, (ROOT / name).read_text()):
         told = re.findall(r"ray rsync-up ([^`]*)`", text)
         assert told
         assert all(rest.startswith("--all-nodes ") for rest in told)
@@ -329,7 +329,7 @@ def test_a_changed_file_is_sent_to_every_node(name: str) -> None:
 def _policies() -> dict[str, Json]:
     return {
         name: json.loads(text)
-        for name, text in re.findall(r"^(\w+)='(\{.*\})'$", DOCS.read_text(), re.MULTILINE)
+        for name, text in re.findall(r"^(\w+)='(\{.*\})'$", DOCS, re.MULTILINE)
     }
 
 

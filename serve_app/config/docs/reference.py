@@ -31,8 +31,8 @@ _HEAD: Final = """\
 # Configuration reference
 
 Every key of `gateway.yaml`.
-This page is generated: change [serve_app/config/schema/gateway.py](../serve_app/config/schema/gateway.py) and run `make reference`.
-[configuration.md](configuration.md) says what the keys do together, with examples.
+This page is generated: change [serve_app/config/schema/gateway.py](../../serve_app/config/schema/gateway.py) and run `make reference`.
+The [guides](../guides/) say what the keys do together, with examples.
 
 In a heading, `[]` stands for each entry of a list, and `NAME` for each name of a mapping.
 A text may not be empty, unless the table says so.
@@ -43,7 +43,7 @@ An unknown key is an error, and types are strict: `"8000"` is a text and no numb
 def files(model: type[BaseModel] = GatewayConfig) -> dict[str, str]:
     """What ``make reference`` writes: every file's content by its path in the project."""
     schema = json.dumps(json_schema(model), ensure_ascii=False, indent=2) + "\n"
-    return {"configs/gateway.schema.json": schema, "docs/reference.md": reference(model)}
+    return {"configs/gateway.schema.json": schema, "docs/reference/configuration.md": reference(model)}
 
 
 def reference(model: type[BaseModel]) -> str:
