@@ -114,6 +114,11 @@ def excerpt(command: str, shown: list[str], output: str) -> list[str]:
     return lines
 
 
+BROKEN_EXAMPLE: Final = re.compile(
+    r"```yaml\n(# yaml-[^`]*?version:[^`]*)```\n\ngives\n\n```\n(.*?)```", re.DOTALL
+)
+"""A configuration with problems, and what `check` prints of it."""
+
 _NUMBER: Final = re.compile(r"\d+\.\d+(?: ms)?")
 TOLERANCE: Final = 0.03
 """Of scores and shares: processors round 8-bit weights in different ways."""
@@ -140,6 +145,10 @@ def rewrite(page: Path) -> None:
             lines = excerpt(command, shown, run(command, Path(folder))[1])
         if not is_same(shown, lines):
             text = text.replace(block.text, "\n".join([f"$ {command}", *lines, ""]))
+    for match in BROKEN_EXAMPLE.finditer(text):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "gateway.yaml").write_text(match[1], "utf-8")
+            text = text.replace(match[2], run("fingerpost check gateway.yaml", Path(folder))[1])
     page.write_text(text, "utf-8")
 
 

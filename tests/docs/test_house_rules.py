@@ -38,7 +38,7 @@ WORDED: Final = [
 OLD_PHRASES: Final[Mapping[str, int]] = {
     r"(?<!there )\bis no [a-z]": 32,
     r"stands? there": 9,
-    r"not in force": 102,
+    r"not in force": 103,
     r"comes? to\b": 18,
     r"who (asks|needs)": 10,
     r"gives no": 8,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from serve_app.cli.main import main
 from serve_app.config.docs.reference import files, write_files
 from serve_app.config.schema.gateway import GatewayConfig
+from tests.docs.commands import BROKEN_EXAMPLE
 from tests.unit.config.broken import BROKEN
 
 ROOT: Final = Path(__file__).parents[2]
@@ -166,9 +167,7 @@ def test_the_guide_shows_what_check_says(
 ) -> None:
     """Of its broken example, to the letter."""
     text = (ROOT / "docs/operate/troubleshooting.md").read_text("utf-8")
-    found = re.search(
-        r"```yaml\n(# yaml-[^`]*?version:[^`]*)```\n\ngives\n\n```\n(.*?)```", text, re.DOTALL
-    )
+    found = BROKEN_EXAMPLE.search(text)
     assert found is not None
     monkeypatch.chdir(tmp_path)
     Path("gateway.yaml").write_text(found[1])
