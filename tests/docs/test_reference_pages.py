@@ -9,7 +9,10 @@ import pytest
 
 from serve_app.cli import reference_pages
 from serve_app.cli.reference_pages import HEADERS, MISSING, SERVED, Surface, pages
+from serve_app.config.locations import ConfigError
 from serve_app.domain import Reason
+from serve_app.snapshot import compile_snapshot
+from tests.docs.commands import run
 from tests.scripted_provider import ScriptedProvider
 from tests.site import PROMPTS, Answered, Site, write_config
 from tests.wire.conftest import serve_api
@@ -61,6 +64,39 @@ def test_served_path_is_there(surface: Surface, site: Site) -> None:
     for method in surface.methods:
         answer = site.send(b"{" if method == "POST" else None, method=method, path=path)
         assert answer.status == (400 if method == "POST" else 200)
+
+
+def test_keys_of_clients_have_no_limits(tmp_path: Path) -> None:
+    """A key is a string and nothing more, and Plano's limits are refused."""
+    provider = "model_providers: [{model: openai/gpt-4o, access_key: $K}]"
+    for name, rest in {
+        "key": "client_keys: [{key: $A, requests: 5}]",
+        "limit": "ratelimits: [{model: gpt-4o, selector: {key: x}, limit: {tokens: 1, unit: minute}}]",
+    }.items():
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(f"version: v0.4.0\n{provider}\n{rest}\n")
+        with pytest.raises(ConfigError):
+            compile_snapshot(file)
+
+
+def test_health_of_a_provider_is_not_kept(site: Site) -> None:
+    """A candidate that failed a moment ago is tried again."""
+    for _ in range(3):
+        answer = site.ask("dead/gone", fallbacks=["shared/parrot"])
+        assert answer.status == 200
+        assert answer.headers["x-fingerpost-attempts"] == "2"
+
+
+def test_traces_are_ignored(tmp_path: Path) -> None:
+    """The check says so."""
+    (tmp_path / "gateway.yaml").write_text(
+        "version: v0.4.0\n"
+        "model_providers: [{model: openai/gpt-4o, access_key: $K}]\n"
+        "tracing: {random_sampling: 100}\n"
+    )
+    status, output = run("fingerpost check gateway.yaml", tmp_path)
+    assert status == 0
+    assert "tracing" in output
 
 
 def test_missing_and_served_do_not_overlap() -> None:
