@@ -254,7 +254,7 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[str]:
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
             helps = {choice.dest: choice.help for choice in action._choices_actions}  # noqa: SLF001 - as above
             for name, command in action.choices.items():
-                yield from ("", f"## fingerpost {name}", "")
+                yield from ("", f"## {parser.prog} {name}", "")
                 yield _sentence(helps.get(name) or command.description or "")
                 rows = list(_arguments(command))
                 if rows:
