@@ -22,7 +22,7 @@ CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
-class Surface:
+class ServedPath:
     """One path that the gateway serves."""
 
     methods: tuple[str, ...]
@@ -33,18 +33,18 @@ class Surface:
 
 
 SERVED: Final = (
-    Surface(("POST",), "/v1/chat/completions", "an OpenAI chat completion, complete or streamed"),
-    Surface(("POST",), "/routing/v1/chat/completions", "the models that fit a conversation, without asking them (Plano's decision API)"),
-    Surface(("POST",), "/v1/route", "what the gateway would do with a chat completion, and why"),
-    Surface(("GET",), "/v1/models", "models, then aliases, in the order of the configuration; then `auto`, if there are routes"),
-    Surface(("GET",), "/v1/models/NAME", "one of them, or any other name that a request may use"),
-    Surface(("GET", "HEAD"), "/healthz", "the state of the ingress, the Orchestrator and the session store", is_open=True),
-    Surface(("GET", "HEAD"), "/", "200, for probes", is_open=True),
+    ServedPath(("POST",), "/v1/chat/completions", "an OpenAI chat completion, complete or streamed"),
+    ServedPath(("POST",), "/routing/v1/chat/completions", "the models that fit a conversation, without asking them (Plano's decision API)"),
+    ServedPath(("POST",), "/v1/route", "what the gateway would do with a chat completion, and why"),
+    ServedPath(("GET",), "/v1/models", "models, then aliases, in the order of the configuration; then `auto`, if there are routes"),
+    ServedPath(("GET",), "/v1/models/NAME", "one of them, or any other name that a request may use"),
+    ServedPath(("GET", "HEAD"), "/healthz", "the state of the ingress, the Orchestrator and the session store", is_open=True),
+    ServedPath(("GET", "HEAD"), "/", "200, for probes", is_open=True),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class MissingFeature:
     """Something that users of other gateways expect and that is missing here."""
 
     what: str
@@ -54,15 +54,15 @@ class Gap:
 
 
 MISSING: Final = (
-    Gap("Anthropic messages, for example for Claude Code", ("/v1/messages", "/v1/messages/count_tokens"), "only `GET /v1/models` and errors have Anthropic's shape"),
-    Gap("OpenAI responses, for example for Codex", ("/v1/responses",), "chat completions"),
-    Gap("Embeddings", ("/v1/embeddings",), "call the provider directly"),
-    Gap("Legacy text completions", ("/v1/completions",), "chat completions"),
-    Gap("Images, audio, files, batches, moderations", ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files", "/v1/batches", "/v1/moderations"), "call the provider directly"),
-    Gap("Rate limits and budgets for each client key", (), "`client_keys` is a plain list; Plano's `ratelimits` is refused unless `ignore_unsupported: true`"),
-    Gap("Health of providers across requests", (), "each request tries its candidates in order, also those that failed a moment ago"),
-    Gap("Traces and a log of requests", (), "metrics and response headers; Plano's `tracing` is ignored"),
-    Gap("A user interface", ("/playground", "/ui"), "`fingerpost route`, and Ray's dashboard"),
+    MissingFeature("Anthropic messages, for example for Claude Code", ("/v1/messages", "/v1/messages/count_tokens"), "only `GET /v1/models` and errors have Anthropic's shape"),
+    MissingFeature("OpenAI responses, for example for Codex", ("/v1/responses",), "chat completions"),
+    MissingFeature("Embeddings", ("/v1/embeddings",), "call the provider directly"),
+    MissingFeature("Legacy text completions", ("/v1/completions",), "chat completions"),
+    MissingFeature("Images, audio, files, batches, moderations", ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files", "/v1/batches", "/v1/moderations"), "call the provider directly"),
+    MissingFeature("Rate limits and budgets for each client key", (), "`client_keys` is a plain list; Plano's `ratelimits` is refused unless `ignore_unsupported: true`"),
+    MissingFeature("Health of providers across requests", (), "each request tries its candidates in order, also those that failed a moment ago"),
+    MissingFeature("Traces and a log of requests", (), "metrics and response headers; Plano's `tracing` is ignored"),
+    MissingFeature("A user interface", ("/playground", "/ui"), "`fingerpost route`, and Ray's dashboard"),
 )  # fmt: skip
 """Shown at the top of README. Remove a row when its paths are served: a test says when."""
 
@@ -261,11 +261,15 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[str]:
                     yield from ("", *_table(("argument", "default", "meaning"), rows))
 
 
+_DEFAULT_IN_HELP: Final = " (default: %(default)s)"
+"""Has a column of its own in the table."""
+
+
 def _arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, str]]:
     for action in parser._actions:  # noqa: SLF001 - as in _commands
         if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):  # noqa: SLF001 - as above
             continue
-        yield (_shown(action), _default(action), _sentence(action.help or "", end=""))
+        yield (_shown(action), _default(action), (action.help or "").replace(_DEFAULT_IN_HELP, ""))
 
 
 def _shown(action: argparse.Action) -> str:
@@ -291,9 +295,9 @@ def _default(action: argparse.Action) -> str:
     return f"`{action.default}`"
 
 
-def _sentence(text: str, end: str = ".") -> str:
+def _sentence(text: str) -> str:
     shown = text.strip().rstrip(".")
-    return f"{shown[:1].upper()}{shown[1:]}{end}" if end else shown
+    return f"{shown[:1].upper()}{shown[1:]}."
 
 
 def write_pages(root: Path) -> None:

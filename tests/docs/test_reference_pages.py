@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from serve_app.cli import reference_pages
-from serve_app.cli.reference_pages import HEADERS, MISSING, SERVED, Surface, pages
+from serve_app.cli.reference_pages import HEADERS, MISSING, SERVED, ServedPath, pages
 from serve_app.config.locations import ConfigError
 from serve_app.domain import Reason
 from serve_app.snapshot import compile_snapshot
@@ -56,7 +56,7 @@ def test_missing_path_is_a_404(path: str, site: Site) -> None:
 
 
 @pytest.mark.parametrize("surface", SERVED, ids=lambda surface: surface.path)
-def test_served_path_is_there(surface: Surface, site: Site) -> None:
+def test_served_path_is_there(surface: ServedPath, site: Site) -> None:
     """By each of its methods; a body that is not valid is answered as such."""
     path = surface.path
     for word, example in EXAMPLES.items():

@@ -19,7 +19,9 @@ def parser() -> argparse.ArgumentParser:
     cooking = whole.add_subparsers(dest="command").add_parser("cook", help="cook a meal | for one.")
     cooking.add_argument("dish", help="what to cook")
     cooking.add_argument("pot", nargs="?", type=Path, default=Path("pot.yaml"))
-    cooking.add_argument("--heat", choices=["low", "high"], default="low", help="a | b")
+    cooking.add_argument(
+        "--heat", choices=["low", "high"], default="low", help="a | b (default: %(default)s)"
+    )
     cooking.add_argument("--salt", nargs="*", default=[], metavar="N")
     cooking.add_argument("--lid", action="store_true")
     cooking.add_argument("--for", required=True)
