@@ -1,4 +1,4 @@
-"""What Ray Serve has to be started with, and what it costs where it isn't.
+"""The environment that Ray Serve needs, and what happens without it.
 
 configs/serve.env sets all of it; a test compares the two.
 """
@@ -15,7 +15,7 @@ _HEAD_BYTES: Final = 512 << 10
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A variable, the value it needs at least, and what happens otherwise."""
+    """A variable, the value that it needs, and what happens otherwise."""
 
     name: str
     value: str
@@ -27,7 +27,7 @@ SETTINGS: Final = (
     Setting("RAY_SERVE_ENABLE_HA_PROXY", "1", "every request is about ten times slower"),
     Setting("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1", "hops cost more than twice the time"),
     Setting("RAY_SERVE_LOG_TO_STDERR", "1", "errors show in Serve's log files only"),
-    Setting(GRPC_LIMIT, "134217728", "bodies over 3.5 MiB can't cross a hop", at_least=True),
+    Setting(GRPC_LIMIT, "134217728", "bodies over 3.5 MiB are refused", at_least=True),
     Setting(
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE",
         "262144",
@@ -49,28 +49,28 @@ SETTINGS: Final = (
 
 
 def unmet(environ: Mapping[str, str]) -> list[str]:
-    """One line for each setting that does not hold."""
+    """One warning for each setting that is missing or too small."""
     return [
-        f"{setting.name}={setting.value} is not set: {setting.otherwise}"
+        f"{setting.name}={setting.value} is not set: {setting.otherwise}; start Serve with configs/serve.env"
         for setting in SETTINGS
         if not _holds(setting, environ.get(setting.name, ""))
     ]
 
 
 def hop_bytes(environ: Mapping[str, str]) -> int | None:
-    """The largest body that a hop carries; None where nothing that we accept is too large.
+    """The largest body that a hop carries, in bytes; None without a limit.
 
-    Only gRPC has the limit, and Serve's hops use it when throughput is optimized.
+    Only gRPC has a limit, and Serve's hops use it when throughput is optimized.
     """
     switches = ("RAY_SERVE_USE_GRPC_BY_DEFAULT", "RAY_SERVE_THROUGHPUT_OPTIMIZED")
-    said = [environ[name] for name in switches if name in environ]
-    if not said or said[0] != "1":
+    values = [environ[name] for name in switches if name in environ]
+    if not values or values[0] != "1":
         return None
     raised = environ.get(GRPC_LIMIT, "")
     return max(0, (int(raised) if raised.isdecimal() else _GRPC_DEFAULT) - _HEAD_BYTES)
 
 
-def _holds(setting: Setting, said: str) -> bool:
+def _holds(setting: Setting, value: str) -> bool:
     if setting.at_least:
-        return said.isdecimal() and int(said) >= int(setting.value)
-    return said == setting.value
+        return value.isdecimal() and int(value) >= int(setting.value)
+    return value == setting.value

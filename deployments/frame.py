@@ -6,7 +6,7 @@ a body, then the chunks as they came; a fault after the head is a last item ``0x
 chunk that itself begins with 0x00 or 0x01 is sent with 0x01 before it.
 
 Unknown keys of a head are ignored. A head of another version means "next candidate": during a
-rolling upgrade two versions meet, and neither may misread the other.
+rolling upgrade two versions meet, and neither must misread the other.
 """
 
 import json
@@ -32,11 +32,11 @@ _MARKS = (_FAULT, _ESCAPE)
 _GARBLED = (
     struct.error, StopIteration, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
 )  # fmt: skip
-"""What reading bytes that are no frame of ours may raise."""
+"""What reading other bytes than a frame may raise."""
 
 
 class UnreadableFrameError(Exception):
-    """A frame of another version, or no frame at all."""
+    """Raised for a frame of another version, or for other bytes."""
 
 
 def encode_request(request: UpstreamRequest) -> bytes:
@@ -123,7 +123,7 @@ def decode_chunk(item: bytes) -> bytes:
     try:
         fault = _read_fault(json.loads(item[1:]))
     except _GARBLED:
-        fault = UpstreamFault(FaultKind.HOP, "the provider client broke off without saying why")
+        fault = UpstreamFault(FaultKind.HOP, "the provider client broke off without a reason")
     raise StreamBrokenError(fault)
 
 
@@ -159,8 +159,8 @@ def _fault(fault: UpstreamFault) -> dict[str, str]:
     return {"kind": fault.kind.value, "detail": fault.detail}
 
 
-def _read_fault(said: Mapping[str, str]) -> UpstreamFault:
+def _read_fault(fault: Mapping[str, str]) -> UpstreamFault:
     try:
-        return UpstreamFault(FaultKind(said["kind"]), said["detail"])
+        return UpstreamFault(FaultKind(fault["kind"]), fault["detail"])
     except ValueError:  # a kind that a later version knows
-        return UpstreamFault(FaultKind.HOP, said["detail"])
+        return UpstreamFault(FaultKind.HOP, fault["detail"])

@@ -28,19 +28,19 @@ from serve_app.ports import Upstream
 _log = logging.getLogger("fingerpost")
 
 _GRACE_S: Final = 5.0
-"""Beyond a request's own deadline, which the provider client keeps: this ends a dead hop."""
+"""Seconds beyond a request's own deadline after which a hop counts as dead."""
 _HOP_SETTING: Final = (
-    "what Serve's gRPC hop carries here; start Serve with the environment of configs/serve.env"
+    "the limit of Serve's gRPC hop; start Serve with the environment of configs/serve.env"
 )
 _TRIES: Final = 2
-"""A replica that died with the request in its hands is tried once more, on another."""
+"""A request whose replica died is tried once more, on another replica."""
 
 
 class DataPaths:
     """Upstream by provider: its own deployment where it has one, else the shared one.
 
-    Inline exchanges run here. So do those whose provider client does not know the model because
-    it has not read the configuration yet that the request was decided by, or no longer has it.
+    Inline exchanges run in the ingress. So do exchanges that a provider client refuses because
+    it has not read the request's configuration yet, or no longer keeps it.
     """
 
     def __init__(self, paths: Mapping[str, Upstream], shared: Upstream, inline: Upstream) -> None:
@@ -52,10 +52,10 @@ class DataPaths:
         """Opens the exchange on the provider's data path."""
         if request.inline:
             return await self._inline.open(request)
-        said = await self._paths.get(request.provider, self._shared).open(request)
-        if isinstance(said, UpstreamFault) and said.kind is FaultKind.STALE_POLICY:
+        reply = await self._paths.get(request.provider, self._shared).open(request)
+        if isinstance(reply, UpstreamFault) and reply.kind is FaultKind.STALE_POLICY:
             return await self._inline.open(request)
-        return said
+        return reply
 
 
 class HandleUpstream:
@@ -85,11 +85,11 @@ class HandleUpstream:
         except TimeoutError:
             return UpstreamFault(FaultKind.TIMEOUT, "the provider client did not answer in time")
         except UnreadableFrameError:
-            return UpstreamFault(FaultKind.HOP, "the provider client is of another version")
-        except Exception:  # noqa: BLE001 - whatever it is, the next candidate may answer
+            return UpstreamFault(FaultKind.HOP, "the provider client runs another version")
+        except Exception:  # noqa: BLE001 - the next candidate may answer
             _log.exception("the hop to %s failed", request.provider)
             return UpstreamFault(FaultKind.HOP, "the provider client failed")
-        return UpstreamFault(FaultKind.HOP, "the provider client died, twice")
+        return UpstreamFault(FaultKind.HOP, "the provider client died twice")
 
     async def _open_unary(self, frame: bytes) -> UpstreamReply | UpstreamFault:
         response = self._unary.remote(frame)
@@ -115,7 +115,7 @@ class HandleUpstream:
 
 
 class _Items:
-    """The items of a streamed answer as its chunks; ends the hop when it outlives its time."""
+    """The items of a streamed answer as its chunks; cancels the hop after its deadline."""
 
     def __init__(self, generator: Any, ends_at: float) -> None:  # noqa: ANN401 - untyped handles
         self._generator = generator
@@ -153,7 +153,7 @@ class _Items:
 
 
 class HandleStore:
-    """AffinityStore over its deployment; failures rise, and who asks decides how long to wait."""
+    """AffinityStore over its deployment; failures raise, and the caller sets the deadline."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._get = handle.get
@@ -169,7 +169,7 @@ class HandleStore:
 
 
 async def _awaited(response: Any) -> Any:  # noqa: ANN401 - untyped handles
-    """The answer; who stops waiting for it cancels the call."""
+    """Awaits the answer; cancelling the wait cancels the call."""
     try:
         return await response
     except asyncio.CancelledError:
@@ -178,7 +178,7 @@ async def _awaited(response: Any) -> Any:  # noqa: ANN401 - untyped handles
 
 
 class HandleOrchestrator:
-    """Orchestrator over its deployment. How long it may take is for the guard before it to say."""
+    """Orchestrator over its deployment; the guard around it sets the deadline."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._score = handle.score
@@ -187,10 +187,10 @@ class HandleOrchestrator:
         """The orchestrator's scores, or why there are none."""
         try:
             return cast("Scores | Unavailable", await _awaited(self._score.remote(question)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
+        except Exception as error:  # noqa: BLE001 - the request goes on without it
             return Unavailable(Reason.ORCHESTRATOR_ERROR, f"its replica failed: {_name(error)}")
 
 
 def _name(error: Exception) -> str:
-    """What Ray wraps is told by its cause."""
+    """The class of the error, or of the cause that Ray wraps."""
     return type(getattr(error, "cause", None) or error).__name__

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,29 +10,22 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.environment import hop_bytes, unmet
+from deployments.exchanges import transport
 from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, HandleUpstream
 from deployments.meter import ServeMeter
-from deployments.reload import needs_restart, transport, watch
+from deployments.reload import needs_restart, watch
 from serve_app.access.exposure import exposure_problem
-from serve_app.access.keys import Access
-from serve_app.affinity.cached import CachedStore
-from serve_app.affinity.guarded import GuardedStore, NoStore
-from serve_app.affinity.redis import RedisStore
-from serve_app.affinity.sessions import Sessions
+from serve_app.affinity.guarded import NoStore
 from serve_app.api.app import ApiDependencies, create_api
-from serve_app.breaker import Breaker
 from serve_app.config.locations import ConfigError, Problem
-from serve_app.config.references import MissingEnvironmentError, expand, missing, references
-from serve_app.config.warnings import notices
+from serve_app.config.references import MissingEnvironmentError, expand
+from serve_app.config.warnings import config_warnings, unset_provider_keys
 from serve_app.domain import Json, Question, Route, Turn
-from serve_app.engines.guard import Guard, breaker
-from serve_app.ports import AffinityStore, PriceTable
-from serve_app.providers.prices import price_table
-from serve_app.requests.gateway import Gateway
+from serve_app.ports import AffinityStore
+from serve_app.requests.assembly import Ports, assemble
 from serve_app.snapshot import Snapshot, compile_snapshot
-from serve_app.telemetry.metrics import Metric
+from serve_app.telemetry.metrics import MetricsObserver
 
-_STORE_PAUSE_S = 2.0  # asking a store that is gone costs little; missing one that is back, more
 _PROBED = (Route("greeting", "greetings", ()),)
 _log = logging.getLogger("fingerpost")
 
@@ -59,27 +51,21 @@ class Ingress:
         self._config = config
         self._host = host
         self._own = frozenset(providers)
-        self._priced: tuple[Snapshot, PriceTable] | None = None
-        self._meter = ServeMeter()
-        self._watch = watch(config, self._meter, compile_=self._compile, adopt=self._adopt)
+        meter = ServeMeter()
+        self._watch = watch(config, meter, compile_=self._compile, adopt=self._adopt)
         self._started = self._watch.current
         self._adopt(self._started)
         max_bytes = hop_bytes(os.environ)
-        deadline_s = self._started.config.orchestrator.deadline_s
-        self._guard = Guard(
-            HandleOrchestrator(orchestrator),
-            deadline_s=deadline_s,
-            clock=time.monotonic,
-            meter=self._meter,
-            breaker=breaker(deadline_s, time.monotonic),
-        )
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
-        self._gateway = Gateway(
-            upstream=DataPaths(paths, HandleUpstream(shared, max_bytes), transport(self._watch)),
-            orchestrator=self._guard,
-            sessions=self._sessions(affinity),
-            meter=self._meter,
-            clock=time.monotonic,
+        self._observer = MetricsObserver(meter)
+        self._assembly = assemble(
+            lambda: self._watch.current,
+            Ports(
+                DataPaths(paths, HandleUpstream(shared, max_bytes), transport(self._watch)),
+                HandleOrchestrator(orchestrator),
+                _store(self._started, affinity),
+                self._observer,
+            ),
         )
         self._watch.start()
 
@@ -91,65 +77,25 @@ class Ingress:
         return snapshot
 
     def _adopt(self, snapshot: Snapshot) -> None:
-        """What hangs on a configuration, made anew for it; in the watch's thread, all at once."""
-        access = Access(snapshot.config, os.environ)
+        """Logs what is ignored or unset in a configuration; runs in the watch's thread."""
         warnings = [
             *unmet(os.environ),
-            *notices(snapshot.config),
-            *access.warnings,
-            *_missing_keys(snapshot),
-            *_missing_url(snapshot),
-            *_missing_for_engine(snapshot),
+            *config_warnings(snapshot.config, os.environ),
+            *unset_provider_keys(snapshot.providers.endpoints(), os.environ),
             *needs_restart(self._started, snapshot, self._own),
         ]
         for warning in warnings:
             _log.warning(warning)
-        self._access, self._warnings = access, warnings
+        self._warnings = warnings
         self._loaded_at = datetime.now(UTC).isoformat(timespec="seconds")
-
-    def _prices(self) -> PriceTable:
-        """Those of the configuration in force."""
-        snapshot = self._watch.current
-        if self._priced is None or self._priced[0] is not snapshot:
-            self._priced = snapshot, price_table(snapshot.config)
-        return self._priced[1]
-
-    def _sessions(self, affinity: DeploymentHandle | None) -> Sessions:
-        section = self._started.config.routing
-        store: AffinityStore
-        if affinity is not None:
-            store = HandleStore(affinity)
-        else:
-            url = section.session_cache.url or ""
-            try:
-                store = RedisStore(expand(url, os.environ), ttl_s=section.session_ttl_seconds)
-            except (MissingEnvironmentError, ValueError) as error:
-                store = NoStore(f"routing.session_cache.url: {error}")
-        self._steady = GuardedStore(
-            store,
-            clock=time.monotonic,
-            breaker=Breaker(time.monotonic, longest_pause_s=_STORE_PAUSE_S),
-            report=lambda event: self._meter.count(Metric.SESSIONS, (event,)),
-        )
-        local = CachedStore(
-            self._steady,
-            max_entries=section.session_max_entries,
-            ttl_s=section.session_ttl_seconds,
-            clock=time.monotonic,
-        )
-        sessions = Sessions(local, self._meter, self._prices)
-        if section.routing_budget is not None:
-            _ = sessions.prices  # now, not while somebody waits
-        return sessions
 
     def __serve_build_asgi_app__(self) -> Callable[..., Any]:
         """Serve calls this after the constructor."""
         return create_api(
             ApiDependencies(
-                gateway=self._gateway,
+                gateway=self._assembly.gateway,
                 snapshot=lambda: self._watch.current,
-                access=lambda: self._access,
-                meter=self._meter,
+                observer=self._observer,
                 health=self._health,
                 watched_by_server=True,
             )
@@ -165,53 +111,41 @@ class Ingress:
             "orchestrator": await self._orchestrator_health(),
             "sessions": {
                 "store": self._started.config.routing.session_cache.type,
-                "trouble": self._steady.trouble,
+                "trouble": self._assembly.store.trouble,
             },
             "warnings": self._warnings,
         }
 
     async def _orchestrator_health(self) -> Json:
-        """As this replica of the ingress last saw it; asked only where nothing good is known.
+        """Its state as this replica last saw it; probed only if it has not answered yet, or failed.
 
-        A question would wake an orchestrator that is scaled to zero.
+        A probe would wake an orchestrator that is scaled to zero.
         """
-        if self._guard.asked == 0 or self._guard.last_fault is not None:
-            turn = Turn("user", f"hello {self._guard.asked}")  # a new one each time: never cached
-            await self._guard.score(Question((turn,), _PROBED, "probe"))
-        fault = self._guard.last_fault
+        guard = self._assembly.guard
+        if guard.asked == 0 or guard.last_fault is not None:
+            turn = Turn("user", f"hello {guard.asked}")  # a new text each time: never cached
+            await guard.score(Question((turn,), _PROBED, "probe"))
+        fault = guard.last_fault
         return {
             "engine": self._started.config.orchestrator.engine,
             "routes": len(self._watch.current.policy.routes),
             "state": "ok" if fault is None else fault.reason,
             "detail": None if fault is None else fault.detail,
-            "stand_in": self._guard.stand_in or None,
-            "breaker": self._guard.breaker_state,
-            "asked": self._guard.asked,
+            "stand_in": guard.stand_in or None,
+            "breaker": guard.breaker_state,
+            "asked": guard.asked,
         }
 
 
-def _missing_keys(snapshot: Snapshot) -> list[str]:
-    return [
-        f"{name} is not set: provider {endpoint.slug} can't be asked"
-        for endpoint in snapshot.providers.endpoints()
-        for name in endpoint.missing(os.environ)
-    ]
+def _store(started: Snapshot, affinity: DeploymentHandle | None) -> AffinityStore:
+    """Where bindings are kept: the Affinity deployment, or Redis if there is none."""
+    if affinity is not None:
+        return HandleStore(affinity)
+    from serve_app.affinity.redis import RedisStore  # noqa: PLC0415 - redis is optional, and large
 
-
-def _missing_url(snapshot: Snapshot) -> list[str]:
-    url = snapshot.config.routing.session_cache.url or ""
-    return [
-        f"{name} is not set: routing.session_cache.url can't be used, and sessions are not kept"
-        for name in references(url)
-        if not os.environ.get(name)
-    ]
-
-
-def _missing_for_engine(snapshot: Snapshot) -> list[str]:
-    section = snapshot.config.orchestrator
-    texts = (section.base_url, section.access_key) if section.engine == "http" else ()
-    return [
-        f"{name} is not set: the orchestrator's server can't be asked"
-        for text in texts
-        for name in missing(text or "", os.environ)
-    ]
+    section = started.config.routing
+    url = section.session_cache.url or ""
+    try:
+        return RedisStore(expand(url, os.environ), ttl_s=section.session_ttl_seconds)
+    except (MissingEnvironmentError, ValueError) as error:
+        return NoStore(f"routing.session_cache.url: {error}")

@@ -9,7 +9,7 @@ from ray.serve import metrics
 from serve_app.telemetry.metrics import METRICS, Metric
 
 FLUSH_S: Final = 1.0
-"""Counts are handed to Ray this often: one call of Ray costs as much as thirty of our own."""
+"""Seconds between hand-overs of counts to Ray: one call of Ray costs as much as thirty here."""
 
 _SECONDS: Final = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600,
@@ -43,7 +43,7 @@ class ServeMeter:
                 )
 
     def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
-        """One more of a counter; Ray hears of it within FLUSH_S."""
+        """One more of a counter; Ray receives it within FLUSH_S."""
         if not self._counts:
             asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
         self._counts[metric, labels] += 1
@@ -53,12 +53,12 @@ class ServeMeter:
         self._histograms[metric].observe(value, tags=_tags(metric, labels))
 
     def reloaded(self, version: str, *, good: bool) -> None:
-        """A changed configuration, and the version in force after it. Any thread may call this."""
+        """A changed configuration, and the version in use after it. Any thread may call this."""
         self._counters[Metric.RELOADS].inc(1.0, tags={"outcome": "good" if good else "refused"})
         self.in_force(version, good=good)
 
     def in_force(self, version: str, *, good: bool = True) -> None:
-        """The version in force, and whether the file says the same. Any thread may call this."""
+        """The version in use, and whether the file now holds it. Any thread may call this."""
         if self._version not in {None, version}:
             self._gauges[Metric.POLICY].set(0, tags={"version": self._version})
         self._version = version

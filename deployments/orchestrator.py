@@ -12,13 +12,12 @@ from ray import get_runtime_context, is_initialized
 from deployments.meter import ServeMeter
 from deployments.reload import watch
 from serve_app.domain import Question, Reason, Scores, Unavailable
-from serve_app.engines import http
-from serve_app.engines.embedding.engine import EmbeddingEngine, embedding_settings
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.guard import Guard, breaker
 from serve_app.engines.thread import EngineThread
-from serve_app.engines.vllm import settings
 from serve_app.engines.vllm.engine import VllmEngine
+from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.ports import Orchestrator as Port
 from serve_app.scoring.excerpt import recent
 from serve_app.snapshot import Snapshot
@@ -27,7 +26,7 @@ FIRST_RETRY_S: Final = 5.0
 LONGEST_RETRY_S: Final = 300.0
 
 _SHARE: Final = 0.8
-"""Of the deadline that the ingress keeps: "busy" from here arrives before it gives up there."""
+"""Share of the ingress's deadline: an answer "busy" must arrive before the ingress gives up."""
 
 _log = logging.getLogger("fingerpost")
 
@@ -35,12 +34,12 @@ _log = logging.getLogger("fingerpost")
 class Orchestrator:
     """Scores routes for conversations, with an engine in its own process.
 
-    An engine that can't be made is no reason to die, because Serve gives a deployment up after
-    three failures: the fault is logged once, questions are answered "unavailable" with it, and a
+    The constructor does not raise if the engine cannot be made, because Serve gives a deployment
+    up after three failures: it logs the fault once, answers questions with "unavailable", and a
     thread tries again with growing pauses.
 
-    While an engine with a language model can't answer, the embedded one does in its place,
-    unless the configuration says no.
+    While an engine with a language model is unavailable, the embedded one answers in its place,
+    unless the configuration forbids it.
     """
 
     def __init__(self, config: str | None) -> None:
@@ -48,9 +47,9 @@ class Orchestrator:
         self._guard: Guard | None = None
         self._thread: EngineThread | None = None
         self._watch = watch(config, ServeMeter(), adopt=self._adopt)
-        self._setup = self._watch.current
+        self._snapshot = self._watch.current
         self._fault = ""
-        section = self._setup.config.orchestrator
+        section = self._snapshot.config.orchestrator
         self._vllm: VllmEngine | None = None
         self._first = self._first_engine()
         if self._first is None or section.fallback == "embedding":
@@ -63,43 +62,49 @@ class Orchestrator:
         """The engine's scores, or why there are none."""
         if self._first is None:
             return await self._embedded(question)
-        section = self._setup.config.orchestrator
+        section = self._snapshot.config.orchestrator
         began = time.monotonic()
-        said = await self._first.score(question)
-        if isinstance(said, Scores) or section.fallback == "none":
-            return said
+        scores = await self._first.score(question)
+        if isinstance(scores, Scores) or section.fallback == "none":
+            return scores
         left_s = section.deadline_s - (time.monotonic() - began)
         shorter = replace(question, turns=recent(question.turns), within_s=_SHARE * left_s)
         instead = await self._embedded(shorter)
         if isinstance(instead, Scores):
-            return replace(instead, stand_in=said.detail)
-        return replace(said, detail=f"{said.detail}; and the embedded engine: {instead.detail}")
+            return replace(instead, stand_in=scores.detail)
+        return replace(scores, detail=f"{scores.detail}; {instead.detail}")
 
     async def decisions(self) -> int:
-        """How many questions this replica's engine was asked; equal ones at once are one."""
+        """How many questions reached this replica's engine; equal simultaneous ones count once."""
         guard = self._first or self._guard
         return 0 if guard is None else guard.asked
 
     async def _embedded(self, question: Question) -> Scores | Unavailable:
         if self._guard is None:
-            return Unavailable(Reason.ORCHESTRATOR_ERROR, f"the engine has a fault: {self._fault}")
+            return Unavailable(
+                Reason.ORCHESTRATOR_ERROR, f"the embedded engine is unavailable: {self._fault}"
+            )
         return await self._guard.score(question)
 
     def _first_engine(self) -> Guard | None:
-        """The engine with a language model, if there is one. It is given up in time to stand in."""
-        section = self._setup.config.orchestrator
+        """The engine with a language model, or None; its deadline leaves time for the embedded one."""
+        section = self._snapshot.config.orchestrator
         deadline_s = _SHARE * section.deadline_s
         inner: Port
         if section.engine == "vllm":
             inner = self._vllm = VllmEngine(
-                settings.vllm_settings(section),
-                routes=self._setup.policy.routes,
+                VllmSettings.from_section(section),
+                routes=self._snapshot.policy.routes,
                 deadline_s=deadline_s,
                 gpu_share=_gpu_share(),
             )
         elif section.engine == "http":
-            tls_ca = self._setup.config.overrides.upstream_tls_ca_path
-            inner = http.HttpEngine(http.http_settings(section, deadline_s, tls_ca), os.environ)
+            from serve_app.engines import http  # noqa: PLC0415 - the others do without aiohttp
+
+            tls_ca = self._snapshot.config.overrides.upstream_tls_ca_path
+            inner = http.HttpEngine(
+                http.HttpEngineSettings.from_section(section, deadline_s, tls_ca), os.environ
+            )
         else:
             return None
         return Guard(
@@ -110,7 +115,7 @@ class Orchestrator:
         )
 
     async def policy(self) -> str:
-        """The version of the configuration in force in this replica."""
+        """The version of the configuration that this replica uses."""
         return self._watch.current.version
 
     def _adopt(self, snapshot: Snapshot) -> None:
@@ -118,25 +123,25 @@ class Orchestrator:
             self._thread.prepare(snapshot.policy.routes)
 
     def _try_engine(self) -> None:
-        section = self._setup.config.orchestrator
+        section = self._snapshot.config.orchestrator
         try:
-            engine = EmbeddingEngine(embedding_settings(section))
+            engine = EmbeddingEngine(EmbeddingSettings.from_section(section))
             engine.prepare(self._watch.current.policy.routes)
         except EngineFaultError as error:
             self._note(str(error))
-        except Exception as error:  # noqa: BLE001 - Serve must never see it
-            _log.exception("the engine can't be made")
+        except Exception as error:  # noqa: BLE001 - Serve must not see it
+            _log.exception("the embedded engine could not be created")
             self._note(f"{type(error).__name__}: {error}")
         else:
             deadline_s = section.deadline_s
             thread = EngineThread(engine, deadline_s=_SHARE * deadline_s, clock=time.monotonic)
-            # who asks has the deadline; here it is only for an engine that hangs
+            # the caller keeps the deadline; this one only ends an engine that hangs
             self._guard = Guard(thread, deadline_s=2 * deadline_s, clock=time.monotonic)
             self._thread = thread
 
     def _note(self, fault: str) -> None:
         if fault != self._fault:
-            _log.warning("the orchestrator has no engine: %s", fault)
+            _log.warning("orchestrator engine unavailable: %s", fault)
         self._fault = fault
 
     def _retry(self) -> None:
@@ -154,7 +159,7 @@ class Orchestrator:
 
 
 def _gpu_share() -> float:
-    """What Ray gives this replica of a GPU; all of it where this is no replica of Ray's."""
+    """The share of a GPU that Ray gives this replica; 1 outside of Ray."""
     if not is_initialized() or get_runtime_context().get_actor_id() is None:
         return 1.0
     return float(get_runtime_context().get_assigned_resources().get("GPU", 1.0))

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from deployments.exchanges import transport
 from deployments.frame import (
     UnreadableFrameError,
     decode_request,
@@ -13,11 +14,11 @@ from deployments.frame import (
     encode_reply,
 )
 from deployments.meter import ServeMeter
-from deployments.reload import transport, watch
+from deployments.reload import watch
 from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault, UpstreamRequest
 
-_LOOK_AGAIN_S = 0.5
-_UNREADABLE = encode_reply(UpstreamFault(FaultKind.HOP, "the ingress is of another version"))
+_MIN_LOOK_INTERVAL_S = 0.5
+_UNREADABLE = encode_reply(UpstreamFault(FaultKind.HOP, "the ingress runs another version"))
 
 
 class ProviderClient:
@@ -28,7 +29,7 @@ class ProviderClient:
 
     def __init__(self, config: str | None) -> None:
         self._watch = watch(config, ServeMeter())
-        self._looked_at = -_LOOK_AGAIN_S
+        self._last_look = -_MIN_LOOK_INTERVAL_S
         self._transport = transport(self._watch)
         self._watch.start()
 
@@ -38,7 +39,7 @@ class ProviderClient:
             request = decode_request(frame)
         except UnreadableFrameError:
             return _UNREADABLE
-        await self._caught_up(request)
+        await self._catch_up(request)
         return encode_reply(await self._transport.open(request))
 
     async def stream(self, frame: bytes) -> AsyncGenerator[bytes]:
@@ -48,7 +49,7 @@ class ProviderClient:
         except UnreadableFrameError:
             yield _UNREADABLE
             return
-        await self._caught_up(request)
+        await self._catch_up(request)
         reply = await self._transport.open(request)
         if isinstance(reply, UpstreamFault) or isinstance(reply.body, bytes):
             yield encode_reply(reply)
@@ -62,14 +63,14 @@ class ProviderClient:
                 yield encode_chunk_fault(error.fault)
 
     async def policy(self) -> str:
-        """The version of the configuration in force in this replica."""
+        """The version of the configuration that this replica uses."""
         return self._watch.current.version
 
-    async def _caught_up(self, request: UpstreamRequest) -> None:
-        """Looks at the file where the ingress has, and we have not, seen it change."""
+    async def _catch_up(self, request: UpstreamRequest) -> None:
+        """Reads the file now if the ingress has read a newer one than this replica."""
         if self._watch.of(request.policy) is not None:
             return
         now = time.monotonic()
-        if now - self._looked_at >= _LOOK_AGAIN_S:
-            self._looked_at = now
+        if now - self._last_look >= _MIN_LOOK_INTERVAL_S:
+            self._last_look = now
             await asyncio.to_thread(self._watch.look)

@@ -1,14 +1,10 @@
 """The watch over the configuration file that every replica keeps."""
 
-import os
 from collections.abc import Callable, Collection
 
 from deployments.meter import ServeMeter
-from serve_app.config.schema.gateway import Timeouts
 from serve_app.config.watch import Watch
 from serve_app.domain import DataPath
-from serve_app.providers.endpoints import ProviderTable
-from serve_app.providers.transport import Transport
 from serve_app.snapshot import Snapshot, compile_snapshot
 
 
@@ -19,7 +15,7 @@ def watch(
     compile_: Callable[[], Snapshot] | None = None,
     adopt: Callable[[Snapshot], None] = lambda _: None,
 ) -> Watch[Snapshot]:
-    """Compiles the file; ``start`` begins to look after it, once what it replaces is there.
+    """Compiles the file; ``start`` begins to watch it.
 
     Raises ConfigError where the file is bad from the start.
     """
@@ -33,37 +29,26 @@ def watch(
     return watching
 
 
-def transport(watching: Watch[Snapshot]) -> Transport:
-    """Exchanges by the configuration that is watched.
-
-    A request ends on the version that it began with, while that is kept.
-    """
-
-    def source(version: str) -> tuple[ProviderTable, Timeouts]:
-        snapshot = watching.of(version) or watching.current
-        return snapshot.providers, snapshot.config.timeouts
-
-    ca = watching.current.config.overrides.upstream_tls_ca_path
-    return Transport(source, os.environ, ca)
-
-
 def needs_restart(started: Snapshot, now: Snapshot, own: Collection[str]) -> list[str]:
-    """What of a configuration is not in force in a running application; a line each.
+    """Warnings for changes that a running application cannot take up.
 
     ``own`` are the providers that have a deployment.
     """
     lines = [
-        f"provider {slug} was added while running: provider-shared carries it until a restart"
+        f"provider {slug} was added by a reload: provider-shared carries it; restart to give it "
+        "a deployment"
         for slug, data_path in now.providers.data_paths().items()
         if data_path is DataPath.DEDICATED and slug not in own
     ]
     before, after = started.config, now.config
     if before.orchestrator != after.orchestrator:
-        lines.append("orchestrator has changed: it needs a restart")
+        lines.append("orchestrator has changed; restart the application to apply it")
     if before.overrides.upstream_tls_ca_path != after.overrides.upstream_tls_ca_path:
-        lines.append("overrides.upstream_tls_ca_path has changed: it needs a restart")
+        lines.append(
+            "overrides.upstream_tls_ca_path has changed; restart the application to apply it"
+        )
     lines += [
-        f"routing.{key} has changed: it needs a restart"
+        f"routing.{key} has changed; restart the application to apply it"
         for key in ("session_ttl_seconds", "session_max_entries", "session_cache")
         if getattr(before.routing, key) != getattr(after.routing, key)
     ]

@@ -1,5 +1,6 @@
-"""A breaker: what failed several times in a row is left alone for a while."""
+"""Protection from a dependency that fails: a circuit breaker, and a log of its outages."""
 
+import logging
 from typing import Final
 
 from serve_app.ports import Clock
@@ -8,9 +9,11 @@ FAILURES_TO_OPEN: Final = 5
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 
+_log = logging.getLogger("fingerpost")
+
 
 class Breaker:
-    """Stops asking after several failures in a row, and lets one probe through after a pause."""
+    """Opens after several failures in a row, and lets one probe through after a pause."""
 
     def __init__(self, clock: Clock, *, longest_pause_s: float = LONGEST_PAUSE_S) -> None:
         self._clock = clock
@@ -28,7 +31,7 @@ class Breaker:
         return "open" if self._clock() < self._closed_again_at else "half_open"
 
     def lets_through(self) -> bool:
-        """True when a question may be asked now; in half-open that is one at a time."""
+        """True if a request may be made now; in half-open, that is one at a time."""
         state = self.state
         if state == "closed":
             return True
@@ -38,11 +41,11 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """An answer came; all is well again."""
+        """Records an answer, and closes the breaker."""
         self._failures, self._pause_s, self._probing = 0, FIRST_PAUSE_S, False
 
     def failed(self) -> None:
-        """No answer came, or none in time."""
+        """Records a request without an answer in time."""
         if self._probing:
             self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
         self._probing = False
@@ -50,5 +53,36 @@ class Breaker:
         self._closed_again_at = self._clock() + self._pause_s
 
     def forgotten(self) -> None:
-        """Nobody waited for the answer, which says nothing about the engine."""
+        """Records a request that was cancelled, which is neither a success nor a failure."""
         self._probing = False
+
+
+class OutageLog:
+    """Logs when a dependency becomes unavailable, and when it is available again.
+
+    At most one outage is logged per ``interval_s``; one that lasts longer is logged afterwards.
+    """
+
+    def __init__(
+        self, subject: str, clock: Clock, *, effect: str = "", interval_s: float = 0.0
+    ) -> None:
+        """``effect`` is what an outage means for requests, to be logged with it."""
+        self._subject = subject
+        self._clock = clock
+        self._effect = f", {effect}" if effect else ""
+        self._interval_s = interval_s
+        self._logged = False
+        self._logged_at = -interval_s
+
+    def failed(self, fault: str) -> None:
+        """Records a failure; logs it if it begins an outage."""
+        now = self._clock()
+        if not self._logged and now - self._logged_at >= self._interval_s:
+            self._logged, self._logged_at = True, now
+            _log.warning("%s unavailable%s: %s", self._subject, self._effect, fault)
+
+    def succeeded(self) -> None:
+        """Records a success; logs it if it ends an outage that was logged."""
+        if self._logged:
+            self._logged = False
+            _log.warning("%s available again", self._subject)

@@ -7,7 +7,7 @@ model in a decision, a *route* is a described list of models, a *dialect* is a w
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 Json: TypeAlias = Any
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -16,6 +16,9 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 AUTO = "auto"
 AUTO_NAMES = frozenset({"", "none", AUTO})
 """What a client may write in ``model`` to leave the choice to the gateway."""
+
+HINT_HEADER = "x-arch-llm-provider-hint"
+"""Names a model, and wins over the body's; source: Plano 0.4."""
 
 
 class Reason(StrEnum):
@@ -76,10 +79,52 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one side said, as the orchestrator sees it: text of a user or an assistant only."""
+    """The text of one message of a user or an assistant, as the orchestrator sees it."""
 
     role: Literal["user", "assistant"]
     text: str
+
+
+class Conversation(Protocol):
+    """What a request's body says of its conversation, read lazily by its dialect.
+
+    Deciding and sessions read a conversation through this alone, so they know no dialect.
+    """
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The text of user and assistant, in order. Raises InvalidRequest."""
+        ...
+
+    @property
+    def system_text(self) -> str:
+        """All system and developer text, joined by line breaks."""
+        ...
+
+    @property
+    def tool_names(self) -> tuple[str, ...]:
+        """The names of the tools that the client offers, in order."""
+        ...
+
+    @property
+    def first_user_text(self) -> str | None:
+        """The text of the first user message, empty if it has none; None without a message."""
+        ...
+
+    @property
+    def user_spoke_last(self) -> bool:
+        """True if the last message is the user's own, not a tool result."""
+        ...
+
+    @property
+    def has_open_tool_loop(self) -> bool:
+        """True while tool calls or their results are the last thing in the conversation."""
+        ...
+
+    @property
+    def characters(self) -> int:
+        """The length of the whole body, for estimates of its tokens."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,33 +164,33 @@ class Question:
     routes: tuple[Route, ...]
     """At least one, in configuration order."""
     key: str
-    """Stands for the routes: equal keys mean equal routes."""
+    """Identifies the routes: equal keys mean equal routes."""
     within_s: float | None = None
-    """How long whoever asks still waits; None where an engine's own deadline says it."""
+    """How long the caller still waits; None where the engine's own deadline applies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What an orchestrator thinks of a conversation: a score for each route.
+    """The result of an orchestrator: a score for each route.
 
-    Scores of one engine compare with one another; those of different engines do not.
+    Scores of one engine are comparable with each other, those of different engines are not.
     """
 
     routes: Mapping[str, float]
-    """In configuration order; an engine that only names the winner has no others."""
+    """By name, in configuration order; empty for an engine that only names the winner."""
     threshold: float
     """The score that the best route has to reach to win."""
     winner: str | None
     required_margin: float = 0.0
     """The lead over the second route that the best route needs to win."""
     cached: bool = False
-    """Remembered from an equal question."""
+    """Taken from the cache of an equal question."""
     doubt: float | None = None
-    """How likely the model, left to itself, would have said something else; None: not known."""
+    """The probability of any answer outside the allowed ones; None if unknown."""
     named: tuple[str, ...] = ()
-    """All routes that the model named, in its order, where it could have named several."""
+    """All routes that the model named, in its order, if it may name several."""
     stand_in: str = ""
-    """Why the engine that was to answer did not, where the embedded one did in its place."""
+    """Why the configured engine did not answer, if the embedded one did in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +203,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A model that a session was on, when it was used last, and what it then had cached."""
+    """A model that a session used: when it was last used, and how many tokens it had cached."""
 
     model: str
     last_used: float
@@ -171,7 +216,7 @@ MAX_VISITS = 8
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What switching models has cost a session so far, in US dollars, against staying."""
+    """The cost of a session's switches between models so far, in US dollars."""
 
     baseline_usd: float = 0.0
     switch_spend_usd: float = 0.0
@@ -188,11 +233,11 @@ class Binding:
     model: ModelRef
     route: str | None = None
     lane: str = ""
-    """The name that was asked for: empty for none, or an alias."""
+    """The requested name: an alias, or empty."""
     last_used: float = 0.0
     """Seconds since the epoch."""
     default_model: str | None = None
     prefix_hash: str | None = None
     cached_tokens: int = 0
-    """Of the last answer, as the provider counted them."""
+    """Cached tokens of the last answer, as the provider counted them."""
     spend: Spend = Spend()

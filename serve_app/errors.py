@@ -1,4 +1,4 @@
-"""Everything that the gateway itself says no with, as one tree.
+"""Every error that the gateway itself answers with, as one tree.
 
 ::
 
@@ -21,8 +21,8 @@
         ├── KeyMissing              503 provider_key_missing
         └── UpstreamTimeout         504 upstream_timeout
 
-Status and code are class data; an instance holds what the text is made of, survives pickling
-whatever its constructor looks like, and is turned into bytes by a dialect only.
+Status and code are class data; an instance holds what its text is made of, survives pickling
+whatever its constructor takes, and is rendered by dialects only.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def _restore(cls: type["GatewayError"], state: dict[str, object]) -> "GatewayErr
 
 
 class GatewayError(Exception):
-    """The root: its text is meant for the client, its status and code go out with it."""
+    """The root: its text, status and code go to the client."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -46,12 +46,12 @@ class GatewayError(Exception):
         return _restore, (type(self), self.__dict__)
 
     def __str__(self) -> str:
-        return "the gateway failed; its log says why"
+        return "the gateway failed; see its log for the reason"
 
 
 @dataclass(eq=False)
 class InvalidRequest(GatewayError):
-    """The request can't be understood; the message says what and where."""
+    """The request is not valid; the message names the place and the reason."""
 
     status = 400
     code = "invalid_request"
@@ -70,28 +70,28 @@ class InvalidJson(InvalidRequest):
 
 @dataclass(eq=False)
 class DuplicateKey(GatewayError):
-    """A top-level key that decides something is there twice, or twice but for its case."""
+    """The gateway reads a top-level key that the body holds twice, or in another case."""
 
     status = 400
     code = "duplicate_key"
     param: str | None
 
     def __str__(self) -> str:
-        return f"the body holds the key {self.param!r} more than once, or in other letters; keep one of them"
+        return f"duplicate key {self.param!r} (compared without case); send it once, in lower case"
 
 
 class NestingTooDeep(GatewayError):
-    """The body is nested deeper than the parser follows."""
+    """The body is nested deeper than the parser can read."""
 
     status = 400
     code = "nesting_too_deep"
 
     def __str__(self) -> str:
-        return "the body is nested too deeply to be read; flatten it"
+        return "the body is nested too deeply; flatten it"
 
 
 class NoModel(GatewayError):
-    """No model was named, and nothing in the configuration says which one to take."""
+    """The request names no model, and the configuration has neither a default nor routes."""
 
     status = 400
     code = "no_model"
@@ -105,20 +105,20 @@ class NoModel(GatewayError):
 
 
 class InvalidClientKey(GatewayError):
-    """The gateway asks for a key and got none, or one that it doesn't know."""
+    """The gateway requires a client key, and the request has none that it knows."""
 
     status = 401
     code = "invalid_api_key"
 
     def __str__(self) -> str:
         return (
-            "this gateway asks for a key of its own: send one of its client_keys as "
+            "this gateway requires a client key; send one of its client_keys as "
             "`Authorization: Bearer ...` or `x-api-key: ...`"
         )
 
 
 class AnonymousRefused(GatewayError):
-    """A gateway without client keys was called from another machine, or by a foreign web page."""
+    """A gateway without client keys was called from another machine, or for a web page."""
 
     status = 403
     code = "anonymous_refused"
@@ -132,19 +132,20 @@ class AnonymousRefused(GatewayError):
 
 @dataclass(eq=False)
 class UnknownPath(GatewayError):
-    """No such surface."""
+    """The path is not one that the gateway serves."""
 
     status = 404
     code = "unknown_path"
     path: str
+    served: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"there is nothing at {self.path!r}; requests go to /v1/chat/completions"
+        return f"unknown path {self.path!r}; use {' or '.join(self.served) or 'another one'}"
 
 
 @dataclass(eq=False)
 class UnknownModel(GatewayError):
-    """The name stands for no model and no alias."""
+    """The name is neither a model nor an alias."""
 
     status = 404
     code = "model_not_found"
@@ -161,7 +162,7 @@ class UnknownModel(GatewayError):
 
 @dataclass(eq=False)
 class MethodNotAllowed(GatewayError):
-    """The surface exists, the method doesn't."""
+    """The path exists, but not with this method."""
 
     status = 405
     code = "method_not_allowed"
@@ -170,17 +171,17 @@ class MethodNotAllowed(GatewayError):
     allowed: str
 
     def __str__(self) -> str:
-        return f"{self.path} takes {self.allowed}, not {self.method}"
+        return f"{self.path} does not support {self.method}; use {self.allowed}"
 
 
 class BodyTimeout(GatewayError):
-    """The client stopped sending its body."""
+    """The client paused for too long while it sent its body."""
 
     status = 408
     code = "request_timeout"
 
     def __str__(self) -> str:
-        return "the request body did not arrive in time"
+        return "the request body did not arrive in time; send it without long pauses"
 
 
 @dataclass(eq=False)
@@ -192,7 +193,7 @@ class BodyTooLarge(GatewayError):
     limit: int
 
     def __str__(self) -> str:
-        return f"the request body is larger than {self.limit} bytes (limits.body_bytes)"
+        return f"the request body is larger than {self.limit} bytes; send less, or raise limits.body_bytes"
 
 
 @dataclass(eq=False)
@@ -204,12 +205,15 @@ class HeadersTooLarge(GatewayError):
     limit: int
 
     def __str__(self) -> str:
-        return f"the request headers are larger than {self.limit} bytes (limits.header_bytes)"
+        return (
+            f"the request headers are larger than {self.limit} bytes; send fewer, or raise "
+            "limits.header_bytes"
+        )
 
 
 @dataclass(eq=False)
 class UpstreamFailed(GatewayError):
-    """No candidate gave an answer, and the last one gave not even an error of its own."""
+    """No candidate answered, and the last one did not even send an error of its own."""
 
     status = 502
     code = "upstream_error"

@@ -1,6 +1,6 @@
 """What the core asks of the world, as Protocols that the calling side owns.
 
-Real implementations stand in providers/, affinity/ and deployments/; tests bring their own.
+The implementations are in providers/, affinity/ and deployments/; tests bring their own.
 """
 
 from typing import Protocol
@@ -29,7 +29,7 @@ class AffinityStore(Protocol):
     """Remembers which model a session is on. An absent binding is None; a failure raises."""
 
     async def get(self, key: str) -> Binding | None:
-        """The live binding of this session, if there is one; using it keeps it alive."""
+        """The live binding of this session, or None; reading it extends its life."""
         ...
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
@@ -38,24 +38,24 @@ class AffinityStore(Protocol):
 
 
 class ModelPrice(Protocol):
-    """What a model's input costs, in US dollars for a million tokens."""
+    """The price of a model's input, US dollars per million tokens."""
 
     @property
     def input_usd(self) -> float:
-        """Where nothing is cached."""
+        """For tokens that are not cached."""
         ...
 
     @property
     def cached_input_usd(self) -> float | None:
-        """Where it is cached; None where that is unknown."""
+        """For cached tokens; None if unknown."""
         ...
 
 
 class PriceTable(Protocol):
-    """What models cost."""
+    """The prices of models."""
 
     def price(self, model: ModelRef, context_tokens: int = 0) -> ModelPrice | None:
-        """The price for a prompt of so many tokens; None where it is unknown."""
+        """The price for a prompt of ``context_tokens`` tokens; None if unknown."""
         ...
 
 
@@ -63,5 +63,5 @@ class Clock(Protocol):
     """Monotonic seconds."""
 
     def __call__(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
+        """Seconds since a fixed moment; never decreases."""
         ...

@@ -1,9 +1,11 @@
 """One configuration, compiled: immutable, versioned."""
 
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from serve_app.access.keys import Access
 from serve_app.affinity.identify import (
     wanted_headers,
 )
@@ -11,20 +13,22 @@ from serve_app.config.load import LoadedConfig, load, raise_problems
 from serve_app.config.locations import Problem
 from serve_app.config.references import absolute
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.providers.checks import url_problems
+from serve_app.providers.checks import check_url
 from serve_app.providers.endpoints import ProviderTable, build_table
 from serve_app.routing.policy import Policy, compile_policy, unknown_model
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One configuration, compiled: immutable, versioned, handed on by reference."""
+    """One configuration, compiled: immutable, versioned, passed on by reference."""
 
     config: GatewayConfig
     policy: Policy
     providers: ProviderTable
+    access: Access = field(compare=False)
+    """Who may ask."""
     session_headers: frozenset[bytes] = frozenset()
-    """Names of the headers that decide about sessions."""
+    """Names of the headers that decide about sessions, in lower case."""
 
     @property
     def version(self) -> str:
@@ -33,9 +37,10 @@ class Snapshot:
 
 
 def compile_snapshot(file: str | Path | None, environ: Mapping[str, str] | None = None) -> Snapshot:
-    """The snapshot that a configuration file comes to. Raises ConfigError with all its problems.
+    """Compiles a configuration file. Raises ConfigError with all its problems.
 
-    Without a file it is made for the keys in ``environ``, which is this process's by default.
+    Without a file, every provider is served that ``environ`` has a key for. ``environ`` is this
+    process's own by default.
     """
     loaded = load(file, environ)
     providers, problems = build_table(loaded)
@@ -48,11 +53,13 @@ def compile_snapshot(file: str | Path | None, environ: Mapping[str, str] | None 
     more += _engine_address(loaded)
     raise_problems(loaded, [*problems, *more])
     wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
-    return Snapshot(_with_key_files(loaded), policy, providers, wanted)
+    config = _with_key_files(loaded)
+    access = Access(config, os.environ if environ is None else environ)
+    return Snapshot(config, policy, providers, access, wanted)
 
 
 def _with_key_files(loaded: LoadedConfig) -> GatewayConfig:
-    """The configuration with client keys whose files do not depend on where a process runs."""
+    """The configuration with absolute paths of the files that hold client keys."""
     config = loaded.config
     if config.client_keys is None:
         return config
@@ -63,10 +70,10 @@ def _with_key_files(loaded: LoadedConfig) -> GatewayConfig:
 
 
 def _engine_address(loaded: LoadedConfig) -> Iterator[Problem]:
-    """What is wrong with the address of the engine http, where the section itself says it."""
+    """Problems of the address of engine http, where the section itself holds it."""
     section, place = loaded.config.orchestrator, ("orchestrator", "base_url")
     if section.engine == "http" and section.base_url is not None and place in loaded.lines:
-        yield from url_problems(loaded, place, section.base_url)
+        yield from check_url(loaded, place, section.base_url)
 
 
 def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:

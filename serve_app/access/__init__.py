@@ -1,1 +1,1 @@
-"""Who may ask."""
+"""Who may ask: client keys, and what a gateway without them admits."""

@@ -1,31 +1,28 @@
-"""Who may reach a gateway without client keys."""
+"""Who may reach a gateway without client keys: programs on its own machine."""
 
 import ipaddress
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from serve_app.api.headers import (
-    Scope,
-)
 from serve_app.config.schema.gateway import GatewayConfig
 
 
-def _is_local(scope: Scope) -> bool:
-    """True when the peer is this machine: loopback, or our own address on both ends.
+def is_local(peer: str | None, server: str | None) -> bool:
+    """True if the peer's address is of this machine: loopback, or the server's own address.
 
     Serve's proxy reaches a replica by the node's address, and a replica's port is open on all
-    interfaces, so the address alone that Serve's proxy listens on would not keep others out.
+    interfaces, so that the address on which Serve's proxy listens would not keep others out.
+    ``peer`` None or empty: a Unix socket.
     """
-    client, server = scope.get("client"), scope.get("server")
-    if not client or not client[0]:
-        return True  # a Unix socket
-    return bool(server and client[0] == server[0]) or _is_loopback(client[0])
+    if not peer:
+        return True
+    return peer == server or _is_loopback(peer)
 
 
-def _is_own_page(origin: str | None) -> bool:
-    """False for a request that a web page from elsewhere has the user's browser send.
+def is_own_page(origin: str | None) -> bool:
+    """False for a request that a browser sends for a web page from elsewhere.
 
-    Browsers let any page post to loopback; it can't read the answer, but the user would pay.
+    Browsers let any page post to loopback. The page cannot read the answer, but the user pays.
     """
     if origin is None:
         return True
@@ -39,8 +36,9 @@ def _is_own_page(origin: str | None) -> bool:
 
 
 def exposure_problem(host: str, config: GatewayConfig) -> str | None:
-    """What is wrong with listening on ``host``: without client keys nothing but this machine
-    may be served, unless the configuration says so.
+    """What is wrong with listening on ``host``; None if nothing is.
+
+    Without client keys a gateway serves only its own machine, unless the configuration allows it.
     """
     if config.client_keys is not None or config.allow_anonymous or _is_loopback(host):
         return None

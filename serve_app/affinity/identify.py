@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Final
 
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.domain import AUTO_NAMES, Conversation
+
 EXPLICIT_HEADER: Final = "x-model-affinity"
 OFF_HEADERS: Final = ("x-plano-cache", "x-fingerpost-affinity")
 """``off`` in one of them leaves a request without a session."""
@@ -68,6 +71,35 @@ def named_session(headers: Mapping[str, str], client_headers: Sequence[str]) -> 
 def tenant_of(headers: Mapping[str, str], tenant_header: str | None) -> str:
     """The tenant, empty where there is none."""
     return "" if tenant_header is None else _short(headers.get(tenant_header.lower(), "").strip())
+
+
+def session_of(
+    config: GatewayConfig, headers: Mapping[str, str], name: str, conversation: Conversation
+) -> Session | None:
+    """The session of a request, by its headers or by how its conversation begins.
+
+    ``headers`` are those that ``wanted_headers`` names, ``name`` is the model that the request
+    asks for. Returns None for a request without a session.
+    """
+    if is_off(headers):
+        return None
+    tenant = tenant_of(headers, config.routing.session_cache.tenant_header)
+    lane = "" if name.lower() in AUTO_NAMES else name
+    own = named_session(headers, config.routing.session_headers)
+    first = conversation.first_user_text if own is None and _is_implicit(config) else None
+    if first is not None:
+        tools = ",".join(conversation.tool_names)
+        own = implicit_session(tenant, conversation.system_text, tools, first)
+    return None if own is None else Session(own, tenant, lane)
+
+
+def _is_implicit(config: GatewayConfig) -> bool:
+    """Plano's rule for when a conversation without a session header is a session all the same."""
+    caching = config.prompt_caching
+    by_caching = caching.enabled if caching.session_affinity is None else caching.session_affinity
+    routing = config.routing
+    by_routing = routing.route_on_user_only and bool(config.routing_preferences)
+    return by_caching or by_routing or routing.routing_budget is not None
 
 
 def implicit_session(tenant: str, system: str, tools: str, first_user: str) -> str:

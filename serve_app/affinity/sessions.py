@@ -9,7 +9,7 @@ from typing import Protocol
 from serve_app.affinity.identify import Session
 from serve_app.domain import Binding, ModelRef, Spend
 from serve_app.ports import AffinityStore, PriceTable
-from serve_app.telemetry.metrics import Meter, Metric
+from serve_app.telemetry.record import Observer
 
 
 class HoldingStore(AffinityStore, Protocol):
@@ -72,14 +72,14 @@ class Sessions:
     def __init__(
         self,
         store: HoldingStore,
-        meter: Meter,
+        observer: Observer,
         prices: Callable[[], PriceTable],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """``prices`` is called whenever a budget needs them."""
         self._store = store
         self._make_prices = prices
-        self._meter = meter
+        self._observer = observer
         self._wall_clock = wall_clock
 
     async def find(self, session: Session, may_answer: Callable[[ModelRef], bool]) -> SessionState:
@@ -135,4 +135,4 @@ class Sessions:
         return self._wall_clock()
 
     def _count(self, event: SessionEvent) -> None:
-        self._meter.count(Metric.SESSIONS, (event,))
+        self._observer.session_changed(event)

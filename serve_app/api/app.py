@@ -1,223 +1,238 @@
-"""The ASGI application: completions on a plain path, everything else through FastAPI.
+"""The ASGI application: the surfaces of dialects on a plain path, everything else by FastAPI.
 
 A request passes, in this order: header limits, access, method and path, body limits, the JSON
 itself. Access comes before any path is looked up, and is decided by an allow-list of open paths.
 """
 
 import asyncio
-import json
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
-from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from serve_app.access.keys import Access
+from serve_app.access.keys import Caller
 from serve_app.api.body import ClientGoneError, read_body
-from serve_app.api.errors import render, send_error
-from serve_app.api.headers import HeaderFacts, Scope, read_headers
-from serve_app.api.send import AnswerTornError, Receive, Send, send_answer, while_client_stays
-from serve_app.dialects import json_edits
-from serve_app.dialects.anthropic_messages import dialect
-from serve_app.domain import Headers, Json
+from serve_app.api.errors import send_error
+from serve_app.api.headers import HeaderFacts, read_headers
+from serve_app.api.models import render_model, render_models
+from serve_app.api.send import (
+    AnswerTornError,
+    Receive,
+    Scope,
+    Send,
+    send_answer,
+    while_client_stays,
+)
+from serve_app.api.surfaces import SURFACES, Surface, SurfaceAction, surface_name
+from serve_app.dialects.json_edits import read_document
+from serve_app.dialects.registry import error_dialect
+from serve_app.domain import Json
 from serve_app.errors import GatewayError, MethodNotAllowed, UnknownModel, UnknownPath
-from serve_app.requests.answer import Answer, decision_headers
-from serve_app.requests.call import Call
-from serve_app.requests.decide import READ_KEYS
-from serve_app.requests.explain import render_explanation, render_routing
+from serve_app.requests.answer import Answer
+from serve_app.requests.call import ClientRequest
 from serve_app.requests.gateway import Gateway
 from serve_app.snapshot import Snapshot
-from serve_app.telemetry.metrics import Meter, Metric
+from serve_app.telemetry.record import CLIENT_GONE, Observer, RequestRecord
 
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
-CHAT_PATH: Final = "/v1/chat/completions"
-ROUTING_PATH: Final = "/routing/v1/chat/completions"
-"""Plano's decision API: which route a conversation matches; names in it decide nothing."""
-EXPLAIN_PATH: Final = "/v1/route"
-"""What would be done with a chat completion, and everything that this rests on."""
-_SURFACES: Final = {CHAT_PATH: "chat", ROUTING_PATH: "routing", EXPLAIN_PATH: "route"}
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
 _NOT_ALLOWED: Final = 405
-_TRACE_ID = re.compile("[0-9a-f]{32}")
 _log = logging.getLogger("fingerpost")
 
 
 @dataclass(frozen=True, slots=True)
 class ApiDependencies:
-    """What the application is put together from."""
+    """What the application is assembled from."""
 
     gateway: Gateway
     snapshot: Callable[[], Snapshot]
-    access: Callable[[], Access]
-    meter: Meter
+    observer: Observer
     health: Callable[[], Awaitable[Json]]
     watched_by_server: bool = False
-    """True where the server cancels a request whose client leaves, unless a header forbids it."""
+    """True if the server cancels a request whose client leaves, unless a header forbids it."""
 
 
-def create_api(parts: ApiDependencies) -> Asgi:
+def create_api(dependencies: ApiDependencies) -> Asgi:
     """The application, ready to be served."""
-    return _Api(parts)
+    return _Api(dependencies)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request at the API, until the use case has it."""
+
+    surface: str
+    answered: bool = False
+    """The use case has made an answer, and the record with it."""
 
 
 class _Api:
-    def __init__(self, parts: ApiDependencies) -> None:
-        self._parts = parts
-        self._rest = _create_rest(parts)
+    def __init__(self, dependencies: ApiDependencies) -> None:
+        self._snapshot = dependencies.snapshot
+        self._gateway = dependencies.gateway
+        self._observer = dependencies.observer
+        self._watched_by_server = dependencies.watched_by_server
+        self._rest = _create_rest(dependencies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
         path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        parts, snapshot = self._parts, self._parts.snapshot()
+        snapshot, exchange = self._snapshot(), _Exchange(surface_name(path))
         try:
-            facts = read_headers(
-                scope["headers"], snapshot.config.limits.header_bytes, snapshot.session_headers
-            )
-            if path not in _OPEN_PATHS:
-                parts.access().check(scope, facts)
-            if path in _SURFACES:
-                await self._decided(path, snapshot, facts, scope, receive, send)
-            else:
-                await self._rest(scope, receive, send)
+            await self._serve(path, snapshot, exchange, scope, receive, send)
         except GatewayError as error:
-            self._count(path, error.status)
-            await send_error(send, error, scope, snapshot.policy.version)
+            await self._refuse(error, exchange, snapshot, scope, send)
         except ClientGoneError:
-            parts.meter.count(Metric.CLIENT_GONE, (_surface(path),))
-        except asyncio.CancelledError:  # Serve's own watch was quicker
-            parts.meter.count(Metric.CLIENT_GONE, (_surface(path),))
+            self._lose(exchange)
+        except asyncio.CancelledError:  # Serve noticed first that the client left
+            self._lose(exchange)
             raise
         except AnswerTornError:
             _log.exception("an answer to %s broke off inside the gateway", path)
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, the client hears of it
+        except Exception:  # noqa: BLE001 - the client hears of every error
             _log.exception("a request to %s failed inside the gateway", path)
-            self._count(path, 500)
-            await send_error(send, GatewayError(), scope, snapshot.policy.version)
+            await self._refuse(GatewayError(), exchange, snapshot, scope, send)
 
-    async def _decided(
+    async def _refuse(
+        self,
+        error: GatewayError,
+        exchange: _Exchange,
+        snapshot: Snapshot,
+        scope: Scope,
+        send: Send,
+    ) -> None:
+        self._observer.ended(RequestRecord(exchange.surface, error.status))
+        await send_error(send, error, scope, snapshot.version)
+
+    def _lose(self, exchange: _Exchange) -> None:
+        """Records a client that left before there was an answer."""
+        if not exchange.answered:
+            self._observer.ended(RequestRecord(exchange.surface, None, error_type=CLIENT_GONE))
+
+    async def _serve(
         self,
         path: str,
         snapshot: Snapshot,
-        facts: HeaderFacts,
+        exchange: _Exchange,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        """The surfaces that take a chat completion's body."""
+        limits = snapshot.config.limits
+        facts = read_headers(scope["headers"], limits.header_bytes, snapshot.session_headers)
+        if path not in _OPEN_PATHS:
+            snapshot.access.check(_caller(scope, facts))
+        surface = SURFACES.get(path)
+        if surface is None:
+            await self._rest(scope, receive, send)
+            return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
-        gateway = self._parts.gateway
-        body = await read_body(receive, facts.content_length, snapshot.config.limits.body_bytes)
-        arrived = gateway.clock()  # how long a client takes to send is not ours to answer for
-        document = json_edits.read_document(body, unique=READ_KEYS)
-        call = Call(
-            snapshot, document, facts.forwarded, facts.hint, arrived, facts.named, facts.credential
-        )
-        if self._parts.watched_by_server and not facts.watch_off:
-            await send_answer(send, await self._answer(path, call))
+        body = await read_body(receive, facts.content_length, limits.body_bytes)
+        request = self._request(surface, snapshot, facts, body)
+        if self._watched_by_server and not facts.watch_off:
+            answer = await self._answer(surface, request)
+            exchange.answered = True
+            await send_answer(send, answer)
             return
         async with while_client_stays(receive):
-            await send_answer(send, await self._answer(path, call))
+            answer = await self._answer(surface, request)
+            exchange.answered = True
+            await send_answer(send, answer)
 
-    async def _answer(self, path: str, call: Call) -> Answer:
-        gateway = self._parts.gateway
-        if path == CHAT_PATH:
-            return await gateway.chat(call)
-        decided = await gateway.decide(call, by_content=path == ROUTING_PATH)
-        if path == ROUTING_PATH and decided.decision.route is not None:
-            await gateway.settle(decided, decided.decision.candidates[0])
-        decision, version = decided.decision, call.snapshot.policy.version
-        if path == ROUTING_PATH:
-            content = render_routing(decided, _trace_id(call.headers))
-        else:
-            content = render_explanation(call.snapshot, decided, gateway.clock() - call.arrived)
-        self._parts.meter.count(Metric.REQUESTS, (_SURFACES[path], "200", decision.reason))
-        headers = decision_headers(decision, decision.candidates[0], decision.reason, version)
-        body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
-        return Answer(200, (("content-type", "application/json"), *headers), body)
+    def _request(
+        self, surface: Surface, snapshot: Snapshot, facts: HeaderFacts, body: bytes
+    ) -> ClientRequest:
+        arrived = self._gateway.clock()  # excludes the time that the client took to send
+        return ClientRequest(
+            snapshot=snapshot,
+            surface=surface.name,
+            dialect=surface.dialect,
+            document=read_document(body, unique=surface.dialect.fields.read),
+            headers=facts.forwarded,
+            hint=facts.hint,
+            arrived=arrived,
+            session_headers=facts.session,
+            credential=facts.credential,
+        )
 
-    def _count(self, path: str, status: int) -> None:
-        self._parts.meter.count(Metric.REQUESTS, (_surface(path), str(status), ""))
-
-
-def _surface(path: str) -> str:
-    return _SURFACES.get(path, "other")
-
-
-def _trace_id(headers: Headers) -> str:
-    """Of the caller's trace, by ``traceparent`` (W3C Trace Context), else a new one."""
-    for name, value in headers:
-        parts = value.split("-")
-        if name == "traceparent" and len(parts) > 1 and _TRACE_ID.fullmatch(parts[1]):
-            return parts[1]
-    return uuid4().hex
+    async def _answer(self, surface: Surface, request: ClientRequest) -> Answer:
+        match surface.action:
+            case SurfaceAction.COMPLETE:
+                return await self._gateway.complete(request)
+            case SurfaceAction.MATCH:
+                return await self._gateway.match(request)
+            case SurfaceAction.EXPLAIN:
+                return await self._gateway.explain(request)
 
 
-def _create_rest(parts: ApiDependencies) -> FastAPI:
+def _caller(scope: Scope, facts: HeaderFacts) -> Caller:
+    client, server = scope.get("client"), scope.get("server")
+    peer = client[0] if client else None
+    return Caller(peer, server[0] if server else None, facts.origin, facts.keys)
+
+
+def _create_rest(dependencies: ApiDependencies) -> FastAPI:
     """Everything that is not on the hot path."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
 
     @app.head("/")
     @app.get("/")
     async def root() -> Json:
-        return {"name": "fingerpost", "policy": parts.snapshot().policy.version}
+        return {"name": "fingerpost", "policy": dependencies.snapshot().version}
 
     @app.head("/healthz")
     @app.get("/healthz")
     async def healthz() -> Json:
-        return await parts.health()
+        return await dependencies.health()
 
     @app.get("/v1/models")
     async def models(request: Request) -> Json:
-        names = parts.snapshot().policy.names()
-        if "anthropic-version" in request.headers:
-            return dialect.render_models(names)
-        return {"object": "list", "data": [_model(parts.snapshot(), name) for name in names]}
+        return render_models(dependencies.snapshot().policy, anthropic=_is_anthropic(request))
 
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Json:
-        snapshot = parts.snapshot()
-        if not name or not snapshot.policy.knows(name):
-            raise UnknownModel(name, snapshot.policy.nearest(name))
-        if "anthropic-version" in request.headers:
-            return dialect.render_model(name)
-        return _model(snapshot, name)
+        policy = dependencies.snapshot().policy
+        if not name or not policy.knows(name):
+            raise UnknownModel(name, policy.nearest(name))
+        return render_model(policy, name, anthropic=_is_anthropic(request))
 
-    app.add_exception_handler(GatewayError, partial(_refused, parts))
-    app.add_exception_handler(HTTPException, partial(_not_there, parts))
+    app.add_exception_handler(GatewayError, partial(_refuse, dependencies))
+    app.add_exception_handler(HTTPException, partial(_refuse_path, dependencies))
     return app
 
 
-async def _refused(parts: ApiDependencies, request: Request, error: Exception) -> Response:
+def _is_anthropic(request: Request) -> bool:
+    return "anthropic-version" in request.headers
+
+
+async def _refuse(dependencies: ApiDependencies, request: Request, error: Exception) -> Response:
     refusal = error if isinstance(error, GatewayError) else GatewayError()
-    path = request.url.path
-    parts.meter.count(Metric.REQUESTS, ("other", str(refusal.status), ""))
-    body = render(refusal, path, anthropic="anthropic-version" in request.headers)
-    headers = {"x-fingerpost-policy": parts.snapshot().policy.version}
+    dependencies.observer.ended(RequestRecord("other", refusal.status))
+    names = {name for name, _ in request.scope["headers"]}
+    body = error_dialect(request.url.path, names).render_error(refusal)
+    headers = {"x-fingerpost-policy": dependencies.snapshot().version}
     if isinstance(refusal, MethodNotAllowed):
         headers["allow"] = refusal.allowed
     return Response(body, refusal.status, headers, "application/json")
 
 
-async def _not_there(parts: ApiDependencies, request: Request, error: Exception) -> Response:
+async def _refuse_path(
+    dependencies: ApiDependencies, request: Request, error: Exception
+) -> Response:
     """FastAPI's own 404 and 405, in the shape of all other errors."""
     path = request.url.path
     if isinstance(error, HTTPException) and error.status_code == _NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "GET")
-        return await _refused(parts, request, MethodNotAllowed(request.method, path, allowed))
-    return await _refused(parts, request, UnknownPath(path))
-
-
-def _model(snapshot: Snapshot, name: str) -> Json:
-    found = snapshot.policy.resolve(name)
-    owner = "fingerpost" if found is None or str(found[0]) != name else found[0].provider
-    return {"id": name, "object": "model", "created": 0, "owned_by": owner}
+        refusal: GatewayError = MethodNotAllowed(request.method, path, allowed)
+    else:
+        refusal = UnknownPath(path, tuple(SURFACES))
+    return await _refuse(dependencies, request, refusal)

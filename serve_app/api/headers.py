@@ -1,20 +1,17 @@
-"""What is settled about a request before anything is decided: who asks, and how much it weighs."""
+"""What the gateway reads of a request's headers, in one pass."""
 
-from collections.abc import Container, Iterable, Mapping, MutableMapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from serve_app.domain import Headers
+from serve_app.domain import HINT_HEADER, Headers
 from serve_app.errors import (
     HeadersTooLarge,
 )
 
-Scope: TypeAlias = MutableMapping[str, Any]
-
-HINT_HEADER: Final = b"x-arch-llm-provider-hint"
-
+_HINT: Final = HINT_HEADER.encode()
 _LENGTH_DIGITS: Final = 20
-"""More of a length says nothing more: it is over every limit."""
+"""A longer length is over every limit anyway."""
 
 _KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
 _FORWARDED = frozenset(
@@ -32,31 +29,34 @@ _FORWARDED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HeaderFacts:
-    """What we read of a request's headers, in one pass."""
+    """The headers that the gateway itself reads."""
 
     forwarded: Headers
-    """For the provider: an allow-list, so nothing of the client's leaks by accident."""
+    """For the provider: an allow-list, so that none of the client's leaks by accident."""
     hint: str | None
     content_length: int | None
     keys: tuple[bytes, ...] = field(repr=False)
-    """What the client shows as its key, in either way; bearer tokens come first."""
+    """The client's keys from ``authorization`` and ``x-api-key``; bearer tokens come first."""
     watch_off: bool
-    """The client switched Serve's own watch for clients that leave off."""
+    """The client disabled Serve's own watch for clients that leave."""
     origin: str | None
     """The web page that a browser sends the request for."""
-    named: Mapping[str, str]
-    """Those that the configuration asks for, by their lower-case names."""
+    session: Mapping[str, str]
+    """Headers that decide about the session, by their lower-case names."""
 
     @property
     def credential(self) -> str | None:
-        """The client's own key, for a provider that takes that one."""
+        """The client's own key, for providers with ``passthrough_auth``."""
         return next((key.decode("utf-8", "replace") for key in self.keys if key), None)
 
 
 def read_headers(
     headers: Iterable[tuple[bytes, bytes]], limit: int, wanted: Container[bytes] = ()
 ) -> HeaderFacts:
-    """The facts. Raises HeadersTooLarge when all headers together are over ``limit`` bytes."""
+    """Reads the headers; ``wanted`` are those that decide about the session.
+
+    Raises HeadersTooLarge if all headers together are over ``limit`` bytes.
+    """
     size = 0
     forwarded: list[tuple[str, str]] = []
     keys: list[bytes] = []
@@ -64,18 +64,18 @@ def read_headers(
     length: int | None = None
     watch_off = False
     origin: str | None = None
-    named: dict[str, str] = {}
+    session: dict[str, str] = {}
     for name, value in headers:
         size += len(name) + len(value) + 4  # ": " and the line's end
         if name in wanted:
-            named[name.decode("latin-1")] = value.decode("utf-8", "replace")
+            session[name.decode("latin-1")] = value.decode("utf-8", "replace")
         if name in _FORWARDED:
             forwarded.append((name.decode("latin-1"), value.decode("latin-1")))
         elif name in _KEY_HEADERS:
             _add_key(keys, name, value)
         elif name == b"content-length" and value.isdigit():
             length = int(value[:_LENGTH_DIGITS])
-        elif name == HINT_HEADER:
+        elif name == _HINT:
             hint = value.decode("utf-8", "replace")
         elif name == b"x-request-disconnect-disabled":
             watch_off = True
@@ -83,7 +83,7 @@ def read_headers(
             origin = value.decode("latin-1")
     if size > limit:
         raise HeadersTooLarge(limit)
-    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), watch_off, origin, named)
+    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), watch_off, origin, session)
 
 
 def _add_key(keys: list[bytes], name: bytes, value: bytes) -> None:

@@ -8,13 +8,14 @@ from typing import Any, TypeAlias
 from serve_app.api.body import ClientGoneError
 from serve_app.requests.answer import Answer
 
+Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
 class AnswerTornError(Exception):
-    """Sending an answer failed when its head was out: nothing else can be said any more."""
+    """Raised when sending an answer failed after its head: no error can be sent any more."""
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

@@ -1,5 +1,6 @@
 """``fingerpost check``: what is wrong with a configuration, or what it comes to."""
 
+import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,24 @@ from serve_app.config.locations import ConfigError
 from serve_app.domain import Json
 from serve_app.packaged_files import find_packaged
 from serve_app.snapshot import Snapshot, compile_snapshot
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``fingerpost check``."""
+    parser.set_defaults(usage_error=parser.error)
+    parser.add_argument("file", type=Path, nargs="?", help="may be left out with --serve")
+    parser.add_argument("--serve", type=Path, metavar="FILE", help="a serve.yaml, too")
+    parser.add_argument(
+        "--strict", action="store_true", help="treat unset keys and warnings as failures"
+    )
+    parser.add_argument("--json", action="store_true", help="print what is found as JSON")
+
+
+def execute(arguments: argparse.Namespace) -> bool:
+    """Runs ``fingerpost check``; False where a file is bad."""
+    if arguments.file is None and arguments.serve is None:
+        arguments.usage_error("name a gateway.yaml, or a serve.yaml with --serve")
+    return check(arguments.file, arguments.serve, strict=arguments.strict, json=arguments.json)
 
 
 def check(file: Path | None, serve: Path | None, *, strict: bool, json: bool) -> bool:
@@ -39,12 +58,12 @@ def check(file: Path | None, serve: Path | None, *, strict: bool, json: bool) ->
     else:
         lines = summary(checked.snapshot)
         if serve is not None:
-            lines += [f"note: {warning}" for warning in checked.warnings]
+            lines += [f"warning: {warning}" for warning in checked.warnings]
             lines.append(f"deployments {', '.join(deployment_names(checked.snapshot))}")
         say("\n".join(lines))
         if not good:
             told = [f"{name} is not set" for name in unset]
-            told += [f"{len(warned)} note{'' if len(warned) == 1 else 's'}"] if warned else []
+            told += [f"{len(warned)} warning{'' if len(warned) == 1 else 's'}"] if warned else []
             say(f"--strict: {', '.join(told)}", sys.stderr)
     return good
 

@@ -16,7 +16,7 @@ from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.pydantic_errors import describe_error
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Json, Route
-from serve_app.engines.embedding.engine import EmbeddingEngine, embedding_settings
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.evaluation.confusion_svg import as_svg
 from serve_app.evaluation.draws import draw_examples
 from serve_app.evaluation.labelled_set import Case, LabelledSet, read_set
@@ -33,7 +33,7 @@ _CHOICES: Final = {
 }
 
 
-def add_eval(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``fingerpost eval``."""
     parser.add_argument("file", type=Path, help="JSON lines: routes first, then cases")
     parser.add_argument("--config", type=Path, help="take the settings of a gateway.yaml")
@@ -71,7 +71,7 @@ def _at_least(least: int) -> Callable[[str], int]:
     return read
 
 
-def measure(chosen: argparse.Namespace) -> bool:
+def execute(chosen: argparse.Namespace) -> bool:
     """Prints how well the engine finds the routes of a set; False where that is not enough."""
     if chosen.plot is not None and chosen.plot.suffix != ".svg":
         raise ConfigError(
@@ -114,7 +114,7 @@ def _engine(
         with measured(section, _bar, routes, _tls_ca(chosen)) as measure_set:
             yield measure_set, None
         return
-    settings = replace(embedding_settings(section), archetypes=not chosen.no_archetypes)
+    settings = replace(EmbeddingSettings.from_section(section), archetypes=not chosen.no_archetypes)
     engine = EmbeddingEngine(settings)
 
     def embedded(labelled: LabelledSet) -> Evaluation:

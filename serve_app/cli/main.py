@@ -1,18 +1,18 @@
-"""The command line: ``fingerpost check``, ``migrate``, ``run``, ``route`` and ``eval``."""
+"""The command ``fingerpost``: finds the command that is meant, and imports its module only.
+
+Each command is a module with ``add_arguments`` and ``execute``; a library that is slow to import
+is imported by the commands that need it, and by no other.
+"""
 
 import argparse
-import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
+from typing import Final, NamedTuple, Protocol, cast
 
-from serve_app.cli import route, serve_process
-from serve_app.cli.check import check
-from serve_app.cli.eval import add_eval, measure
-from serve_app.cli.migrate import _migrate
+from serve_app.cli.errors import LaunchError
 from serve_app.cli.output import say
-from serve_app.cli.run import _run
+from serve_app.cli.version import installed_version
 from serve_app.config.locations import ConfigError
 from serve_app.engines.faults import EngineFaultError
 from serve_app.errors import InvalidRequest
@@ -20,57 +20,70 @@ from serve_app.errors import InvalidRequest
 _FAILED: Final = 1
 
 
+class CommandModule(Protocol):
+    """What a module that implements a command has."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the arguments of the command."""
+
+    def execute(self, arguments: argparse.Namespace) -> bool:
+        """Runs the command; False where it failed. May raise the errors that ``main`` prints."""
+        ...
+
+
+class Command(NamedTuple):
+    """A command: the module that implements it, and what it does."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "check": Command("serve_app.cli.check", "check a gateway.yaml and summarize it"),
+    "migrate": Command("serve_app.cli.migrate", "print a Plano configuration in the v0.4 format"),
+    "run": Command("serve_app.cli.run", "run the gateway on this machine until Ctrl-C"),
+    "route": Command("serve_app.cli.route", "show which route a prompt matches, and why"),
+    "eval": Command("serve_app.cli.eval", "measure an engine on a labelled set"),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; the exit status: 0, 1 when it failed, 2 when it was asked wrongly."""
-    chosen = _parser().parse_args(arguments)
+    """Runs a command. Returns the exit status: 0, or 1 when it failed; 2 is a usage error."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    named = next((word for word in words if not word.startswith("-")), "")
+    parser = build_parser({named} & COMMANDS.keys())
+    chosen = parser.parse_args(words)
+    if chosen.version:
+        say(f"{parser.prog} {installed_version()}")
+        return 0
+    if chosen.command is None:
+        say(parser.format_help(), end="")
+        return 0
     try:
-        good = _dispatch(chosen)
-    except (ConfigError, InvalidRequest, serve_process.LaunchError, EngineFaultError) as error:
+        succeeded = _module_of(chosen.command).execute(chosen)
+    except (ConfigError, InvalidRequest, LaunchError, EngineFaultError) as error:
         say(str(error), sys.stderr)
-        good = False
-    return 0 if good else _FAILED
+        succeeded = False
+    return 0 if succeeded else _FAILED
 
 
-def _dispatch(chosen: argparse.Namespace) -> bool:
-    match chosen.command:
-        case "check":
-            if chosen.file is None and chosen.serve is None:
-                chosen.refuse("name a gateway.yaml, or a serve.yaml with --serve")
-            return check(chosen.file, chosen.serve, strict=chosen.strict, json=chosen.json)
-        case "migrate":
-            _migrate(chosen.file, write=chosen.write)
-        case "run":
-            _run(chosen.file, chosen.env, shlex.split(chosen.beside))
-        case "route":
-            route.show_route(chosen)
-        case "eval":
-            return measure(chosen)
-    return True
+def build_parser(detailed: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The parser of the command line, with the arguments of the commands in ``detailed``.
 
-
-def _parser() -> argparse.ArgumentParser:
+    The modules of those commands are imported.
+    """
     parser = argparse.ArgumentParser(prog="fingerpost", description="An LLM routing gateway.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    checking = commands.add_parser(
-        "check", help="say what is wrong with a gateway.yaml, or sum it up"
-    )
-    checking.set_defaults(refuse=checking.error)
-    checking.add_argument("file", type=Path, nargs="?", help="may be left out with --serve")
-    checking.add_argument("--serve", type=Path, metavar="FILE", help="a serve.yaml, too")
-    checking.add_argument(
-        "--strict", action="store_true", help="keys that are not set and notes are failures"
-    )
-    checking.add_argument("--json", action="store_true", help="print what is found as JSON")
-    migrate = commands.add_parser("migrate", help="print a configuration of Plano's as one of v0.4")
-    migrate.add_argument("file", type=Path)
-    migrate.add_argument("--write", action="store_true", help="replace the file")
-    run = commands.add_parser("run", help="start the gateway on this machine, until Ctrl-C")
-    run.add_argument("file", type=Path, nargs="?", default=Path("configs/serve.yaml"))
-    run.add_argument("--env", type=Path, default=Path("configs/serve.env"), help="Serve's settings")
-    run.add_argument("--beside", default="", help="a command to run as long as the gateway runs")
-    route.add_route(commands.add_parser("route", help="show which route a text matches, and why"))
-    add_eval(commands.add_parser("eval", help="measure the engine on a labelled set"))
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.help, description=command.help)
+        if name in detailed:
+            _module_of(name).add_arguments(subparser)
     return parser
+
+
+def _module_of(name: str) -> CommandModule:
+    return cast("CommandModule", import_module(COMMANDS[name].module))
 
 
 if __name__ == "__main__":

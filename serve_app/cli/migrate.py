@@ -1,27 +1,43 @@
-"""``fingerpost migrate``: writes an older configuration in the form of v0.4."""
+"""``fingerpost migrate``: converts an older configuration to the format of v0.4."""
 
+import argparse
 import sys
 from pathlib import Path
 
 from serve_app.cli.output import replace_file, say
 from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.migrate.migrate import migrate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``fingerpost migrate``."""
+    parser.add_argument("file", type=Path, help="a gateway.yaml or plano_config.yaml")
+    parser.add_argument(
+        "--write", action="store_true", help="replace the file instead of printing the result"
+    )
+
+
+def execute(arguments: argparse.Namespace) -> bool:
+    """Runs ``fingerpost migrate``."""
+    _migrate(arguments.file, write=arguments.write)
+    return True
 
 
 def _migrate(file: Path, *, write: bool) -> None:
-    """Prints a configuration in the form of v0.4, or puts it in the file's place."""
-    from serve_app.config.migrate.migrate import migrate  # noqa: PLC0415 - its library is for this command alone
-
+    """Prints a configuration in the format of v0.4, or replaces the file with it."""
     try:
         text = file.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise ConfigError(str(file), (Problem(0, "", f"can't be read: {reason}"),)) from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(
+            str(file), (Problem(0, "", f"cannot read the file: {reason}"),)
+        ) from error
     migrated = migrate(text, str(file))
-    for note in migrated.notes:
-        say(f"note: {note}", sys.stderr)
+    for line in (*migrated.changes, *(f"warning: {warning}" for warning in migrated.warnings)):
+        say(line, sys.stderr)
     if not write:
         say(migrated.text, end="")
     elif migrated.text == text:
-        say(f"{file} is in the form of v0.4 already", sys.stderr)
+        say(f"{file} has the format of v0.4 already", sys.stderr)
     else:
         replace_file(file, migrated.text)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from serve_app import errors
-from serve_app.cli.main import _parser
+from serve_app.cli.main import build_parser
 from serve_app.domain import Reason
 from serve_app.errors import GatewayError
 from serve_app.telemetry.metrics import METRICS
@@ -148,7 +148,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/reference/headers-and-errors.md": "\n".join(_headers_and_errors()) + "\n",
         "docs/reference/metrics.md": "\n".join(_metrics()) + "\n",
-        "docs/reference/cli.md": "\n".join(_commands(_parser())) + "\n",
+        "docs/reference/cli.md": "\n".join(_commands(build_parser())) + "\n",
     }
 
 

@@ -1,4 +1,4 @@
-"""What can be tried without a running gateway: ``fingerpost route`` and ``fingerpost eval``."""
+"""``fingerpost route``: shows which route a prompt matches, without a running gateway."""
 
 import argparse
 import json
@@ -11,9 +11,9 @@ from typing import Final
 from serve_app.cli.output import say, say_json
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.dialects.openai_chat.dialect import read_turns
+from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Question, Scores, Turn, Unavailable
-from serve_app.engines.embedding.engine import EmbeddingEngine, embedding_settings
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.evaluation.live_engine import ask_once
 from serve_app.evaluation.report import table
 from serve_app.requests.decide import Decided
@@ -25,13 +25,19 @@ from serve_app.snapshot import Snapshot, compile_snapshot
 _SHOWN: Final = 200
 
 
-def add_route(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``fingerpost route``."""
     parser.add_argument(
         "text", help="what a user says; - reads it, or a JSON list of messages, from standard input"
     )
     parser.add_argument("--config", type=Path, default=Path("configs/gateway.yaml"))
     parser.add_argument("--json", action="store_true", help="what POST /v1/route answers")
+
+
+def execute(arguments: argparse.Namespace) -> bool:
+    """Runs ``fingerpost route``."""
+    show_route(arguments)
+    return True
 
 
 def show_route(chosen: argparse.Namespace) -> None:
@@ -68,7 +74,7 @@ def _compared(
     section: OrchestratorSection, question: Question
 ) -> tuple[Scores | Unavailable, float]:
     """What the embedded engine says, and how many seconds that took."""
-    engine = EmbeddingEngine(embedding_settings(section))
+    engine = EmbeddingEngine(EmbeddingSettings.from_section(section))
     engine.scorer.prepare(question.routes)
     started = time.perf_counter()
     said = engine.score(question, lambda: True)
@@ -82,7 +88,7 @@ def _conversation(text: str) -> tuple[Turn, ...]:
     except (ValueError, RecursionError):
         value = None
     messages = value.get("messages") if isinstance(value, dict) else value
-    return read_turns(messages) if isinstance(messages, list) else (Turn("user", text),)
+    return turns_of_messages(messages) if isinstance(messages, list) else (Turn("user", text),)
 
 
 def _explanation(snapshot: Snapshot, explained: Mapping[str, Json]) -> list[str]:

@@ -1,7 +1,9 @@
 """``fingerpost run``: starts the gateway and shows that it works."""
 
+import argparse
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPException
@@ -10,30 +12,51 @@ from urllib.request import Request
 
 from serve_app.access.exposure import exposure_problem
 from serve_app.cli import serve_process
+from serve_app.cli.errors import LaunchError
 from serve_app.cli.output import say
-from serve_app.cli.serve_yaml.check import check_serve
-from serve_app.cli.serve_yaml.read import ServeFile, read_env_file, read_serve_file
-from serve_app.cli.summary import (
-    summary,
+from serve_app.cli.serve_yaml.check import check_document
+from serve_app.cli.serve_yaml.read import (
+    ServeDocument,
+    read_document,
+    read_env_file,
+    serve_file_of,
 )
+from serve_app.cli.summary import summary
 from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.config.without_file import NO_FILE
+from serve_app.packaged_files import find_packaged
 from serve_app.snapshot import Snapshot, compile_snapshot
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``fingerpost run``."""
+    parser.add_argument("file", type=Path, nargs="?", default=Path("configs/serve.yaml"))
+    parser.add_argument(
+        "--env", type=Path, default=Path("configs/serve.env"), help="Serve's settings"
+    )
+    parser.add_argument("--beside", default="", help="a command to run as long as the gateway runs")
+
+
+def execute(arguments: argparse.Namespace) -> bool:
+    """Runs ``fingerpost run``."""
+    _run(arguments.file, arguments.env, shlex.split(arguments.beside))
+    return True
+
+
 def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
-    serve_file = read_serve_file(file)
+    document = read_document(find_packaged(file))
+    serve_file = serve_file_of(document)
     snapshot = compile_snapshot(serve_file.config)
     problem = exposure_problem(serve_file.host, snapshot.config)
     if problem is not None:
-        raise serve_process.LaunchError(f"{file}: {problem}")
+        raise LaunchError(f"{file}: {problem}")
     try:
         settings = read_env_file(env)
     except OSError as error:
-        raise serve_process.LaunchError(f"{env} can't be read: {error.strerror}") from error
-    faults = _faults_of(serve_file, by_serve=False)
-    if faults:  # of some Serve says nothing, and waits for what never comes
-        raise serve_process.LaunchError(faults)
+        raise LaunchError(f"cannot read {env}: {error.strerror}") from error
+    problems = _problems_of(document, by_serve=False)
+    if problems:  # Serve does not report some of them, and waits without end
+        raise LaunchError(problems)
 
     def on_healthy(seconds: float) -> None:
         say(f"Fingerpost is up after {seconds:.0f} s at {serve_file.url}")
@@ -46,14 +69,17 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
     say(f"starting {file} ({config}); this takes about half a minute ...")
     try:
         serve_process.run(serve_file, settings, neighbour, on_healthy)
-    except serve_process.LaunchError as error:
-        faults = _faults_of(serve_file, by_serve=True)
-        raise serve_process.LaunchError("\n\n".join(filter(None, (str(error), faults)))) from error
+    except LaunchError as error:
+        problems = _problems_of(document, by_serve=True)
+        raise LaunchError("\n\n".join(filter(None, (str(error), problems)))) from error
 
 
-def _faults_of(serve_file: ServeFile, *, by_serve: bool) -> str:
-    """What ``check --serve`` finds; Serve's own part takes seconds, so only a failed start has it."""
-    errors = check_serve(serve_file.path, by_serve=by_serve).errors
+def _problems_of(document: ServeDocument, *, by_serve: bool) -> str:
+    """The problems that ``check --serve`` reports, as text; empty without any.
+
+    Importing Serve for its schema takes seconds, so that is left to a start that failed.
+    """
+    errors = check_document(document, by_serve=by_serve).errors
     return "\n\n".join(map(str, errors))
 
 

@@ -25,9 +25,8 @@ from typing import Final
 
 import psutil
 
-from serve_app.cli.serve_yaml.read import (
-    ServeFile,
-)
+from serve_app.cli.errors import LaunchError
+from serve_app.cli.serve_yaml.read import ServeFile
 from serve_app.domain import Json, Reason
 
 _PORTS: Final = {
@@ -44,10 +43,6 @@ _SHOWN_LINES: Final = 25
 
 open_directly: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 """As ``urlopen``, but past any proxy: what runs on this machine is not behind one."""
-
-
-class LaunchError(Exception):
-    """The gateway could not be started; the text says why and what to do."""
 
 
 def cluster_environment(

@@ -6,11 +6,10 @@ Keys are told by the names of their variables only.
 import os
 from collections.abc import Iterator, Mapping
 
-from serve_app.config.references import missing
 from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.config.warnings import notices
+from serve_app.config.warnings import config_warnings
 from serve_app.domain import AUTO, DataPath, Json
-from serve_app.engines.vllm import checkpoint
+from serve_app.engines.vllm import arguments, checkpoint, settings
 from serve_app.providers.endpoints import SHARED_SLUG, Endpoint
 from serve_app.snapshot import Snapshot
 
@@ -30,7 +29,7 @@ def summary(snapshot: Snapshot) -> list[str]:
         lines.append(f"model {name}{default}{_missing(providers.models[model])}")
     for prefix, endpoint in providers.wildcards.items():
         lines.append(f"models {prefix}/*{_missing(endpoint)}")
-    lines += [f"note: {warning}" for warning in warnings_of(snapshot)]
+    lines += [f"warning: {warning}" for warning in warnings_of(snapshot)]
     lines += [f"alias {alias} -> {model or AUTO}" for alias, model in policy.aliases.items()]
     lines += [
         f"route {route.name} -> {', '.join(map(str, route.models))}" for route in policy.routes
@@ -93,13 +92,12 @@ def keys_of(snapshot: Snapshot) -> dict[str, dict[str, bool]]:
 def warnings_of(snapshot: Snapshot) -> list[str]:
     """What is accepted and hardly meant; also variables outside of ``model_providers``."""
     return [
-        *notices(snapshot.config),
-        *_of_weights(snapshot.config.orchestrator),
-        *_unset(snapshot),
+        *config_warnings(snapshot.config, os.environ),
+        *_weight_warnings(snapshot.config.orchestrator),
     ]
 
 
-def _of_weights(section: OrchestratorSection) -> Iterator[str]:
+def _weight_warnings(section: OrchestratorSection) -> Iterator[str]:
     """No problems: the folder may be sound on the engine's machine, or be there alone."""
     if section.engine != "vllm" or section.model is None or section.download:
         return
@@ -107,28 +105,11 @@ def _of_weights(section: OrchestratorSection) -> Iterator[str]:
     for fault in faults:
         yield f"orchestrator.model, on this machine: {fault}"
     if not faults:
-        from serve_app.engines.vllm import settings  # noqa: PLC0415 - needed for vLLM only
-
-        misfit = settings.misfit(
-            settings.vllm_settings(section), checkpoint.read_checkpoint(section.model)
+        misfit = arguments.misfit(
+            settings.VllmSettings.from_section(section), checkpoint.read_checkpoint(section.model)
         )
         if misfit is not None:
             yield f"orchestrator.model, on this machine: {misfit}"
-
-
-def _unset(snapshot: Snapshot) -> Iterator[str]:
-    texts = {f"client_keys[{i}]": key for i, key in enumerate(snapshot.config.client_keys or ())}
-    cache = snapshot.config.routing.session_cache
-    if cache.type == "redis":
-        texts["routing.session_cache.url"] = cache.url or ""
-    section = snapshot.config.orchestrator
-    if section.engine == "http":
-        texts["orchestrator.base_url"] = section.base_url or ""
-        texts["orchestrator.access_key"] = section.access_key or ""
-    for place, text in texts.items():
-        unset = missing(text, os.environ)
-        if unset:
-            yield f"{place}: {' and '.join(unset)} is not set"
 
 
 def deployment_names(snapshot: Snapshot) -> list[str]:

@@ -1,7 +1,7 @@
-"""Reads a configuration file: YAML with lines, older forms, the schema, and what belongs together.
+"""Reads a configuration file: YAML with lines, older formats, the schema, and cross-checks.
 
-Every problem of a file is collected before any is raised, each with its line and a way out.
-Keys stay references (``$NAME``) in what is returned; only the replica that uses one expands it.
+All problems of a file are collected before any is raised, each with its line and a fix.
+Keys stay references (``$NAME``) in the result; only the replica that uses one expands it.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _MAX_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A file that fits the schema, with what is needed to point at its lines."""
+    """A file that fits the schema, with the map from its values to its lines."""
 
     file: str
     version: str
@@ -39,39 +39,38 @@ class LoadedConfig:
     lines: Mapping[Location, int]
     form: Upgraded
     problems: tuple[Problem, ...]
-    """What was found so far; the entries concerned are left out of ``config``."""
+    """The problems so far; ``config`` does not contain their entries."""
     left_out: frozenset[str]
-    """Model names in such entries, so that nobody reports a reference to them as unknown.
+    """Model names in those entries, so that references to them are not reported as unknown.
 
-    ``*`` where an entry may have had any name.
+    ``*`` for an entry whose name is unknown.
     """
     kept: Mapping[str, Sequence[int]]
-    """For a list with entries left out: where each remaining one stands in ``form``."""
+    """For a list without some of its entries: the index of each remaining one in ``form``."""
 
     def leaves_out(self, name: str) -> bool:
-        """True when an entry that could not be read may be the one that a name means."""
+        """True if a name may mean an entry that was left out."""
         provider, slash, _ = name.partition("/")
         named = any(entry.endswith(f"/{name}") for entry in self.left_out)
         wild = {"*", f"{provider}/*"} if slash else {"*"}
         return name in self.left_out or named or not wild.isdisjoint(self.left_out)
 
-    def written(self, place: Location) -> Location:
-        """Where in the file a place of ``config`` is written."""
-        if len(place) > 1 and isinstance(place[1], int) and place[0] in self.kept:
-            place = (place[0], self.kept[str(place[0])][place[1]], *place[2:])
-        return self.form.written(place)
+    def written(self, location: Location) -> Location:
+        """The location in the file of a location in ``config``."""
+        if len(location) > 1 and isinstance(location[1], int) and location[0] in self.kept:
+            location = (location[0], self.kept[str(location[0])][location[1]], *location[2:])
+        return self.form.written(location)
 
-    def problem(self, place: Location, message: str) -> Problem:
-        """A problem at a place of ``config``, with the line and the path of the file."""
-        return problem_at(self.lines, self.written(place), message)
+    def problem(self, location: Location, message: str) -> Problem:
+        """A problem at a location in ``config``, with its line and path in the file."""
+        return problem_at(self.lines, self.written(location), message)
 
 
 def load(file: str | Path | None, environ: Mapping[str, str] | None = None) -> LoadedConfig:
-    """The configuration in ``file``; of None, one that serves what ``environ`` has keys for.
+    """The configuration in ``file``; for None, one that serves the providers with a key in ``environ``.
 
-    Raises ConfigError when nothing of a file can be used. Problems of single entries do not raise
-    here: they come back in ``problems``, so that the caller can add its own and report all of
-    them together.
+    Raises ConfigError if the file cannot be used at all. Problems of single entries are returned
+    in ``problems``, so that the caller can add its own and report all of them together.
     """
     if file is None:
         values = synthesise(os.environ if environ is None else environ)
@@ -83,7 +82,7 @@ def load(file: str | Path | None, environ: Mapping[str, str] | None = None) -> L
 
 
 def raise_problems(loaded: LoadedConfig, more: Iterable[Problem]) -> None:
-    """Raises ConfigError with the problems of the schema and these, in the file's order."""
+    """Raises ConfigError with the problems of ``loaded`` and these, if any, in the order of lines."""
     problems = (*loaded.problems, *more)
     if problems:
         raise ConfigError(loaded.file, _in_order(problems))
@@ -102,17 +101,17 @@ def _read(file: str) -> bytes:
         content = Path(file).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ConfigError(file, (Problem(0, "", f"can't be read: {reason}"),)) from error
+        raise ConfigError(file, (Problem(0, "", f"cannot read the file: {reason}"),)) from error
     if len(content) > _MAX_BYTES:
-        message = f"is larger than {_MAX_BYTES} bytes; this can't be a gateway configuration"
+        message = f"file is larger than {_MAX_BYTES} bytes; name a configuration"
         raise ConfigError(file, (Problem(0, "", message),))
     return content
 
 
 def read_yaml(file: str, start: str) -> tuple[dict[str, Json], Mapping[Location, int]]:
-    """Another YAML file than gateway.yaml: its keys, and the line of every place.
+    """The keys of a YAML file, and the line of every location. Raises ConfigError.
 
-    ``start`` is what such a file may begin with. Raises ConfigError.
+    ``start`` is an example of how such a file begins.
     """
     tree = parse(file, _read(file), start)
     if tree.problems:
@@ -121,19 +120,19 @@ def read_yaml(file: str, start: str) -> tuple[dict[str, Json], Mapping[Location,
 
 
 def _checked(file: str, version: str, tree: Tree) -> LoadedConfig:
-    """What a tree comes to. Raises ConfigError where nothing can be used."""
+    """Checks a tree against the schema. Raises ConfigError if nothing of it can be used."""
     form = upgrade(tree.values)
-    found = [problem_at(tree.lines, *one) for one in (*form.problems, *unsupported(form.values))]
+    early = (*form.problems, *unsupported(form.values))
+    problems = [problem_at(tree.lines, *problem) for problem in early]
     values, left_out, kept = form.values, form.left_out, dict[str, Sequence[int]]()
     try:
         config = GatewayConfig.model_validate(values)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        for place, message in map(describe_error, details):
-            standing = tree.standing(form.written(place))
-            found.append(problem_at(tree.lines, standing, message))
-        places = [tuple(detail["loc"]) for detail in details]
-        values, more, kept = _prune(values, places)
+        for location, message in map(describe_error, details):
+            written = tree.written_at(form.written(location))
+            problems.append(problem_at(tree.lines, written, message))
+        values, more, kept = _prune(values, [tuple(detail["loc"]) for detail in details])
         left_out |= more
         config = _validated(values)
     loaded = LoadedConfig(
@@ -146,12 +145,12 @@ def _checked(file: str, version: str, tree: Tree) -> LoadedConfig:
         left_out=left_out | _nameless(config),
         kept=kept,
     )
-    found += [loaded.problem(place, message) for place, message in doubled(config)]
-    return replace(loaded, problems=(*tree.problems, *found))
+    problems += [loaded.problem(location, message) for location, message in duplicates(config)]
+    return replace(loaded, problems=(*tree.problems, *problems))
 
 
 def _validated(values: dict[str, Json]) -> GatewayConfig:
-    """The configuration without the sections that can't be used even in part."""
+    """The configuration without the sections that are still invalid."""
     while True:
         try:
             return GatewayConfig.model_validate(values)
@@ -161,18 +160,18 @@ def _validated(values: dict[str, Json]) -> GatewayConfig:
 
 
 def _nameless(config: GatewayConfig) -> frozenset[str]:
-    """Models that are not written ``provider/name``: a problem of their own entry."""
+    """Models that are not written ``provider/name``, which is a problem of their entry."""
     names = (entry.model for entry in config.model_providers)
     return frozenset(name for name in names if not all(name.partition("/")))
 
 
 def _prune(
-    values: Mapping[str, Json], places: Sequence[Location]
+    values: Mapping[str, Json], locations: Sequence[Location]
 ) -> tuple[dict[str, Json], frozenset[str], dict[str, Sequence[int]]]:
-    """``values`` without the entries that these places lie in."""
+    """``values`` without the entries that contain these locations."""
     bad: dict[str, set[str | int]] = {}
-    for place in places:
-        bad.setdefault(str(place[0]), set()).update(place[1:2])
+    for location in locations:
+        bad.setdefault(str(location[0]), set()).update(location[1:2])
     pruned, left_out, kept = dict(values), set[str](), dict[str, Sequence[int]]()
     for key, steps in bad.items():
         value = pruned.pop(key, None)
@@ -188,9 +187,10 @@ def _prune(
 
 
 def _settled(config: GatewayConfig, file: Path) -> GatewayConfig:
-    """The configuration with paths that no longer depend on where a process runs, and one place
-    for what Plano says in another: ``overrides.llm_routing_model`` is the orchestrator's, and
-    ``overrides.upstream_connect_timeout`` is ``timeouts.connect_s``.
+    """The configuration with absolute paths, and with Plano's overrides moved to their sections.
+
+    ``overrides.llm_routing_model`` goes to ``orchestrator``, and
+    ``overrides.upstream_connect_timeout`` to ``timeouts.connect_s``.
     """
     engine, overrides, timeouts = orchestrator_of(config), config.overrides, config.timeouts
     if engine.model is not None and engine.engine != "http" and not engine.download:
@@ -217,34 +217,36 @@ def _connect_s(overrides: Overrides) -> float | None:
 def _beside(file: Path, name: str) -> str:
     try:
         own = Path(name).expanduser()
-    except (RuntimeError, ValueError):  # ~somebody, whom this machine does not know
+    except (RuntimeError, ValueError):  # ~user, and this machine has no such user
         own = Path(name)
     return str(file.absolute().parent / own)
 
 
-_UNSUPPORTED: Final = {"ratelimits": "limit", "prompt_guards": "guard"}
+_UNSUPPORTED: Final = {
+    "ratelimits": "limit requests in front of the gateway",
+    "prompt_guards": "check prompts in front of the gateway",
+}
 
 
 def unsupported(values: Mapping[str, Json]) -> Iterator[tuple[Location, str]]:
-    """Sections whose silence would be taken for safety, unless the file says that it knows."""
+    """Sections that protect in Plano and are ignored here, unless the file accepts that."""
     if values.get("ignore_unsupported"):
         return
-    for key, verb in _UNSUPPORTED.items():
+    for key, fix in _UNSUPPORTED.items():
         if values.get(key):
-            message = f"is not in force: {verb} in front of the gateway, or set "
-            yield (key,), f"{message}`ignore_unsupported: true` to start without it"
+            yield (key,), f"not supported; {fix}, or set `ignore_unsupported: true`"
 
 
-def doubled(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
-    """Entries of which there may be one of a kind."""
+def duplicates(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
+    """Entries beyond the one that is allowed of their kind."""
     models = 0
     for index, listener in enumerate(config.listeners):
         models += listener.type == "model"
         if listener.type == "model" and models > 1:
-            yield ("listeners", index, "type"), "another listener is of type model; keep one"
+            yield ("listeners", index, "type"), "duplicate listener of type model; keep one"
     kinds: set[str] = set()
     for index, source in enumerate(config.model_metrics_sources):
         if source.type in kinds:
-            message = f"another source is of type {source.type}; keep one"
+            message = f"duplicate source of type {source.type}; keep one"
             yield ("model_metrics_sources", index, "type"), message
         kinds.add(source.type)

@@ -1,4 +1,4 @@
-"""Places in a configuration file, and what is wrong there."""
+"""Locations in a configuration file, and the problems there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a file: where it stands, what it is, the way out."""
+    """A problem of a file: the line, the path of the key, and what is wrong with the fix."""
 
     line: int
     path: str
@@ -20,7 +20,7 @@ class Problem:
 
 @dataclass(eq=False)
 class ConfigError(Exception):
-    """Raised for a file that cannot be used; lists all its problems at once."""
+    """Raised for a file that cannot be used; contains all its problems."""
 
     file: str
     problems: tuple[Problem, ...]
@@ -32,12 +32,13 @@ class ConfigError(Exception):
 
 
 Location: TypeAlias = tuple[str | int, ...]
+"""The keys and indexes that lead to a value of a file."""
 
 
-def path_text(place: Location) -> str:
-    """A place as text: ``model_providers[0].model``."""
+def path_text(location: Location) -> str:
+    """A location as a path: ``model_providers[0].model``."""
     text = ""
-    for step in place:
+    for step in location:
         if isinstance(step, int):
             text += f"[{step}]"
             continue
@@ -46,9 +47,9 @@ def path_text(place: Location) -> str:
     return text
 
 
-def problem_at(lines: Mapping[Location, int], place: Location, message: str) -> Problem:
-    """A problem with the line of its place, or of the nearest place around it."""
-    known = place
+def problem_at(lines: Mapping[Location, int], location: Location, message: str) -> Problem:
+    """A problem with the line of its location, or of the nearest location that contains it."""
+    known = location
     while known and known not in lines:
         known = known[:-1]
-    return Problem(lines.get(known, 0), path_text(place), message)
+    return Problem(lines.get(known, 0), path_text(location), message)

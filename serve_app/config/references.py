@@ -1,7 +1,7 @@
-"""References in a configuration's texts: to the environment, and to files that hold a key.
+"""References in the strings of a configuration: to the environment, and to files that hold a key.
 
-They stay as they are written until a replica needs the value, so that no key is ever in what
-Serve, a log or an error keeps.
+They are expanded only in the replica that needs the value, so that Serve, logs and errors never
+contain a key.
 """
 
 import re
@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Final
 
 FILE: Final = "file:"
-"""What a whole text begins with that stands for the content of a file."""
+"""The beginning of a string that refers to the content of a file."""
 
 REFRESH_S: Final = 2.0
-"""For so long a file's content is believed, so that a key can be changed while we run."""
+"""Seconds after which the content of a key file is read again, so that keys can be changed."""
 
-CONTROL_SIGN: Final = re.compile(r"[\x00-\x1f\x7f]")
-"""What no value may hold that goes into a header."""
+CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
+"""Characters that a header value must not contain."""
 
 _MAX_FILE_BYTES: Final = 64 << 10
 _REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 class MissingEnvironmentError(Exception):
-    """A reference to what is not there; ``names`` says which variables, or which file."""
+    """A reference to missing variables or a missing file; ``names`` lists them."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__(names)
@@ -33,14 +33,15 @@ class MissingEnvironmentError(Exception):
     def __str__(self) -> str:
         if is_file(self.names[0]):
             return f"the file {self.names[0].removeprefix(FILE)} is missing, unreadable or empty"
-        return f"the environment variable {' and '.join(self.names)} is not set"
+        plural, verb = ("", "is") if len(self.names) == 1 else ("s", "are")
+        return f"the environment variable{plural} {' and '.join(self.names)} {verb} not set"
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """``$NAME`` and ``${NAME}`` replaced by their values, or the content of ``file:PATH``.
+    """Replaces ``$NAME`` and ``${NAME}`` by their values, and ``file:PATH`` by the file's content.
 
-    White space around a file's content does not count. Raises MissingEnvironmentError that names
-    all variables that are unset or empty, or the file.
+    White space around the content of a file is removed. Raises MissingEnvironmentError with all
+    variables that are unset or empty, or the file.
     """
     if is_file(text):
         return _content(text)
@@ -51,14 +52,14 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
 
 def references(text: str) -> tuple[str, ...]:
-    """The names of the environment variables that a text refers to."""
+    """The names of the environment variables in a string."""
     if is_file(text):
         return ()
     return tuple(match[1] or match[2] for match in _REFERENCE.finditer(text))
 
 
 def missing(text: str, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What a text refers to and is not there: variables, or the file, written as it is there."""
+    """The variables of a string that are unset, or its ``file:PATH`` if that is missing."""
     try:
         expand(text, environ)
     except MissingEnvironmentError as error:
@@ -67,23 +68,23 @@ def missing(text: str, environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def secrets(text: str, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The values that a text refers to, as ``expand`` would put them in; none where it is plain."""
+    """The values that ``expand`` would insert into a string; empty without references."""
     if is_file(text):
         return (_content(text),)
     return tuple(environ.get(name, "") for name in references(text))
 
 
 def is_file(text: str) -> bool:
-    """True for a text that stands for the content of a file."""
+    """True for a string that refers to the content of a file."""
     return text.startswith(FILE)
 
 
 def absolute(text: str, folder: Path) -> str:
-    """A text whose file does not depend on where a process runs; others as they are."""
+    """The string with an absolute path of its file; a string without a file stays as it is."""
     if not is_file(text):
         return text
     file = Path(text.removeprefix(FILE))
-    with suppress(RuntimeError):  # ~somebody, whom this machine does not know
+    with suppress(RuntimeError):  # ~user, and this machine has no such user
         file = file.expanduser()
     return f"{FILE}{folder / file}"
 
@@ -93,10 +94,12 @@ def _unset(text: str, environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _content(text: str) -> str:
-    """What a file holds. Raises MissingEnvironmentError that names it and nothing of it."""
+    """The content of a file. Raises MissingEnvironmentError with its name and no content."""
     file = Path(text.removeprefix(FILE))
     key = ""
-    with suppress(OSError, ValueError):  # also a name with a null byte, and what is no UTF-8
+    with suppress(
+        OSError, ValueError
+    ):  # also a name with a null byte, or content that is not UTF-8
         if file.is_file():  # a pipe or a device might never end
             with file.open("rb") as opened:
                 content = opened.read(_MAX_FILE_BYTES + 1)

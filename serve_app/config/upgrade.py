@@ -1,6 +1,6 @@
-"""Older forms of Plano's file, brought into that of v0.4.0.
+"""Converts older formats of Plano's file to that of v0.4.0.
 
-What is moved stays known by where it was written: problems that are found later point there.
+The original location of every part that moves is recorded, so that later problems point there.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -26,27 +26,27 @@ _INLINE: Final = TypeAdapter(list[InlinePreference])
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """What a file says, in the form of v0.4.0; not checked yet but for what was moved."""
+    """A file in the format of v0.4.0; only the parts that were moved are checked so far."""
 
     values: dict[str, Json]
     origins: Mapping[Location, Location]
-    """Where it stands in the file, for each part that was moved."""
+    """The location in the file of each part that was moved."""
     problems: tuple[tuple[Location, str], ...]
-    """By places of the file."""
+    """With locations in the file."""
     older: tuple[str, ...]
-    """Which older forms there were, one line each."""
+    """The older formats in the file; one line each."""
     ignored: tuple[str, ...]
-    """What of them says nothing, one line each."""
+    """The parts of them that are ignored; one line each."""
     left_out: frozenset[str]
-    """Models that were named in a part that can't be used."""
+    """Model names in parts that cannot be used."""
 
-    def written(self, place: Location) -> Location:
-        """Where in the file a place of ``values`` is written."""
-        for end in range(len(place), 0, -1):
-            origin = self.origins.get(place[:end])
+    def written(self, location: Location) -> Location:
+        """The location in the file of a location in ``values``."""
+        for end in range(len(location), 0, -1):
+            origin = self.origins.get(location[:end])
             if origin is not None:
-                return (*origin, *place[end:])
-        return place
+                return (*origin, *location[end:])
+        return location
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class _Work:
 
 
 def upgrade(values: Mapping[str, Json]) -> Upgraded:
-    """A file's content in the form of v0.4.0. ``values`` stay as they are."""
+    """Converts the content of a file to the format of v0.4.0; ``values`` is not changed."""
     work = _Work(dict(values))
     _rename_models(work)
     _list_listeners(work)
@@ -78,7 +78,7 @@ def upgrade(values: Mapping[str, Json]) -> Upgraded:
 
 
 def models_in(entries: Json, indexes: Collection[str | int]) -> Iterator[str]:
-    """The models that these entries of a list may stand for; ``*`` where that may be any."""
+    """The models of these entries of a list; ``*`` for an entry whose model is unknown."""
     if not isinstance(entries, list):
         yield "*"
         return
@@ -93,14 +93,14 @@ def _rename_models(work: _Work) -> None:
         return
     entries = work.values.pop(_OLD_MODELS)
     if _MODELS in work.values:
-        message = f"is the older name of {_MODELS}, which is there too; move its entries there"
+        message = f"the old name of {_MODELS}, which is also present; move the entries there"
         work.problems.append(((_OLD_MODELS,), message))
         count = len(entries) if isinstance(entries, list) else 0
         work.left_out.update(models_in(entries, range(count)))
         return
     work.values[_MODELS] = entries
     work.origins[_MODELS,] = (_OLD_MODELS,)
-    work.older.append(f"{_OLD_MODELS} is the older name of {_MODELS}; write the new one")
+    work.older.append(f"{_OLD_MODELS} is the old name of {_MODELS}; rename it")
 
 
 def _list_listeners(work: _Work) -> None:
@@ -113,11 +113,11 @@ def _list_listeners(work: _Work) -> None:
         LegacyListeners.model_validate(mapping)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            place, message = describe_error(detail, LegacyListeners)
-            work.problems.append((("listeners", *place), message))
+            location, message = describe_error(detail, LegacyListeners)
+            work.problems.append((("listeners", *location), message))
         return
     if work.values.get(_MODELS, []) == []:
-        message = f"this older form goes with models; add {_MODELS}, or write a list of listeners"
+        message = f"a mapping of listeners needs {_MODELS}; add it, or write a list of listeners"
         work.problems.append((("listeners",), message))
     for name, kind in _TYPES.items():
         if mapping.get(name) is not None:
@@ -127,9 +127,9 @@ def _list_listeners(work: _Work) -> None:
 
 
 def _lift_routes(work: _Work) -> None:
-    """Routes under models become routes of their own, as Plano's own migration has it.
+    """Moves routes from under models to the top level, as Plano's migration does.
 
-    What can't be read stays where it is, for the schema to complain of.
+    Invalid parts stay in location, so that the schema reports them.
     """
     entries, routes = work.values.get(_MODELS), work.values.get(_ROUTES, [])
     if not isinstance(entries, list) or not isinstance(routes, list):
@@ -138,10 +138,10 @@ def _lift_routes(work: _Work) -> None:
     work.values[_MODELS] = [lifting.without(index, entry) for index, entry in enumerate(entries)]
     if lifting.routes:
         work.values[_ROUTES] = [*routes, *(route for _, route in lifting.routes.values())]
-    if lifting.found:
-        place = path_text(work.origins.get((_MODELS,), (_MODELS,)))
+    if lifting.found_any:
+        location = path_text(work.origins.get((_MODELS,), (_MODELS,)))
         work.older.append(
-            f"{_ROUTES} under {place} are the form before {NEWEST}; write them at the top level"
+            f"{_ROUTES} under {location} is the format before {NEWEST}; move the routes to the top level"
         )
 
 
@@ -154,15 +154,15 @@ def _names(routes: Iterable[Json]) -> frozenset[str]:
 class _Lifting:
     work: _Work
     taken: frozenset[str]
-    """Names of routes that stand at the top level and hold."""
+    """Names of the routes at the top level, which take precedence."""
     start: int
-    """How many of those there are."""
+    """The number of those routes."""
     routes: dict[str, tuple[int, dict[str, Json]]] = field(default_factory=dict)
-    """By name: the position at the top level, and what would be written there."""
-    found: bool = False
+    """By name: the position at the top level, and the route to write there."""
+    found_any: bool = False
 
     def without(self, index: int, entry: Json) -> Json:
-        """The entry without its routes, if they could be taken out of it."""
+        """Moves the routes out of an entry; returns the entry without them, unless they are invalid."""
         if not isinstance(entry, dict) or not entry.get(_ROUTES):
             return entry
         try:
@@ -172,10 +172,10 @@ class _Lifting:
         model = entry.get("model")
         if not isinstance(model, str) or not model:
             return entry
-        self.found = True
+        self.found_any = True
         written = self.work.origins.get((_MODELS,), (_MODELS,))
         if "/" in model and model.rpartition("/")[2].strip() == "*":
-            message = "routes go to one model, not to a wildcard; write them at the top level"
+            message = "a wildcard cannot have routes; move them to the top level"
             self.work.problems.append(((*written, index, _ROUTES), message))
         else:
             for position, item in enumerate(items):
@@ -183,14 +183,15 @@ class _Lifting:
         return {key: value for key, value in entry.items() if key != _ROUTES}
 
     def _lift(self, item: InlinePreference, model: str, entry: Location, step: Location) -> None:
-        """Adds a model to the route that an item names; ``entry`` and ``step`` say where."""
-        place = (*entry, *step)
+        """Adds a model to the route that an item names; ``entry`` and ``step`` are its location."""
+        location = (*entry, *step)
         if not item.name:
-            self.work.ignored.append(f"{path_text(place)} has no name and is ignored; give it one")
+            self.work.ignored.append(f"{path_text(location)} is ignored: it has no name; add one")
             return
         if item.name in self.taken:
             self.work.ignored.append(
-                f"{path_text(place)} is ignored: the top-level {_ROUTES} have a route {item.name!r}"
+                f"{path_text(location)} is ignored: the top-level {_ROUTES} has a route {item.name!r}; "
+                "remove one of the two"
             )
             return
         if item.name not in self.routes:
@@ -200,12 +201,13 @@ class _Lifting:
                 "description": item.description,
                 "models": [],
             }
-            self.work.origins[_ROUTES, position] = place
+            self.work.origins[_ROUTES, position] = location
             self.routes[item.name] = position, route
         position, route = self.routes[item.name]
         if item.description and item.description != route["description"]:
             self.work.ignored.append(
-                f"{path_text(place)}.description is ignored: the first one of {item.name!r} holds"
+                f"{path_text(location)}.description is ignored: route {item.name!r} keeps the first one; "
+                "remove this one"
             )
         if model not in route["models"]:
             self.work.origins[_ROUTES, position, "models", len(route["models"])] = (*entry, "model")

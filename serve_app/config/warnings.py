@@ -1,145 +1,202 @@
-"""What a configuration says and what is not in force, or likely not what was meant."""
+"""Warnings about a configuration: keys that are accepted and ignored, and what is not set or missing.
 
-from collections.abc import Iterator, Mapping
+``fingerpost check`` prints them, and the ingress logs them and lists them in ``/healthz``.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from serve_app.config.plano_router import not_in_force
+from serve_app.config.plano_router import router_warnings
+from serve_app.config.references import missing
 from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.schema.section import Section
 
+_MODELS_ONLY: Final = "this gateway only serves models; remove it"
+_UNCHANGED: Final = "requests and answers are passed on unchanged; remove it"
 _SECTIONS: Final[Mapping[str, str]] = {
-    "ratelimits": "nothing is limited",
-    "prompt_guards": "nothing is guarded",
-    "tracing": "nothing is traced; answers say in their headers what was decided",
-    "state_storage": "no conversation is kept; clients send the whole of it",
-    "endpoints": "they serve prompt targets; a provider's address is its base_url",
-    "agents": "this gateway serves models only",
-    "filters": "requests and answers pass as they are",
-    "prompt_targets": "this gateway serves models only",
-    "system_prompt": "it belongs to prompt targets; clients send their own",
-    "mode": "this gateway serves models only",
+    "ratelimits": "no request is limited; limit requests in front of the gateway",
+    "prompt_guards": "no prompt is checked; check prompts in front of the gateway",
+    "tracing": "no spans are sent; read the decision from the headers of the answer",
+    "state_storage": "no conversation is stored; send the whole conversation with each request",
+    "endpoints": "they serve prompt targets; set the address of a provider as its base_url",
+    "agents": _MODELS_ONLY,
+    "filters": _UNCHANGED,
+    "prompt_targets": _MODELS_ONLY,
+    "system_prompt": "it belongs to prompt targets; send a system message from the client",
+    "mode": _MODELS_ONLY,
 }
 _SOURCES: Final[Mapping[str, str]] = {
-    "cost": "prices are the published ones, or those under prices",
-    "latency": "models stay in the order given",
+    "cost": "published prices are used; set your own under prices",
+    "latency": "models are tried in the configured order; remove it",
 }
 _LISTENERS: Final[Mapping[str, str]] = {
-    "timeout": "timeouts.total_s is",
-    "max_retries": "an attempt that failed is followed by others, up to 4 in all",
-    "router": "this gateway serves models only",
-    "agents": "this gateway serves models only",
-    "input_filters": "requests pass as they are",
-    "output_filters": "answers pass as they are",
+    "timeout": "one limit applies to all requests; set timeouts.total_s",
+    "max_retries": "a request makes up to 4 attempts; remove it",
+    "router": _MODELS_ONLY,
+    "agents": _MODELS_ONLY,
+    "input_filters": _UNCHANGED,
+    "output_filters": _UNCHANGED,
 }
 _OVERRIDES: Final[Mapping[str, str]] = {
-    "agent_orchestration_model": "this gateway serves models only",
-    "disable_signals": "conversations are never analysed",
-    "prompt_target_intent_matching_threshold": "this gateway serves models only",
-    "optimize_context_window": "requests pass as they are",
-    "use_agent_orchestrator": "this gateway serves models only",
+    "agent_orchestration_model": _MODELS_ONLY,
+    "disable_signals": "conversations are never analysed; remove it",
+    "prompt_target_intent_matching_threshold": _MODELS_ONLY,
+    "optimize_context_window": _UNCHANGED,
+    "use_agent_orchestrator": _MODELS_ONLY,
 }
 
 
-def notices(config: GatewayConfig) -> list[str]:
-    """What is accepted and not in force, or likely not what was meant; one line each."""
+class KeyedEndpoint(Protocol):
+    """An endpoint of a provider, as far as its references matter."""
+
+    @property
+    def slug(self) -> str:
+        """The name of its provider."""
+        ...
+
+    def missing(self, environ: Mapping[str, str]) -> Sequence[str]:
+        """Names of the variables and files that it needs and that are not set."""
+        ...
+
+
+def config_warnings(config: GatewayConfig, environ: Mapping[str, str]) -> list[str]:
+    """What a configuration contains that is ignored, unset or likely a mistake; one line each."""
     return [
         *config.forms,
-        *_of_listeners(config),
-        *_of_models(config),
-        *_of_routes(config),
-        *_of_engine(config.orchestrator),
-        *_of_overrides(config),
-        *_of_sessions(config),
-        *_of_sections(config),
+        *_listeners(config),
+        *_models(config),
+        *_routes(config),
+        *_engine(config.orchestrator),
+        *_overrides(config),
+        *_sessions(config),
+        *_sections(config),
+        *_unset(config, environ),
     ]
 
 
-def _of_listeners(config: GatewayConfig) -> Iterator[str]:
+def unset_provider_keys(
+    endpoints: Iterable[KeyedEndpoint], environ: Mapping[str, str]
+) -> list[str]:
+    """What providers need and ``environ`` lacks; one line for each name and endpoint."""
+    return [
+        f"provider {endpoint.slug}: {name} is not set; set it, or its models cannot answer"
+        for endpoint in endpoints
+        for name in endpoint.missing(environ)
+    ]
+
+
+def _unset(config: GatewayConfig, environ: Mapping[str, str]) -> Iterator[str]:
+    """References outside of ``model_providers`` whose variable or file is missing."""
+    for index, key in enumerate(config.client_keys or ()):
+        yield from _unset_in(f"client_keys[{index}]", key, environ, "no client can use this key")
+    cache = config.routing.session_cache
+    if cache.type == "redis":
+        key = "routing.session_cache.url"
+        yield from _unset_in(key, cache.url or "", environ, "sessions are not kept")
+    section = config.orchestrator
+    if section.engine == "http":
+        for name in ("base_url", "access_key"):
+            text, effect = getattr(section, name) or "", "its server cannot be called"
+            yield from _unset_in(f"orchestrator.{name}", text, environ, effect)
+
+
+def _unset_in(key: str, text: str, environ: Mapping[str, str], effect: str) -> Iterator[str]:
+    names = missing(text, environ)
+    if names:
+        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        yield f"{key}: {' and '.join(names)} {are} not set; set {them}, or {effect}"
+
+
+def _listeners(config: GatewayConfig) -> Iterator[str]:
     if config.listeners:
-        yield "listeners is not in force: Serve's http_options say where to listen"
-    for key, instead in _LISTENERS.items():
+        yield "listeners is ignored; set host and port under http_options of serve.yaml"
+    for key, reason in _LISTENERS.items():
         if any(getattr(listener, key) not in (None, []) for listener in config.listeners):
-            yield f"listeners: {key} is not in force: {instead}"
+            yield f"listeners[].{key} is ignored: {reason}"
 
 
-def _of_models(config: GatewayConfig) -> Iterator[str]:
+def _models(config: GatewayConfig) -> Iterator[str]:
     for entry in config.model_providers:
         if entry.routing_preferences:
             yield (
-                f"routing_preferences under {entry.model!r} is not in force from v0.4.0 on: "
-                "write them at the top level, with models"
+                f"routing_preferences under {entry.model!r} is ignored since v0.4.0; "
+                "move the routes to the top level, and add their models"
             )
 
 
-def _of_routes(config: GatewayConfig) -> Iterator[str]:
+def _routes(config: GatewayConfig) -> Iterator[str]:
     if any(route.selection_policy for route in config.routing_preferences):
-        yield "selection_policy is not in force: models stay in the order given"
+        yield "selection_policy is ignored: models are tried in the configured order; remove it"
     for route in config.routing_preferences:
         if not route.description:
-            yield f"route {route.name!r} has no description: its name alone is matched; give one"
+            yield f"route {route.name!r}: only its name is matched; add a description"
         if len(route.examples) == 1:
-            yield f"route {route.name!r} has one example, which helps little; give three"
+            yield f"route {route.name!r}: a single example helps little; add two more"
 
 
-def _of_engine(section: OrchestratorSection) -> Iterator[str]:
+def _engine(section: OrchestratorSection) -> Iterator[str]:
     model = section.model
     if section.engine == "embedding" and model is not None and not _is_file(model):
-        yield f"orchestrator.model: there is no file {model} on this machine"
-    how = f", with task {section.task} and device {section.device}"
+        yield f"orchestrator.model: no file {model} on this machine; correct the path"
+    options = f" with task {section.task} and device {section.device}"
+    engine = f"engine {section.engine}{options if section.engine == 'vllm' else ''}"
     for name in section.unused:
-        said = f"engine {section.engine}{how if section.engine == 'vllm' else ''}"
-        yield f"orchestrator.{name} is not in force: {said} does not look at it"
+        yield f"orchestrator.{name} is ignored: {engine} does not use it; remove it"
 
 
-def _of_overrides(config: GatewayConfig) -> Iterator[str]:
+def _overrides(config: GatewayConfig) -> Iterator[str]:
     overrides = config.overrides
-    yield from not_in_force(config)
-    for key, instead in _OVERRIDES.items():
+    yield from router_warnings(config)
+    for key, reason in _OVERRIDES.items():
         if key in overrides.model_fields_set:
-            yield f"overrides.{key} is not in force: {instead}"
+            yield f"overrides.{key} is ignored: {reason}"
     text = overrides.upstream_connect_timeout
     if text is not None and seconds_of(text) != config.timeouts.connect_s:
-        yield "overrides.upstream_connect_timeout is not in force: timeouts.connect_s is"
+        key = "overrides.upstream_connect_timeout"
+        yield f"{key} is ignored: timeouts.connect_s is set; remove one of them"
     bundle = overrides.upstream_tls_ca_path
     if bundle is not None and not _is_file(bundle):
-        yield f"overrides.upstream_tls_ca_path: there is no file {bundle} on this machine"
+        key = "overrides.upstream_tls_ca_path"
+        yield f"{key}: no file {bundle} on this machine; correct the path"
 
 
-def _of_sessions(config: GatewayConfig) -> Iterator[str]:
+def _sessions(config: GatewayConfig) -> Iterator[str]:
     routing, caching = config.routing, config.prompt_caching
     if routing.routing_budget is not None and routing.routing_budget.record_counterfactual:
-        yield "routing.routing_budget.record_counterfactual is not in force"
+        yield "routing.routing_budget.record_counterfactual is ignored; remove it"
     for key in ("llm_provider", "model"):
         if getattr(routing, key) is not None:
-            yield f"routing.{key} is not in force, nor is it in Plano; leave it out"
+            yield f"routing.{key} is ignored, as in Plano; remove it"
     marks = caching.inject_cache_control
     if marks or (marks is None and caching.enabled):
         yield (
-            "prompt_caching.inject_cache_control is not in force: clients mark themselves "
-            "what is to be cached"
+            "prompt_caching.inject_cache_control is ignored: requests are passed on unchanged; "
+            "set cache_control in the client"
         )
     if "min_prefix_tokens" in caching.model_fields_set:
-        yield "prompt_caching.min_prefix_tokens is not in force: nothing is marked"
-    if caching.session_ttl_seconds is not None:
-        yield "prompt_caching.session_ttl_seconds is not in force: routing.session_ttl_seconds is"
-
-
-def _of_sections(config: GatewayConfig) -> Iterator[str]:
-    for source in config.model_metrics_sources:
         yield (
-            f"model_metrics_sources of type {source.type} is not in force: {_SOURCES[source.type]}"
+            "prompt_caching.min_prefix_tokens is ignored: requests are passed on unchanged; "
+            "remove it"
         )
-    for key, instead in _SECTIONS.items():
-        said = getattr(config, key)
-        if said.model_fields_set if isinstance(said, Section) else said:
-            yield f"{key} is not in force: {instead}"
+    if caching.session_ttl_seconds is not None:
+        yield "prompt_caching.session_ttl_seconds is ignored; set routing.session_ttl_seconds"
+
+
+def _sections(config: GatewayConfig) -> Iterator[str]:
+    for source in config.model_metrics_sources:
+        reason = _SOURCES[source.type]
+        yield f"model_metrics_sources of type {source.type} is ignored: {reason}"
+    for key, reason in _SECTIONS.items():
+        value = getattr(config, key)
+        if value.model_fields_set if isinstance(value, Section) else value:
+            yield f"{key} is ignored: {reason}"
 
 
 def _is_file(name: str) -> bool:
-    """False also where it can't be told: too long a name, or a folder that is not for us."""
+    """False also where the system cannot tell: the name is too long, or the folder is closed."""
     try:
         return Path(name).is_file()
     except OSError:

@@ -1,7 +1,7 @@
-"""Looks after a configuration file while it is in use: what is good replaces the whole at once.
+"""Watches a configuration file: a valid change replaces the whole configuration at once.
 
-The file is read every WATCH_S seconds and compared by its hash, not by its time: in Kubernetes a
-ConfigMap's folder is swapped by a symbolic link, and editors write files in many ways.
+The file is read every WATCH_S seconds and compared by its hash, not by its time: Kubernetes swaps
+the folder of a ConfigMap by a symbolic link, and editors write files in many ways.
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from serve_app.config.locations import ConfigError
 
 WATCH_S: Final = 2.0
 SETTLED_S: Final = 0.1
-"""A file that changes twice within this time is still being written."""
+"""Seconds; a file that changes twice within them is still being written."""
 
 KEPT: Final = 8
-"""Good versions that are remembered: a request ends on the one that it began with."""
+"""Number of valid versions that are kept, so that a request ends on the one it began with."""
 
-_LOOKS: Final = 10
+_MAX_READS: Final = 10
 _log = logging.getLogger("fingerpost")
 
 
 class Versioned(Protocol):
-    """Something compiled from a file."""
+    """A value that was compiled from a file."""
 
     @property
     def version(self) -> str:
-        """The version of the file that it was compiled from."""
+        """The version of that file."""
         ...
 
 
@@ -40,11 +40,11 @@ T = TypeVar("T", bound=Versioned)
 
 
 class Watch(Generic[T]):
-    """The newest good state of a file, and the ones before it.
+    """The newest valid state of a file, and the ones before it.
 
-    A file that is bad, or gone, changes nothing but ``error``. ``adopt`` is called with every new
-    state before it is ``current``; when it raises, the state counts as bad. All of it runs in a
-    thread of its own, so that reading and checking never holds a request up.
+    A file that is invalid or missing only sets ``error``. ``adopt`` is called with every new state
+    before it becomes ``current``; if it raises, the state counts as invalid. All of this runs in a
+    thread of its own, so that reading and checking never delay a request.
     """
 
     def __init__(
@@ -52,80 +52,80 @@ class Watch(Generic[T]):
         file: str | None,
         compile_: Callable[[], T],
         adopt: Callable[[T], None] = lambda _: None,
-        heard: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """Compiles for the first time; raises what ``compile_`` raises. None is never looked at.
+        """Compiles for the first time; raises what ``compile_`` raises. None is never read again.
 
-        ``heard`` is called after every look that found a change, good or not.
+        ``on_change`` is called after every change of the file, valid or not.
         """
         self._file = None if file is None else Path(file)
         self._compile = compile_
         self._adopt = adopt
-        self._heard = heard
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._seen = self._digest()
+        self._last = self._digest()
         self.current = compile_()
         self.error: str | None = None
-        """Why the file as it is now is not in force; None where it is."""
+        """Why the present file is not used; None if it is."""
         self._kept: OrderedDict[str, T] = OrderedDict({self.current.version: self.current})
 
     def start(self) -> None:
-        """Begins to look, in a thread that ends with ``close``, with this object or the process."""
+        """Starts a thread that watches until ``close``, or until this object or the process ends."""
         if self._file is not None:
-            aims = weakref.ref(self), self._closing
-            threading.Thread(target=_run, args=aims, name="reload", daemon=True).start()
+            arguments = weakref.ref(self), self._closing
+            threading.Thread(target=_run, args=arguments, name="reload", daemon=True).start()
 
     def close(self) -> None:
-        """Ends the thread at its next breath."""
+        """Ends the thread before its next reading."""
         self._closing.set()
 
     def of(self, version: str) -> T | None:
-        """The state of a version, if it is one of the last KEPT."""
+        """The state of a version; None unless it is one of the last KEPT."""
         return self._kept.get(version)
 
     def look(self) -> bool:
-        """Reads the file now; True where a new state is in force. Never raises."""
+        """Reads the file now; True if a new state is current. Never raises."""
         with self._lock:
             digest = self._settled()
-            if digest == self._seen:
+            if digest == self._last:
                 return False
-            self._seen = digest
+            self._last = digest
             try:
                 new = self._compile()
                 self._adopt(new)
             except ConfigError as error:
                 self._refuse(str(error))
                 return False
-            except Exception as error:  # noqa: BLE001 - whatever it is, the old state stays
-                _log.exception("a changed configuration could not be taken up")
-                self._refuse(f"{type(error).__name__} while it was taken up")
+            except Exception as error:  # noqa: BLE001 - the old state stays in any case
+                _log.exception("cannot apply the changed configuration")
+                self._refuse(f"{type(error).__name__} while the configuration was applied")
                 return False
             self._keep(new)
             return True
 
     def _keep(self, new: T) -> None:
-        kept = OrderedDict(self._kept)  # others read the one that is there
+        kept = OrderedDict(self._kept)  # other threads read the old one
         kept.pop(new.version, None)
         kept[new.version] = new
         while len(kept) > KEPT:
             kept.popitem(last=False)
         self._kept, self.current, self.error = kept, new, None
-        _log.warning("configuration %s is in force", new.version)
-        self._heard()
+        _log.warning("configuration %s is active", new.version)
+        self._on_change()
 
     def _refuse(self, why: str) -> None:
         self.error = why
         _log.warning(
-            "the changed configuration is not in force, %s stays: %s", self.current.version, why
+            "configuration change rejected, %s stays active: %s", self.current.version, why
         )
-        self._heard()
+        self._on_change()
 
     def _settled(self) -> bytes | str | None:
-        """What the file is, once nobody writes it: half of one may be good by chance."""
+        """The digest of the file once it is completely written: half a file may be valid by chance."""
         digest = self._digest()
-        for _ in range(_LOOKS):
-            if digest == self._seen:
+        for _ in range(_MAX_READS):
+            if digest == self._last:
                 break
             time.sleep(SETTLED_S)
             before, digest = digest, self._digest()
@@ -134,7 +134,7 @@ class Watch(Generic[T]):
         return digest
 
     def _digest(self) -> bytes | str | None:
-        """What the file is now; why it can't be read is a state, too."""
+        """The digest of the file, or why it cannot be read, which is a state as well."""
         if self._file is None:
             return None
         try:

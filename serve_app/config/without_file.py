@@ -1,4 +1,4 @@
-"""The configuration of a gateway that is given none: every model of the well-known providers."""
+"""The configuration without a file: all models of the well-known providers."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,7 +7,7 @@ from serve_app.config.schema.gateway import NEWEST
 from serve_app.domain import Json
 
 NO_FILE: Final = "the configuration without a file"
-"""Stands in messages where a file's name would."""
+"""The name of this configuration in messages, instead of a file."""
 
 KEYS: Final[Mapping[str, str]] = {
     "openai": "OPENAI_API_KEY",
@@ -21,13 +21,13 @@ KEYS: Final[Mapping[str, str]] = {
     "openrouter": "OPENROUTER_API_KEY",
     "edenai": "EDENAI_API_KEY",
 }
-"""Providers by name, each with the variable that holds its key."""
+"""Providers by name, each with the environment variable of its key."""
 
 
 def synthesise(environ: Mapping[str, str]) -> dict[str, Json]:
-    """What a file would say: a wildcard for each provider.
+    """The content of a file with a wildcard for each provider.
 
-    Its key is that of the environment; where there is none, clients bring their own.
+    Its key is that of the environment; without one, the client's own key is sent.
     """
     entries = [
         {"model": f"{provider}/*"}

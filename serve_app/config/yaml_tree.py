@@ -1,4 +1,4 @@
-"""Reads YAML into plain values, and keeps where in the file each of them stands."""
+"""Reads YAML into plain values, and records the line of each."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,46 +15,46 @@ _MAX_BITS = 1000
 _MERGE = "<<"
 _UNREADABLE = (
     *(yaml.YAMLError, ValueError, LookupError, ArithmeticError),
-    *(AttributeError, TypeError),  # what yaml's constructors stumble over
+    *(AttributeError, TypeError),  # raised by yaml's constructors
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What a file says, as plain values."""
+    """The content of a file as plain values, with the lines of all locations."""
 
     values: dict[str, Json]
     lines: Mapping[Location, int]
-    again: Mapping[Location, Location]
-    """Places of aliases (``*name``), with the place where their text stands."""
+    anchors: Mapping[Location, Location]
+    """Locations of aliases (``*name``), each with the location of its anchor."""
     problems: tuple[Problem, ...]
-    """Keys that can't be used; they are left out of ``values``."""
+    """Keys that cannot be used; ``values`` does not contain them."""
 
-    def standing(self, place: Location) -> Location:
-        """Where the text of a place stands: at the anchor, for what an alias or ``<<`` brings."""
-        found: Location = ()
-        for position, step in enumerate(place):
-            below = self._below(found, step)
+    def written_at(self, location: Location) -> Location:
+        """The location where a value is written: for an alias or ``<<`` that of its anchor."""
+        written: Location = ()
+        for position, step in enumerate(location):
+            below = self._below(written, step)
             if below is None:
-                return (*found, *place[position:])
-            found = self.again.get(below, below)
-        return found
+                return (*written, *location[position:])
+            written = self.anchors.get(below, below)
+        return written
 
-    def _below(self, place: Location, step: str | int) -> Location | None:
-        if (*place, step) in self.lines:
-            return (*place, step)
-        merged = (*place, _MERGE)
+    def _below(self, location: Location, step: str | int) -> Location | None:
+        if (*location, step) in self.lines:
+            return (*location, step)
+        merged = (*location, _MERGE)
         if merged not in self.lines:
             return None
         sources = [merged]
         while (*merged, len(sources) - 1) in self.lines:
             sources.append((*merged, len(sources) - 1))
-        found = (self._below(self.again.get(source, source), step) for source in sources)
-        return next((below for below in found if below is not None), None)
+        matches = (self._below(self.anchors.get(source, source), step) for source in sources)
+        return next((below for below in matches if below is not None), None)
 
 
 class Loader(yaml.SafeLoader):
-    """With constructors of its own: libraries that are loaded beside us change SafeLoader's."""
+    """Has constructors of its own, because other libraries change those of SafeLoader."""
 
     yaml_constructors: ClassVar[Any] = {
         **yaml.SafeLoader.yaml_constructors,
@@ -63,38 +63,38 @@ class Loader(yaml.SafeLoader):
 
 
 def parse(file: str, content: bytes, start: str = "version: v0.4.0") -> Tree:
-    """The mapping that YAML's bytes stand for. Raises ConfigError when they stand for none.
+    """Reads the mapping in a YAML file. Raises ConfigError if the file does not contain one.
 
-    Equal keys are a problem of the tree; the first of them holds.
+    Duplicate keys are problems of the tree; the first one is kept.
     """
     try:
         loader = Loader(content)
         node = loader.get_single_node()
         if node is None:
-            raise ConfigError(file, (Problem(1, "", f"is empty; start with `{start}`"),))
+            raise ConfigError(file, (Problem(1, "", f"file is empty; start with `{start}`"),))
         reader = _NodeReader(loader)
         values = reader.read(node, (), 0)
     except yaml.reader.ReaderError as error:
         line = content.count(b"\n", 0, error.position) + 1
-        message = f"is not valid YAML: {error.reason}; save it as plain text in UTF-8"
+        message = f"invalid YAML: {error.reason}; save it as plain text in UTF-8"
         raise ConfigError(file, (Problem(line, "", message),)) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        message = f"is not valid YAML: {error.problem or error.context}"
+        message = f"invalid YAML: {error.problem or error.context}"
         raise ConfigError(file, (Problem(line, "", message),)) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(file, (Problem(0, "", f"is not valid YAML: {error}"),)) from error
+        raise ConfigError(file, (Problem(0, "", f"invalid YAML: {error}"),)) from error
     if not isinstance(values, dict):
         message = f"must be a mapping of keys, such as `{start}`"
         raise ConfigError(file, (Problem(1, "", message),))
-    return Tree(values, reader.lines, reader.again, tuple(reader.problems))
+    return Tree(values, reader.lines, reader.anchors, tuple(reader.problems))
 
 
 class _NodeReader:
-    """Turns YAML nodes into plain values and remembers the line of every place.
+    """Converts YAML nodes to plain values and records the line of every location.
 
-    yaml's own constructor keeps no lines, takes the last of two equal keys in silence, and
-    follows aliases without a bound.
+    The constructor of yaml records no lines, keeps the last of two equal keys without an error,
+    and follows aliases without a limit.
     """
 
     def __init__(self, loader: Loader) -> None:
@@ -102,21 +102,22 @@ class _NodeReader:
         self._nodes = 0
         self._first: dict[int, Location] = {}
         self.lines: dict[Location, int] = {}
-        self.again: dict[Location, Location] = {}
+        self.anchors: dict[Location, Location] = {}
         self.problems: list[Problem] = []
 
-    def read(self, node: yaml.Node, place: Location, depth: int) -> Json:
-        self.lines[place] = node.start_mark.line + 1
-        if self._first.setdefault(id(node), place) is not place:
-            self.again[place] = self._first[id(node)]
+    def read(self, node: yaml.Node, location: Location, depth: int) -> Json:
+        self.lines[location] = node.start_mark.line + 1
+        if self._first.setdefault(id(node), location) is not location:
+            self.anchors[location] = self._first[id(node)]
         self._nodes += 1
         if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
-            raise _fault(node, "nested too deeply, or anchors that multiply")
+            raise _fault(node, "nested too deeply, or anchors expand to too many values")
         if isinstance(node, yaml.MappingNode):
-            return self._merged(node, place, depth)
+            return self._merged(node, location, depth)
         if isinstance(node, yaml.SequenceNode):
             return [
-                self.read(item, (*place, index), depth + 1) for index, item in enumerate(node.value)
+                self.read(item, (*location, index), depth + 1)
+                for index, item in enumerate(node.value)
             ]
         return self._scalar(node)
 
@@ -124,50 +125,56 @@ class _NodeReader:
         try:
             value = self._loader.construct_object(node, deep=True)
         except _UNREADABLE as error:
-            raise _fault(node, f"{node.value!r} is not what its tag says") from error
+            raise _fault(node, f"{node.value!r} does not match its tag") from error
         if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-            raise _fault(node, "a number with so many digits; put a text into quotes")
-        return _sound(node, value) if isinstance(value, str) else value
+            raise _fault(node, "number has too many digits; quote it if it is a string")
+        return _valid_text(node, value) if isinstance(value, str) else value
 
-    def _merged(self, node: yaml.MappingNode, place: Location, depth: int) -> dict[str, Json]:
-        """A mapping with what ``<<`` brings in; its own keys win, and earlier ones over later."""
+    def _merged(self, node: yaml.MappingNode, location: Location, depth: int) -> dict[str, Json]:
+        """A mapping with the keys that ``<<`` merges; own keys win, then those of earlier sources."""
         own: dict[str, Json] = {}
-        brought: dict[str, Json] = {}
-        for key, value in self._members(node, place, depth):
+        merged: dict[str, Json] = {}
+        for key, value in self._members(node, location, depth):
             if key == _MERGE:
                 for source in value if isinstance(value, list) else [value]:
-                    brought = {**(source if isinstance(source, dict) else {}), **brought}
+                    merged = {**(source if isinstance(source, dict) else {}), **merged}
             else:
                 own[key] = value
-        return {**brought, **own}
+        return {**merged, **own}
 
     def _members(
-        self, node: yaml.MappingNode, place: Location, depth: int
+        self, node: yaml.MappingNode, location: Location, depth: int
     ) -> Iterator[tuple[str, Json]]:
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(Problem(line, path_text(place), "a key must be a plain word"))
-                continue
-            key = _sound(key_node, key_node.value)
-            if key in seen:
                 self.problems.append(
-                    Problem(line, path_text((*place, key)), "stands there twice; keep one of them")
+                    Problem(
+                        line,
+                        path_text(location),
+                        "a key must be a string; write it as one word or in quotes",
+                    )
                 )
                 continue
-            seen.add(key)
-            yield key, self.read(value_node, (*place, key), depth + 1)
-            self.lines[*place, key] = line
+            key = _valid_text(key_node, key_node.value)
+            if key in keys:
+                self.problems.append(
+                    Problem(line, path_text((*location, key)), "duplicate key; keep one")
+                )
+                continue
+            keys.add(key)
+            yield key, self.read(value_node, (*location, key), depth + 1)
+            self.lines[*location, key] = line
 
 
-def _sound(node: yaml.Node, text: str) -> str:
-    """The text, if it can be written in UTF-8; an escape may be half a sign."""
+def _valid_text(node: yaml.Node, text: str) -> str:
+    """The text; raises an error if UTF-8 cannot encode it, as half of a surrogate pair."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise _fault(node, "an escape that is half a sign; write the sign itself") from error
+            raise _fault(node, "unpaired surrogate escape; write the character itself") from error
     return text
 
 

@@ -14,8 +14,6 @@ from typing import Final, NoReturn, TypeAlias
 from serve_app.domain import Json
 from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
 
-PLANO_METADATA_KEYS = frozenset({"archgw_preference_config", "plano_preference_config"})
-
 _PACKED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 """How gzip and Zstandard begin."""
 
@@ -53,7 +51,7 @@ class Document:
 
     text: str
     order: tuple[tuple[str, Member], ...]
-    """Every member as it stands there, repeated keys included."""
+    """Every member in order, repeated keys included."""
     members: Mapping[str, Member]
     opened: int
     """Offset just behind the opening brace."""
@@ -65,10 +63,9 @@ class Document:
 
 
 def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
-    """The body as a document.
+    """Reads a body.
 
-    Keys in ``unique`` may stand there once; of other keys the last one counts, as in most
-    parsers. A key that differs from one in ``unique`` only by case is refused too, because
+    Keys in ``unique`` may occur once; of other keys the last one counts, as in most parsers. A key that differs from one in ``unique`` only by case is refused too, because
     providers whose parser ignores case would read it as that key.
 
     Raises InvalidJson, DuplicateKey or NestingTooDeep.
@@ -78,13 +75,13 @@ def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        why = f"is not valid UTF-8 at byte {error.start}"
+        why = f"is not valid UTF-8 at byte {error.start}; encode it as UTF-8"
         if body.startswith(_PACKED):
-            why = "is compressed; send it as it is, without content-encoding"
+            why = "is compressed; send it uncompressed, without content-encoding"
         raise InvalidJson(f"the body {why}") from error
     start = _skip(text, 0)
     if text[start] != "{":
-        mark = ", and no byte order mark before it" if text[start] == "\ufeff" else ""
+        mark = ", without a byte order mark" if text[start] == "\ufeff" else ""
         raise InvalidJson(f"the body must be a JSON object, written {{...}}{mark}")
     try:
         order, end = _walk(text, start, unique)
@@ -93,8 +90,17 @@ def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
     except json.JSONDecodeError as error:
         raise _invalid(text, error.pos, error.msg) from error
     if _skip(text, end) != len(text):
-        raise _invalid(text, end, "something follows the object")
+        raise _invalid(text, end, "extra data follows the object")
     return Document(text, tuple(order), dict(order), start + 1)
+
+
+def read_object(data: bytes) -> dict[str, Json] | None:
+    """The JSON object in these bytes; None if they hold anything else."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _walk(text: str, start: int, unique: frozenset[str]) -> tuple[list[tuple[str, Member]], int]:
@@ -160,8 +166,7 @@ def _invalid(text: str, position: int, message: str) -> InvalidJson:
 class Quirk:
     """What has to change at the top level of a body so that a model takes it.
 
-    A key that a quirk names is in one of the three alone. Of a key that stands there more than
-    once the last one counts, as everywhere.
+    A key is in one of the three alone. Of a key that occurs more than once the last one counts.
     """
 
     drop: frozenset[str] = frozenset()
@@ -175,12 +180,17 @@ NO_QUIRK: Final = Quirk()
 
 
 def rewrite_document(
-    document: Document, *, model: str, cut: frozenset[str], quirk: Quirk = NO_QUIRK
+    document: Document,
+    *,
+    model: str,
+    cut: frozenset[str],
+    cut_metadata: frozenset[str] = frozenset(),
+    quirk: Quirk = NO_QUIRK,
 ) -> bytes:
-    """The body for a provider: ``model`` set, the keys in ``cut`` gone, all else unchanged.
+    """The body for a provider: ``model`` set, the keys in ``cut`` removed, all else unchanged.
 
-    Plano's routing keys inside ``metadata`` go too; other metadata stays as it is. A ``quirk``
-    changes what it names, and no byte where its keys are not there.
+    ``cut_metadata`` names keys inside ``metadata`` that are removed too. A ``quirk`` changes the
+    keys that it names, and no byte of a body without them.
     """
     name = json.dumps(model, ensure_ascii=not _encodes(model))
     edits: list[Edit] = []
@@ -189,7 +199,7 @@ def rewrite_document(
         cut |= gone
     edits += _cuts(document.order, cut)
     if "metadata" not in cut:
-        edits += _metadata_cuts(document)
+        edits += _metadata_cuts(document, cut_metadata)
     present = document.members.get("model")
     if present is not None:
         edits.append((present.value_start, present.value_end, name))
@@ -214,17 +224,17 @@ def _quirk_edits(document: Document, quirk: Quirk) -> tuple[set[str], list[Edit]
         member = members.get(key)
         if member is None:
             continue
-        said = member.value
-        new = taken.get(said) if isinstance(said, str | int | float) else None
-        if new is None or isinstance(said, bool):  # true is not 1
+        value = member.value
+        new = taken.get(value) if isinstance(value, str | int | float) else None
+        if new is None or isinstance(value, bool):  # true is not 1
             gone.add(key)
-        elif new != said:
+        elif new != value:
             edits.append((member.value_start, member.value_end, json.dumps(new)))
     return gone, edits
 
 
 def _renamed(document: Document, key: str, new_name: str) -> list[Edit]:
-    """Edits that give a key another name, wherever it stands, however it is escaped."""
+    """Edits that rename a key at every occurrence, however it is escaped."""
     text = document.text
     return [
         (member.key_start, scanstring(text, member.key_start + 1, True)[1], json.dumps(new_name))  # noqa: FBT003 - a C function
@@ -242,14 +252,14 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _metadata_cuts(document: Document) -> list[Edit]:
+def _metadata_cuts(document: Document, keys: frozenset[str]) -> list[Edit]:
     member = document.members.get("metadata")
     if member is None or not isinstance(member.value, dict):
         return []
-    if PLANO_METADATA_KEYS.isdisjoint(member.value):
+    if keys.isdisjoint(member.value):
         return []
     inner, _ = _walk(document.text, member.value_start, frozenset())
-    return _cuts(inner, PLANO_METADATA_KEYS)
+    return _cuts(inner, keys)
 
 
 def _cuts(order: Sequence[tuple[str, Member]], keys: frozenset[str]) -> list[Edit]:
@@ -259,7 +269,7 @@ def _cuts(order: Sequence[tuple[str, Member]], keys: frozenset[str]) -> list[Edi
     for position, (key, member) in enumerate(order):
         if key not in keys:
             kept_before = True
-        elif kept_before:  # from the end of what stands before, the comma between included
+        elif kept_before:  # from the end of the member before, with the comma between
             edits.append((order[position - 1][1].value_end, member.value_end, ""))
         elif position + 1 < len(order):  # up to the next key
             edits.append((member.key_start, order[position + 1][1].key_start, ""))

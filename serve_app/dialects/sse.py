@@ -1,7 +1,7 @@
 """Server-sent events as bytes: where one ends, and what it says.
 
 Format: WHATWG HTML, section 9.2 "Server-sent events". Only what LLM providers send is read: the
-fields ``event`` and ``data``. Nothing here decodes or rewrites; what goes in comes out.
+fields ``event`` and ``data``. Nothing here decodes or rewrites: the bytes stay as they are.
 """
 
 import re
@@ -27,7 +27,7 @@ class Event:
 
 
 def parse_event(block: bytes) -> Event:
-    """The event that a block of lines (without the blank line at its end) stands for."""
+    """The event in a block of lines, without the blank line at its end."""
     name = ""
     data: list[bytes] = []
     for line in block.splitlines():
@@ -41,12 +41,12 @@ def parse_event(block: bytes) -> Event:
 
 
 def parse_events(complete: bytes) -> list[Event]:
-    """The events in bytes that end at an event's end; empty blocks are none."""
+    """The events in bytes that end at an event's end; empty blocks are left out."""
     return list(iterate_events(complete))
 
 
 def iterate_events(complete: bytes) -> Iterator[Event]:
-    """As parse_events, one at a time, for who needs the first ones only."""
+    """As parse_events, one at a time, for callers that need only the first ones."""
     start = 0
     for boundary in _BOUNDARY.finditer(complete):
         block = complete[start : boundary.start()]
@@ -60,8 +60,8 @@ def iterate_events(complete: bytes) -> Iterator[Event]:
 class Framer:
     """Cuts a byte stream at the ends of events; the bytes stay as they are.
 
-    So nothing half-said ever goes out: if the upstream dies inside an event, the client gets
-    whole events and then an error, not a torn line that its parser trips over.
+    If the upstream dies inside an event, the client gets whole events and then an error, not a
+    torn line that its parser fails on.
     """
 
     def __init__(self) -> None:

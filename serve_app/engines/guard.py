@@ -1,8 +1,7 @@
-"""What stands around any engine, so that none of its moods is a request's: deadline, breaker,
-bounded cache, single flight, and a thread with a queue that sheds load.
+"""Protects requests from the engine: deadline, circuit breaker, bounded cache, single flight.
 
 The ingress has a Guard before the hop to the Orchestrator. Each replica of the Orchestrator has
-one around its engine, so that equal questions of several ingresses are one decision, too.
+another one around its engine, so that equal questions of several ingresses share a decision.
 """
 
 import asyncio
@@ -12,37 +11,37 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final
 
-from serve_app.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
+from serve_app.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker, OutageLog
 from serve_app.domain import Question, Reason, Scores, Unavailable
 from serve_app.ports import Clock, Orchestrator
-from serve_app.telemetry.metrics import Meter, Metric
+from serve_app.telemetry.record import DecisionRecord, NoObserver, Observer
 
 CACHE_ENTRIES: Final = 4096
 MAX_FLIGHTS: Final = 512
-"""Different questions under way at once; more are answered "busy"."""
+"""Different questions in progress at once; others are answered "busy"."""
 
 DEADLINES_APART: Final = 10
-"""Who asks an orchestrator that is away waits for the deadline, in vain: once in so many."""
+"""Pause between probes, in deadlines: a probe of an unreachable orchestrator waits for one."""
 
 _log = logging.getLogger("fingerpost")
 
 
 def breaker(deadline_s: float, clock: Clock) -> Breaker:
-    """One for an orchestrator with this deadline: what a probe costs says how rare they get."""
+    """The breaker for an orchestrator with this deadline, which determines the longest pause."""
     pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, DEADLINES_APART * deadline_s))
     return Breaker(clock, longest_pause_s=pause_s)
 
 
 @dataclass(slots=True)
 class _Flight:
-    """A question under way and how many wait for it."""
+    """A question in progress, and the number of requests that wait for it."""
 
     task: asyncio.Task[Scores | Unavailable]
     waiting: int = 0
 
 
 class Guard:
-    """An orchestrator around another one. It never raises and never takes longer than it may."""
+    """An orchestrator around another one. It never raises and never exceeds its deadline."""
 
     def __init__(
         self,
@@ -50,22 +49,30 @@ class Guard:
         *,
         deadline_s: float,
         clock: Clock,
-        meter: Meter | None = None,
+        observer: Observer | None = None,
         breaker: Breaker | None = None,
     ) -> None:
         self._inner = inner
         self._deadline_s = deadline_s
         self._clock = clock
-        self._meter = meter
+        self._observer = observer or NoObserver()
         self._breaker = breaker
         self._cache: OrderedDict[bytes, Scores] = OrderedDict()
         self._flights: dict[bytes, _Flight] = {}
+        self._outages = OutageLog("orchestrator", clock)
         self.asked = 0
-        """How often the inner orchestrator was asked."""
+        """Number of questions that reached the inner orchestrator."""
         self.last_fault: Unavailable | None = None
-        """Why the last question that was asked had no answer; None after one that had."""
+        """The fault of the last question; None if it was answered."""
         self.stand_in = ""
-        """Why the embedded engine gave the last answer in place of another; empty if it did not."""
+        """Why the embedded engine replaced another one in the last answer; empty if it did not."""
+
+    def __repr__(self) -> str:
+        cached = f"{len(self._cache)}/{CACHE_ENTRIES} cached"
+        flights = f"{len(self._flights)}/{MAX_FLIGHTS} in progress"
+        fault = None if self.last_fault is None else self.last_fault.detail
+        state = f"{self.breaker_state}, {cached}, {flights}, last fault: {fault}"
+        return f"<Guard {self._inner!r}: {state}>"
 
     @property
     def breaker_state(self) -> str:
@@ -73,13 +80,13 @@ class Guard:
         return "closed" if self._breaker is None else self._breaker.state
 
     async def score(self, question: Question) -> Scores | Unavailable:
-        """Remembered scores, those of an equal question under way, or new ones."""
+        """Cached scores, those of an equal question in progress, or new ones."""
         key = _key(question)
-        known = self._cache.get(key)
-        if known is not None:
+        scores = self._cache.get(key)
+        if scores is not None:
             self._cache.move_to_end(key)
             self._count("cached")
-            return known
+            return scores
         flight = self._flights.get(key)
         if flight is None:
             refusal = self._refusal()
@@ -93,7 +100,7 @@ class Guard:
         return await self._wait(key, flight)
 
     async def _wait(self, key: bytes, flight: _Flight) -> Scores | Unavailable:
-        """The flight's outcome. It goes on as long as somebody waits for it, and no longer."""
+        """The flight's result. The flight is cancelled when no request waits for it any more."""
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
@@ -106,18 +113,19 @@ class Guard:
 
     def _refusal(self) -> Unavailable | None:
         if len(self._flights) >= MAX_FLIGHTS:
-            detail = f"{MAX_FLIGHTS} questions are under way already"
+            detail = f"{MAX_FLIGHTS} questions are already in progress"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
         if self._breaker is not None and not self._breaker.lets_through():
-            why = "" if self.last_fault is None else f"; last: {self.last_fault.detail}"
-            return Unavailable(Reason.BREAKER_OPEN, f"it failed several times in a row{why}")
+            last = "" if self.last_fault is None else f"; last fault: {self.last_fault.detail}"
+            detail = f"the orchestrator failed several times in a row{last}"
+            return Unavailable(Reason.BREAKER_OPEN, detail)
         return None
 
     async def _ask(self, key: bytes, question: Question) -> Scores | Unavailable:
         started = self._clock()
         self.asked += 1
         try:
-            said = await self._in_time(question)
+            result = await self._score_in_time(question)
         except asyncio.CancelledError:
             if self._breaker is not None:
                 self._breaker.forgotten()
@@ -126,43 +134,40 @@ class Guard:
             flight = self._flights.get(key)
             if flight is not None and flight.task is asyncio.current_task():
                 del self._flights[key]
-        self._hear(key, said)
-        outcome = "scored" if isinstance(said, Scores) else said.reason
-        self._count(outcome)
-        if self._meter is not None:
-            self._meter.observe(Metric.DECISION_SECONDS, self._clock() - started, (outcome,))
-        return said
+        self._record(key, result)
+        outcome = "scored" if isinstance(result, Scores) else result.reason
+        self._observer.decided(DecisionRecord(outcome, self._clock() - started))
+        return result
 
-    async def _in_time(self, question: Question) -> Scores | Unavailable:
+    async def _score_in_time(self, question: Question) -> Scores | Unavailable:
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await self._inner.score(question)
         except TimeoutError:
-            detail = f"no answer within {self._deadline_s * 1e3:g} ms"
+            detail = f"timed out after {self._deadline_s * 1e3:g} ms"
             return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return Unavailable(Reason.ORCHESTRATOR_ERROR, "it gave the question up")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
-            _log.exception("the orchestrator raised")
-            return Unavailable(Reason.ORCHESTRATOR_ERROR, f"it raised {type(error).__name__}")
+            return Unavailable(Reason.ORCHESTRATOR_ERROR, "the question was cancelled")
+        except Exception as error:  # noqa: BLE001 - the request continues in any case
+            _log.exception("the orchestrator raised an exception")
+            return Unavailable(Reason.ORCHESTRATOR_ERROR, f"failed with {type(error).__name__}")
 
-    def _hear(self, key: bytes, said: Scores | Unavailable) -> None:
-        if isinstance(said, Scores):
-            self.stand_in = said.stand_in
-            if not said.stand_in:  # else the engine itself is asked as soon as it is back
-                self._remember(key, said)
+    def _record(self, key: bytes, result: Scores | Unavailable) -> None:
+        if isinstance(result, Scores):
+            self.stand_in = result.stand_in
+            if not result.stand_in:  # else the engine itself decides as soon as it is available
+                self._remember(key, result)
             self._recovered()
             return
-        if self._breaker is not None and said.reason is not Reason.ORCHESTRATOR_BUSY:
+        if self._breaker is not None and result.reason is not Reason.ORCHESTRATOR_BUSY:
             self._breaker.failed()
         elif self._breaker is not None:
             self._breaker.forgotten()
-        if self.last_fault is None:
-            _log.warning("the orchestrator gives no decisions: %s: %s", said.reason, said.detail)
-        self.last_fault = said
+        self._outages.failed(f"{result.reason}: {result.detail}")
+        self.last_fault = result
 
     def _remember(self, key: bytes, scores: Scores) -> None:
         self._cache[key] = replace(scores, cached=True)
@@ -172,13 +177,11 @@ class Guard:
     def _recovered(self) -> None:
         if self._breaker is not None:
             self._breaker.succeeded()
-        if self.last_fault is not None:
-            _log.warning("the orchestrator gives decisions again")
+        self._outages.succeeded()
         self.last_fault = None
 
     def _count(self, outcome: str) -> None:
-        if self._meter is not None:
-            self._meter.count(Metric.DECISIONS, (outcome,))
+        self._observer.decided(DecisionRecord(outcome))
 
 
 def _key(question: Question) -> bytes:

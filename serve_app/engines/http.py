@@ -1,33 +1,30 @@
-"""A routing model behind a server that speaks OpenAI's chat dialect, such as Ollama or vLLM.
+"""The engine `http`: a routing model behind a server that speaks OpenAI's chat dialect.
 
-One message of the user asks it, as its family of models is used to. The answer is asked for by a
-JSON schema, which vLLM and Ollama hold a model to; a server that refuses schemas is asked without
-one from then on, and whatever it writes is read as far as it can be.
+Ollama and vLLM are such servers. A question is one user message, in the form that the family of
+the model was trained on. The answer is requested by a JSON schema, which vLLM and Ollama enforce.
+A server that refuses schemas gets its requests without one from then on, and its answers are
+parsed leniently.
 
-An answer in words is no measure of how sure the model was. So the scores have a winner, or none,
-and no numbers at all: a decision by this engine has no confidence.
+An answer in words does not measure how sure the model was. So the scores name a winner, or none,
+and contain no numbers: a decision by this engine has no confidence.
 """
 
 import asyncio
 import json
 import logging
-import ssl
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
 from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
-from serve_app.config.references import CONTROL_SIGN, MissingEnvironmentError, expand, references
+from serve_app.config.references import references
+from serve_app.config.schema.gateway import Timeouts
 from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.domain import Json, Question, Reason, Scores, Unavailable
-from serve_app.exchange import Operation
-from serve_app.providers.address import target_url, url_fault
-from serve_app.providers.tls import NoCertificatesError, Trust
+from serve_app.domain import DataPath, Json, ModelRef, Question, Reason, Scores, Unavailable
+from serve_app.exchange import PATHS, FaultKind, Operation, UpstreamFault, UpstreamRequest
+from serve_app.providers.address import url_fault
+from serve_app.providers.endpoints import Endpoint, ProviderTable
+from serve_app.providers.transport import Transport, fixed
 from serve_app.scoring.answers import UnreadableAnswerError, read_answer
 from serve_app.scoring.prompt import (
     FAMILIES,
@@ -40,27 +37,25 @@ from serve_app.scoring.prompt import (
 
 MAX_DECISION_BYTES: Final = 1 << 20
 
-_BYTES_A_TOKEN: Final = 4
-_TOKENS_BESIDE_NAME: Final = 32
-"""Of an answer: quotes, braces, spaces, and what a model adds that nothing holds to a schema."""
+_BYTES_PER_TOKEN: Final = 4
+_TOKENS_AROUND_NAME: Final = 32
+"""Of an answer: quotes, braces, spaces, and what a model without an enforced schema adds."""
 
 _CONNECT_SHARE: Final = 0.5
-"""Of the deadline, so that a server that is away is told from one that is slow."""
+"""Share of the deadline for connecting, which tells an unreachable server from a slow one."""
 
-_KEEPALIVE_S: Final = 30.0
 _SUCCESS: Final = 200
-_REDIRECTS: Final = range(300, 400)
-_REFUSALS: Final = frozenset({400, 415, 422, 501})
-"""What servers say to a body that asks for more than they can do."""
+_SCHEMA_REFUSALS: Final = frozenset({400, 415, 422, 501})
+"""Statuses of servers that refuse a body with features that they lack."""
 
-_BROKEN: Final = 500
-"""What some say to it in place of that."""
+_SERVER_ERROR: Final = 500
+"""Status of servers that fail on such a body."""
 
-_MEANINGS: Final[Mapping[int, str]] = {
-    401: "wants another key, or one at all",
-    403: "wants another key, or one at all",
-    404: "knows no such model, or no chat completions at this address",
-    429: "has too much to do",
+_STATUS_TEXTS: Final[Mapping[int, str]] = {
+    401: "rejected the key (status 401); set orchestrator.access_key",
+    403: "rejected the key (status 403); set orchestrator.access_key",
+    404: "has no such model or path (status 404); check orchestrator.model and base_url",
+    429: "is overloaded (status 429)",
 }
 
 _log = logging.getLogger("fingerpost")
@@ -68,98 +63,99 @@ _log = logging.getLogger("fingerpost")
 
 @dataclass(frozen=True, slots=True)
 class HttpEngineSettings:
-    """Which model is asked where. Texts may refer to the environment, as ``$NAME``.
+    """Settings of the engine `http`. Strings may contain references, such as ``$NAME``.
 
-    Raises ValueError for a family that there is not.
+    Raises ValueError for an unknown family.
     """
 
     base_url: str = field(repr=False)
     model: str
-    """As the server names it."""
+    """The server's name of the model."""
     access_key: str | None = field(default=None, repr=False)
     family: str | None = None
-    """One of FAMILIES; None: what the model's name says."""
+    """One of FAMILIES; None derives it from the model's name."""
     budget_tokens: int | None = None
-    """Of a prompt; None: what is usual in the family."""
+    """Maximum tokens of a prompt; None means the family's default."""
     deadline_s: float = 5.0
     tls_ca: str | None = None
-    """A file with certificates that are trusted besides the usual ones."""
+    """A file with certificates that are trusted in addition to the system's."""
 
     def __post_init__(self) -> None:
         if self.family is not None and self.family not in FAMILIES:
-            message = f"no family is called {self.family!r}; there are {', '.join(FAMILIES)}"
+            message = f"unknown family {self.family!r}; use one of {', '.join(FAMILIES)}"
             raise ValueError(message)
 
-
-def http_settings(
-    section: OrchestratorSection, deadline_s: float, tls_ca: str | None = None
-) -> HttpEngineSettings:
-    """What the configuration says about this engine; the certificates stand elsewhere in it."""
-    return HttpEngineSettings(
-        base_url=section.base_url or "",
-        model=section.model or "",
-        access_key=section.access_key,
-        family=None if section.family == "auto" else section.family,
-        budget_tokens=section.max_model_len,
-        deadline_s=deadline_s,
-        tls_ca=tls_ca,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """An address and what goes with each request to it."""
-
-    url: URL
-    headers: Mapping[str, str] = field(repr=False)
-    tls: ssl.SSLContext | bool
-
-
-class _UnusableKeyError(Exception):
-    """The key can't be used; the text says why, and nothing of it."""
+    @classmethod
+    def from_section(
+        cls, section: OrchestratorSection, deadline_s: float, tls_ca: str | None = None
+    ) -> Self:
+        """The settings of a configuration, whose file of certificates is in another section."""
+        return cls(
+            base_url=section.base_url or "",
+            model=section.model or "",
+            access_key=section.access_key,
+            family=None if section.family == "auto" else section.family,
+            budget_tokens=section.max_model_len,
+            deadline_s=deadline_s,
+            tls_ca=tls_ca,
+        )
 
 
 class HttpEngine:
-    """An orchestrator that asks a server. Not shared between event loops.
+    """An orchestrator that sends questions to a server. Not shared between event loops.
 
-    The temperature is 0, where Plano sends 0.01: equal questions are to have equal answers.
+    The temperature is 0, where Plano sends 0.01, so that equal questions have equal answers.
     """
 
     name: Final = "http"
 
     def __init__(self, settings: HttpEngineSettings, environ: Mapping[str, str]) -> None:
         self._settings = settings
-        self._environ = environ
         self._family: Family = FAMILIES[settings.family or family_of(settings.model)]
         self._budget = settings.budget_tokens or self._family.budget_tokens
-        self._who = _server(settings.base_url)
+        self._server = _display_name(settings.base_url)
+        self._model = ModelRef(self._server, settings.model)
+        self._endpoint = _endpoint(settings, self._server)
+        self._connect_s = _CONNECT_SHARE * settings.deadline_s
         self._schemas: bool | None = None
-        """The server takes schemas; None while that is not known."""
-        self._trust = Trust(settings.tls_ca)
-        self._session: aiohttp.ClientSession | None = None
+        """True if the server accepts schemas; None while that is unknown."""
+        self._was_reached = False
+        self._transport = Transport(
+            fixed(
+                ProviderTable({self._model: (self._endpoint,)}, {}),
+                Timeouts(connect_s=self._connect_s, total_s=settings.deadline_s),
+            ),
+            environ,
+            settings.tls_ca,
+            max_answer_bytes=MAX_DECISION_BYTES,
+        )
+
+    def __repr__(self) -> str:
+        schemas = {None: "unknown", True: "accepted", False: "refused"}[self._schemas]
+        return f"<HttpEngine {self._model}: schemas {schemas}, {self._transport!r}>"
 
     async def score(self, question: Question) -> Scores | Unavailable:
         """The route that the model names, without numbers, or why there is no answer.
 
-        Of several that a model names, the first one wins.
+        Of several routes that a model names, the first one wins.
         """
         prompt = self._family.messages(
-            question.turns, question.routes, budget=self._budget, count=tokens_about
+            question.turns, question.routes, budget=self._budget, count=estimate_tokens
         )
-        needed = tokens_about(prompt.text)
+        needed = estimate_tokens(prompt.text)
         if needed > self._budget:
             detail = (
-                f"{self._who} would need about {needed} tokens for these routes, of a budget of "
-                f"{self._budget}; shorten their descriptions, or raise the budget"
+                f"these routes need a prompt of about {needed} tokens, more than the budget of "
+                f"{self._budget}; shorten their descriptions or raise orchestrator.max_model_len"
             )
-            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # no fault of the server's
-        said = await self._answer(prompt.text, self._family.answers(question.routes))
-        if isinstance(said, Unavailable):
-            return said
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # not a fault of the server
+        text = await self._answer(prompt.text, self._family.answers(question.routes))
+        if isinstance(text, Unavailable):
+            return text
         try:
-            names = read_answer(said, [route.name for route in question.routes])
+            names = read_answer(text, [route.name for route in question.routes])
         except UnreadableAnswerError as error:
-            return self._fault(f"gave an answer that is none: {error}")
+            return self._fault(f"returned an unusable answer: {error}")
         return Scores(
             routes={},
             threshold=0.0,
@@ -169,55 +165,24 @@ class HttpEngine:
 
     async def close(self) -> None:
         """Closes every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
 
     async def _answer(self, prompt: str, answers: Sequence[RouteAnswer]) -> str | Unavailable:
-        """What the model writes, in time."""
+        """The text that the model writes, before the deadline."""
         deadline_s = self._settings.deadline_s
         try:
-            target = self._target()
             async with asyncio.timeout(deadline_s):
-                return await self._ask(target, prompt, answers)
-        except MissingEnvironmentError as error:
-            return self._fault(f"can't be asked: {error} where the gateway runs")
-        except (_UnusableKeyError, NoCertificatesError) as error:
-            return self._fault(f"can't be asked: {error}")
-        except TimeoutError as error:
-            away = isinstance(error, aiohttp.ConnectionTimeoutError)
-            what = "could not be connected to in time" if away else "did not answer"
-            detail = f"{self._who} {what}; the deadline is {deadline_s:.3g} s"
+                return await self._request(prompt, answers)
+        except TimeoutError:
+            detail = f"{self._server} timed out after {deadline_s:.3g} s"
             return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return self._fault(_meaning(error))
 
-    def _target(self) -> _Target:
-        """Where to ask, references expanded.
+    async def _request(self, prompt: str, answers: Sequence[RouteAnswer]) -> str | Unavailable:
+        """The text that the model writes.
 
-        Raises MissingEnvironmentError, InvalidURL for what a reference made of the address,
-        _UnusableKeyError, or NoCertificatesError.
-        """
-        settings = self._settings
-        base_url = expand(settings.base_url, self._environ)
-        if url_fault(base_url) is not None:
-            raise aiohttp.InvalidURL("")  # without the text, which may be a key
-        headers = {"accept-encoding": "identity"}
-        if settings.access_key is not None:
-            key = expand(settings.access_key, self._environ)
-            if CONTROL_SIGN.search(key):
-                raise _UnusableKeyError("its key holds a line break or another control sign")
-            headers["authorization"] = f"Bearer {key}"
-        url = URL(target_url(base_url, "vllm", Operation.CHAT), encoded=True)
-        return _Target(url, headers, self._trust.context() if url.scheme == "https" else True)
-
-    async def _ask(
-        self, target: _Target, prompt: str, answers: Sequence[RouteAnswer]
-    ) -> str | Unavailable:
-        """What the model writes.
-
-        Whether a refusal is about the schema shows when the same is asked without: only then
-        are schemas given up. Until one was taken, any answer that is none may be about it.
+        Whether a refusal is about the schema shows when the same request succeeds without one:
+        only then are schemas given up. Until one was accepted, any unusable answer may be due to
+        the schema.
         """
         longest = max(len(answer.text.encode()) for answer in answers)
         longest *= MAX_NAMED if self._family.many else 1
@@ -225,160 +190,120 @@ class HttpEngine:
             "model": self._settings.model,
             "messages": [{"role": "user", "content": prompt}],
             "temperature": 0,
-            "max_tokens": _TOKENS_BESIDE_NAME + longest,
+            "max_tokens": _TOKENS_AROUND_NAME + longest,
             "stream": False,
         }
         if self._schemas is not False:
-            asked = _format(answers, many=self._family.many)
-            status, content = await self._post(target, body | {"response_format": asked})
-            said = self._read(status, content)
-            if isinstance(said, str):
+            schema = _response_format(answers, many=self._family.many)
+            status, result = await self._post(body | {"response_format": schema})
+            if isinstance(result, str):
                 self._schemas = True
-                return said
-            odd = self._schemas is None and status in {_SUCCESS, _BROKEN}
-            if status not in _REFUSALS and not odd:
-                return said
-        said = self._read(*await self._post(target, body))
-        if self._schemas is not False and isinstance(said, str):
+                return result
+            doubtful = self._schemas is None and status in {_SUCCESS, _SERVER_ERROR}
+            if status not in _SCHEMA_REFUSALS and not doubtful:
+                return result
+        _, result = await self._post(body)
+        if self._schemas is not False and isinstance(result, str):
             self._schemas = False
-            _log.info("%s takes no JSON schema; answers are read as they are", self._who)
-        return said
+            _log.info("%s refuses JSON schemas; answers are parsed leniently", self._server)
+        return result
 
-    async def _post(self, target: _Target, body: Json) -> tuple[int, bytes]:
-        """Status and body of the answer; of a body that is too large only the beginning.
+    async def _post(self, body: Json) -> tuple[int, str | Unavailable]:
+        """The status and the text of a chat completion. A fault has the status 0.
 
-        A server may close a connection that was kept just when the next question goes out on it.
-        Such a question is asked again: on a connection of its own at last.
+        A server may close a kept connection while the next request goes out on it. That request
+        is sent once more, on a new connection.
         """
-        while True:
-            kept: list[bool] = []
-            try:
-                return await self._exchange(target, body, kept)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not kept:
-                    raise
-
-    async def _exchange(self, target: _Target, body: Json, kept: list[bool]) -> tuple[int, bytes]:
-        """As ``_post``, once; ``kept`` is added to where the connection was there already."""
-        response = await self._opened().post(
-            target.url,
-            json=body,
-            headers=target.headers,
-            allow_redirects=False,
-            ssl=target.tls,
-            trace_request_ctx=kept,
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        request = UpstreamRequest(
+            provider=self._server,
+            model=self._model,
+            operation=Operation.CHAT,
+            path=PATHS[Operation.CHAT],
+            headers=(),
+            body=json.dumps(body).encode(),
+            stream=False,
+            deadline_s=self._settings.deadline_s,
         )
-        try:
-            chunks = bytearray()
-            async for chunk in response.content.iter_any():
-                chunks += chunk
-                if len(chunks) > MAX_DECISION_BYTES:
-                    break
-            return response.status, bytes(chunks)
-        finally:
-            with suppress(RuntimeError):  # the loop is closing
-                response.close()  # which keeps a connection whose answer was read to its end
+        reply = await self._transport.open(request)
+        if (
+            isinstance(reply, UpstreamFault)
+            and reply.kind is FaultKind.RESET
+            and self._was_reached  # else no connection can have been kept
+        ):
+            reply = await self._transport.open(replace(request, fresh=True))
+        if isinstance(reply, UpstreamFault):
+            slow = loop.time() - started >= self._connect_s
+            late = reply.kind is FaultKind.TIMEOUT or (reply.kind is FaultKind.CONNECT and slow)
+            reason = Reason.ORCHESTRATOR_TIMEOUT if late else Reason.ORCHESTRATOR_ERROR
+            return 0, Unavailable(reason, reply.detail)
+        self._was_reached = True
+        content = reply.body if isinstance(reply.body, bytes) else b""  # never a stream here
+        return reply.status, self._parse(reply.status, content)
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connect_s = _CONNECT_SHARE * self._settings.deadline_s
-            tracing = aiohttp.TraceConfig()
-            tracing.on_connection_reuseconn.append(_note_reuse)
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
-                trace_configs=[tracing],
-            )
-        return self._session
-
-    def _read(self, status: int, content: bytes) -> str | Unavailable:
+    def _parse(self, status: int, content: bytes) -> str | Unavailable:
         """The text of a chat completion."""
-        if status in _REDIRECTS:
-            return self._fault(f"redirects ({status}); configure the address that it names")
         if status != _SUCCESS:
-            what = _MEANINGS.get(status, "gave an error instead of an answer")
-            return self._fault(f"{what} ({status})")
-        if len(content) > MAX_DECISION_BYTES:
-            return self._fault(f"gave an answer of more than {MAX_DECISION_BYTES} bytes")
+            return self._fault(_STATUS_TEXTS.get(status, f"returned an error (status {status})"))
         try:
             choice = json.loads(content)["choices"][0]
             text = _text(choice["message"]["content"])
         except (ValueError, RecursionError, LookupError, TypeError):
-            return self._fault("gave an answer that is no chat completion")
+            return self._fault("returned an answer that is not a chat completion")
         if text.strip():
             return text
         if choice.get("finish_reason") == "length":
             return self._fault(
-                "wrote no answer in the tokens that one takes; a model that thinks first must not"
+                "ran out of tokens before answering; turn reasoning off for this model"
             )
-        return self._fault("gave an answer without a text")
+        return self._fault("returned an answer without text")
 
-    def _fault(self, what: str) -> Unavailable:
-        return Unavailable(Reason.ORCHESTRATOR_ERROR, f"{self._who} {what}")
-
-
-def _text(content: Json) -> str:
-    """A message's text, also where it comes in parts; empty where there is none."""
-    if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else ""
+    def _fault(self, text: str) -> Unavailable:
+        return Unavailable(Reason.ORCHESTRATOR_ERROR, f"{self._server} {text}")
 
 
-async def _note_reuse(
-    _: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    __: aiohttp.TraceConnectionReuseconnParams,
-) -> None:
-    context.trace_request_ctx.append(True)
+def _endpoint(settings: HttpEngineSettings, name: str) -> Endpoint:
+    """The server as a row of a provider table."""
+    return Endpoint(
+        slug=name,
+        interface="vllm",
+        base_url=settings.base_url,
+        data_path=DataPath.INLINE,
+        access_key=settings.access_key,
+        key_needed=False,
+        operations=frozenset({Operation.CHAT}),
+    )
 
 
-def tokens_about(text: str) -> int:
-    """How many tokens a text is, about: a quarter of its bytes, as there is no tokenizer here.
-
-    That is near for English and code. Of other scripts models need more or fewer.
-    """
-    return -(-len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
-
-
-def _format(answers: Sequence[RouteAnswer], *, many: bool) -> Json:
-    """What asks for one of the answers, in OpenAI's form."""
-    schema = answer_schema(answers, many=many)
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": "route", "strict": True, "schema": schema},
-    }
-
-
-def _server(base_url: str) -> str:
-    """Who is asked, for texts; neither a password nor what a reference stands for."""
+def _display_name(base_url: str) -> str:
+    """The server in messages: neither a password nor the value of a reference."""
     names = references(base_url)
     if names:
         return f"the server at {' and '.join(f'${name}' for name in names)}"
     return "the server" if url_fault(base_url) else urlsplit(base_url).netloc
 
 
-_FAULTS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (
-        aiohttp.InvalidURL,
-        "can't be asked: its base_url, references expanded, must be a URL without a password",
-    ),
-    (
-        aiohttp.ClientConnectorCertificateError,
-        "shows a certificate that is not trusted here; overrides.upstream_tls_ca_path names more",
-    ),
-    (aiohttp.ClientConnectorSSLError, "does not speak TLS as https does; is it http?"),
-    (aiohttp.ClientConnectorDNSError, "has a name that is not known here"),
-    (UnicodeError, "has a name that is not known here"),
-    (aiohttp.ClientConnectorError, "could not be connected to"),
-    (aiohttp.ServerDisconnectedError, "closed the connection without an answer"),
-    (aiohttp.ClientPayloadError, "broke off in the middle of its answer"),
-    (aiohttp.ClientResponseError, "did not answer in HTTP"),
-    (OSError, "closed the connection without an answer"),
-    (Exception, "could not be asked"),
-)
+def _text(content: Json) -> str:
+    """The text of a message, also where it consists of parts; empty where there is none."""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
 
 
-def _meaning(error: Exception) -> str:
-    return next(text for kind, text in _FAULTS if isinstance(error, kind))
+def estimate_tokens(text: str) -> int:
+    """An estimate of a text's tokens without a tokenizer: a quarter of its bytes.
+
+    It is close for English and code. Other scripts take more or fewer.
+    """
+    return -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN)
+
+
+def _response_format(answers: Sequence[RouteAnswer], *, many: bool) -> Json:
+    """The request for one of the answers, in OpenAI's form."""
+    schema = answer_schema(answers, many=many)
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "route", "strict": True, "schema": schema},
+    }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serve_app.config.locations import ConfigError, Problem
-from serve_app.dialects.openai_chat import dialect
+from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Route, Turn
 from serve_app.errors import InvalidRequest
 
@@ -35,7 +35,7 @@ def read_set(file: Path) -> LabelledSet:
     try:
         lines = file.read_text("utf-8").split("\n")  # splitlines() also cuts inside of texts
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(file), (Problem(0, "", f"can't be read: {error}"),)) from error
+        raise ConfigError(str(file), (Problem(0, "", f"cannot read the file: {error}"),)) from error
     problems: list[Problem] = []
     entries = (_object(lines[0]) or {}).get("routes")
     if not isinstance(entries, list) or not entries:
@@ -92,7 +92,7 @@ def _read_case(
         problems.append(Problem(number, "expect", f"{expect!r} is no route of line 1, nor null"))
         return None
     try:
-        turns = dialect.read_turns(case.get("messages"))
+        turns = turns_of_messages(case.get("messages"))
     except InvalidRequest as error:
         problems.append(Problem(number, "messages", str(error)))
         return None

@@ -1,27 +1,40 @@
 """Engines with a language model, made to be tried on this machine, and ended afterwards."""
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from typing import Final, Protocol, TypeAlias, cast
 
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Question, Route, Scores, Unavailable
-from serve_app.engines import http
 from serve_app.engines.faults import EngineFaultError
 from serve_app.evaluation.labelled_set import LabelledSet
 from serve_app.evaluation.measure import Evaluation, Progress, outcomes_of
 from serve_app.ports import Orchestrator as Port
 
-PATIENCE_S: Final = 60.0
-"""For an answer: how long they take is what is measured, and a server may have to load a model."""
-
-ENGINE_START_S: Final = 1800.0
-"""For an engine to start: large weights, maybe from a network's disk."""
+_OPENERS: Final[Mapping[str, str]] = {
+    "http": "serve_app.evaluation.live_http",
+    "vllm": "serve_app.evaluation.live_vllm",
+}
+"""Modules that open an engine. Their libraries are slow to import, so only one of them is."""
 
 Measure: TypeAlias = Callable[[LabelledSet], Evaluation]
+
+
+class EngineOpener(Protocol):
+    """A module that opens an engine."""
+
+    def open_engine(
+        self,
+        section: OrchestratorSection,
+        runner: asyncio.Runner,
+        routes: tuple[Route, ...],
+        tls_ca: str | None,
+    ) -> AbstractContextManager[Port]:
+        """Starts the engine of a section, and ends it with the context."""
+        ...
 
 
 def ask_once(
@@ -63,29 +76,11 @@ def measured(
         yield measure
 
 
-@contextmanager
 def _opened(
     section: OrchestratorSection,
     runner: asyncio.Runner,
     routes: tuple[Route, ...],
     tls_ca: str | None,
-) -> Iterator[Port]:
-    if section.engine == "http":
-        asked = http.HttpEngine(http.http_settings(section, PATIENCE_S, tls_ca), os.environ)
-        try:
-            yield asked
-        finally:
-            runner.run(asked.close())
-        return
-    from serve_app.engines.vllm import engine, settings  # noqa: PLC0415 - needed for vLLM only
-
-    started = engine.VllmEngine(
-        settings.vllm_settings(section), routes=routes, deadline_s=PATIENCE_S
-    )
-    try:
-        if not started.wait(ENGINE_START_S):
-            why = started.fault or f"it did not start within {ENGINE_START_S:g} s"
-            raise EngineFaultError(f"the engine vllm can't be asked: {why}")
-        yield started
-    finally:
-        started.close()
+) -> AbstractContextManager[Port]:
+    opener = cast("EngineOpener", import_module(_OPENERS[section.engine]))
+    return opener.open_engine(section, runner, routes, tls_ca)

@@ -1,4 +1,4 @@
-"""Where a provider is: what makes a base URL usable, whose it is, and where a path lies below it."""
+"""Addresses of providers: validity of base URLs, addresses of operations, and slugs."""
 
 import hashlib
 import re
@@ -15,18 +15,18 @@ _DEPLOYMENTS = "/deployments"
 
 
 def url_fault(url: str) -> str | None:
-    """What makes a base URL unusable, or None."""
+    """Why a base URL is unusable. Returns None if it is usable."""
     if "@" in url.partition("://")[2].partition("/")[0] or ("@" in url and "://" not in url):
-        return "holds a password; put keys into access_key"
+        return "contains a password; move it to access_key"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        return f"is no URL: {error}"
+        return f"is not a URL: {error}"
     if parts.scheme not in _PORTS or not parts.hostname or port == 0 or " " in url:
         return f"must be a URL with scheme and host, such as http://host:8000/v1, not {url!r}"
     if parts.query or parts.fragment:
-        return "must end with its path; take out what follows '?' or '#'"
+        return "must end with its path; remove everything from '?' or '#'"
     chat = PATHS[Operation.CHAT]
     if parts.path.rstrip("/").endswith(chat):
         return f"must end before {chat}, which the gateway adds; remove that part"
@@ -36,9 +36,9 @@ def url_fault(url: str) -> str | None:
 def target_url(
     base_url: str, interface: str, operation: Operation, model: str = "", path: str | None = None
 ) -> str:
-    """The address of an operation: a path in the base URL replaces the provider's own.
+    """The address of an operation: a path in the base URL replaces the provider's default path.
 
-    ``path`` is that of the request below it; by default the operation's usual one.
+    ``path`` is appended to it; by default it is the path of the operation.
 
     >>> target_url("http://host:8000", "vllm", Operation.CHAT)
     'http://host:8000/v1/chat/completions'
@@ -58,48 +58,48 @@ def target_url(
 
 
 def _deployment(prefix: str, model: str) -> str:
-    """Where a model's own address begins; a base URL may hold it, or a part of it.
+    """The path of a model's deployment; the base URL may contain all or the beginning of it.
 
-    Raises ValueError for a name that would lead out of there.
+    Raises ValueError for a name that is not one segment of a path.
     """
     if _DEPLOYMENTS not in prefix:
         prefix += _DEPLOYMENTS
     if not prefix.endswith(_DEPLOYMENTS):
         return prefix
     if not model.strip("."):
-        raise ValueError("is no name of a deployment")
+        raise ValueError("is not a name of a deployment")
     return f"{prefix}/{quote(model, safe='')}"
 
 
 def _is_versioned(prefix: str) -> bool:
-    """True for Azure's newer API, which has one address for all models, and no ``api-version``."""
+    """True for Azure's newer API, which has one address for all models and no ``api-version``."""
     return prefix.endswith("/v1")
 
 
 def operations_at(base_url: str, interface: str) -> frozenset[Operation]:
-    """The operations that a provider has at a base URL as it is configured.
+    """The operations of a provider at a base URL as configured.
 
-    Where a reference hides the path, operations that depend on the path are left out.
+    If a reference hides the path, operations that depend on the path are left out.
     """
     parts, spec = urlsplit(base_url), PROVIDERS[interface]
     prefix = whole_path(str(parts.hostname), parts.path, spec)
-    unsure = {
+    unknown = {
         operation
         for operation, own in spec.elsewhere.items()
         if prefix not in {spec.default_path, own}
     }
     if spec.api_version is not None and not _is_versioned(prefix):
-        unsure.add(Operation.RESPONSES)  # its address belongs to no deployment
-    return spec.operations - unsure
+        unknown.add(Operation.RESPONSES)  # its address has no deployment
+    return spec.operations - unknown
 
 
 def slug(interface: str, base_url: str | None) -> str:
-    """The name of a provider's client: the interface, and where it is when that is not usual.
+    """The name of a provider client: the interface, and the origin if it is not the default one.
 
     Scheme, host and port are part of it, so two servers on one host are two providers. A base
-    URL that refers to the environment keeps the variables' names, which are the same in every
-    process, while their values need not be. A dot is written as a hyphen, a hyphen as two; what
-    else could be mistaken for another place gets four hex digits of a hash.
+    URL with references is named by the variables, whose names are the same in every process,
+    while their values may differ. A dot becomes a hyphen, a hyphen becomes two; other hosts,
+    which could be ambiguous, get four hex digits of a hash.
 
     >>> slug("openai", None), slug("vllm", "http://gpu:8000/v1"), slug("vllm", "$GPU")
     ('openai', 'vllm-gpu-8000', 'vllm-gpu')
@@ -111,21 +111,21 @@ def slug(interface: str, base_url: str | None) -> str:
     names = references(base_url)
     parts = urlsplit(base_url)
     host = "-".join(names) if names else str(parts.hostname)
-    place = f"{interface}-{host.replace('-', '--')}"
+    name = f"{interface}-{host.replace('-', '--')}"
     if not names and (parts.scheme == "http" or parts.port not in {None, _PORTS["https"]}):
-        place += f"-{parts.port or _PORTS['http']}"
-        place += "-https" if parts.scheme == "https" else ""
+        name += f"-{parts.port or _PORTS['http']}"
+        name += "-https" if parts.scheme == "https" else ""
     if not _SIMPLE_HOST.fullmatch(host) and origin not in {f"${host}", f"${{{host}}}"}:
-        place += f"-{hashlib.sha256(origin.encode()).hexdigest()[:4]}"
-    return _plain(place)
+        name += f"-{hashlib.sha256(origin.encode()).hexdigest()[:4]}"
+    return _plain(name)
 
 
-def _plain(place: str) -> str:
-    return "".join(sign if sign.isalnum() else "-" for sign in place.lower())
+def _plain(name: str) -> str:
+    return "".join(char if char.isalnum() else "-" for char in name.lower())
 
 
 def _origin(base_url: str) -> str:
-    """Scheme, host and port; with references, what is written before the path."""
+    """Scheme, host and port; with references, everything before the path."""
     if references(base_url):
         return _BEFORE_PATH.match(base_url)[0]  # type: ignore[index]  # matches anything
     parts = urlsplit(base_url)

@@ -1,4 +1,4 @@
-"""What can be wrong with an entry of ``model_providers``, each with a way out."""
+"""Checks of the entries of ``model_providers``."""
 
 import re
 from collections.abc import Iterator
@@ -8,24 +8,24 @@ from urllib.parse import urlsplit
 from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Location, Problem
 from serve_app.config.pydantic_errors import did_you_mean
-from serve_app.config.references import CONTROL_SIGN, references
+from serve_app.config.references import CONTROL_CHARACTER, references
 from serve_app.config.schema.gateway import ModelProvider
 from serve_app.providers.address import url_fault
 from serve_app.providers.table import AUTH_HEADERS, INTERFACES, PROVIDERS
 
-Seen: TypeAlias = set[tuple[str, str | None, str | None]]
-"""Entries so far: their models, base URLs and keys."""
+EntryIdentity: TypeAlias = tuple[str, str, str | None]
+"""Model, base URL and key of an entry: entries that are equal in all three are duplicates."""
 
-_OURS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_RESERVED_HEADERS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST: Final = re.compile(r"[^\s/?#@\\]+")
 
 
 def interface_of(entry: ModelProvider) -> str:
-    """Whose row holds for an entry: its ``provider_interface``'s, else the provider's own.
+    """The row of ``PROVIDERS`` for an entry: its ``provider_interface``, else its provider.
 
-    Some providers have a row here and none in Plano, whose files must say an interface for
-    them: ``openai``, which the row knows better.
+    Some providers have a row here but none in Plano, whose files must set ``openai`` for them:
+    there the row is more precise.
     """
     provider, interface = entry.model.partition("/")[0], entry.provider_interface
     if interface is None or (interface == "openai" and provider in PROVIDERS):
@@ -33,135 +33,135 @@ def interface_of(entry: ModelProvider) -> str:
     return interface
 
 
-def entry_problems(
-    loaded: LoadedConfig, place: Location, entry: ModelProvider, seen: Seen
+def check_entry(
+    loaded: LoadedConfig, location: Location, entry: ModelProvider, earlier: set[EntryIdentity]
 ) -> Iterator[Problem]:
-    """Everything that is wrong with an entry; it is added to those ``seen``."""
+    """The problems of an entry, which is added to the ``earlier`` ones."""
     provider, slash, name = entry.model.partition("/")
     if not (provider and slash and name):
         yield loaded.problem(
-            (*place, "model"),
-            f"{entry.model!r} names no provider; write provider/name, or provider/* for all names",
+            (*location, "model"),
+            f"{entry.model!r} has no provider; write provider/name, or provider/* for all models",
         )
         return
     spec = PROVIDERS.get(provider)
     usual = None if spec is None else spec.base_url
-    same = (entry.model, (entry.base_url or usual or "").rstrip("/"), entry.access_key)
-    if same in seen:
-        way_out = "give it another base_url or access_key, or take it out"
-        yield loaded.problem((*place, "model"), f"{entry.model!r} stands there twice; {way_out}")
-    seen.add(same)
-    yield from _interface_problems(loaded, place, entry, provider)
+    identity = (entry.model, (entry.base_url or usual or "").rstrip("/"), entry.access_key)
+    if identity in earlier:
+        fix = "set another base_url or access_key, or remove it"
+        yield loaded.problem((*location, "model"), f"duplicate entry {entry.model!r}; {fix}")
+    earlier.add(identity)
+    yield from _check_interface(loaded, location, entry, provider)
     if entry.name is not None and name == "*":
-        yield loaded.problem((*place, "name"), "a wildcard can't have a name; hints name one model")
+        yield loaded.problem((*location, "name"), "a wildcard cannot have a name; remove it")
     if entry.default and name == "*":
-        yield loaded.problem((*place, "default"), "a wildcard can't be the default; name one model")
+        yield loaded.problem(
+            (*location, "default"), "a wildcard cannot be the default; name one model"
+        )
     if entry.base_url is not None:
-        yield from url_problems(loaded, (*place, "base_url"), entry.base_url)
+        yield from check_url(loaded, (*location, "base_url"), entry.base_url)
     if entry.http_host is not None and not _HOST.fullmatch(entry.http_host):
         yield loaded.problem(
-            (*place, "http_host"),
+            (*location, "http_host"),
             f"must be a host, such as api.example.com, not {entry.http_host!r}",
         )
-    yield from _header_problems(loaded, (*place, "headers"), entry)
+    yield from _check_headers(loaded, (*location, "headers"), entry)
     if entry.passthrough_auth:
-        yield from _passthrough_problems(loaded, (*place, "passthrough_auth"), entry)
+        yield from _check_passthrough(loaded, (*location, "passthrough_auth"), entry)
 
 
-def _interface_problems(
-    loaded: LoadedConfig, place: Location, entry: ModelProvider, provider: str
+def _check_interface(
+    loaded: LoadedConfig, location: Location, entry: ModelProvider, provider: str
 ) -> Iterator[Problem]:
     spec, interface = PROVIDERS.get(provider), entry.provider_interface
     refused = PROVIDERS[interface_of(entry)].refused if interface_of(entry) in PROVIDERS else None
     if refused is not None:
         key = "model" if interface is None else "provider_interface"
-        yield loaded.problem((*place, key), f"{interface_of(entry)!r} {refused}")
+        yield loaded.problem((*location, key), f"{interface_of(entry)!r} {refused}")
         return
     if spec is None:
-        yield from _unknown_provider(loaded, place, entry, provider)
+        yield from _check_unknown_provider(loaded, location, entry, provider)
     elif interface is not None and not spec.any_interface:
         yield loaded.problem(
-            (*place, "provider_interface"),
-            f"{provider!r} is a provider that we know; take provider_interface out",
+            (*location, "provider_interface"),
+            f"{provider!r} is a known provider; remove provider_interface",
         )
     elif spec.base_url is None and entry.base_url is None:
         yield loaded.problem(
-            place, f"{provider!r} has no public address; add base_url, such as {spec.example}"
+            location, f"{provider!r} has no public address; add base_url, such as {spec.example}"
         )
     if interface is not None and interface not in INTERFACES:
         yield loaded.problem(
-            (*place, "provider_interface"),
+            (*location, "provider_interface"),
             f"must be one of {', '.join(INTERFACES)}, not {interface!r}",
         )
 
 
-def _unknown_provider(
-    loaded: LoadedConfig, place: Location, entry: ModelProvider, provider: str
+def _check_unknown_provider(
+    loaded: LoadedConfig, location: Location, entry: ModelProvider, provider: str
 ) -> Iterator[Problem]:
-    words = {"base_url": "base_url", "provider_interface": "provider_interface, such as openai"}
-    lacking = [text for key, text in words.items() if getattr(entry, key) is None]
-    if lacking:
+    needed = {"base_url": "base_url", "provider_interface": "provider_interface, such as openai"}
+    missing = [text for key, text in needed.items() if getattr(entry, key) is None]
+    if missing:
         yield loaded.problem(
-            (*place, "model"),
-            f"{provider!r} is no provider that we know; "
-            f"add {' and '.join(lacking)}{did_you_mean(provider, INTERFACES)}",
+            (*location, "model"),
+            f"unknown provider {provider!r}; "
+            f"add {' and '.join(missing)}{did_you_mean(provider, INTERFACES)}",
         )
 
 
-def url_problems(loaded: LoadedConfig, place: Location, url: str) -> Iterator[Problem]:
-    """Everything that is wrong with a base URL; one with references is checked where it is used."""
+def check_url(loaded: LoadedConfig, location: Location, url: str) -> Iterator[Problem]:
+    """The problems of a base URL; one with references is checked again where it is used."""
     fault = _syntax_fault(url) if references(url) else url_fault(url)
     if fault:
-        yield loaded.problem(place, fault)
+        yield loaded.problem(location, fault)
 
 
 def _syntax_fault(url: str) -> str | None:
-    """What is wrong with a URL whatever its references stand for; the rest is for the replica."""
+    """The fault that a URL has for any values of its references; the replica finds others."""
     try:
         urlsplit(url)
     except ValueError as error:
-        return f"is no URL: {error}"
+        return f"is not a URL: {error}"
     return None
 
 
-def _header_problems(
-    loaded: LoadedConfig, place: Location, entry: ModelProvider
+def _check_headers(
+    loaded: LoadedConfig, location: Location, entry: ModelProvider
 ) -> Iterator[Problem]:
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for written, value in entry.headers.items():
         name = written.lower()
-        if not _TOKEN.fullmatch(written):
-            yield loaded.problem((*place, written), "is no name of a header")
-        elif name in _OURS:
+        if not _HEADER_NAME.fullmatch(written):
+            yield loaded.problem((*location, written), "is not a valid header name")
+        elif name in _RESERVED_HEADERS:
+            fix = "use http_host instead" if name == "host" else "remove it"
+            yield loaded.problem((*location, written), f"is set by the gateway; {fix}")
+        elif name in earlier:
             yield loaded.problem(
-                (*place, written), _WAY_OUT.get(name, "is ours to set; take it out")
+                (*location, written), "duplicate header (compared case-insensitively); keep one"
             )
-        elif name in seen:
+        elif CONTROL_CHARACTER.search(value):
             yield loaded.problem(
-                (*place, written), "stands there twice, in other letters; keep one"
+                (*location, written), "contains a line break or another control character"
             )
-        elif CONTROL_SIGN.search(value):
-            yield loaded.problem((*place, written), "holds a line break or another control sign")
-        seen.add(name)
+        earlier.add(name)
 
 
-_WAY_OUT: Final = {"host": "is ours to set; write http_host in place of it"}
-
-
-def _passthrough_problems(
-    loaded: LoadedConfig, place: Location, entry: ModelProvider
+def _check_passthrough(
+    loaded: LoadedConfig, location: Location, entry: ModelProvider
 ) -> Iterator[Problem]:
     if entry.access_key is not None:
         yield loaded.problem(
-            place, "the client's key or access_key goes to the provider; take one of them out"
+            location, "conflicts with access_key, because only one key is sent; remove one of them"
         )
     if any(name.lower() in AUTH_HEADERS for name in entry.headers):
         yield loaded.problem(
-            place, "the client's key or that in headers goes to the provider; take one of them out"
+            location,
+            "conflicts with the key in headers, because only one key is sent; remove one of them",
         )
     if loaded.config.client_keys is not None:
         yield loaded.problem(
-            place,
-            "a client can show one key, and client_keys asks for one of the gateway's; "
-            "take one of the two out",
+            location,
+            "conflicts with client_keys, because a client sends only one key; remove one of them",
         )

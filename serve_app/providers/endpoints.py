@@ -1,4 +1,4 @@
-"""The table of endpoints that a configuration makes of the providers' rows."""
+"""The table of endpoints, compiled from a configuration and the rows of providers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from serve_app.dialects.json_edits import Quirk
 from serve_app.domain import DataPath, Headers, ModelRef
 from serve_app.exchange import Operation
 from serve_app.providers.address import operations_at, slug
-from serve_app.providers.checks import Seen, entry_problems, interface_of
+from serve_app.providers.checks import EntryIdentity, check_entry, interface_of
 from serve_app.providers.table import (
     AUTH_HEADERS,
     PROVIDERS,
@@ -25,17 +25,17 @@ from serve_app.providers.table import (
 )
 
 SHARED_SLUG: Final = "shared"
-"""The provider client that carries wildcards, and whatever has no deployment of its own."""
+"""The provider client for wildcards and for every provider without its own deployment."""
 
 _Name = TypeVar("_Name", ModelRef, str)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where requests of one entry, a model or a wildcard, go, and what they show there.
+    """The address and authentication of one entry, a model or a wildcard.
 
-    ``base_url``, ``access_key`` and the values of ``headers`` are as configured, but for files,
-    which are absolute: references are not expanded.
+    ``base_url``, ``access_key`` and the values of ``headers`` are as configured: references are
+    not expanded, but paths of files are absolute.
     """
 
     slug: str
@@ -45,35 +45,32 @@ class Endpoint:
     access_key: str | None = field(repr=False)
     key_needed: bool
     passthrough_auth: bool = False
-    """The client's own key goes in place of ours."""
+    """The client's own key is sent in place of the gateway's."""
     headers: Headers = field(default=(), repr=False)
     http_host: str | None = None
     operations: frozenset[Operation] = frozenset()
-    """What its API can be asked to do."""
+    """The operations of its API."""
 
     @property
-    def shows_key(self) -> bool:
-        """True where ``headers`` hold a key, in place of ``access_key``."""
+    def has_key_header(self) -> bool:
+        """True if ``headers`` contain a key, which replaces ``access_key``."""
         return any(name in AUTH_HEADERS for name, _ in self.headers)
 
     def quirk(self, name: str, operation: Operation) -> Quirk:
-        """What a model there asks of the body of an operation."""
+        """The changes that a model of the endpoint needs in the body of an operation."""
         return quirk_of(self.interface, name, operation)
 
     def missing(self, environ: Mapping[str, str]) -> list[str]:
-        """What it refers to and is not there, or access_key where it lacks one.
-
-        Names of variables, and files as ``file:PATH``.
-        """
+        """Unset variables, unusable files as ``file:PATH``, and ``access_key`` if it lacks a key."""
         texts = [self.base_url, self.access_key or "", *(value for _, value in self.headers)]
-        found = sorted({name for text in texts for name in missing(text, environ)})
-        return [*found, "access_key"] if self.lacks_key else found
+        names = sorted({name for text in texts for name in missing(text, environ)})
+        return [*names, "access_key"] if self.lacks_key else names
 
     @property
     def lacks_key(self) -> bool:
-        """True where a key is needed, and neither is there nor comes with a request."""
-        shown = self.access_key is not None or self.passthrough_auth or self.shows_key
-        return self.key_needed and not shown
+        """True if a key is needed, but neither configured nor passed through."""
+        has_key = self.access_key is not None or self.passthrough_auth or self.has_key_header
+        return self.key_needed and not has_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ class ProviderTable:
         return self.of_models.get(model) or self.of_wildcards.get(model.provider, ())
 
     def endpoint(self, model: ModelRef, ordinal: int = 0) -> Endpoint | None:
-        """One of them, the first where there are not so many; None for an unknown model."""
+        """One of them, the first if the ordinal is out of range. Returns None for an unknown model."""
         endpoints = self.endpoints_of(model)
         if not endpoints:
             return None
@@ -116,20 +113,20 @@ class ProviderTable:
 
 
 def build_table(loaded: LoadedConfig) -> tuple[ProviderTable, list[Problem]]:
-    """The endpoints of a configuration, and what is wrong with its ``model_providers``."""
+    """The endpoints of a configuration, and the problems of its ``model_providers``."""
     problems: list[Problem] = []
-    good: list[tuple[int, ModelProvider]] = []
-    seen: Seen = set()
+    valid: list[tuple[int, ModelProvider]] = []
+    earlier: set[EntryIdentity] = set()
     for index, entry in enumerate(loaded.config.model_providers):
-        found = list(entry_problems(loaded, ("model_providers", index), entry, seen))
-        problems += found
-        if not found:
-            good.append((index, entry))
-    data_paths, conflicts = _data_paths(loaded, good)
+        entry_problems = list(check_entry(loaded, ("model_providers", index), entry, earlier))
+        problems += entry_problems
+        if not entry_problems:
+            valid.append((index, entry))
+    data_paths, conflicts = _data_paths(loaded, valid)
     folder = Path(loaded.file).absolute().parent
     models: dict[ModelRef, tuple[Endpoint, ...]] = {}
     wildcards: dict[str, tuple[Endpoint, ...]] = {}
-    for _, entry in good:
+    for _, entry in valid:
         provider, _, name = entry.model.partition("/")
         endpoint = _endpoint(entry, data_paths, folder)
         if name == "*":
@@ -140,34 +137,34 @@ def build_table(loaded: LoadedConfig) -> tuple[ProviderTable, list[Problem]]:
     return table, problems + conflicts
 
 
-def _add(found: dict[_Name, tuple[Endpoint, ...]], name: _Name, endpoint: Endpoint) -> None:
-    found[name] = (*found.get(name, ()), endpoint)
+def _add(table: dict[_Name, tuple[Endpoint, ...]], name: _Name, endpoint: Endpoint) -> None:
+    table[name] = (*table.get(name, ()), endpoint)
 
 
 def _data_paths(
     loaded: LoadedConfig, entries: list[tuple[int, ModelProvider]]
 ) -> tuple[dict[str, DataPath], list[Problem]]:
-    """One data path per slug: what an entry says, else dedicated, or shared for wildcards alone."""
-    said: dict[str, DataPath] = {}
-    usual: dict[str, DataPath] = {}
+    """One data path per slug: as configured, else dedicated, or shared for wildcards alone."""
+    configured: dict[str, DataPath] = {}
+    defaults: dict[str, DataPath] = {}
     problems: list[Problem] = []
     for index, entry in entries:
         name = _slug_of(entry)
         if not entry.model.endswith("/*"):
-            usual[name] = DataPath.DEDICATED
+            defaults[name] = DataPath.DEDICATED
         if entry.data_path is None:
             continue
-        if said.setdefault(name, entry.data_path) is not entry.data_path:
+        if configured.setdefault(name, entry.data_path) is not entry.data_path:
             problems.append(
                 loaded.problem(
                     ("model_providers", index, "data_path"),
-                    f"another model of provider {name!r} says {said[name].value}; "
-                    "one provider has one data path",
+                    f"another entry of provider {name!r} sets {configured[name].value}; "
+                    "set the same in both",
                 )
             )
     names = {_slug_of(entry) for _, entry in entries}
     return {
-        name: said.get(name, usual.get(name, DataPath.SHARED)) for name in sorted(names)
+        name: configured.get(name, defaults.get(name, DataPath.SHARED)) for name in sorted(names)
     }, problems
 
 
@@ -183,7 +180,7 @@ def _endpoint(entry: ModelProvider, data_paths: Mapping[str, DataPath], folder: 
         base_url=base_url,
         data_path=data_paths[name],
         access_key=None if key is None else absolute(key, folder),
-        key_needed=spec.key_needed and (entry.base_url is None or _is_vendors_own(entry, spec)),
+        key_needed=spec.key_needed and (entry.base_url is None or _is_customer_url(entry, spec)),
         passthrough_auth=entry.passthrough_auth,
         headers=_headers(entry, base_url, folder),
         http_host=entry.http_host,
@@ -191,8 +188,8 @@ def _endpoint(entry: ModelProvider, data_paths: Mapping[str, DataPath], folder: 
     )
 
 
-def _is_vendors_own(entry: ModelProvider, spec: ProviderSpec) -> bool:
-    """True for a base URL that is there because each customer of a vendor has another."""
+def _is_customer_url(entry: ModelProvider, spec: ProviderSpec) -> bool:
+    """True for the base URL of a vendor that has a different one for each customer."""
     return spec.base_url is None and entry.provider_interface is None
 
 

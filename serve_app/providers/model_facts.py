@@ -1,4 +1,4 @@
-"""What families of models refuse or call by another name, whoever serves them."""
+"""Request fields that families of models refuse or rename, independent of the provider."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,10 +11,10 @@ from serve_app.exchange import Operation
 
 @dataclass(frozen=True, slots=True)
 class ModelQuirk:
-    """What some models of a provider ask for, in some operations."""
+    """The quirk of some models of a provider, in some operations."""
 
     names: str
-    """A pattern for the whole of a model's name."""
+    """A pattern that matches the whole name of a model."""
     quirk: Quirk
     operations: frozenset[Operation] = frozenset({Operation.CHAT})
 

@@ -1,4 +1,4 @@
-"""What an exchange needs to know of an endpoint once its references are expanded."""
+"""Address, headers and secrets of an endpoint, with its references expanded."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from serve_app.config.references import (
-    CONTROL_SIGN,
+    CONTROL_CHARACTER,
     REFRESH_S,
     MissingEnvironmentError,
     expand,
@@ -28,11 +28,11 @@ from serve_app.providers.table import (
     Auth,
 )
 
-_SHORTEST_SECRET: Final = 6
+_MIN_SECRET_LENGTH: Final = 6
 
 
 class NoTargetError(Exception):
-    """An endpoint that can't be asked as things are; carries the fault."""
+    """An endpoint that cannot be used as configured; carries the fault."""
 
     def __init__(self, fault: UpstreamFault) -> None:
         super().__init__(fault)
@@ -41,52 +41,57 @@ class NoTargetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where exchanges on one path of an endpoint go, and what they show there."""
+    """The address of exchanges on one path of an endpoint, and what they send."""
 
     base_url: str = field(repr=False)
     url: URL | None = field(repr=False)
-    """None where each model has an address of its own."""
-    usual: Headers
-    """Where the request itself has no such header."""
+    """None if each model has its own address."""
+    default_headers: Headers
+    """Sent unless the request has the same header."""
     headers: Headers = field(repr=False)
-    """In place of what the request has."""
+    """Sent in place of the request's."""
     auth: Auth | None
-    """How a client's own key is shown; None where it has no business there."""
+    """How the client's own key is sent; None if it must not be sent."""
     secrets: tuple[bytes, ...] = field(repr=False)
-    """What no answer may repeat, the longest first."""
+    """Values to remove from answers, the longest first."""
     good_until: float
-    """On the loop's clock; what came from a file is read again then."""
+    """On the loop's clock; files are read again then."""
 
     def url_for(self, endpoint: Endpoint, request: UpstreamRequest) -> URL:
-        """The address for a request."""
+        """The address for a request. Raises NoTargetError if the model's name has none."""
         if self.url is not None:
             return self.url
         name = request.model.name
-        return _url(
-            target_url(self.base_url, endpoint.interface, request.operation, name, request.path)
-        )
+        try:
+            url = target_url(
+                self.base_url, endpoint.interface, request.operation, name, request.path
+            )
+        except ValueError as error:
+            detail = f"{name!r} is not a valid name of a deployment"
+            raise NoTargetError(UpstreamFault(FaultKind.BAD_ANSWER, detail)) from error
+        return _url(url)
 
     def headers_for(self, request: UpstreamRequest) -> CIMultiDict[str]:
-        """What goes out with a request: the configuration's headers win over the client's."""
+        """The headers of a request: configured ones win over the client's."""
         headers = CIMultiDict(request.headers)
         headers["content-type"] = "application/json"
-        headers["accept-encoding"] = "identity"  # so that streams can be read as they pass
-        for name, value in self.usual:
+        headers["accept-encoding"] = "identity"  # so that streams can be inspected
+        for name, value in self.default_headers:
             headers.setdefault(name, value)
         for name, value in self.headers:
             headers[name] = value
         if self.auth is not None and request.credential is not None:
-            name, before = self.auth.value
-            headers[name] = f"{before}{request.credential}"
+            name, prefix = self.auth.value
+            headers[name] = f"{prefix}{request.credential}"
         return headers
 
 
 def target_of(
     endpoint: Endpoint, operation: Operation, path: str, environ: Mapping[str, str], now: float
 ) -> Target:
-    """Where an operation of an endpoint goes. Raises NoTargetError, which holds no secret value."""
+    """The target of an operation. Raises NoTargetError, which contains no secret value."""
     if operation not in endpoint.operations:
-        detail = f"{endpoint.slug} has no {PATHS[operation]}"
+        detail = f"{endpoint.slug} does not support {PATHS[operation]}"
         raise NoTargetError(UpstreamFault(FaultKind.UNSUPPORTED, detail))
     spec = PROVIDERS[endpoint.interface]
     if endpoint.lacks_key:
@@ -95,57 +100,61 @@ def target_of(
     auth = spec.auth_of.get(operation, spec.auth)
     try:
         base_url = expand(endpoint.base_url, environ)
-        headers, hidden = _shown(endpoint, auth, environ)
+        headers, secret_values = _headers(endpoint, auth, environ)
     except MissingEnvironmentError as error:
-        detail = f"{error} where the gateway runs"
+        detail = f"{endpoint.slug}: {error} where the gateway runs"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail)) from error
-    if url_fault(base_url) is not None:  # it may be a key that was put there by mistake
-        detail = f"base_url of {endpoint.slug} is no base URL once its references are expanded"
+    if url_fault(base_url) is not None:  # without the value, which may be a misplaced key
+        detail = f"base_url of {endpoint.slug} is not a valid URL after expanding its variables"
         raise NoTargetError(UpstreamFault(FaultKind.CONNECT, detail))
     files = any(map(is_file, (endpoint.access_key or "", *dict(endpoint.headers).values())))
-    own = spec.api_version is not None
+    url_per_model = spec.api_version is not None
     return Target(
         base_url=base_url,
-        url=None if own else _url(target_url(base_url, endpoint.interface, operation, path=path)),
-        usual=(ANTHROPIC_VERSION,) if operation in ANTHROPIC_OPERATIONS else (),
+        url=None
+        if url_per_model
+        else _url(target_url(base_url, endpoint.interface, operation, path=path)),
+        default_headers=(ANTHROPIC_VERSION,) if operation in ANTHROPIC_OPERATIONS else (),
         headers=headers,
         auth=auth if endpoint.passthrough_auth else None,
-        secrets=_sorted(hidden),
+        secrets=_longest_first(secret_values),
         good_until=now + REFRESH_S if files else math.inf,
     )
 
 
-def _shown(endpoint: Endpoint, auth: Auth, environ: Mapping[str, str]) -> tuple[Headers, list[str]]:
-    """The headers that an endpoint asks for, its key among them, and what of them is secret."""
+def _headers(
+    endpoint: Endpoint, auth: Auth, environ: Mapping[str, str]
+) -> tuple[Headers, list[str]]:
+    """The headers of an endpoint, including its key, and the secret values in them."""
     headers: dict[str, str] = {}
-    hidden: list[str] = []
+    secret_values: list[str] = []
     if endpoint.http_host is not None:
         headers["host"] = endpoint.http_host
     if endpoint.access_key is not None:
         key = expand(endpoint.access_key, environ)
-        hidden.append(key)
-        if not endpoint.shows_key:
-            name, before = auth.value
-            headers[name] = _line(f"{before}{key}", "access_key", endpoint)
+        secret_values.append(key)
+        if not endpoint.has_key_header:
+            name, prefix = auth.value
+            headers[name] = _header_value(f"{prefix}{key}", "access_key", endpoint)
     for name, value in endpoint.headers:
-        headers[name] = _line(expand(value, environ), f"headers.{name}", endpoint)
-        found = secrets(value, environ)
-        if name in AUTH_HEADERS:  # a key, however it is written
-            found = (headers[name].rpartition(" ")[2], *found)
-        hidden += [headers[name], *found] if found else []
-    return tuple(headers.items()), hidden
+        headers[name] = _header_value(expand(value, environ), f"headers.{name}", endpoint)
+        inner = secrets(value, environ)
+        if name in AUTH_HEADERS:  # a key, also without a reference
+            inner = (headers[name].rpartition(" ")[2], *inner)
+        secret_values += [headers[name], *inner] if inner else []
+    return tuple(headers.items()), secret_values
 
 
-def _line(value: str, what: str, endpoint: Endpoint) -> str:
-    """A value that can stand in a header. Raises NoTargetError that names where it is from."""
-    if CONTROL_SIGN.search(value):
-        detail = f"{what} of {endpoint.slug} holds a line break or another control sign"
+def _header_value(value: str, key: str, endpoint: Endpoint) -> str:
+    """The value. Raises NoTargetError that names its key if it cannot be sent in a header."""
+    if CONTROL_CHARACTER.search(value):
+        detail = f"{key} of {endpoint.slug} contains a line break or another control character"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail))
     return value
 
 
-def _sorted(hidden: list[str]) -> tuple[bytes, ...]:
-    long_enough = {secret for secret in hidden if len(secret) >= _SHORTEST_SECRET}
+def _longest_first(values: list[str]) -> tuple[bytes, ...]:
+    long_enough = {secret for secret in values if len(secret) >= _MIN_SECRET_LENGTH}
     return tuple(
         secret.encode(errors="surrogateescape")
         for secret in sorted(long_enough, key=len, reverse=True)

@@ -1,6 +1,6 @@
-"""What models cost, from the price list that the package genai-prices brings along.
+"""Prices of models, from the price list in the package genai-prices.
 
-Nothing is fetched: the list is as old as the package, and what it lacks or has wrong is overridden.
+Nothing is fetched: the list is as old as the package, and configured prices override it.
 """
 
 import math
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, TieredPrices
 
 MAX_LOOKUPS: Final = 1024
-"""So many models are remembered, known or not; a search takes up to 2 ms."""
+"""Number of models whose search result is cached, found or not; a search takes up to 2 ms."""
 
 MAX_NAME: Final = 256
-"""Longer names are of no model; searching takes time in proportion to the name."""
+"""Maximum length of a name that is searched for, because the time grows with the length."""
 
 VENDORS: Mapping[str, str] = MappingProxyType(
     {
@@ -45,29 +45,29 @@ VENDORS: Mapping[str, str] = MappingProxyType(
         "zhipu": "zhipuai",
     }
 )
-"""Our names of providers, and what the package calls them. Subscriptions and own servers lack."""
+"""The package's names of providers. Subscriptions and self-hosted servers have no price."""
 
 _NO_OVERRIDES: Mapping[str, "CatalogPrice"] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogPrice:
-    """What a model costs, in US dollars for a million tokens."""
+    """The price of a model, in US dollars per million tokens."""
 
     input_usd: float
     output_usd: float
     cached_input_usd: float | None = None
-    """For input that the provider has in its cache; None where no such price is known."""
+    """For input that the provider has cached; None if that price is unknown."""
 
     def __post_init__(self) -> None:
         for usd in (self.input_usd, self.output_usd, self.cached_input_usd):
             if usd is not None and not (math.isfinite(usd) and usd >= 0):
-                message = f"a price is a finite number of at least 0, not {usd}"
+                message = f"a price must be a finite number of at least 0, not {usd}"
                 raise ValueError(message)
 
 
 class CatalogPrices:
-    """Prices of models: ``overrides`` by full name, else what the package knows.
+    """Prices of models: ``overrides`` by full name, else those of the package.
 
     Building the first one imports the package, which takes some tens of milliseconds.
     """
@@ -78,7 +78,7 @@ class CatalogPrices:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        from genai_prices.data import providers  # noqa: PLC0415 - only who asks for prices pays
+        from genai_prices.data import providers  # noqa: PLC0415 - slow, and rarely needed
 
         by_id = {provider.id: provider for provider in providers}
 
@@ -97,18 +97,18 @@ class CatalogPrices:
         return f"<CatalogPrices {len(self._overrides)} overrides, {known}/{MAX_LOOKUPS} lookups>"
 
     def price(self, model: ModelRef, context_tokens: int = 0) -> CatalogPrice | None:
-        """What a model costs now; None where that is unknown.
+        """The current price of a model. Returns None if it is unknown.
 
-        Some models cost more for long prompts: it is the price for one of ``context_tokens``.
-        Seconds since the epoch, from ``clock``, decide between prices of day and night.
+        It is the price for a prompt of ``context_tokens``, since long prompts of some models cost
+        more. The ``clock``, in seconds since the epoch, selects prices that depend on the time.
         """
         override = self._overrides.get(str(model))
         if override is not None:
             return override
-        found = None if len(model.name) > MAX_NAME else self._find(model)
-        if found is None:
+        info = None if len(model.name) > MAX_NAME else self._find(model)
+        if info is None:
             return None
-        prices = found.get_prices(datetime.fromtimestamp(self._clock(), UTC))
+        prices = info.get_prices(datetime.fromtimestamp(self._clock(), UTC))
         usd = _usd(prices.input_mtok, context_tokens)
         if usd is None:
             return None
@@ -120,15 +120,15 @@ class CatalogPrices:
 
 
 def _usd(price: "Decimal | TieredPrices | None", context_tokens: int) -> float | None:
-    """One price; of several tiers, in ascending order, that of the last one begun."""
+    """The price of the last tier, in ascending order, that the context reaches."""
     if price is None or isinstance(price, Decimal):
         return None if price is None else float(price)
-    begun = [tier.price for tier in price.tiers if context_tokens > tier.start]
-    return float([price.base, *begun][-1])
+    reached = [tier.price for tier in price.tiers if context_tokens > tier.start]
+    return float([price.base, *reached][-1])
 
 
 def price_table(config: GatewayConfig) -> CatalogPrices:
-    """The table with the prices that a configuration sets in place of the published ones."""
+    """The table with the prices that a configuration overrides."""
     return CatalogPrices(
         {
             name: CatalogPrice(price.input, price.output, price.cached_input)

@@ -1,7 +1,7 @@
-"""Providers as rows: where they are, what they speak, how they take a key, what they refuse.
+"""Providers as rows: addresses, operations, authentication and quirks.
 
 Adding a provider is one row here and one transcript in the tests; see CONTRIBUTING.md. What a row
-can't say becomes a field of ProviderSpec, not a class.
+cannot express becomes a field of ProviderSpec, not a class.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from serve_app.providers.model_facts import KIMI_K3, OPENAI_REASONING, ModelQuir
 
 ANTHROPIC_OPERATIONS: Final = frozenset({Op.MESSAGES, Op.COUNT_TOKENS})
 ANTHROPIC_VERSION: Final = ("anthropic-version", "2023-06-01")
-"""Sent where the client sends none: Anthropic's API refuses requests without it."""
+"""Sent if the client sends none: Anthropic's API refuses requests without it."""
 
-_REMEMBERED: Final = 1024
+_MAX_CACHED: Final = 1024
 
 
 class Auth(Enum):
-    """How a key is shown: a header, and what stands in it before the key."""
+    """How a key is sent: the header, and the prefix of the key in it."""
 
     BEARER = ("authorization", "Bearer ")
     X_API_KEY = ("x-api-key", "")
@@ -37,32 +37,32 @@ AUTH_HEADERS: Final = frozenset(auth.value[0] for auth in Auth)
 
 @dataclass(frozen=True, slots=True)
 class ProviderSpec:
-    """What we know of a vendor or server."""
+    """The facts about a vendor or a kind of server."""
 
     base_url: str | None
-    """None: there is no public address, ``base_url`` must be configured."""
+    """None if there is no public address, so ``base_url`` must be configured."""
     operations: frozenset[Op] = frozenset({Op.CHAT})
-    """The operations that its API has; others have to be translated, or are refused."""
+    """The operations of its API; others are refused."""
     default_path: str = "/v1"
-    """Goes before a path when the base URL has no path of its own."""
+    """Prefix of every path if the base URL has no path of its own."""
     elsewhere: Mapping[Op, str] = field(default_factory=dict)
-    """Operations below another path of the same host. A base URL with a path hides them."""
+    """Operations below another prefix of the same host. A base URL with a path hides them."""
     auth: Auth = Auth.BEARER
     auth_of: Mapping[Op, Auth] = field(default_factory=dict)
-    """Operations that take the key in another way."""
+    """Operations that need the key sent in another way."""
     key_needed: bool = True
-    """True where a request without a key can't succeed."""
+    """True if a request without a key cannot succeed."""
     any_interface: bool = False
-    """True where ``provider_interface`` may stand, although there is this row."""
+    """True if ``provider_interface`` is allowed despite this row."""
     api_version: str | None = None
-    """Set where each model has an address of its own, below ``/deployments``: Azure's version."""
+    """Azure's version; set if each model has its own address below ``/deployments``."""
     quirks: tuple[ModelQuirk, ...] = ()
     example: str = "http://host:8000/v1"
-    """A base URL, for who has to write one."""
+    """An example of a base URL, for messages."""
     key_hint: str = ""
-    """What else there is to say where the key is missing."""
+    """An addition to the message about a missing key."""
     refused: str | None = None
-    """Why it can't be had, where that is so, and the way out."""
+    """Why the provider is not supported, and what to use instead; None if it is supported."""
 
 
 _ANTHROPIC: Final = MappingProxyType({Op.MESSAGES: "/anthropic/v1"})
@@ -106,7 +106,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
             "https://chatgpt.com/backend-api/codex",
             frozenset({Op.RESPONSES}),
             "/backend-api/codex",
-            refused="signs in with a subscription (OAuth), which is not supported; "
+            refused="requires a subscription sign-in (OAuth), which is not supported; "
             "use openai/ with an API key",
         ),
         "deepseek": ProviderSpec(
@@ -208,7 +208,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
     }
 )
 INTERFACES: Final = tuple(name for name, spec in PROVIDERS.items() if spec.refused is None)
-"""What ``provider_interface`` may say."""
+"""The allowed values of ``provider_interface``."""
 
 _HOST_PATHS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -223,19 +223,18 @@ _HOST_PATHS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _HOST_HEADERS: Mapping[str, Headers] = MappingProxyType(
     {"api.kimi.com": (("user-agent", "KimiCLI/1.3"),)}
 )
-"""What a host wants to hear, whoever's row applies."""
+"""Headers that a host requires, for any row."""
 
 
 def host_headers(host: str) -> Headers:
-    """Headers that a host does not answer without."""
+    """The headers that a host requires."""
     return _HOST_HEADERS.get(host, ())
 
 
 def whole_path(host: str, path: str, spec: ProviderSpec) -> str:
-    """The path of a base URL. Without one it is the row's, or, better, the host's own.
+    """The path of a base URL. Without one it is the path of a known host, else of the row.
 
-    On a host that we know, the beginning of its path is enough: ``/openai`` for
-    ``/openai/v1``.
+    For a known host, the beginning of its path is enough: ``/openai`` for ``/openai/v1``.
 
     >>> whole_path("api.groq.com", "/openai", PROVIDERS["groq"])
     '/openai/v1'
@@ -247,7 +246,7 @@ def whole_path(host: str, path: str, spec: ProviderSpec) -> str:
     return path or spec.default_path
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_MAX_CACHED)
 def quirk_of(interface: str, name: str, operation: Op) -> Quirk:
-    """What a model asks for in an operation: the quirks of its provider's row and its own."""
+    """The quirk of a model in an operation: those of its provider's row and its own."""
     return quirk_by_name(PROVIDERS[interface].quirks, name, operation)

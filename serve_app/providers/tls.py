@@ -1,31 +1,32 @@
-"""Whose certificates are believed."""
+"""The certificates that servers are verified by."""
 
 import ssl
 
 
 class NoCertificatesError(Exception):
-    """The file of certificates can't be used; the text names it, and where it is configured."""
+    """The file of certificates is unusable; the text names it and where it is configured."""
 
 
 class Trust:
-    """The usual certificates, and those of ``overrides.upstream_tls_ca_path`` where it is set."""
+    """The system's certificates, and those of ``overrides.upstream_tls_ca_path`` if it is set."""
 
     def __init__(self, file: str | None) -> None:
         self._file = file
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext | bool:
-        """Whom to believe; True for the usual ones alone. The file is read once it is good.
+        """The context for TLS; True for the system's certificates alone.
 
-        Raises NoCertificatesError where the file is not there, or holds no certificate.
+        The file is read until it is usable, and then no more. Raises NoCertificatesError if it is
+        missing or contains no certificate.
         """
         if self._context is None and self._file is not None:
             context = ssl.create_default_context()
             try:
                 context.load_verify_locations(cafile=self._file)
             except OSError as error:
-                where = f"overrides.upstream_tls_ca_path: {self._file}"
-                message = f"{where} is not there, or holds no certificates"
+                location = f"overrides.upstream_tls_ca_path: {self._file}"
+                message = f"{location} is missing or contains no certificates"
                 raise NoCertificatesError(message) from error
             self._context = context
         return self._context or True

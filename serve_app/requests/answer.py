@@ -1,4 +1,4 @@
-"""What goes back to the client."""
+"""What goes back to the client: status, headers, body."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,6 +9,7 @@ from serve_app.domain import Headers, ModelRef, Reason, RouteDecision
 from serve_app.exchange import Chunks
 from serve_app.requests.progress import RequestProgress
 
+JSON_TYPE: Final = ("content-type", "application/json")
 _MAX_RETURNED_BYTES: Final = 16 << 10
 _RETURNED = frozenset(
     {
@@ -27,25 +28,15 @@ _RENAMED = {"x-request-id": "x-fingerpost-upstream-request-id"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back to the client. A streamed body must be closed by whoever sends it."""
+    """What goes back to the client. The sender closes a streamed body."""
 
     status: int
     headers: Headers
     body: bytes | Chunks
 
 
-_JSON = ("content-type", "application/json")
-
-
-def _as_json(headers: Headers) -> Headers:
-    """SDKs read an answer as JSON only where its type says so, which some servers forget."""
-    if any(name == "content-type" and "json" in value.lower() for name, value in headers):
-        return headers
-    return (_JSON, *(pair for pair in headers if pair[0] != "content-type"))
-
-
-def _returned(headers: Headers) -> Headers:
-    """What of a provider's headers goes back: an allow-list, within 16 KiB."""
+def returned_headers(headers: Headers) -> Headers:
+    """A provider's headers that go back to the client: an allow-list, within 16 KiB."""
     kept: list[tuple[str, str]] = []
     left = _MAX_RETURNED_BYTES
     for name, value in headers:
@@ -57,6 +48,18 @@ def _returned(headers: Headers) -> Headers:
     return tuple(kept)
 
 
+def as_json(headers: Headers) -> Headers:
+    """The headers with a JSON content type: SDKs parse no other, and some servers omit it."""
+    if any(name == "content-type" and "json" in value.lower() for name, value in headers):
+        return headers
+    return (JSON_TYPE, *without_type(headers))
+
+
+def without_type(headers: Headers) -> Headers:
+    """The headers without the content type."""
+    return tuple(pair for pair in headers if pair[0] != "content-type")
+
+
 @lru_cache(maxsize=4096)
 def _encoded(value: str) -> str:
     return quote(value, safe="/:@+*,;=!$()[] ")
@@ -65,7 +68,7 @@ def _encoded(value: str) -> str:
 def decision_headers(
     decision: RouteDecision, model: ModelRef, reason: Reason, version: str
 ) -> Headers:
-    """What was decided, in headers; names are percent-encoded."""
+    """The headers that say what was decided; names are percent-encoded."""
     headers = [
         ("x-fingerpost-model", _encoded(str(model))),
         ("x-fingerpost-reason", reason.value),
@@ -78,18 +81,19 @@ def decision_headers(
     return tuple(headers)
 
 
-def _run_headers(run: RequestProgress, spent_s: float) -> Headers:
-    """The decision and what became of it. Durations of Server-Timing are milliseconds."""
+def progress_headers(progress: RequestProgress, spent_s: float) -> Headers:
+    """The decision and what came of it. Durations in Server-Timing are milliseconds."""
+    upstream_s = progress.upstream_s
     timing = (
-        f"decide;dur={run.decided_s * 1e3:.2f}, upstream;dur={run.upstream_s * 1e3:.2f}, "
-        f"gateway;dur={(spent_s - run.upstream_s) * 1e3:.2f}"
+        f"decide;dur={progress.decided_s * 1e3:.2f}, upstream;dur={upstream_s * 1e3:.2f}, "
+        f"gateway;dur={(spent_s - upstream_s) * 1e3:.2f}"
     )
-    version = run.call.snapshot.policy.version
-    place = run.place
-    found = () if place is None else (("x-fingerpost-affinity", place.state),)
+    version = progress.request.snapshot.policy.version
+    session = progress.session
+    affinity = () if session is None else (("x-fingerpost-affinity", session.state),)
     return (
-        *decision_headers(run.decision, run.candidate, run.reason, version),
-        *found,
-        ("x-fingerpost-attempts", str(run.attempts)),
+        *decision_headers(progress.decision, progress.candidate, progress.reason, version),
+        *affinity,
+        ("x-fingerpost-attempts", str(progress.attempts)),
         ("server-timing", timing),
     )

@@ -4,26 +4,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from serve_app.dialects.json_edits import Document
-from serve_app.domain import (
-    Headers,
-)
-from serve_app.snapshot import (
-    Snapshot,
-)
+from serve_app.dialects.protocol import ClientDialect
+from serve_app.domain import Headers
+from serve_app.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request as the API layer read it."""
+class ClientRequest:
+    """A request of a client, and the configuration that answers it."""
 
     snapshot: Snapshot
+    surface: str
+    """The name of the surface that it came to."""
+    dialect: ClientDialect
+    """What the client speaks."""
     document: Document
     headers: Headers
     """Those that go on to the provider."""
     hint: str | None
+    """The model that a header names; it wins over the body's."""
     arrived: float
-    """When, on the gateway's clock."""
-    named: Mapping[str, str] = field(default_factory=dict)
-    """Headers that decide about the session."""
+    """When its body was complete, on the gateway's clock."""
+    session_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers that decide about the session, by their lower-case names."""
     credential: str | None = field(default=None, repr=False)
-    """The client's own key, for providers that take that one."""
+    """The client's own key, for providers with ``passthrough_auth``."""

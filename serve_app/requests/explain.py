@@ -1,23 +1,27 @@
-"""Decisions in words: Plano's decision API, and the explanation of ``/v1/route``."""
+"""Decisions as JSON: Plano's decision API, and the explanation of ``/v1/route``."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
+from uuid import uuid4
 
-from serve_app.domain import Json, ModelRef, Reason, Scores, Unavailable
+from serve_app.domain import Headers, Json, ModelRef, Reason, Scores, Unavailable
 from serve_app.requests.decide import Decided
 from serve_app.routing.policy import Policy
 from serve_app.snapshot import Snapshot
 
 NO_MODELS: Final = "none"
-"""Plano's word in ``models`` where no route was found; the client takes what it likes."""
+"""What Plano writes in ``models`` where no route matches; the client chooses a model itself."""
+
+_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 
 
-def render_routing(decided: Decided, trace_id: str) -> Json:
-    """The decision API's answer: Plano's keys, and what it does not tell.
+def render_routing(decided: Decided, headers: Headers) -> Json:
+    """The decision API's answer: Plano's keys, and more.
 
     Source: Plano 0.4, ``/routing/v1``. ``models`` are those of the route, best first.
     """
-    decision, said = decided.decision, decided.said
+    decision, scores = decided.decision, decided.scores
     routes = () if decided.question is None else decided.question.routes
     models = next((route.models for route in routes if route.name == decision.route), ())
     if decision.reason is Reason.AFFINITY:
@@ -25,22 +29,22 @@ def render_routing(decided: Decided, trace_id: str) -> Json:
     return {
         "models": [str(model) for model in models] or [NO_MODELS],
         "route": decision.route,
-        "trace_id": trace_id,
+        "trace_id": _trace_id(headers),
         **_session(decided),
         "candidates": [str(model) for model in decision.candidates],
         "reason": decision.reason,
         "confidence": decision.confidence,
-        "scores": (dict(said.routes) or None) if isinstance(said, Scores) else None,
+        "scores": (dict(scores.routes) or None) if isinstance(scores, Scores) else None,
     }
 
 
 def render_explanation(snapshot: Snapshot, decided: Decided, took_s: float) -> Json:
-    """A decision with all that it rests on; what ``/v1/route`` answers. Times in milliseconds."""
-    decision, said, question = decided.decision, decided.said, decided.question
+    """A decision and why it was made: the answer of ``/v1/route``. Times in milliseconds."""
+    decision, scores, question = decided.decision, decided.scores, decided.question
     settings = snapshot.config.orchestrator
-    asked: Json = None
+    orchestrator: Json = None
     if question is not None:
-        asked = {
+        orchestrator = {
             "engine": settings.engine,
             "seen": [{"role": turn.role, "content": turn.text} for turn in question.turns],
             "max_query_tokens": settings.max_query_tokens,
@@ -55,58 +59,67 @@ def render_explanation(snapshot: Snapshot, decided: Decided, took_s: float) -> J
             "named": None,
             "cached": False,
             "stand_in": None,
-            "unavailable": said.detail if isinstance(said, Unavailable) else None,
+            "unavailable": scores.detail if isinstance(scores, Unavailable) else None,
         }
-    if asked is not None and isinstance(said, Scores):
-        ranked = sorted(said.routes.values(), reverse=True)
-        asked["scores"] = dict(said.routes) or None
-        asked["margin"] = round(ranked[0] - ranked[1], 6) if len(ranked) > 1 else None
-        asked["cached"] = said.cached
-        asked["no_match"] = said.threshold if said.routes else None
-        asked["doubt"], asked["stand_in"] = said.doubt, said.stand_in or None
-        asked["named"] = list(said.named) or None
+    if orchestrator is not None and isinstance(scores, Scores):
+        ranked = sorted(scores.routes.values(), reverse=True)
+        orchestrator["scores"] = dict(scores.routes) or None
+        orchestrator["margin"] = round(ranked[0] - ranked[1], 6) if len(ranked) > 1 else None
+        orchestrator["cached"] = scores.cached
+        orchestrator["no_match"] = scores.threshold if scores.routes else None
+        orchestrator["doubt"] = scores.doubt
+        orchestrator["stand_in"] = scores.stand_in or None
+        orchestrator["named"] = list(scores.named) or None
     return {
         "model": str(decision.candidates[0]),
         "route": decision.route,
         "reason": decision.reason,
         "confidence": decision.confidence,
-        "session": None if decided.place is None else {**_session(decided), **_switch(decided)},
+        "session": None if decided.session is None else {**_session(decided), **_switch(decided)},
         "candidates": [
             {"model": str(model), "why": why(model, snapshot.policy, decided)}
             for model in decision.candidates
         ],
-        "orchestrator": asked,
+        "orchestrator": orchestrator,
         "policy": snapshot.policy.version,
         "took_ms": round(took_s * 1e3, 3),
     }
 
 
 def _session(decided: Decided) -> dict[str, Json]:
-    """Plano's keys: ``session_id`` where there is a session, ``pinned`` where it was bound."""
-    place, decision = decided.place, decided.decision
-    found = None if place is None or not place.live else place.found
-    named = {} if place is None else {"session_id": place.session.id}
+    """Plano's keys: ``session_id`` if there is a session, ``pinned`` if it is bound."""
+    state = decided.session
+    binding = None if state is None or not state.live else state.found
     return {
-        **named,
-        "pinned": found is not None,
-        "switched": found is not None and found.model != decision.candidates[0],
+        **({} if state is None else {"session_id": state.session.id}),
+        "pinned": binding is not None,
+        "switched": binding is not None and binding.model != decided.decision.candidates[0],
     }
 
 
 def _switch(decided: Decided) -> dict[str, Json]:
-    """What the budget said, where there is one; dollars."""
+    """The verdict of the session's budget, in US dollars; empty without a budget."""
     if decided.switch is None:
         return {}
-    judged = decided.switch.decision
+    switch = decided.switch.decision
     return {
         "budget": {
-            "allowed": judged.allowed,
-            "reason": judged.reason,
-            "cost_usd": judged.cost_usd,
-            "baseline_usd": judged.spend.baseline_usd,
-            "switch_spend_usd": judged.spend.switch_spend_usd,
+            "allowed": switch.allowed,
+            "reason": switch.reason,
+            "cost_usd": switch.cost_usd,
+            "baseline_usd": switch.spend.baseline_usd,
+            "switch_spend_usd": switch.spend.switch_spend_usd,
         }
     }
+
+
+def _trace_id(headers: Headers) -> str:
+    """The caller's trace id, from ``traceparent`` (W3C Trace Context), or a new one."""
+    for name, value in headers:
+        parts = value.split("-")
+        if name == "traceparent" and len(parts) > 1 and _TRACE_ID.fullmatch(parts[1]):
+            return parts[1]
+    return uuid4().hex
 
 
 _WHY_NAMED: Final[Mapping[Reason, str]] = {
@@ -116,10 +129,10 @@ _WHY_NAMED: Final[Mapping[Reason, str]] = {
 
 
 def why(model: ModelRef, policy: Policy, decided: Decided) -> str:
-    """Why a candidate stands where it stands."""
-    decision, question, place = decided.decision, decided.question, decided.place
-    if decision.reason is Reason.AFFINITY and place is not None and place.found is not None:
-        if model == place.found.model:
+    """Why a candidate has its place in the list."""
+    decision, question, state = decided.decision, decided.question, decided.session
+    if decision.reason is Reason.AFFINITY and state is not None and state.found is not None:
+        if model == state.found.model:
             return "the model that the session is on"
         return "the default model" if model == policy.default else "of the session's route"
     for route in () if question is None else question.routes:

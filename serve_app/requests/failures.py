@@ -1,10 +1,11 @@
-"""What a failed exchange means for the client."""
+"""What a failed exchange means: for the request, and for the client."""
 
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from typing import Final
 
-from serve_app.dialects.openai_chat import dialect
-from serve_app.domain import Headers
+from serve_app.dialects.protocol import ErrorInfo, UpstreamDialect
+from serve_app.domain import Headers, ModelRef
 from serve_app.errors import (
     GatewayError,
     HopTooSmall,
@@ -13,66 +14,87 @@ from serve_app.errors import (
     UpstreamTimeout,
 )
 from serve_app.exchange import FaultKind, UpstreamFault, UpstreamReply
-from serve_app.requests.answer import (
-    _JSON,
-    Answer,
-    _returned,
-)
-from serve_app.requests.commit import Failure, Held
-from serve_app.requests.progress import RequestProgress
-from serve_app.requests.verdict import Verdict, judge_status
+from serve_app.requests.verdict import GOOD, NEXT, Verdict, judge_fault, judge_status
 
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
+_UNKNOWN_STATUS: Final = 502
+_SHOWN_BYTES: Final = 512
 _ERROR_OF_FAULT: Final[Mapping[FaultKind, type[UpstreamFailed]]] = {
     FaultKind.NO_KEY: KeyMissing,
     FaultKind.TIMEOUT: UpstreamTimeout,
     FaultKind.TOO_LARGE: HopTooSmall,
 }
+_NOT_A_STREAM: Final = "a stream was requested, and a complete answer came"
 
 
-Attempt: TypeAlias = Held | UpstreamReply | Failure
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exchange that gave no answer: a fault, or an answer that is an error."""
+
+    verdict: Verdict
+    fault: UpstreamFault | None = None
+    status: int = 0
+    headers: Headers = ()
+    body: bytes = b""
+    client_body: bytes | None = None
+    """The provider's error in the client's dialect; None if there is none that it can read."""
+
+    @property
+    def outcome(self) -> str:
+        """For the record: the kind of fault, or the status."""
+        return self.fault.kind if self.fault is not None else str(self.status)
 
 
-def _judge(run: RequestProgress, reply: UpstreamReply, body: bytes) -> Attempt:
-    """The verdict on a complete answer; one that was asked for as a stream is none.
+@dataclass(frozen=True, slots=True)
+class CompleteAnswer:
+    """A complete answer that is good."""
 
-    An error under a status of success counts as the status that it stands for.
-    """
-    verdict, status = judge_status(reply.status), reply.status
-    error = None
-    if verdict is Verdict.GOOD:
-        sure = not _FRAMING.isdisjoint(name for name, _ in reply.headers)
-        error = dialect.answer_error(body, sure_of_end=sure)
-        if error is None and not run.stream:
-            return reply
-        if dialect.is_error(body):
-            status = dialect.error_status(error)
-            verdict = judge_status(status)
-    if verdict is not Verdict.GOOD:
-        return Failure(verdict, status=status, headers=reply.headers, body=body)
-    error = error or {"message": "a stream was asked for, and a complete answer came"}
-    text = dialect.error_message(error)
-    fault = UpstreamFault(FaultKind.BAD_ANSWER, f"{run.candidate} gave no usable answer: {text}")
-    return Failure(Verdict.NEXT, fault)
+    status: int
+    headers: Headers
+    body: bytes
 
 
-def _failed(run: RequestProgress, failure: Failure, headers: Headers) -> Answer:
-    """The last candidate's failure, in the client's dialect: its own words where it had some."""
-    if failure.fault is not None:
-        error = _error_of(run, failure.fault)
-        return Answer(error.status, (_JSON, *headers), dialect.render_error(error))
-    passed = _returned(failure.headers)
-    kept = tuple(pair for pair in passed if pair[0] != "content-type")
-    if dialect.is_error(failure.body):
-        return Answer(failure.status, (_JSON, *kept, *headers), failure.body)
-    text = dialect.plain_text(failure.body)
-    error = UpstreamFailed(f"{run.candidate} answered {failure.status}{text and ': '}{text}")
-    body = dialect.render_error(error, status=failure.status)
-    return Answer(failure.status, (_JSON, *kept, *headers), body)
+def failure_of_fault(fault: UpstreamFault) -> Failure:
+    """A fault with its verdict."""
+    return Failure(judge_fault(fault), fault)
 
 
-def _error_of(run: RequestProgress, fault: UpstreamFault) -> GatewayError:
-    text = f"{run.candidate}: {fault.detail}"
-    if run.attempts > 1:
-        text = f"{text} (after {run.attempts} attempts)"
-    return _ERROR_OF_FAULT.get(fault.kind, UpstreamFailed)(text)
+def failure_of_error(error: ErrorInfo, headers: Headers) -> Failure:
+    """An error that came under a status of success: it counts as the status that it means."""
+    status = error.status or _UNKNOWN_STATUS
+    return Failure(judge_status(status, headers), None, status, headers, error.body)
+
+
+def judge_answer(
+    reply: UpstreamReply,
+    body: bytes,
+    *,
+    dialect: UpstreamDialect,
+    candidate: ModelRef,
+    stream: bool,
+) -> CompleteAnswer | Failure:
+    """The answer, or why it is not usable; a request for a stream needs a stream."""
+    verdict = judge_status(reply.status, reply.headers)
+    if verdict is not GOOD:
+        return Failure(verdict, None, reply.status, reply.headers, body)
+    may_be_torn = _FRAMING.isdisjoint(name for name, _ in reply.headers)
+    error = dialect.check_answer(body, may_be_torn=may_be_torn)
+    if error is None and not stream:
+        return CompleteAnswer(reply.status, reply.headers, body)
+    if error is not None and error.status is not None:
+        return failure_of_error(error, reply.headers)
+    message = _NOT_A_STREAM if error is None else error.message
+    detail = f"{candidate} gave no usable answer: {message}"
+    return Failure(NEXT, UpstreamFault(FaultKind.BAD_ANSWER, detail))
+
+
+def error_of_fault(fault: UpstreamFault, text: str | None = None) -> GatewayError:
+    """The error that a client gets for a fault; its text is the fault's own by default."""
+    return _ERROR_OF_FAULT.get(fault.kind, UpstreamFailed)(text or fault.detail)
+
+
+def error_of_status(candidate: ModelRef, failure: Failure) -> GatewayError:
+    """The error for an answer that is not an error of its dialect; web pages are left out."""
+    text = failure.body[:_SHOWN_BYTES].decode("utf-8", "replace").strip()
+    text = "" if text.startswith("<") else text
+    return UpstreamFailed(f"{candidate} answered {failure.status}{text and ': '}{text}")

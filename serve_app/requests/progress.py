@@ -1,26 +1,28 @@
-"""What has happened so far to one request."""
+"""What has happened so far to one request, and the record that comes of it."""
 
 from dataclasses import dataclass, field
 
 from serve_app.affinity.sessions import SessionState
+from serve_app.dialects.fields import Intent
 from serve_app.domain import ModelRef, Reason, RouteDecision
-from serve_app.requests.call import Call
+from serve_app.requests.call import ClientRequest
+from serve_app.telemetry.record import RequestRecord
 
 
 @dataclass(slots=True)
 class RequestProgress:
-    """What happens to one request on its way."""
+    """One request on its way; durations are seconds."""
 
-    call: Call
+    request: ClientRequest
+    intent: Intent
     decision: RouteDecision
-    stream: bool
-    decided_s: float
-    place: SessionState | None = None
+    decided_s: float = 0.0
+    session: SessionState | None = None
     candidate: ModelRef = field(init=False)
     attempts: int = 0
-    fresh: bool = False
-    """The attempt before was reset: the next one trusts no connection that was kept open."""
     upstream_s: float = 0.0
+    answered_s: float | None = None
+    """From arrival to the answer's head; None before."""
 
     def __post_init__(self) -> None:
         self.candidate = self.decision.candidates[0]
@@ -33,6 +35,28 @@ class RequestProgress:
 
     @property
     def model_label(self) -> str:
-        """For metrics: names that only a wildcard knows are the client's, and without bound."""
+        """The candidate for records; ``other`` for names that only a wildcard knows."""
         name = str(self.candidate)
-        return name if name in self.call.snapshot.policy.models else "other"
+        return name if name in self.request.snapshot.policy.models else "other"
+
+    def record(
+        self, status: int, error_type: str = "", seconds: float | None = None
+    ) -> RequestRecord:
+        """All that is known of the request, once it is over; for its record."""
+        asked = self.attempts > 0
+        answered = self.answered_s
+        return RequestRecord(
+            surface=self.request.surface,
+            status=status,
+            reason=self.reason,
+            route=self.decision.route,
+            confidence=self.decision.confidence,
+            session=None if self.session is None else self.session.state,
+            policy=self.request.snapshot.version,
+            provider=self.candidate.provider if asked else None,
+            model=self.model_label if asked else "",
+            attempts=self.attempts,
+            error_type=error_type,
+            seconds=seconds,
+            overhead_s=None if answered is None else answered - self.upstream_s,
+        )

@@ -1,34 +1,39 @@
-"""A committed stream on its way to the client."""
+"""A committed stream on its way to the client.
+
+Bytes go out as they came, in whole events. A stream that stops before its end is ended by an
+error event in the client's dialect, because SDKs take a clean end for a complete answer.
+"""
 
 import asyncio
 from collections.abc import Callable
 from typing import Self
 
-from serve_app.exchange import StreamBrokenError, UpstreamFault
-from serve_app.requests.commit import (
-    Codec,
-    Ending,
-    Held,
-    _broken,
-    _whole,
-)
+from serve_app.dialects.protocol import StreamState
+from serve_app.errors import GatewayError
+from serve_app.exchange import StreamBrokenError
+from serve_app.requests.commit import Held
+from serve_app.requests.failures import error_of_fault
+from serve_app.telemetry.record import BROKEN, CLIENT_GONE
+
+_ENDED = (StreamState.COMPLETE, StreamState.EMPTY)
 
 
 class Relay:
-    """A committed stream on its way to the client."""
+    """The body of a streamed answer; calls ``on_end`` once with how it ended.
 
-    def __init__(
-        self, held: Held, codec: Codec, ending: Ending, on_end: Callable[[str], None]
-    ) -> None:
+    That is empty for a complete stream, BROKEN, or CLIENT_GONE.
+    """
+
+    def __init__(self, held: Held, on_end: Callable[[str], None]) -> None:
         self._held = held
-        self._codec = codec
-        self._ending = ending
+        self._pipe = held.pipe
         self._on_end = on_end
         self._ready = held.ready
-        self._last = b""
-        """The end of what went out last: an error must not share a line with it."""
         self._over = False
         self._reported = False
+
+    def __repr__(self) -> str:
+        return f"<Relay {self._held.status}: {self._pipe.state.value}, over: {self._over}>"
 
     def __aiter__(self) -> Self:
         return self
@@ -41,11 +46,9 @@ class Relay:
             try:
                 chunk = await self._next_chunk()
             except StreamBrokenError as error:
-                ready = self._finish(error.fault)
+                ready = self._finish(error_of_fault(error.fault))
             else:
-                ready = self._held.framer.feed(chunk) if chunk else self._finish(None)
-        self._ending.feed(ready)
-        self._last = ready[-4:]
+                ready = self._pipe.feed(chunk) if chunk else self._finish(None)
         return ready
 
     async def _next_chunk(self) -> bytes:
@@ -64,23 +67,16 @@ class Relay:
         except StopAsyncIteration:
             return b""
 
-    def _finish(self, fault: UpstreamFault | None) -> bytes:
+    def _finish(self, error: GatewayError | None) -> bytes:
         """The last bytes: what is left of a complete stream, or an error event."""
         self._over = True
-        left = self._held.framer.rest()
-        rest = _whole(left) if fault is None else left if left.endswith((b"\n", b"\r")) else b""
-        self._ending.feed(rest)
-        if self._ending.complete:
-            self._report("")
-            return left if fault is None else rest
-        self._report("broken")
-        before = rest or self._last
-        gap = b"" if before.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")) else b"\n\n"
-        return rest + gap + self._codec.render_error_event(_broken(fault))
+        last = b"" if self._held.ended else self._pipe.end(error)
+        self._report("" if self._pipe.state in _ENDED else BROKEN)
+        return last
 
     async def aclose(self) -> None:
-        """Closes the upstream; a stream that was not at its end is one whose client left."""
-        self._report("" if self._ending.complete else "client_gone")
+        """Closes the upstream; if the stream was not complete, the client has left."""
+        self._report("" if self._pipe.state in _ENDED else CLIENT_GONE)
         self._over = True
         if self._held.pending is not None:
             self._held.pending.cancel()

@@ -1,4 +1,4 @@
-"""Whether a bound session may move to the model that its last turn is about."""
+"""Whether a bound session may change to the model that its last turn matches."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,9 +6,7 @@ from typing import Final
 from serve_app.affinity.identify import prefix_hash
 from serve_app.affinity.sessions import BudgetState, SessionState
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.dialects.json_edits import Document
-from serve_app.dialects.openai_chat import conversation
-from serve_app.domain import ModelRef
+from serve_app.domain import Conversation, ModelRef
 from serve_app.ports import PriceTable
 from serve_app.routing.budget import (
     Budget,
@@ -19,13 +17,13 @@ from serve_app.routing.budget import (
     read_percent,
 )
 
-_BYTES_OF_A_TOKEN: Final = 4
+_CHARACTERS_PER_TOKEN: Final = 4
 
 
 def budget_of(config: GatewayConfig, header: str | None) -> Budget | None:
-    """The budget in force: that of the configuration, with the request's share in place of its own.
+    """The budget of a request: the configuration's, with the share that the header names.
 
-    A header that can't be read is ignored; one that can makes a budget where there is none.
+    A header makes a budget where the configuration has none; an unreadable one is ignored.
     """
     section = config.routing.routing_budget
     share = None if header is None else read_percent(header)
@@ -38,19 +36,18 @@ def budget_of(config: GatewayConfig, header: str | None) -> Budget | None:
     )
 
 
-def stays(config: GatewayConfig, document: Document, budget: Budget | None) -> bool:
-    """True for a turn at which a bound session is not decided anew.
+def stays(config: GatewayConfig, conversation: Conversation, budget: Budget | None) -> bool:
+    """True for a turn that does not move a bound session.
 
     That is every turn, unless there is a budget or the user's own turns are routed; and then
-    those in an open tool loop, whose results only the model that asked for them can read.
+    each turn in an open tool loop, because only the model that made the calls can read on.
     """
-    messages = document.get("messages")
     on_user_only = config.routing.route_on_user_only
     if budget is None and not on_user_only:
         return True
-    if conversation.holds_tool_loop(messages):
+    if conversation.has_open_tool_loop:
         return True
-    return on_user_only and not conversation.is_user_turn(messages)
+    return on_user_only and not conversation.user_spoke_last
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +55,30 @@ class Switch:
     """A session's change to another model, as judged."""
 
     decision: SwitchDecision
-    books: BudgetState
+    budget: BudgetState
 
 
-def judge(
-    document: Document,
-    place: SessionState,
+def judge_switch(
+    conversation: Conversation,
+    state: SessionState,
     candidate: ModelRef,
     budget: Budget,
     prices: PriceTable,
     now: float,
 ) -> Switch:
-    """Whether the session may change to ``candidate``, and its books after this turn.
+    """Whether the session may change to ``candidate``, and its budget after this turn.
 
-    The context is counted as a quarter of the body's characters: no tokenizer is asked. ``now`` is in
-    seconds since the epoch.
+    The context's tokens are estimated as a quarter of the body's characters, because there is no
+    tokenizer here. ``now``: seconds since the epoch.
     """
-    tokens = len(document.text) // _BYTES_OF_A_TOKEN
-    tools = ",".join(conversation.tool_names(document.get("tools")))
-    prefix = prefix_hash(
-        place.session.tenant, conversation.system_texts(document.get("messages")), tools
-    )
-    found = place.found if place.live else None
-    anchor = candidate if found is None else found.model
-    first = anchor if found is None or not found.default_model else _parsed(found.default_model)
+    tokens = conversation.characters // _CHARACTERS_PER_TOKEN
+    tools = ",".join(conversation.tool_names)
+    prefix = prefix_hash(state.session.tenant, conversation.system_text, tools)
+    bound = state.found if state.live else None
+    anchor = candidate if bound is None else bound.model
+    first = anchor if bound is None or not bound.default_model else _parsed(bound.default_model)
     decision = decide_switch(
-        found,
+        bound,
         Proposal(candidate, tokens, now, prefix),
         Prices(
             anchor=prices.price(anchor, tokens),

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from serve_app.config.locations import path_text
 from serve_app.config.pydantic_errors import describe_error
 from serve_app.config.schema.gateway import RoutingPreference
+from serve_app.dialects.fields import PREFERENCES, check_name
 from serve_app.dialects.json_edits import Document
 from serve_app.domain import (
     ModelRef,
@@ -16,8 +17,6 @@ from serve_app.domain import (
 from serve_app.errors import InvalidRequest
 from serve_app.routing.policy import Policy, no_model, route_of
 
-PREFERENCES: Final = "routing_preferences"
-
 MAX_ROUTES: Final = 128
 MAX_ROUTE_CHARACTERS: Final = 64 << 10
 """Of the routes of one request, all texts together: each of them costs the engine time."""
@@ -25,7 +24,6 @@ MAX_ROUTE_CHARACTERS: Final = 64 << 10
 MAX_PREFERENCES: Final = 4 * MAX_ROUTE_CHARACTERS
 """Characters of JSON that the routes of one request may take; checking them blocks the loop."""
 
-_MAX_NAME: Final = 400
 _PREFERENCES = TypeAdapter(list[RoutingPreference])
 
 
@@ -90,12 +88,6 @@ def _models(
     return tuple(models)
 
 
-def _digest(routes: tuple[Route, ...]) -> str:
+def key_of(routes: tuple[Route, ...]) -> str:
+    """A key that stands for these routes: equal keys mean equal routes."""
     return "inline:" + sha256(repr(routes).encode("utf-8", "replace")).hexdigest()
-
-
-def check_name(name: str, param: str) -> None:
-    """Raises InvalidRequest for a name that no header and no log could show."""
-    if len(name) > _MAX_NAME or not name.isprintable():
-        message = f"{param} must be a printable name of at most {_MAX_NAME} characters"
-        raise InvalidRequest(message, param)

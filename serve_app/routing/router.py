@@ -1,13 +1,21 @@
 """Decides which models may answer a request, and why; a plain function of policy and request."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from serve_app.domain import Binding, ModelRef, Reason, Route, RouteDecision, Scores, Unavailable
+from serve_app.dialects.fields import check_name
+from serve_app.domain import (
+    HINT_HEADER,
+    Binding,
+    ModelRef,
+    Reason,
+    Route,
+    RouteDecision,
+    Scores,
+    Unavailable,
+)
 from serve_app.errors import InvalidRequest, NoModel, UnknownModel
 from serve_app.routing.policy import Policy
-
-MAX_FALLBACKS = 16
-"""Names in a client's own list of fall-backs; the caller refuses more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +54,22 @@ def decide(
     if name is None or policy.leaves_open(name):
         return ByContent(routes) if routes else default(policy, Reason.DEFAULT)
     if wish.hint:
+        check_name(wish.hint, HINT_HEADER)
         hinted = policy.resolve_hint(wish.hint)
         if hinted is None:
-            raise UnknownModel(wish.hint, policy.nearest(wish.hint), "x-arch-llm-provider-hint")
+            raise UnknownModel(wish.hint, policy.nearest(wish.hint), HINT_HEADER)
         named = _named(policy, hinted, Reason.EXPLICIT, wish)
     else:
         named = _named(policy, *_resolve(policy, name, "model"), wish)
     return ByContent(routes, named) if policy.always_route and routes else named
+
+
+def may_answer(policy: Policy, inline: tuple[Route, ...] | None) -> Callable[[ModelRef], bool]:
+    """Tells whether a bound model is still among those that a request may get."""
+    if inline is None:
+        return lambda model: policy.resolve(str(model)) is not None
+    models = {model for route in inline for model in route.models}
+    return lambda model: model in models or model == policy.default
 
 
 def default(policy: Policy, reason: Reason, routes: tuple[Route, ...] = ()) -> RouteDecision:

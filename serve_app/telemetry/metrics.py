@@ -6,6 +6,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, Protocol
 
+from serve_app.telemetry.record import (
+    BROKEN,
+    CLIENT_GONE,
+    AttemptRecord,
+    DecisionRecord,
+    RequestRecord,
+)
+
 
 class Metric(StrEnum):
     """Every metric that we record; names of OpenTelemetry's GenAI conventions where they exist.
@@ -90,10 +98,10 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "counter", ("outcome",), "Changes of the configuration file: good or refused."
         ),
         Metric.POLICY: MetricSpec(
-            "gauge", ("version",), "1 for the version of the configuration that is in force."
+            "gauge", ("version",), "1 for the version of the configuration that is in use."
         ),
         Metric.RELOAD_GOOD: MetricSpec(
-            "gauge", (), "0 while the configuration file as it is now was refused."
+            "gauge", (), "0 while the current configuration file is refused, else 1."
         ),
     }
 )
@@ -107,5 +115,49 @@ class Meter(Protocol):
         ...
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
-        """One more value of a histogram, in the unit that its name says."""
+        """One more value of a histogram, in the unit of its name."""
         ...
+
+
+class MetricsObserver:
+    """Turns records into metrics."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def decided(self, decision: DecisionRecord) -> None:
+        """Counts decisions, and times those that the orchestrator was asked for."""
+        labels = (decision.outcome,)
+        self._meter.count(Metric.DECISIONS, labels)
+        if decision.seconds is not None:
+            self._meter.observe(Metric.DECISION_SECONDS, decision.seconds, labels)
+
+    def attempted(self, attempt: AttemptRecord) -> None:
+        """Counts exchanges with providers, and times the first token of streams."""
+        labels = (attempt.provider, attempt.model, attempt.outcome)
+        self._meter.count(Metric.ATTEMPTS, labels)
+        if attempt.first_token_s is not None:
+            began = (attempt.surface, attempt.provider, attempt.model)
+            self._meter.observe(Metric.FIRST_TOKEN_SECONDS, attempt.first_token_s, began)
+
+    def session_changed(self, event: str) -> None:
+        """Counts what happens to sessions."""
+        self._meter.count(Metric.SESSIONS, (event,))
+
+    def ended(self, request: RequestRecord) -> None:
+        """Counts requests and times their answers."""
+        meter, surface = self._meter, request.surface
+        if request.status is not None:
+            labels = (surface, str(request.status), request.reason)
+            meter.count(Metric.REQUESTS, labels)
+        if request.error_type == CLIENT_GONE:
+            meter.count(Metric.CLIENT_GONE, (surface,))
+        if request.provider is None:
+            return
+        if request.overhead_s is not None:
+            meter.observe(Metric.OVERHEAD_SECONDS, request.overhead_s, (surface,))
+        asked = (surface, request.provider, request.model)
+        if request.error_type == BROKEN:
+            meter.count(Metric.BROKEN_STREAMS, (request.provider,))
+        if request.seconds is not None:
+            meter.observe(Metric.REQUEST_SECONDS, request.seconds, (*asked, request.error_type))

@@ -64,7 +64,7 @@ def test_the_packaged_example_is_found_and_good(installed: Installed, tmp_path: 
     """From an empty folder, with the names that ``fingerpost run`` has as defaults."""
     script = (
         "from pathlib import Path\n"
-        "from serve_app.cli.serve_process import read_env_file, read_serve_file\n"
+        "from serve_app.cli.serve_yaml.read import read_env_file, read_serve_file\n"
         "found = read_serve_file(Path('configs/serve.yaml'))\n"
         "assert read_env_file(Path('configs/serve.env'))['RAY_SERVE_ENABLE_HA_PROXY'] == '1'\n"
         "print(found.path, found.config, found.url)\n"

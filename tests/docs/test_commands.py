@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from serve_app.cli.main import _parser
+from serve_app.cli.main import build_parser
 from serve_app.config.locations import ConfigError
 from serve_app.snapshot import compile_snapshot
 from tests.docs.commands import (
@@ -109,7 +109,7 @@ def test_commands_of_a_block_exist(block: Block, tmp_path: Path) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for line in _typed(block, "fingerpost"):
         arguments = shlex.split(line, comments=True)[1:]
-        _parser().parse_args(arguments)  # exits where it does not fit
+        build_parser().parse_args(arguments)  # exits where it does not fit
     for line in _typed(block, "make"):
         assert re.search(rf"^{line.split()[1]}:", makefile, re.MULTILINE), line
     for name in re.findall(
@@ -218,3 +218,10 @@ def test_example_files_of_the_demo_are_those_of_make_demo() -> None:
     (port,) = re.findall(r"scripted_provider --port (\d+)", (ROOT / "Makefile").read_text("utf-8"))
     assert f"port {port} " in text
     assert f":{port}/v1" in (ROOT / "configs/demo.gateway.yaml").read_text("utf-8")
+
+
+def test_environment_page_lists_every_setting() -> None:
+    """Of configs/serve.env, with its value."""
+    page = (ROOT / "docs/operate/environment.md").read_text("utf-8")
+    settings = re.findall(r"^[A-Z_]+=\S+$", (ROOT / "configs/serve.env").read_text(), re.MULTILINE)
+    assert re.findall(r"^\| `([A-Z_]+=\S+)` \|", page, re.MULTILINE) == settings

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from serve_app.api.surfaces import SURFACES
 from serve_app.cli import reference_pages
 from serve_app.cli.reference_pages import HEADERS, MISSING, SERVED, ServedPath, pages
 from serve_app.config.locations import ConfigError
@@ -97,6 +98,11 @@ def test_traces_are_ignored(tmp_path: Path) -> None:
     status, output = run("fingerpost check gateway.yaml", tmp_path)
     assert status == 0
     assert "tracing" in output
+
+
+def test_served_paths_are_those_of_the_registry() -> None:
+    """All that take the body of a request; a dialect that is added brings its own."""
+    assert {served.path for served in SERVED if "POST" in served.methods} == set(SURFACES)
 
 
 def test_missing_and_served_do_not_overlap() -> None:

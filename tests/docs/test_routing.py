@@ -9,16 +9,10 @@ import yaml
 
 from serve_app.config.load import load
 from serve_app.engines.faults import EngineFaultError
+from serve_app.engines.vllm.arguments import DeviceMemory, engine_args
 from serve_app.engines.vllm.checkpoint import Checkpoint
-from serve_app.engines.vllm.settings import (
-    GIBIBYTE,
-    PROFILES,
-    Mode,
-    Room,
-    VllmSettings,
-    engine_args,
-    vllm_settings,
-)
+from serve_app.engines.vllm.profiles import GIBIBYTE, PROFILES
+from serve_app.engines.vllm.settings import Mode, VllmSettings
 from serve_app.scoring.prompt import FAMILIES
 
 ROOT: Final = Path(__file__).parents[2]
@@ -52,10 +46,10 @@ def test_a_share_of_a_card_is_the_least_that_the_engine_takes(row: tuple[str, ..
     family = FAMILIES["arch-router" if model.startswith("1.5") else "plano-orchestrator"]
     settings = VllmSettings("m", family, kv_cache_mb=int(cache_mb))
     total = round(float(shown) * GIBIBYTE)
-    args = engine_args(settings, PROFILES["cuda"], Room(total, float(share)), found)
+    args = engine_args(settings, PROFILES["cuda"], DeviceMemory(total, float(share)), found)
     assert args["gpu_memory_utilization"] * float(shown) == pytest.approx(float(needed), abs=0.05)
     with pytest.raises(EngineFaultError, match="set num_gpus to at least"):
-        engine_args(settings, PROFILES["cuda"], Room(total, float(share) - STEP), found)
+        engine_args(settings, PROFILES["cuda"], DeviceMemory(total, float(share) - STEP), found)
 
 
 def test_what_a_cache_holds_is_right() -> None:
@@ -75,8 +69,10 @@ def test_the_example_for_a_gpu_fits_its_share(card_gib: float) -> None:
     share = options["ray_actor_options"]["num_gpus"]
     assert options["autoscaling_config"]["max_replicas"] * share <= 1
     section = load(ROOT / "configs/gateway.gpu.yaml").config.orchestrator
-    room = Room(round(card_gib * GIBIBYTE), share)
-    args = engine_args(vllm_settings(section), PROFILES["cuda"], room, checkpoint("1.5", 2.9))
+    memory = DeviceMemory(round(card_gib * GIBIBYTE), share)
+    args = engine_args(
+        VllmSettings.from_section(section), PROFILES["cuda"], memory, checkpoint("1.5", 2.9)
+    )
     assert args["kv_cache_memory_bytes"] == GIBIBYTE
 
 

@@ -103,7 +103,7 @@ async def test_a_set_is_measured(chat: Site, labelled: LabelledSet) -> None:
     outcomes = await outcomes_of(few, list, chat.engine, generates=True)
     assert [outcome.case for outcome in outcomes] == list(few.cases)
     assert not any(outcome.fault for outcome in outcomes)
-    section = chat.orchestrator._setup.config.orchestrator
+    section = chat.orchestrator._snapshot.config.orchestrator
     found = Evaluation(few, section, outcomes, ())
     assert found.scored
     assert {outcome.best for outcome in outcomes} <= {route.name for route in ROUTES}

@@ -17,8 +17,10 @@ import pytest
 from deployments.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines.vllm import checkpoint
+from serve_app.engines.vllm.arguments import DeviceMemory, engine_args
 from serve_app.engines.vllm.engine import VllmEngine
-from serve_app.engines.vllm.settings import PROFILES, Room, VllmSettings, engine_args
+from serve_app.engines.vllm.profiles import PROFILES
+from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.evaluation.labelled_set import LabelledSet
 from serve_app.scoring.prompt import FAMILIES
 from tests.engine.conftest import START_S, Site, core_of, until
@@ -28,7 +30,7 @@ QUESTION: Final = Question(
     (Route("code", "code and programs", ()), Route("poems", "poems, songs and rhymes", ())),
     "two",
 )
-ROOM: Final = Room(80 << 30)
+MEMORY: Final = DeviceMemory(80 << 30)
 
 
 def settings(model: Path, **more: object) -> VllmSettings:
@@ -85,7 +87,7 @@ def test_what_vllm_itself_says_is_passed_on(tiny: Path, tmp_path: Path) -> None:
 def test_a_model_that_needs_too_much_is_refused(tiny: Path) -> None:
     """Before anything is started."""
     fault = fault_of(settings(tiny, kv_cache_mb=1 << 20))
-    assert "GiB are free; take a smaller model" in fault
+    assert "GiB are free; use a smaller model" in fault
 
 
 def test_vllm_knows_the_architectures_that_we_know() -> None:
@@ -103,7 +105,7 @@ def test_vllm_takes_our_arguments(device: str, tiny: Path) -> None:
     found = checkpoint.read_checkpoint(str(tiny))
     for task in ("generate", "embed"):
         wanted = settings(tiny, task=task)
-        args = engine_args(wanted, PROFILES[device], ROOM, found)  # type: ignore[index]
+        args = engine_args(wanted, PROFILES[device], MEMORY, found)  # type: ignore[index]
         made = AsyncEngineArgs(**args)
         assert {name: getattr(made, name) for name in args} == args
 

@@ -59,7 +59,7 @@ def test_no_key_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ({"config": ""}, "config: PATH"),
         ({"config": 5}, "config: PATH"),
         ({"config": "gateway.yaml", "more": 1}, "more"),
-        ({"config": "/no/such/file.yaml"}, "can't be read"),
+        ({"config": "/no/such/file.yaml"}, "cannot read"),
     ],
 )
 def test_wrong_arguments_are_refused(args: dict[str, object], said: str) -> None:

@@ -70,7 +70,7 @@ def test_run_prints_a_curl_line_that_works_and_stops_clean(tmp_path: Path) -> No
     [
         ("version: v0.4.0\nmodel_providers:\n  - model: gpt-4o\n", "127.0.0.1", "line 3"),
         ("version: v0.4.0\n", "0.0.0.0", "allow_anonymous"),
-        (None, "127.0.0.1", "can't be read"),
+        (None, "127.0.0.1", "cannot read"),
     ],
 )
 def test_run_refuses_what_cannot_work_at_once(

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,20 @@ import uvicorn
 
 from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
-from serve_app.access.keys import Access
-from serve_app.affinity.cached import CachedStore
 from serve_app.affinity.memory import MemoryStore
-from serve_app.affinity.sessions import Sessions
 from serve_app.api.app import ApiDependencies, create_api
 from serve_app.domain import Binding, ModelRef
 from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
     EmbeddingSettings,
-    embedding_settings,
 )
-from serve_app.engines.guard import Guard
 from serve_app.engines.thread import EngineThread
 from serve_app.exchange import UpstreamFault, UpstreamReply, UpstreamRequest
-from serve_app.providers.prices import price_table
 from serve_app.providers.transport import Transport, fixed
-from serve_app.requests.gateway import Gateway
+from serve_app.requests.assembly import Ports, assemble
 from serve_app.snapshot import Snapshot, compile_snapshot
-from serve_app.telemetry.metrics import METRICS, Metric
+from serve_app.telemetry.metrics import METRICS, Metric, MetricsObserver
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
 
@@ -60,18 +54,15 @@ def _model() -> EmbeddingModel:
     return EmbeddingModel(EmbeddingSettings())
 
 
-def orchestrator_of(snapshot: Snapshot) -> Guard:
+def orchestrator_of(snapshot: Snapshot) -> EngineThread:
     """The embedded engine as the Orchestrator runs it, in this process."""
-    engine = EmbeddingEngine(embedding_settings(snapshot.config.orchestrator), _model())
+    engine = EmbeddingEngine(EmbeddingSettings.from_section(snapshot.config.orchestrator), _model())
     deadline_s = snapshot.config.orchestrator.deadline_s
-    thread = EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
-    return Guard(thread, deadline_s=deadline_s, clock=time.monotonic)
+    return EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
 
 
 class _Memory:
     """The Affinity deployment without Serve."""
-
-    trouble = None
 
     def __init__(self, snapshot: Snapshot) -> None:
         section = snapshot.config.routing
@@ -86,18 +77,6 @@ class _Memory:
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
         return self._store.bind(key, binding, instead_of=instead_of)
-
-
-def sessions_of(snapshot: Snapshot) -> Sessions:
-    """Sessions as the ingress keeps them, over a store in memory."""
-    section = snapshot.config.routing
-    local = CachedStore(
-        _Memory(snapshot),
-        max_entries=section.session_max_entries,
-        ttl_s=section.session_ttl_seconds,
-        clock=time.monotonic,
-    )
-    return Sessions(local, FakeMeter(), partial(price_table, snapshot.config))
 
 
 class FramedUpstream:
@@ -149,26 +128,21 @@ def serve_api(
     peer: str | None = None,
 ) -> Iterator[Site]:
     """The API of a configuration on a loopback port; ``peer`` is what it takes clients for."""
-    snapshot = compile_snapshot(config)
+    snapshot = compile_snapshot(config, environ)
     transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), environ)
     client = ProviderClient(str(config))
     client._transport._environ = environ
-    gateway = Gateway(
-        upstream=_Paths(transport, FramedUpstream(client)),
-        orchestrator=orchestrator_of(snapshot),
-        sessions=sessions_of(snapshot),
-        meter=meter or FakeMeter(),
-        clock=time.monotonic,
-    )
+    observer = MetricsObserver(meter or FakeMeter())
+    orchestrator, paths = orchestrator_of(snapshot), _Paths(transport, FramedUpstream(client))
+    ports = Ports(paths, orchestrator, _Memory(snapshot), observer)
 
     async def health() -> Any:
         return {"status": "ok", "providers": snapshot.providers.data_paths()}
 
     parts = ApiDependencies(
-        gateway=gateway,
+        gateway=assemble(lambda: snapshot, ports).gateway,
         snapshot=lambda: snapshot,
-        access=partial(Access, snapshot.config, environ),
-        meter=meter or FakeMeter(),
+        observer=observer,
         health=health,
     )
 

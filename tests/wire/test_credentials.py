@@ -1,4 +1,4 @@
-"""Whose key a provider is shown, in which header, and that nobody else sees it."""
+"""The keys that providers get, in which header, and that they appear nowhere else."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -78,11 +78,11 @@ async def sent(
         ("azure_openai", Operation.CHAT, "api-key", CLIENTS),
     ],
 )
-async def test_a_clients_own_key_is_shown_in_the_providers_way(
+async def test_passthrough_key_is_sent_in_providers_header(
     interface: str, operation: Operation, name: str, value: str,
     opened: Opener, providers: dict[str, ScriptedProvider],
 ) -> None:  # fmt: skip
-    """Whichever way the client showed it."""
+    """The header in which the client sent it does not matter."""
     transport = opened(f"model: mine/*, provider_interface: {interface}, passthrough_auth: true")
     request = request_of("mine/x", operation, credential=CLIENTS)
     headers = await sent(transport, request, providers)
@@ -90,8 +90,8 @@ async def test_a_clients_own_key_is_shown_in_the_providers_way(
     assert len({"authorization", "x-api-key", "api-key"} & set(headers)) == 1
 
 
-async def test_without_a_key_of_the_clients_nobody_is_asked(opened: Opener) -> None:
-    """The fault says what to send, and what to configure."""
+async def test_passthrough_without_client_key_is_a_fault(opened: Opener) -> None:
+    """The fault tells what to send and what to configure."""
     fault = await opened("model: vllm/*, passthrough_auth: true").open(request_of("vllm/x"))
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is FaultKind.NO_KEY
@@ -99,10 +99,10 @@ async def test_without_a_key_of_the_clients_nobody_is_asked(opened: Opener) -> N
     assert "configure access_key" in fault.detail
 
 
-async def test_a_clients_key_goes_to_no_endpoint_that_has_its_own(
+async def test_client_key_is_not_sent_beside_own_key(
     opened: Opener, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """Not even when another version of the configuration wanted it there."""
+    """It is not sent even if another version of the configuration passes it through."""
     transport = opened("model: vllm/*, access_key: $KEY")
     request = request_of("vllm/x", credential=CLIENTS, endpoint=1)
     headers = await sent(transport, request, providers)
@@ -110,10 +110,10 @@ async def test_a_clients_key_goes_to_no_endpoint_that_has_its_own(
     assert CLIENTS not in "".join(headers.values())
 
 
-async def test_an_endpoint_is_found_by_its_ordinal(
+async def test_endpoint_is_found_by_ordinal(
     opened: Opener, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """Beyond the last one it is the first: two versions of a configuration may meet."""
+    """An ordinal out of range means the first one: two versions of a configuration may meet."""
     transport = opened("model: vllm/x, access_key: $KEY", "model: vllm/x, access_key: $TEAM")
     keys = []
     for ordinal in (0, 1, 2):
@@ -135,7 +135,7 @@ async def test_an_endpoint_is_found_by_its_ordinal(
 async def test_configured_headers_win(
     headers: str, expected: dict[str, str], opened: Opener, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """Over the client's, and a key among them over ours."""
+    """They replace the client's, and a key among them replaces access_key."""
     transport = opened(f"model: vllm/*, access_key: $KEY, headers: {headers}")
     got = await sent(transport, request_of("vllm/x"), providers)
     assert {name: got[name] for name in expected} == expected
@@ -143,18 +143,18 @@ async def test_configured_headers_win(
     assert auth & set(got) == auth & set(expected)
 
 
-async def test_a_key_in_headers_is_key_enough(
+async def test_key_in_headers_replaces_access_key(
     opened: Opener, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """A provider that needs a key has one then."""
+    """A provider that needs a key accepts it."""
     transport = opened("model: azure_openai/*, headers: {Authorization: Bearer $TEAM}")
     headers = await sent(transport, request_of("azure_openai/x"), providers)
     assert headers["authorization"] == f"Bearer {OTHER}"
     assert "api-key" not in headers
 
 
-async def test_a_vendor_whose_address_must_be_configured_needs_its_key(opened: Opener) -> None:
-    """The fault says which key: requests are not signed."""
+async def test_vendor_with_configured_address_needs_key(opened: Opener) -> None:
+    """The fault tells which key: requests are not signed."""
     fault = await opened("model: amazon_bedrock/*").open(request_of("amazon_bedrock/x"))
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is FaultKind.NO_KEY
@@ -163,30 +163,30 @@ async def test_a_vendor_whose_address_must_be_configured_needs_its_key(opened: O
 
 
 @pytest.mark.parametrize("name", [".", "..", "...", "\ud800"])
-async def test_a_name_leads_nowhere_else(name: str, opened: Opener) -> None:
-    """What a client calls a deployment is one step of a path, or nothing is asked."""
+async def test_deployment_name_is_one_path_segment(name: str, opened: Opener) -> None:
+    """For any other name nothing is sent."""
     transport = opened("model: azure_openai/*, access_key: $KEY, base_url: 'http://127.0.0.1'")
     fault = await transport.open(
         replace(request_of("azure_openai/x"), model=ModelRef("azure_openai", name))
     )
-    assert isinstance(fault, UpstreamFault)
-    assert fault.kind is FaultKind.BAD_ANSWER
+    detail = f"{name!r} is not a valid name of a deployment"
+    assert fault == UpstreamFault(FaultKind.BAD_ANSWER, detail)
 
 
-async def test_the_host_header_may_be_another(
+async def test_http_host_replaces_host_header(
     opened: Opener, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """The connection still goes to the base URL's host."""
+    """The connection still goes to the host of the base URL."""
     transport = opened("model: vllm/*, http_host: 'api.example.com:8443'")
     headers = await sent(transport, request_of("vllm/x"), providers)
     assert headers["host"] == "api.example.com:8443"
 
 
 @pytest.mark.parametrize("client", [(), (("anthropic-version", "2026-10-21"),)])
-async def test_a_clients_version_of_a_dialect_stays(
+async def test_client_anthropic_version_is_kept(
     client: tuple[tuple[str, str], ...], opened: Opener, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """Only where it says none there is one of ours."""
+    """The gateway adds a version only if the client sends none."""
     transport = opened("model: mine/*, provider_interface: anthropic")
     request = request_of("mine/x", Operation.MESSAGES, headers=client)
     headers = await sent(transport, request, providers)
@@ -200,15 +200,15 @@ async def test_a_clients_version_of_a_dialect_stays(
         ("headers: {X-Team: $BROKEN}", "headers.x-team of vllm-127-0-0-1"),
     ],
 )
-async def test_what_can_stand_in_no_header_is_not_sent(
+async def test_control_character_in_header_is_a_fault(
     entry: str, where: str, opened: Opener
 ) -> None:
-    """A line break in a variable makes no second header; the fault names the place alone."""
+    """A line break in a variable adds no header; the fault names only the configuration key."""
     fault = await opened(f"model: vllm/*, {entry}").open(request_of("vllm/x"))
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is FaultKind.NO_KEY
     assert fault.detail.startswith(where)
-    assert "holds a line break" in fault.detail
+    assert "contains a line break" in fault.detail
     assert "sk-1" not in fault.detail
     assert "evil" not in fault.detail
 
@@ -226,10 +226,10 @@ async def test_what_can_stand_in_no_header_is_not_sent(
         ("headers: {X-Team: $SHORT}", "", "ab"),
     ],
 )
-async def test_an_error_does_not_repeat_our_secrets(
+async def test_error_of_provider_is_redacted(
     entry: str, hidden: str, shown: str, opened: Opener, tmp_path: Path
 ) -> None:
-    """Keys and what references stand for; not what the configuration shows to all anyway."""
+    """Keys and values of references are removed, values that the configuration shows are not."""
     (tmp_path / "key").write_text("sk-from-a-file\n")
     reply = await opened(f"model: vllm/*, {entry}").open(request_of("vllm/leak-all"))
     assert isinstance(reply, UpstreamReply)
@@ -240,8 +240,8 @@ async def test_an_error_does_not_repeat_our_secrets(
     assert SECRET.encode() not in reply.body
 
 
-async def test_a_file_without_a_key_is_named(opened: Opener, tmp_path: Path) -> None:
-    """As a variable that is not set: the way to the key is told, and nobody is asked."""
+async def test_missing_key_file_is_a_fault(opened: Opener, tmp_path: Path) -> None:
+    """It is handled as an unset variable: the fault names the file, and nothing is sent."""
     fault = await opened("model: vllm/*, access_key: 'file:key'").open(request_of("vllm/x"))
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is FaultKind.NO_KEY
@@ -249,11 +249,11 @@ async def test_a_file_without_a_key_is_named(opened: Opener, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("refresh_s", "expected"), [(0.02, "Bearer two"), (3600, "Bearer one")])
-async def test_a_key_in_a_file_can_be_changed(
+async def test_changed_key_file_is_read_again(
     refresh_s: float, expected: str, opened: Opener, providers: dict[str, ScriptedProvider],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """It is read again after a while, and not with every request."""
+    """The file is read again after a while, but not for every request."""
     monkeypatch.setattr("serve_app.providers.outgoing.REFRESH_S", refresh_s)
     transport = opened("model: vllm/*, access_key: 'file:key', headers: {X-Team: 'file:team'}")
     (tmp_path / "team").write_text("red")
@@ -266,6 +266,6 @@ async def test_a_key_in_a_file_can_be_changed(
     assert headers["authorization"] == expected
 
 
-def test_a_file_is_read_again_soon() -> None:
-    """Whoever changes a key waits for no longer than this."""
+def test_key_file_refresh_is_short() -> None:
+    """A changed key is in use after at most this time."""
     assert references.REFRESH_S <= 2.0

@@ -1,4 +1,4 @@
-"""The transport against servers that speak HTTP in odd ways: what arrives is an answer or a fault."""
+"""The transport against servers with unusual HTTP: the result is an answer or a fault."""
 
 import asyncio
 import gc
@@ -20,8 +20,7 @@ from serve_app.exchange import (
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.providers import transport as module
-from serve_app.providers.transport import Transport, fixed
+from serve_app.providers.transport import MAX_ANSWER_BYTES, Transport, fixed
 from serve_app.snapshot import compile_snapshot
 
 KEY = "ordinary"
@@ -33,13 +32,13 @@ timeouts: {{connect_s: 0.3, first_byte_s: 2, idle_s: 2, total_s: 4}}
 """
 GOOD = b'{"choices": []}'
 PAUSE = b"<pause>"
-"""In what a server says: what follows comes a little later."""
+"""In an answer of a server: the rest is sent a little later."""
 
-Speaker = Callable[[int], bytes | None]
-"""What a server writes for an exchange, by its number on the connection; None hangs up."""
+Script = Callable[[int], bytes | None]
+"""The answer of a server, by the number of the exchange on its connection; None hangs up."""
 
 
-def told(body: bytes, *lines: str, status: int = 200) -> bytes:
+def answer(body: bytes, *lines: str, status: int = 200) -> bytes:
     """An answer with a length."""
     head = [f"HTTP/1.1 {status} Odd", *lines, f"content-length: {len(body)}"]
     return "\r\n".join([*head, "", ""]).encode() + body
@@ -53,19 +52,19 @@ def request(*, stream: bool = False, fresh: bool = False) -> UpstreamRequest:
 
 
 @asynccontextmanager
-async def served(speak: Speaker) -> AsyncIterator[str]:
-    """The URL of a server that says what it is told to."""
+async def served(script: Script) -> AsyncIterator[str]:
+    """The URL of a server that answers as ``script`` returns."""
     open_lines: set[asyncio.StreamWriter] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         open_lines.add(writer)
         number = 0
         while await reader.read(65536):  # a request is one small write
-            said = speak(number)
-            if said is None:
+            reply = script(number)
+            if reply is None:
                 break
             number += 1
-            for part in said.split(PAUSE):
+            for part in reply.split(PAUSE):
                 writer.write(part)
                 await asyncio.sleep(0.03)
         writer.close()
@@ -81,12 +80,15 @@ async def served(speak: Speaker) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def opened(folder: Path, url: str) -> AsyncIterator[Transport]:
+async def opened(
+    folder: Path, url: str, max_answer_bytes: int = MAX_ANSWER_BYTES
+) -> AsyncIterator[Transport]:
     """A transport to one server."""
     file = folder / "gateway.yaml"
     file.write_text(CONFIG.format(url=url))
     snapshot = compile_snapshot(file)
-    transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {"KEY": KEY})
+    source = fixed(snapshot.providers, snapshot.config.timeouts)
+    transport = Transport(source, {"KEY": KEY}, max_answer_bytes=max_answer_bytes)
     try:
         yield transport
     finally:
@@ -94,11 +96,13 @@ async def opened(folder: Path, url: str) -> AsyncIterator[Transport]:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Callable[..., Awaitable[Any]]:
-    """Asks a server once; gives the fault, or the reply with its body read."""
+def ask_once(tmp_path: Path) -> Callable[..., Awaitable[Any]]:
+    """Sends one request; returns the fault, or the reply with its body read."""
 
-    async def ask(speak: Speaker, *, stream: bool = False) -> Any:
-        async with served(speak) as url, opened(tmp_path, url) as transport:
+    async def ask(
+        script: Script, *, stream: bool = False, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> Any:
+        async with served(script) as url, opened(tmp_path, url, max_bytes) as transport:
             reply = await transport.open(request(stream=stream))
             if isinstance(reply, UpstreamFault) or isinstance(reply.body, bytes):
                 return reply
@@ -109,42 +113,42 @@ def asked(tmp_path: Path) -> Callable[..., Awaitable[Any]]:
 
 
 @pytest.mark.parametrize("status", [101, 600, 999])
-async def test_a_status_that_answers_nothing_is_a_fault(asked: Any, status: int) -> None:
-    """No client could be given it."""
-    fault = await asked(lambda _: told(b"{}", status=status))
+async def test_status_out_of_range_is_a_fault(ask_once: Any, status: int) -> None:
+    """A client cannot receive such a status."""
+    fault = await ask_once(lambda _: answer(b"{}", status=status))
     assert fault.kind is FaultKind.BAD_ANSWER
     assert f"status {status}" in fault.detail
 
 
-async def test_what_is_unpacked_counts(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small body that grows over the bound as it is unpacked is too large."""
-    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 1 << 20)
+async def test_size_limit_counts_decompressed_bytes(ask_once: Any) -> None:
+    """A small body that grows over the limit by decompression is too large."""
     packed = gzip.compress(bytes(8 << 20))
-    fault = await asked(lambda _: told(packed, "content-encoding: gzip"))
-    assert fault.kind is FaultKind.BAD_ANSWER
-    assert "larger than" in fault.detail
-    small = await asked(lambda _: told(gzip.compress(GOOD), "content-encoding: gzip"))
+    fault = await ask_once(lambda _: answer(packed, "content-encoding: gzip"), max_bytes=1 << 20)
+    detail = "the answer of vllm is larger than 1048576 bytes"
+    assert fault == UpstreamFault(FaultKind.BAD_ANSWER, detail)
+    packed = gzip.compress(GOOD)
+    small = await ask_once(lambda _: answer(packed, "content-encoding: gzip"), max_bytes=1 << 20)
     assert small.body == GOOD
 
 
-async def test_many_small_headers_are_read(asked: Any) -> None:
-    """It is their size that counts."""
-    reply = await asked(lambda _: told(GOOD, *(f"x-odd-{n}: {n}" for n in range(500))))
+async def test_many_small_headers_are_read(ask_once: Any) -> None:
+    """The limit applies to the size of the headers, not to their number."""
+    reply = await ask_once(lambda _: answer(GOOD, *(f"x-odd-{n}: {n}" for n in range(500))))
     assert (reply.status, reply.body) == (200, GOOD)
 
 
 @pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "application/octet-stream", None])
-async def test_a_stream_may_lack_its_type(asked: Any, kind: str | None) -> None:
-    """SDKs do not look at it either."""
+async def test_stream_may_have_no_type(ask_once: Any, kind: str | None) -> None:
+    """SDKs do not check it either."""
     lines = [] if kind is None else [f"content-type: {kind}"]
     events = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n'
-    reply = await asked(lambda _: told(events, *lines), stream=True)
+    reply = await ask_once(lambda _: answer(events, *lines), stream=True)
     assert reply.body == events
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("said", "passed"),
+    ("content", "redacted"),
     [
         (b'{"error": {"message": "bad key ordinary"}}', b'{"error": {"message": "bad key ***"}}'),
         (b'{"error":"bad key ordinary"}', b'{"error":"bad key ***"}'),
@@ -152,31 +156,31 @@ async def test_a_stream_may_lack_its_type(asked: Any, kind: str | None) -> None:
         (b'{"choices":["an ordinary \\"error\\": {"]}', None),
     ],
 )
-async def test_an_error_inside_a_200_does_not_repeat_our_key(
-    asked: Any, said: bytes, passed: bytes | None, stream: bool
+async def test_error_in_successful_answer_is_redacted(
+    ask_once: Any, content: bytes, redacted: bytes | None, stream: bool
 ) -> None:
-    """While a good answer keeps each of its bytes, words that are keys here included."""
+    """A good answer keeps each of its bytes, including words that are keys here."""
     before, after, kind = (b"data: ", b"\n\n", "event-stream") if stream else (b"", b"", "json")
-    whole = before + said + after
-    reply = await asked(lambda _: told(whole, f"content-type: text/{kind}"), stream=stream)
-    assert reply.body == before + (said if passed is None else passed) + after
+    whole = before + content + after
+    reply = await ask_once(lambda _: answer(whole, f"content-type: text/{kind}"), stream=stream)
+    assert reply.body == before + (content if redacted is None else redacted) + after
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_header_does_not_repeat_our_key(asked: Any, stream: bool) -> None:
-    """It is left out, whatever the answer is."""
+async def test_header_with_key_is_removed(ask_once: Any, stream: bool) -> None:
+    """It is left out of every answer."""
     lines = ["content-type: text/event-stream", "X-Request-Id: Bearer ordinary", "x-other: 1"]
-    reply = await asked(lambda _: told(b"data: [DONE]\n\n", *lines), stream=stream)
+    reply = await ask_once(lambda _: answer(b"data: [DONE]\n\n", *lines), stream=stream)
     names = [name for name, _ in reply.headers]
     assert "x-request-id" not in names
     assert "x-other" in names
 
 
-async def test_after_a_reset_no_kept_connection_is_trusted(tmp_path: Path) -> None:
-    """However many lie idle, and have been given up by the server without a word."""
+async def test_fresh_request_opens_a_new_connection(tmp_path: Path) -> None:
+    """It ignores idle connections, which the server may have closed without notice."""
 
     def once(number: int) -> bytes | None:
-        return told(GOOD) if number == 0 else None
+        return answer(GOOD) if number == 0 else None
 
     async with served(once) as url, opened(tmp_path, url) as transport:
         first = await asyncio.gather(*(transport.open(request()) for _ in range(4)))
@@ -189,17 +193,17 @@ async def test_after_a_reset_no_kept_connection_is_trusted(tmp_path: Path) -> No
             assert isinstance(again, UpstreamReply)
 
 
-async def test_a_kept_connection_may_end_with_an_error(
+async def test_idle_connection_may_end_with_an_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody waits for it any more, and nobody is told."""
+    """Nothing waits for it any more, and nothing is logged."""
     lines: list[asyncio.StreamWriter] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lines.append(writer)
         await reader.read(65536)
-        writer.write(told(GOOD)[: -len(GOOD)])
-        await asyncio.sleep(0.03)  # so that there is somebody who waits for the body
+        writer.write(answer(GOOD)[: -len(GOOD)])
+        await asyncio.sleep(0.03)  # so that the body is awaited
         writer.write(GOOD)
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
@@ -218,14 +222,14 @@ async def test_a_kept_connection_may_end_with_an_error(
     assert not caplog.records
 
 
-async def test_looking_a_name_up_is_part_of_connecting(
+async def test_connect_timeout_includes_dns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name server that says nothing costs no more time than a host that says nothing."""
-    loop, asked_for = asyncio.get_running_loop(), asyncio.Event()
+    """A DNS server that does not respond costs no more time than such a host."""
+    loop, resolving = asyncio.get_running_loop(), asyncio.Event()
 
     async def silent(*_: Any, **__: Any) -> list[Any]:
-        asked_for.set()
+        resolving.set()
         await asyncio.sleep(1.0)
         return []
 
@@ -234,22 +238,22 @@ async def test_looking_a_name_up_is_part_of_connecting(
         began = loop.time()
         fault = await transport.open(request())
         assert loop.time() - began < 0.9
-        assert asked_for.is_set()
-        assert isinstance(fault, UpstreamFault)
-        assert (fault.kind, "in time" in fault.detail) == (FaultKind.CONNECT, True)
+        assert resolving.is_set()
+        detail = "connecting to vllm timed out after 0.3 s"
+        assert fault == UpstreamFault(FaultKind.CONNECT, detail)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_is_no_chunk_ends_the_wait(asked: Any, stream: bool) -> None:
-    """Not only the exchange's whole time does, and it is a break in the middle of an answer."""
+async def test_invalid_chunk_ends_the_exchange_at_once(ask_once: Any, stream: bool) -> None:
+    """The fault is an answer that broke off, long before the exchange times out."""
     head = b"HTTP/1.1 200 Odd\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n"
-    said = head % (b"text/event-stream" if stream else b"application/json")
+    start = head % (b"text/event-stream" if stream else b"application/json")
     began = asyncio.get_running_loop().time()
     if stream:
         with pytest.raises(StreamBrokenError) as caught:
-            await asked(lambda _: said + b"3\r\na\n\n\r\n<pause>no size\r\n", stream=True)
+            await ask_once(lambda _: start + b"3\r\na\n\n\r\n<pause>no size\r\n", stream=True)
         fault = caught.value.fault
     else:
-        fault = await asked(lambda _: said + b"3\r\n{  \r\n<pause>no size\r\n")
+        fault = await ask_once(lambda _: start + b"3\r\n{  \r\n<pause>no size\r\n")
     assert fault.kind is FaultKind.BROKEN
     assert asyncio.get_running_loop().time() - began < 1

@@ -1,4 +1,4 @@
-"""Every provider on every path that it speaks: what it is sent, byte for byte."""
+"""Requests to every provider in every operation, byte for byte."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,12 +21,12 @@ from serve_app.providers.transport import Transport, fixed
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 from tests.wire.transcripts import MODEL, TRANSCRIPTS, Transcript
 
 BODY = b'{ "model": "some/model-1", "x": "\xc3\xa9" }'
-SPOKEN = {(line.provider, line.operation) for line in TRANSCRIPTS}
-UNSPOKEN = [
+SUPPORTED = {(line.provider, line.operation) for line in TRANSCRIPTS}
+UNSUPPORTED = [
     (name, operation)
     for name in INTERFACES
     for operation in Operation
@@ -37,7 +37,7 @@ UNSPOKEN = [
 @asynccontextmanager
 async def transport_of(directory: Path, entry: str) -> AsyncIterator[Transport]:
     """A transport for one entry of ``model_providers``, in YAML's flow style."""
-    snapshot = setup_of(directory, f"{V}model_providers:\n  - {{{entry}}}\n")
+    snapshot = snapshot_of(directory, f"{V}model_providers:\n  - {{{entry}}}\n")
     opened = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {"KEY": SECRET})
     try:
         yield opened
@@ -54,18 +54,18 @@ def request_of(provider: str, operation: Operation) -> UpstreamRequest:
     )
 
 
-def test_there_is_a_line_for_each_path() -> None:
-    """A provider or a path that is added to the table is added to the transcripts."""
+def test_every_operation_of_every_provider_has_a_transcript() -> None:
+    """A provider or operation that is added to the table is added to the transcripts."""
     assert {
         (name, operation) for name in INTERFACES for operation in PROVIDERS[name].operations
-    } == SPOKEN
+    } == SUPPORTED
 
 
 @pytest.mark.parametrize("line", TRANSCRIPTS, ids=lambda line: f"{line.provider}-{line.operation}")
-async def test_a_provider_is_sent_this(
+async def test_request_to_provider_matches_transcript(
     line: Transcript, providers: dict[str, ScriptedProvider], tmp_path: Path
 ) -> None:
-    """The first line, the host, the key in the provider's way, the headers and the body."""
+    """The request line, host, authentication, headers and body are as the transcript has them."""
     server = providers["shared"]
     where = f"http://127.0.0.1:{server.port}"
     entry = f"model: {line.provider}/*, access_key: $KEY, base_url: '{where}{line.base}'"
@@ -88,28 +88,28 @@ async def test_a_provider_is_sent_this(
 
 
 @pytest.mark.parametrize("line", TRANSCRIPTS, ids=lambda line: f"{line.provider}-{line.operation}")
-def test_a_provider_is_there(line: Transcript, tmp_path: Path) -> None:
-    """Without more than must be configured, its requests go to the vendor's address."""
+def test_default_address_is_the_vendors(line: Transcript, tmp_path: Path) -> None:
+    """With only the required configuration, requests go to the vendor's address."""
     where = "" if line.base_url is None else f", base_url: '{line.base_url}{line.base}'"
     text = f"{V}model_providers:\n  - {{model: {line.provider}/*{where}}}\n"
-    endpoint = setup_of(tmp_path, text).providers.endpoint(ModelRef(line.provider, MODEL))
+    endpoint = snapshot_of(tmp_path, text).providers.endpoint(ModelRef(line.provider, MODEL))
     assert endpoint is not None
     assert line.operation in endpoint.operations
     url = target_url(endpoint.base_url, endpoint.interface, line.operation, MODEL)
     assert url == line.address
 
 
-@pytest.mark.parametrize(("provider", "operation"), UNSPOKEN)
-async def test_what_a_provider_does_not_speak_is_not_sent(
+@pytest.mark.parametrize(("provider", "operation"), UNSUPPORTED)
+async def test_unsupported_operation_is_a_fault(
     provider: str, operation: Operation, tmp_path: Path
 ) -> None:
-    """The fault names the provider and the path, and nobody is asked."""
+    """The fault names the provider and the path, and nothing is sent."""
     entry = f"model: {provider}/*, access_key: $KEY, base_url: 'http://127.0.0.1:1'"
     async with transport_of(tmp_path, entry) as transport:
         fault = await transport.open(request_of(provider, operation))
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is FaultKind.UNSUPPORTED
-    assert fault.detail.endswith(f" has no {PATHS[operation]}")
+    assert fault.detail.endswith(f" does not support {PATHS[operation]}")
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ async def test_what_a_provider_does_not_speak_is_not_sent(
         ("model: azure_openai/*, base_url: $URL", Operation.RESPONSES),
     ],
 )
-async def test_another_path_hides_what_lies_beside_the_usual_one(
+async def test_unknown_base_path_disables_operations_elsewhere(
     entry: str, operation: Operation, tmp_path: Path
 ) -> None:
-    """Where a base URL's path is not the provider's own, or not known, other paths are not guessed."""
+    """If the path of a base URL is not the provider's own, other paths are not guessed."""
     async with transport_of(tmp_path, f"{entry}, access_key: $KEY") as transport:
         provider = entry.removeprefix("model: ").partition("/")[0]
         fault = await transport.open(request_of(provider, operation))
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is FaultKind.UNSUPPORTED
-    assert f"has no {PATHS[operation]}" in fault.detail
+    assert f"does not support {PATHS[operation]}" in fault.detail

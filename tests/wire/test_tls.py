@@ -1,4 +1,4 @@
-"""Exchanges over TLS with a server whose certificate nobody but the configuration trusts."""
+"""Exchanges over TLS with a server whose certificate only the configuration trusts."""
 
 import asyncio
 import datetime as dt
@@ -26,17 +26,17 @@ from serve_app.exchange import (
 )
 from serve_app.providers.transport import Transport, fixed
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 
 @dataclass
 class Server:
-    """Answers everything with 200, and remembers what it saw."""
+    """Answers everything with 200, and records server names and Host headers."""
 
     certificate: Path
     port: int = 0
     names: list[str | None] = field(default_factory=list)
-    """Which servers clients meant to reach, in the handshake."""
+    """Server names in the handshakes."""
     hosts: list[bytes] = field(default_factory=list)
 
 
@@ -75,25 +75,25 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     certificate, key = write_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    seen = Server(certificate)
+    server = Server(certificate)
 
     def remember(_: object, name: str | None, __: object) -> None:
-        seen.names.append(name)
+        server.names.append(name)
 
     context.sni_callback = remember
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            seen.hosts += [line for line in head.split(b"\r\n") if line.lower()[:5] == b"host:"]
+            server.hosts += [line for line in head.split(b"\r\n") if line.lower()[:5] == b"host:"]
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
             await writer.drain()
         finally:
             writer.close()
 
     running = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    seen.port = running.sockets[0].getsockname()[1]
-    yield seen
+    server.port = running.sockets[0].getsockname()[1]
+    yield server
     running.close()
     await running.wait_closed()
 
@@ -103,7 +103,7 @@ async def transport_to(
     server: Server, tls_ca: Path | None, more: str = ""
 ) -> AsyncIterator[Transport]:
     entry = f"{{model: vllm/*, base_url: 'https://localhost:{server.port}'{more}}}"
-    snapshot = setup_of(server.certificate.parent, f"{V}model_providers:\n  - {entry}\n")
+    snapshot = snapshot_of(server.certificate.parent, f"{V}model_providers:\n  - {entry}\n")
     file = None if tls_ca is None else str(tls_ca)
     transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {}, file)
     try:
@@ -125,8 +125,8 @@ REQUEST = UpstreamRequest(
 )
 
 
-async def test_a_certificate_that_is_named_is_trusted(server: Server) -> None:
-    """And the handshake asks for the URL's host, whatever the Host header says."""
+async def test_configured_certificate_is_trusted(server: Server) -> None:
+    """The handshake requests the URL's host, whatever the Host header contains."""
     more = ", http_host: 'api.example.com'"
     async with transport_to(server, server.certificate, more) as transport:
         for _ in range(2):
@@ -136,22 +136,22 @@ async def test_a_certificate_that_is_named_is_trusted(server: Server) -> None:
     assert set(server.hosts) == {b"host: api.example.com"}
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server) -> None:
-    """The fault says what would make it trusted."""
+async def test_untrusted_certificate_is_refused(server: Server) -> None:
+    """The fault tells how to make it trusted."""
     async with transport_to(server, None) as transport:
         fault = await transport.open(REQUEST)
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is FaultKind.CONNECT
-    assert "certificate that is not trusted here" in fault.detail
+    assert "untrusted certificate" in fault.detail
     assert "overrides.upstream_tls_ca_path" in fault.detail
     assert server.hosts == []
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
-async def test_a_file_without_certificates_is_named(
+async def test_unusable_certificate_file_is_named(
     content: str | None, server: Server, tmp_path: Path
 ) -> None:
-    """Nobody is asked, and as soon as the file is there everything works."""
+    """Nothing is sent, and as soon as the file is usable exchanges succeed."""
     file = tmp_path / "own.pem"
     if content is not None:
         file.write_text(content)
@@ -159,39 +159,38 @@ async def test_a_file_without_certificates_is_named(
         fault = await transport.open(REQUEST)
         assert isinstance(fault, UpstreamFault)
         assert fault.kind is FaultKind.CONNECT
-        text = f"overrides.upstream_tls_ca_path: {file} is not there, or holds no certificates"
+        text = f"overrides.upstream_tls_ca_path: {file} is missing or contains no certificates"
         assert fault.detail == text
         file.write_bytes(server.certificate.read_bytes())
         assert isinstance(await transport.open(REQUEST), UpstreamReply)
 
 
 @pytest.mark.parametrize(
-    ("file", "said"),
+    ("file", "detail"),
     [
-        ("ca.pem", "gave an answer that is no chat completion"),
-        ("own.pem", "can't be asked: overrides.upstream_tls_ca_path: {} is not there, or holds no certificates"),
-        (None, "shows a certificate that is not trusted here; overrides.upstream_tls_ca_path names more"),
+        ("ca.pem", "localhost:{port} returned an answer that is not a chat completion"),
+        ("own.pem", "overrides.upstream_tls_ca_path: {file} is missing or contains no certificates"),
+        (None, "localhost:{port} presents an untrusted certificate; add its CA to overrides.upstream_tls_ca_path"),
     ],
 )  # fmt: skip
-async def test_a_routing_models_server_is_trusted_likewise(
-    file: str | None, said: str, server: Server
+async def test_engine_http_trusts_the_same_certificates(
+    file: str | None, detail: str, server: Server
 ) -> None:
-    """By the same file: the answer of the server shows that it was asked."""
+    """The same file applies: the answer of the server shows that it was reached."""
     named = "" if file is None else f"overrides: {{upstream_tls_ca_path: {file}}}\n"
     section = f"{{engine: http, model: m, base_url: 'https://localhost:{server.port}'}}"
     folder = server.certificate.parent
-    setup_of(folder, f"{V}{named}orchestrator: {section}\n")
+    snapshot_of(folder, f"{V}{named}orchestrator: {section}\n")
     deployment = Orchestrator(str(folder / "gateway.yaml"))
     assert deployment._first is not None
     engine = deployment._first._inner
     assert isinstance(engine, HttpEngine)
     try:
         question = Question((Turn("user", "hi"),), (Route("code", "writing code", ()),), "v1")
-        found = await engine.score(question)
+        result = await engine.score(question)
     finally:
         await engine.close()
         await asyncio.sleep(0.05)  # the connection's last callbacks
         deployment.__del__()
-    assert isinstance(found, Unavailable)
-    text = said.format(folder / str(file))
-    assert found.detail == f"localhost:{server.port} {text}"
+    assert isinstance(result, Unavailable)
+    assert result.detail == detail.format(port=server.port, file=folder / str(file))

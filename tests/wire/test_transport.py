@@ -14,8 +14,7 @@ from serve_app.exchange import (
     UpstreamReply,
     UpstreamRequest,
 )
-from serve_app.providers import transport as module
-from serve_app.providers.transport import Transport, fixed
+from serve_app.providers.transport import MAX_ANSWER_BYTES, Transport, fixed
 from serve_app.snapshot import compile_snapshot
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, closed_port
@@ -29,7 +28,7 @@ model_providers:
   - {{model: dead/gone, base_url: "http://127.0.0.1:{port}", provider_interface: vllm}}
 timeouts: {{connect_s: 1, first_byte_s: 0.4, idle_s: 0.4, total_s: 1}}
 """
-Asker = Callable[..., UpstreamRequest]
+Opener = Callable[..., Transport]
 
 
 def request(name: str, *, stream: bool = False, provider: str = "vllm") -> UpstreamRequest:
@@ -42,74 +41,78 @@ def request(name: str, *, stream: bool = False, provider: str = "vllm") -> Upstr
 
 
 @pytest.fixture
-async def transport(
+async def make_transport(
     tmp_path: Path, providers: dict[str, ScriptedProvider]
-) -> AsyncIterator[Transport]:
-    """A transport whose key is set and whose other variables are not."""
+) -> AsyncIterator[Opener]:
+    """Makes transports with the given environment; all are closed at the end."""
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG.format(url=providers["shared"].url, port=closed_port()))
     snapshot = compile_snapshot(file)
-    opened = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {"KEY": SECRET})
-    yield opened
-    await opened.close()
+    made: list[Transport] = []
+
+    def make(environ: dict[str, str], max_answer_bytes: int = MAX_ANSWER_BYTES) -> Transport:
+        source = fixed(snapshot.providers, snapshot.config.timeouts)
+        made.append(Transport(source, environ, max_answer_bytes=max_answer_bytes))
+        return made[-1]
+
+    yield make
+    for transport in made:
+        await transport.close()
+
+
+@pytest.fixture
+def transport(make_transport: Opener) -> Transport:
+    """A transport whose key is set and whose other variables are not."""
+    return make_transport({"KEY": SECRET})
 
 
 @pytest.mark.parametrize(
-    ("provider", "name", "kind", "said"),
+    ("provider", "name", "kind", "text"),
     [
         ("nobody", "x", FaultKind.STALE_POLICY, "nobody/x"),
         ("openai", "keyless", FaultKind.NO_KEY, "add access_key"),
         ("ollama", "far", FaultKind.NO_KEY, "FAR is not set"),
-        ("dead", "gone", FaultKind.CONNECT, "could not be connected to"),
-        ("vllm", "hang", FaultKind.TIMEOUT, "within 1 s"),
-        ("vllm", "die-in-answer", FaultKind.BROKEN, "broke off"),
+        ("dead", "gone", FaultKind.CONNECT, "cannot connect to dead"),
+        ("vllm", "hang", FaultKind.TIMEOUT, "timed out after 1 s"),
+        ("vllm", "die-in-answer", FaultKind.BROKEN, "closed the connection in the middle"),
         ("vllm", "redirect", FaultKind.BAD_ANSWER, "redirects (307)"),
     ],
 )
-async def test_what_goes_wrong_is_a_value(
-    transport: Transport, provider: str, name: str, kind: FaultKind, said: str
+async def test_fault_has_kind_and_detail(
+    transport: Transport, provider: str, name: str, kind: FaultKind, text: str
 ) -> None:
-    """Each fault has its kind and a text that says what to do, and none of our key."""
+    """Each fault has its kind and a text that tells what to do, without the gateway's key."""
     fault = await transport.open(request(name, provider=provider))
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is kind
-    assert said in fault.detail
+    assert text in fault.detail
     assert SECRET not in fault.detail
 
 
-async def test_a_reference_that_makes_no_address_is_not_repeated(
-    tmp_path: Path, providers: dict[str, ScriptedProvider]
-) -> None:
-    """Whoever puts a key where an address belongs does not read it in an error."""
-    file = tmp_path / "gateway.yaml"
-    file.write_text(CONFIG.format(url=providers["shared"].url, port=1))
-    snapshot = compile_snapshot(file)
-    opened = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {"FAR": SECRET})
-    fault = await opened.open(request("far", provider="ollama"))
-    assert isinstance(fault, UpstreamFault)
-    assert SECRET not in fault.detail
-    assert "ollama-far" in fault.detail
+async def test_base_url_that_expands_to_a_key_is_not_repeated(make_transport: Opener) -> None:
+    """A key that is set in place of an address does not appear in the error."""
+    fault = await make_transport({"FAR": SECRET}).open(request("far", provider="ollama"))
+    detail = "base_url of ollama-far is not a valid URL after expanding its variables"
+    assert fault == UpstreamFault(FaultKind.CONNECT, detail)
 
 
 @pytest.mark.parametrize("name", ["parrot", "chunked"])
-async def test_an_answer_has_a_largest_size(
-    transport: Transport, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An answer over the bound is a fault, whether its length is announced or not."""
-    good = await transport.open(request(name))
+async def test_answer_over_the_limit_is_a_fault(make_transport: Opener, name: str) -> None:
+    """Whether its length is announced or not."""
+    good = await make_transport({"KEY": SECRET}).open(request(name))
     assert isinstance(good, UpstreamReply)
     assert isinstance(good.body, bytes)
-    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", len(good.body) - 1)
-    fault = await transport.open(request(name))
-    assert isinstance(fault, UpstreamFault)
-    assert fault.kind is FaultKind.BAD_ANSWER
-    assert "larger than" in fault.detail
+    limit = len(good.body) - 1
+    fault = await make_transport({"KEY": SECRET}, max_answer_bytes=limit).open(request(name))
+    assert fault == UpstreamFault(
+        FaultKind.BAD_ANSWER, f"the answer of vllm is larger than {limit} bytes"
+    )
 
 
-async def test_a_stream_that_is_given_up_unread_closes_its_connection(
+async def test_closing_an_unread_stream_closes_its_connection(
     transport: Transport, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """Closing a body of which nothing was read closes the exchange, more than once if need be."""
+    """Closing a body before anything is read closes the exchange; closing it again does no harm."""
     reply = await transport.open(request("endless", stream=True))
     assert isinstance(reply, UpstreamReply)
     assert not isinstance(reply.body, bytes)
@@ -120,3 +123,17 @@ async def test_a_stream_that_is_given_up_unread_closes_its_connection(
     assert isinstance(again, UpstreamReply)
     exchanges = providers["shared"].ledger.exchanges
     assert exchanges[-2].client_left
+
+
+async def test_transport_repr_shows_targets_and_connections(transport: Transport) -> None:
+    """An operator sees what is open, and no key or address."""
+    closed = "<Transport targets: 0, connections: 0 in use, 0 idle>"
+    assert repr(transport) == closed
+    await transport.open(request("parrot"))
+    assert repr(transport) == "<Transport targets: 1, connections: 0 in use, 1 idle>"
+    reply = await transport.open(request("endless", stream=True))
+    assert repr(transport) == "<Transport targets: 1, connections: 1 in use, 0 idle>"
+    assert isinstance(reply, UpstreamReply)
+    assert not isinstance(reply.body, bytes)
+    await reply.body.aclose()
+    assert repr(transport) == "<Transport targets: 1, connections: 0 in use, 0 idle>"

@@ -1,1 +1,1 @@
-"""Reads and checks the serve.yaml of a gateway."""
+"""Reads a serve.yaml, and checks it before Ray Serve does."""

@@ -1,227 +1,130 @@
-"""Whether Serve can run what a serve.yaml says; ``fingerpost check --serve``.
+"""Checks whether Ray Serve can run a serve.yaml: ``fingerpost check --serve``.
 
-Serve gives the whole application up for one option that does not fit.
+Serve refuses a whole application for one option that is invalid.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Final
 
 from serve_app.access.exposure import exposure_problem
-from serve_app.cli.serve_yaml.pitfalls import address_problems, hints
-from serve_app.cli.serve_yaml.schema import (
-    Found,
-    applications,
-    entries,
-    known_place,
-    schema_problems,
+from serve_app.cli.serve_yaml.application import (
+    IMPORT_PATH,
+    application_problems,
+    deployment_problems,
+    is_foreign,
+    is_without_config,
+    named_config,
 )
-from serve_app.cli.summary import deployment_names
-from serve_app.config.load import read_yaml
-from serve_app.config.locations import ConfigError, Location, Problem, path_text
-from serve_app.config.pydantic_errors import did_you_mean
+from serve_app.cli.serve_yaml.pitfalls import address_problems, config_pitfalls, replica_pitfalls
+from serve_app.cli.serve_yaml.read import ANY_HOST, ServeDocument, read_document
+from serve_app.cli.serve_yaml.tree import Finding, Findings, applications
+from serve_app.config.locations import ConfigError, Location
 from serve_app.domain import Json
-from serve_app.packaged_files import find_packaged
 from serve_app.snapshot import Snapshot, compile_snapshot
-
-IMPORT_PATH: Final = "serve_app.app:build"
-
-_OURS: Final = frozenset({IMPORT_PATH, "serve_app.app.build"})
-_ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - where Serve listens when nothing is said
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is known of files before anything is started."""
+    """What is known of the files before anything is started."""
 
     errors: tuple[ConfigError, ...]
-    """Of each file that is bad."""
+    """One for each file with problems."""
     warnings: tuple[str, ...]
     config: Path | None
-    """The configuration, of our first application where there are several."""
+    """The configuration, of the first application of this project where there are several."""
     snapshot: Snapshot | None
-    """What it comes to, where it can be used."""
+    """That configuration, compiled; None where it has problems."""
 
 
 def check_serve(file: Path, config: Path | None = None, *, by_serve: bool = True) -> Checked:
-    """Checks a serve.yaml and what it names. Raises ConfigError where it can't be read.
+    """Checks a serve.yaml and its configuration. Raises ConfigError where it cannot be read.
 
-    ``config`` is checked in place of the first application's, which may be a path elsewhere.
-    ``by_serve``: also by Serve's own schema, for which Ray is imported; that takes seconds.
+    ``config`` is checked instead of the file that the first application names, which may be a
+    path on another machine. ``by_serve``: also against Serve's schema; importing Ray for it takes
+    seconds.
     """
-    content, lines = read_yaml(str(file), "applications:")
+    return check_document(read_document(file), config, by_serve=by_serve)
+
+
+def check_document(
+    document: ServeDocument, config: Path | None = None, *, by_serve: bool = True
+) -> Checked:
+    """The same of a serve.yaml that was read already."""
+    content = document.content
     check = _Check(content)
     if by_serve:
-        check.problems += schema_problems(content, lines)
+        check.problems += _schema_problems(document)
     check.problems += address_problems(content)
-    ours = [found for found in applications(content) if not _is_foreign(found[1], content)]
     if content.get("applications") == []:
-        text = f"needs one with `import_path: {IMPORT_PATH}` and `args: {{config: PATH}}`"
-        check.problems.append((("applications",), text))
-    setups = [
-        check.application(*found, None if index else config) for index, found in enumerate(ours)
+        message = f"empty; add one with `import_path: {IMPORT_PATH}` and `args: {{config: PATH}}`"
+        check.problems.append((("applications",), message))
+    own = [entry for entry in applications(content) if not is_foreign(entry[1], content)]
+    compiled = [
+        check.application(*entry, None if index else config) for index, entry in enumerate(own)
     ]
-    errors, first = check.errors, dict(reversed(check.problems))  # one for each place
-    if first:
-        told = [_problem(lines, place, text) for place, text in first.items()]
-        told.sort(key=lambda problem: (problem.line, problem.path))
-        errors = [ConfigError(str(file), tuple(told)), *errors]
-    notes = tuple(f"{file}: {_problem(lines, place, hint)}" for place, hint in check.hints)
-    own, snapshot = setups[0] if setups else (config, None)
-    return Checked(tuple(errors), notes, own, snapshot)
+    errors = check.errors
+    if check.problems:
+        first_by_location = dict(reversed(check.problems))
+        problems = [document.problem(*finding) for finding in first_by_location.items()]
+        problems.sort(key=lambda problem: (problem.line, problem.path))
+        errors = [ConfigError(str(document.path), tuple(problems)), *errors]
+    warnings = tuple(f"{document.path}: {document.problem(*entry)}" for entry in check.warnings)
+    checked_config, snapshot = compiled[0] if compiled else (config, None)
+    return Checked(tuple(errors), warnings, checked_config, snapshot)
+
+
+def _schema_problems(document: ServeDocument) -> Findings:
+    """Those that Serve's own schema reports; its module is imported now, as it imports Ray."""
+    module = import_module("serve_app.cli.serve_yaml.schema")
+    findings: Findings = module.schema_problems(document.content, document.lines)
+    return findings
 
 
 class _Check:
-    """Collects what is found out about the applications of a file."""
+    """Collects the problems and warnings of the applications of a file."""
 
     def __init__(self, content: Mapping[str, Json]) -> None:
         self._content = content
-        self.problems: list[tuple[Location, str]] = []
-        self.hints: list[tuple[Location, str]] = []
+        self.problems: list[Finding] = []
+        self.warnings: list[Finding] = []
         self.errors: list[ConfigError] = []
 
     def application(
-        self, place: Location, application: Mapping[str, Json], config: Path | None
+        self, location: Location, application: Mapping[str, Json], config: Path | None
     ) -> tuple[Path | None, Snapshot | None]:
-        """The configuration of an application, and what it comes to where it can be used."""
-        named = _named(application)
-        self.problems += _import_path(place, application)
-        self.problems += _route_prefix(place, application)
-        self.problems += _args(place, application, None if config else named)
-        self.hints += _without_effect(place, application)
+        """The configuration of an application, and its snapshot; None where it has problems."""
+        named = named_config(application)
+        self.problems += application_problems(location, application, None if config else named)
+        self.warnings += replica_pitfalls(location, application)
         if config is not None:
-            self.hints += _another(place, named, config)
-        own = config or named
-        if not _names_none(application) and (own is None or not (config or own.is_file())):
-            return own, None
+            self.warnings += _unchecked(location, named, config)
+        used = config or named
+        if used is None and not is_without_config(application):
+            return None, None
+        if used is not None and config is None and not used.is_file():
+            return used, None
         try:
-            snapshot = compile_snapshot(own)
+            snapshot = compile_snapshot(used)
         except ConfigError as error:
             self.errors.append(error)
-            return own, None
-        self.problems += _overrides(place, application, snapshot)
+            return used, None
+        self.problems += deployment_problems(location, application, snapshot)
         self.problems += _exposure(self._content, snapshot)
-        self.hints += hints(self._content, place, application, snapshot)
-        return own, snapshot
+        self.warnings += config_pitfalls(self._content, location, application, snapshot)
+        return used, snapshot
 
 
-def _problem(lines: Mapping[Location, int], place: Location, message: str) -> Problem:
-    return Problem(lines[known_place(lines, place)], path_text(place), message)
-
-
-def _is_foreign(application: Mapping[str, Json], content: Mapping[str, Json]) -> bool:
-    """True for an application of somebody else beside one of ours."""
-    name = application.get("import_path")
-    named = [other.get("import_path") for _, other in applications(content)]
-    ours = any(isinstance(one, str) and one in _OURS for one in named)
-    return ours and isinstance(name, str) and "serve_app" not in name
-
-
-def _import_path(place: Location, application: Mapping[str, Json]) -> Found:
-    name = application.get("import_path")
-    if isinstance(name, str) and name not in _OURS:  # else Serve's schema says so
-        yield (*place, "import_path"), f"must be {IMPORT_PATH}, not {name!r}"
-
-
-def _route_prefix(place: Location, application: Mapping[str, Json]) -> Found:
-    """Serve looks at it only when it deploys."""
-    prefix = application.get("route_prefix")
-    if not isinstance(prefix, str) or prefix == "/":
-        return
-    if not prefix.startswith("/") or prefix.endswith("/") or not {"{", "}"}.isdisjoint(prefix):
-        message = "must begin with a slash, end without one, and hold no braces"
-        yield (*place, "route_prefix"), message
-
-
-def _named(application: Mapping[str, Json]) -> Path | None:
-    """The configuration that an application names, as the builder finds it."""
-    args = application.get("args")
-    name = args.get("config") if isinstance(args, dict) else None
-    if not isinstance(name, str) or not name:
-        return None
-    try:
-        named = Path(name).expanduser()
-    except RuntimeError:  # ~somebody, whom this machine does not know
-        named = Path(name)
-    return find_packaged(named).absolute()
-
-
-def _names_none(application: Mapping[str, Json]) -> bool:
-    """True for an application without a file, for the keys in the environment."""
-    args = application.get("args", {})
-    return isinstance(args, dict) and "config" not in args
-
-
-def _args(place: Location, application: Mapping[str, Json], named: Path | None) -> Found:
-    args = application.get("args", {})
-    if not isinstance(args, dict):
-        return  # Serve's schema says so
-    if "config" in args and (not isinstance(args["config"], str) or not args["config"]):
-        yield (*place, "args", "config"), "must be the path of a gateway.yaml, or be left out"
-    elif named is not None and not named.is_file():
-        where = "" if Path(args["config"]).is_absolute() else ", nor one of the program's own"
-        yield (*place, "args", "config"), f"there is no file {named}{where}"
-    for key in args:
-        if key != "config":
-            near = did_you_mean(key, ["config"])
-            yield (*place, "args", key), f"unknown key{near or '; only `config` is one'}"
-
-
-def _another(place: Location, named: Path | None, config: Path) -> Found:
+def _unchecked(location: Location, named: Path | None, config: Path) -> Findings:
     if named is not None and named.is_file() and config.is_file() and not named.samefile(config):
-        yield (*place, "args", "config"), f"names {named}; {config} was checked in its place"
+        message = f"{named} is not checked, {config} is; leave one of them out"
+        yield (*location, "args", "config"), message
 
 
-def _exposure(content: Mapping[str, Json], snapshot: Snapshot) -> Found:
+def _exposure(content: Mapping[str, Json], snapshot: Snapshot) -> Findings:
     http = content.get("http_options", {})
-    host = http.get("host", _ANYWHERE) if isinstance(http, dict) else None
+    host = http.get("host", ANY_HOST) if isinstance(http, dict) else None
     problem = exposure_problem(host, snapshot.config) if isinstance(host, str) else None
     if problem is not None:
         yield ("http_options", "host"), problem
-
-
-def _overrides(place: Location, application: Mapping[str, Json], snapshot: Snapshot) -> Found:
-    """Entries of ``deployments`` for which Serve would give the application up."""
-    names, seen = deployment_names(snapshot), set[str]()
-    for here, options in entries(application, "deployments", place):
-        name = options.get("name")
-        if not isinstance(name, str):
-            continue  # Serve's schema says so
-        if name in seen:
-            yield (*here, "name"), f"{name!r} stands there twice; only the last one would count"
-        elif name not in names:
-            yield (*here, "name"), _no_such(name, names, snapshot)
-        seen.add(name)
-        if options.get("user_config") is not None:
-            yield (*here, "user_config"), "no deployment takes one; settings go to gateway.yaml"
-        if name == "Affinity":
-            yield from _one_replica(here, options)
-
-
-def _no_such(name: str, names: list[str], snapshot: Snapshot) -> str:
-    slug = name.removeprefix("provider-")
-    data_path = snapshot.providers.data_paths().get(slug) if slug != name else None
-    if data_path is not None:
-        why = f": provider {slug} is {data_path}"
-    elif name == "Affinity":
-        why = ": bindings are kept in Redis"
-    else:
-        why = did_you_mean(name, names)
-    return f"the application has {', '.join(names)}, and no {name!r}{why}"
-
-
-def _one_replica(here: Location, options: Mapping[str, Json]) -> Found:
-    why = "Affinity has one replica, because bindings are in its memory; Redis scales"
-    if options.get("num_replicas", 1) != 1:
-        yield (*here, "num_replicas"), f"must be 1: {why}"
-    if options.get("autoscaling_config") is not None:
-        yield (*here, "autoscaling_config"), f"must be left out: {why}"
-
-
-def _without_effect(place: Location, application: Mapping[str, Json]) -> Found:
-    for here, options in entries(application, "deployments", place):
-        fixed = isinstance(options.get("num_replicas"), int) and options.get("name") != "Affinity"
-        if fixed and "autoscaling_config" not in options:
-            message = "has no effect beside the usual autoscaling; add `autoscaling_config: null`"
-            yield (*here, "num_replicas"), message

@@ -1,7 +1,7 @@
-"""The schema as JSON Schema, for editors: complete, and readable without our classes.
+"""The schema as JSON Schema, for editors: complete, and without the names of Python classes.
 
-What a key is for is the ``description`` of its field; what a section is for is the docstring of
-its class. A section's field may leave its description to the section.
+A key is described by the ``description`` of its field, and a section by the docstring of its
+class. The field of a section may leave its description to the section.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,11 +14,11 @@ from serve_app.domain import Json
 Schema = Mapping[str, Any]
 
 EITHER: Final = ("anyOf", "oneOf")
-"""Under these keys a schema lists what a value may be."""
+"""Keys under which a schema lists the forms of a value."""
 
-# Draft 7, because editors understand it: yaml-language-server knows later ones since 2026 only.
-# In draft 7 nothing may stand beside a `$ref`, so every section is written out where it stands;
-# that also keeps the names of our classes out of the file.
+# Draft 7, because editors support it: yaml-language-server supports later ones since 2026 only.
+# Draft 7 ignores keys beside a `$ref`, so every section is written out where it is used. That also
+# keeps the names of Python classes out of the file.
 _DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 _FIRST: Final = ("description", "type", "const", "enum", "default")
 _NOISE: Final = frozenset({"$ref", "$defs", "title", "discriminator"})
@@ -33,11 +33,11 @@ def json_schema(model: type[BaseModel]) -> dict[str, Json]:
 
 
 def _written_out(schema: Schema, definitions: Schema, inside: tuple[str, ...]) -> dict[str, Json]:
-    """A schema without references, without pydantic's titles, what matters most first."""
+    """A schema without references and without pydantic's titles, the important keys first."""
     if "$ref" in schema:
         name = name_of(schema)
         if name in inside:
-            raise ValueError(f"{name} contains itself, and can't be written out")
+            raise ValueError(f"{name} contains itself and cannot be written out")
         schema, inside = {**definitions[name], **schema}, (*inside, name)
     plain = {key: value for key, value in schema.items() if key not in _NOISE}
     if "default" in plain and not _is_shown(plain["default"]):
@@ -60,9 +60,7 @@ def _written_out(schema: Schema, definitions: Schema, inside: tuple[str, ...]) -
 
 
 def _is_shown(default: Json) -> bool:
-    """Nothing, nothing in a list, and whole sections are no values to begin with, and editors
-    write the default where a key is completed.
-    """
+    """Hides defaults of null, [] and whole sections: editors insert the default on completion."""
     return default is not None and default != [] and not isinstance(default, dict)
 
 
@@ -72,11 +70,11 @@ def _described(schema: Schema, definitions: Schema) -> Schema:
 
 
 def meaning_of(schema: Schema, definitions: Schema) -> str:
-    """What a key is for: what its field says, else what its section says of itself."""
+    """The description of a key: that of its field, else that of its section."""
     if "description" in schema:
         return tidy(schema["description"])
-    found = [definitions[name] for name, _ in named(schema)]
-    texts = [tidy(part["description"]) for part in found if "description" in part]
+    sections = [definitions[name] for name, _ in named(schema)]
+    texts = [tidy(part["description"]) for part in sections if "description" in part]
     return " ".join(text.partition("\n\n")[0] for text in texts)
 
 
@@ -87,17 +85,17 @@ def tidy(text: str) -> str:
 
 
 def name_of(schema: Schema) -> str:
-    """The definition that a reference refers to."""
+    """The name of the definition that a reference refers to."""
     return str(schema["$ref"]).rpartition("/")[2]
 
 
 def named(schema: Schema, form: str = "") -> Iterator[tuple[str, str]]:
-    """The definitions that a value may hold, each with how: ``[]`` in a list, ``.NAME`` by name."""
+    """The definitions that a value may contain, each with ``[]`` in a list, ``.NAME`` in a mapping."""
     if "$ref" in schema:
         yield name_of(schema), form
     for key in EITHER:
         for part in schema.get(key, ()):
             yield from named(part, form)
-    for key, held in (("items", "[]"), ("additionalProperties", ".NAME")):
+    for key, suffix in (("items", "[]"), ("additionalProperties", ".NAME")):
         if isinstance(schema.get(key), dict):
-            yield from named(schema[key], form + held)
+            yield from named(schema[key], form + suffix)

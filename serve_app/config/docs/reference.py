@@ -1,4 +1,4 @@
-"""What may stand in ``gateway.yaml``, told to people and to editors; both from the schema alone.
+"""Generates the configuration reference for people, and the JSON Schema for editors.
 
 ``make reference`` writes docs/reference.md and configs/gateway.schema.json.
 """
@@ -34,20 +34,20 @@ Every key of `gateway.yaml`.
 This page is generated: change [serve_app/config/schema/gateway.py](../../serve_app/config/schema/gateway.py) and run `make reference`.
 The [guides](../guides/) say what the keys do together, with examples.
 
-In a heading, `[]` stands for each entry of a list, and `NAME` for each name of a mapping.
-A text may not be empty, unless the table says so.
-An unknown key is an error, and types are strict: `"8000"` is a text and no number.
+In a heading, `[]` means each entry of a list, and `NAME` each name of a mapping.
+A string must not be empty unless the table allows it.
+Unknown keys are errors, and types are strict: `"8000"` is a string, not a number.
 """
 
 
 def files(model: type[BaseModel] = GatewayConfig) -> dict[str, str]:
-    """What ``make reference`` writes: every file's content by its path in the project."""
+    """The files that ``make reference`` writes: their contents by their paths in the project."""
     schema = json.dumps(json_schema(model), ensure_ascii=False, indent=2) + "\n"
     return {"configs/gateway.schema.json": schema, "docs/reference/configuration.md": reference(model)}
 
 
 def reference(model: type[BaseModel]) -> str:
-    """A page with a table for every section of a configuration, in the schema's order."""
+    """The page: a table for every section of a configuration, in the order of the schema."""
     page = _Page(model.model_json_schema())
     contents = [f"- {_link(section)}" for section in page.sections.values()]
     tables = [line for section in page.sections.values() for line in page.table(section)]
@@ -74,7 +74,7 @@ class _Page:
         self._definitions: Schema = whole.get("$defs", {})
         self._anchors: Counter[str] = Counter()
         self.sections: dict[str, _Section] = {}
-        """By the name of their definition; the whole file has none."""
+        """By the name of their definition; that of the whole file is empty."""
         self._add("", "Top level", whole)
         self._find(whole, "")
 
@@ -85,22 +85,22 @@ class _Page:
         self.sections[name] = _Section(title, f"{anchor}-{count}" if count else anchor, schema)
 
     def _find(self, schema: Schema, path: str) -> None:
-        """Adds the sections inside a section, each before what is inside of it, and once only."""
+        """Adds the sections inside a section, each once and before the sections inside it."""
         for key, value in schema["properties"].items():
-            found = [
+            inner = [
                 (name, f"{path}{key}{form}")
                 for name, form in named(value)
                 if "properties" in self._definitions[name]
             ]
-            for name, place in found:
+            for name, location in inner:
                 if name not in self.sections:
                     section = self._definitions[name]
-                    shared = sum(place == other for _, other in found) > 1
-                    self._add(name, f"`{place}`{_kind(section) if shared else ''}", section)
-                    self._find(section, f"{place}.")
+                    shared = sum(location == other for _, other in inner) > 1
+                    self._add(name, f"`{location}`{_kind(section) if shared else ''}", section)
+                    self._find(section, f"{location}.")
 
     def table(self, section: _Section) -> Iterator[str]:
-        """A section's heading, what it is for, and its keys."""
+        """The lines of a section: its heading, its description, and the table of its keys."""
         yield from ("", f"## {section.title}", "")
         if "description" in section.schema:
             yield from (tidy(section.schema["description"]), "")
@@ -108,22 +108,22 @@ class _Page:
         required = section.schema.get("required", ())
         for key, value in section.schema["properties"].items():
             default = "required" if key in required else self._default(key, value)
-            nothing = ", or null" if default != "none" and _takes_null(value) else ""
+            null = ", or null" if default != "null" and _takes_null(value) else ""
             meaning = meaning_of(value, self._definitions).replace("\n\n", " ")
-            cells = (f"`{key}`", self._type(key, value) + nothing, default, meaning)
+            cells = (f"`{key}`", self._type(key, value) + null, default, meaning)
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     def _type(self, key: str, schema: Schema, *, many: bool = False) -> str:
-        """The type in words; ``key`` tells bytes from other numbers."""
+        """The type in words; numbers of a ``key`` that ends in ``_bytes`` are shown as sizes, too."""
         parts = list(self._parts(schema))
         links = [_link(self.sections[name_of(part)]) for part in parts if "$ref" in part]
-        told = [self._word(key, part, many=many) for part in parts if "$ref" not in part]
+        words = [self._word(key, part, many=many) for part in parts if "$ref" not in part]
         if links:
-            told.append(f"mapping{_s(many)}, see {_either(links)}")
-        return _either(dict.fromkeys(told))
+            words.append(f"mapping{_s(many)}, see {_either(links)}")
+        return _either(dict.fromkeys(words))
 
     def _parts(self, schema: Schema) -> Iterator[Schema]:
-        """What a value may be, but null: sections by reference, all else as it is."""
+        """The forms of a value, null aside; sections stay references."""
         if "$ref" in schema and name_of(schema) not in self.sections:
             yield from self._parts(self._definitions[name_of(schema)])
             return
@@ -146,18 +146,18 @@ class _Page:
             if isinstance(inside, Mapping) and inside:
                 names = f" of names to {self._type(key, inside, many=True)}"
             return f"mapping{_s(many)}{names}"
-        one, several = _WORDS.get(kind, ("anything", "anything"))
+        one, several = _WORDS.get(kind, ("any value", "any values"))
         return (several if many else one) + _limits(key, schema)
 
     def _default(self, key: str, schema: Schema) -> str:
-        """What holds without the key, in words."""
+        """The value without the key, in words."""
         default = schema.get("default")
         if isinstance(default, dict) and default:
             own = [_defaults(self._definitions[name]) for name, form in named(schema) if not form]
-            return "see there" if default in own else _code(default)
+            return "its defaults" if default in own else _code(default)
         if default is None:
             made = "default" not in schema and schema.get("type") in {"array", "object"}
-            return "empty" if made else "none"
+            return "empty" if made else "null"
         if isinstance(default, list | dict):
             return ", ".join(_code(value) for value in default) or "empty"
         if default == "":
@@ -167,12 +167,12 @@ class _Page:
         return _number(key, default) if isinstance(default, int | float) else _code(default)
 
 
-def _s(many: bool) -> str:  # noqa: FBT001 - an ending, not a switch
+def _s(many: bool) -> str:  # noqa: FBT001 - the plural ending
     return "s" if many else ""
 
 
 def _kind(section: Schema) -> str:
-    """What tells a section from another one at the same place."""
+    """Distinguishes a section from another one at the same location."""
     for key, value in section["properties"].items():
         if "const" in value:
             return f" with `{key}: {value['const']}`"
@@ -180,8 +180,8 @@ def _kind(section: Schema) -> str:
 
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
-    "string": ("text", "texts"),
-    "integer": ("whole number", "whole numbers"),
+    "string": ("string", "strings"),
+    "integer": ("integer", "integers"),
     "number": ("number", "numbers"),
     "boolean": ("true or false", "true or false"),
 }
@@ -198,7 +198,7 @@ def _code(value: Json) -> str:
 
 
 def _number(key: str, value: float) -> str:
-    """A number as one writes it; of bytes also what it comes to."""
+    """A number as it is written; a number of bytes also in KiB or MiB."""
     for size, unit in _UNITS:
         if key.endswith("_bytes") and value and value % size == 0:
             return f"{value} ({value // size} {unit})"
@@ -206,19 +206,19 @@ def _number(key: str, value: float) -> str:
 
 
 def _limits(key: str, schema: Schema) -> str:
-    """What a text or a number has to keep to."""
+    """The limits of a string or a number, in words."""
     if "pattern" in schema:
         return f" of the form `{schema['pattern']}`"
     if schema.get("type") == "string":
-        return "" if schema.get("minLength") else ", also empty"
+        return "" if schema.get("minLength") else ", may be empty"
     bounds = {
         "greater than ": schema.get("exclusiveMinimum"),
         "less than ": schema.get("exclusiveMaximum"),
         "from ": schema.get("minimum"),
         "up to ": schema.get("maximum"),
     }
-    told = [word + _number(key, bound) for word, bound in bounds.items() if bound is not None]
-    text = "".join(f", {limit}" for limit in told)
+    limits = [word + _number(key, bound) for word, bound in bounds.items() if bound is not None]
+    text = "".join(f", {limit}" for limit in limits)
     return text.replace(", up to ", " to ") if ", from " in text else text
 
 
@@ -232,12 +232,12 @@ def _takes_null(schema: Schema) -> bool:
 
 
 def _defaults(section: Schema) -> dict[str, Json]:
-    found = section.get("properties", {}).items()
-    return {key: value["default"] for key, value in found if "default" in value}
+    properties = section.get("properties", {}).items()
+    return {key: value["default"] for key, value in properties if "default" in value}
 
 
 def write_files(root: Path) -> None:
-    """Writes the files below a folder."""
+    """Writes the files under a folder."""
     for name, content in files().items():
         (root / name).write_text(content, "utf-8")
 

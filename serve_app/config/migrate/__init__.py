@@ -1,1 +1,1 @@
-"""Rewrites an older configuration in the newest form and keeps its comments."""
+"""Rewrites an older configuration in the newest format, and keeps its comments."""

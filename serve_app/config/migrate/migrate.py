@@ -1,4 +1,4 @@
-"""Writes an older file of Plano in the form of v0.4.0, with its comments."""
+"""Rewrites an older file of Plano in the format of v0.4.0, and keeps its comments."""
 
 import json
 from collections import Counter
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import yaml
 
 from serve_app.config.locations import ConfigError, Problem, path_text, problem_at
+from serve_app.config.migrate import yaml_comments
 from serve_app.config.upgrade import Upgraded, upgrade
 from serve_app.config.yaml_tree import parse
 from serve_app.domain import Json
@@ -15,28 +16,29 @@ from serve_app.domain import Json
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """A file in the form of v0.4.0."""
+    """A file in the format of v0.4.0."""
 
     text: str
-    notes: tuple[str, ...]
-    """What was changed, and what of the file never was in force; empty where nothing changed."""
+    changes: tuple[str, ...]
+    """One line for each; empty if the file has this format already."""
+    warnings: tuple[str, ...]
+    """What of the file is ignored, and which comments are lost."""
 
 
 def migrate(text: str, file: str) -> Migrated:
-    """The same configuration in the form of v0.4.0; a file that has this form stays as it is.
+    """The same configuration in the format of v0.4.0; a file in this format is not changed.
 
-    Raises ConfigError for a text that is no configuration, or whose older parts can't be read.
-    What else is wrong with it stays in it.
+    Raises ConfigError for a text that is not a configuration, or whose older parts are invalid.
+    Other problems stay in it.
     """
     tree = parse(file, text.encode("utf-8", "surrogatepass"))
     form = upgrade(tree.values)
-    found = [problem_at(tree.lines, *problem) for problem in form.problems]
-    if found or tree.problems:
-        raise ConfigError(file, tuple(sorted([*tree.problems, *found], key=lambda p: p.line)))
+    problems = [problem_at(tree.lines, *problem) for problem in form.problems]
+    problems += tree.problems
+    if problems:
+        raise ConfigError(file, tuple(sorted(problems, key=lambda problem: problem.line)))
     if _same(tree.values, form.values):
-        return Migrated(text, ())
-
-    from serve_app.config.migrate import yaml_comments  # noqa: PLC0415 - only migrate needs ruamel
+        return Migrated(text, (), ())
 
     newline = "\r\n" if "\r\n" in text else "\n"
     old = text.replace("\r\n", "\n")
@@ -48,18 +50,18 @@ def migrate(text: str, file: str) -> Migrated:
     if not _same(written.values, form.values):
         raise _refusal(file)
     lost = Counter(remarks(old)) - Counter(remarks(new))
-    notes = [*_changes(tree.values, form), *form.ignored]
-    notes += [f"the comment {remark!r} stood where it can't be kept" for remark in lost]
-    return Migrated(new.replace("\n", newline), tuple(notes))
+    warnings = [*form.ignored, *(f"comment {remark!r} is lost; add it again" for remark in lost)]
+    changes = tuple(_changes(tree.values, form))
+    return Migrated(new.replace("\n", newline), changes, tuple(warnings))
 
 
 def _refusal(file: str) -> ConfigError:
-    message = "is written in a way that can't be changed; write it without anchors and << first"
+    message = "cannot be rewritten with anchors and <<; write their values out first"
     return ConfigError(file, (Problem(0, "", message),))
 
 
 def _same(one: Json, other: Json) -> bool:
-    """Equality of what YAML can say, for numbers that are none, too."""
+    """Compares YAML values; NaN equals NaN."""
     return json.dumps(one, default=repr, sort_keys=True) == json.dumps(
         other, default=repr, sort_keys=True
     )
@@ -67,14 +69,14 @@ def _same(one: Json, other: Json) -> bool:
 
 def _changes(values: Mapping[str, Json], form: Upgraded) -> Iterator[str]:
     if values.get("version") != form.values.get("version"):
-        yield f"version: {values.get('version')} is {form.values.get('version')} now"
+        yield f"version: changed from {values.get('version')} to {form.values.get('version')}"
     if "llm_providers" in values:
-        yield "llm_providers is model_providers now"
+        yield "llm_providers: renamed to model_providers"
     if isinstance(values.get("listeners"), dict):
-        yield "listeners is a list now"
-    for place, origin in form.origins.items():
-        if place[0] == "routing_preferences" and len(place) == 2:  # noqa: PLR2004 - an entry
-            yield f"{path_text(origin)} is {path_text(place)} now"
+        yield "listeners: converted to a list"
+    for location, origin in form.origins.items():
+        if location[0] == "routing_preferences" and len(location) == 2:  # noqa: PLR2004 - an entry
+            yield f"{path_text(origin)}: moved to {path_text(location)}"
 
 
 def remarks(text: str) -> Iterator[str]:

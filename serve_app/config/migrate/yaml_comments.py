@@ -1,7 +1,7 @@
-"""Changes a YAML text so that its comments stay; only migrate.py needs it, and its library.
+"""Rewrites a YAML text and keeps its comments, with the library ruamel.yaml.
 
-ruamel keeps a comment with what stands before it, down to the next thing: what follows the last
-line of a part that is taken out has to be handed to the part before it.
+ruamel attaches a comment to the item before it. So the comment lines after a part that is removed
+have to be attached to the part before that.
 """
 
 import io
@@ -24,15 +24,15 @@ Collection: TypeAlias = CommentedMap | CommentedSeq
 _ROUTES: Final = "routing_preferences"
 _WIDE: Final = 1 << 20
 _AFTER: Final = {CommentedMap: 2, CommentedSeq: 0}
-"""Which of an item's comments is the one that follows it."""
+"""The index of the comment that follows an item."""
 
 
 class RewriteError(Exception):
-    """The text has a form that can't be changed piece by piece."""
+    """Raised for a text that cannot be rewritten part by part."""
 
 
 def rewritten(text: str, values: Mapping[str, Json], form: Upgraded) -> str:
-    """A text that says ``form``, made from one that says ``values``. Raises RewriteError."""
+    """Rewrites a text with the content ``values`` to that of ``form``. Raises RewriteError."""
     try:
         writer, document = _read(text)
         change = _Change(text, document, values, form)
@@ -60,7 +60,7 @@ def _read(text: str) -> tuple[YAML, CommentedMap]:
 
 
 def _mapping_indent(text: str) -> int:
-    """By how much the first mapping below another one is indented."""
+    """The indentation of the first mapping inside another one."""
     for node in _below(pyyaml.compose(text, pyyaml.SafeLoader)):
         for _, value in node.value:
             if isinstance(value, pyyaml.MappingNode) and not value.flow_style:
@@ -90,14 +90,14 @@ class _Change:
         self._models = "llm_providers" if "llm_providers" in values else "model_providers"
 
     def names(self) -> None:
-        """The version, and the name of the list of models."""
+        """Updates the version, and the name of the list of models."""
         if self._values.get("version") != self._form.values.get("version"):
             self._document["version"] = NEWEST
         if self._models == "llm_providers":
             _rename(self._document, self._models, "model_providers")
 
     def listeners(self) -> None:
-        """The mapping of listeners becomes a list."""
+        """Converts the mapping of listeners to a list."""
         mapping = self._document.get("listeners")
         if not isinstance(mapping, CommentedMap):
             return
@@ -121,13 +121,13 @@ class _Change:
             if before:
                 listed.ca.items[len(listed) - 1] = [None, before, None, None]
             if "message_format" in section:
-                place = ("listeners", name, "message_format")
-                inside = self._take_out(section, "message_format", place)
+                location = ("listeners", name, "message_format")
+                inside = self._take_out(section, "message_format", location)
                 _give_rest(section, "name", _as_lines(remark for _, remark in inside))
         self._document["listeners"] = listed
 
     def routes(self) -> None:
-        """Routes under models become routes of their own."""
+        """Moves the routes from under models to the top level."""
         lifted = self._lifted()
         remarks: dict[str, list[str]] = {name: [] for name in lifted}
         for index, entry in enumerate(self._values.get(self._models) or []):
@@ -153,7 +153,7 @@ class _Change:
         _give_rest(self._document, _ROUTES, rest)
 
     def _lifted(self) -> dict[str, CommentedMap]:
-        """The routes to write at the top level, with names and descriptions as they were written."""
+        """The routes to write at the top level; names and descriptions keep their style."""
         lifted = {}
         start = len(self._values.get(_ROUTES) or [])
         for position, route in enumerate(self._form.values.get(_ROUTES, [])[start:], start):
@@ -167,15 +167,15 @@ class _Change:
     def _take_routes(
         self, index: int, names: list[str | None], remarks: Mapping[str, list[str]]
     ) -> None:
-        """Takes the routes out of an entry; ``remarks`` get the comments on each of them."""
-        place = (self._models, index, _ROUTES)
-        node = self._node(place)
+        """Removes the routes from an entry, and adds the comments on each of them to ``remarks``."""
+        location = (self._models, index, _ROUTES)
+        node = self._node(location)
         if node is None:
-            return  # brought in by <<, and gone with its source
+            return  # merged by <<, and removed with its source
         ends = [_last_line(item) for item in node.value] if _is_list(node) else []
         starts = [item.start_mark.line for item in node.value] if _is_list(node) else []
         kept = []
-        for line, remark in self._take_out(self._document[self._models][index], _ROUTES, place):
+        for line, remark in self._take_out(self._document[self._models][index], _ROUTES, location):
             if self._lines[line].lstrip().startswith("#"):
                 own = next((step for step, end in enumerate(ends) if end > line), None)
             else:
@@ -188,10 +188,10 @@ class _Change:
         _give_rest(self._document[self._models], index, _as_lines(kept))
 
     def _take_out(
-        self, mapping: CommentedMap, key: str, place: tuple[str, str | int, str]
+        self, mapping: CommentedMap, key: str, location: tuple[str, str | int, str]
     ) -> list[tuple[int, str]]:
-        """Takes a key out; the comments inside, by their lines. What follows it stays."""
-        node = self._node(place)
+        """Removes a key; returns the comments inside by their lines. Later comments stay."""
+        node = self._node(location)
         if node is None:
             raise RewriteError
         end = _last_line(node)
@@ -209,13 +209,13 @@ class _Change:
         if position:
             _give_rest(mapping, keys[position - 1], "".join(rest))
         else:
-            _put_before(self._document[place[0]], place[1], rest)
+            _put_before(self._document[location[0]], location[1], rest)
         return [(line, text) for line, text in sorted(inside.items()) if text and line <= end]
 
-    def _node(self, place: Iterable[str | int]) -> pyyaml.Node | None:
-        """The node at a place; None where it isn't written there."""
+    def _node(self, location: Iterable[str | int]) -> pyyaml.Node | None:
+        """The node at a location; None if nothing is written there."""
         node = self._root
-        for step in place:
+        for step in location:
             if node is None or isinstance(step, int):
                 node = node and node.value[step]
             else:
@@ -228,7 +228,7 @@ def _is_list(node: pyyaml.Node) -> bool:
 
 
 def _last_line(node: pyyaml.Node) -> int:
-    """The last line on which something of a node is written."""
+    """The last line of a node."""
     if isinstance(node, pyyaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _last_line(last[1] if isinstance(last, tuple) else last)
@@ -262,7 +262,7 @@ def _remark(text: str, column: int = 0) -> CommentToken:
 
 
 def _remarks_at(parent: Collection, key: str | int) -> Iterator[tuple[int, str]]:
-    """What ruamel keeps with an item and below it, line by line, blank lines too."""
+    """The comments that ruamel attaches to an item and inside it by line, with blank lines."""
     for token in _tokens(parent.ca.items.get(key), parent[key]):
         parts = str(token.value).removesuffix("\n").split("\n")
         first = next((index for index, part in enumerate(parts) if part.strip()), 0)
@@ -283,7 +283,7 @@ def _tokens(slots: Any, value: Any) -> Iterator[CommentToken]:  # noqa: ANN401 -
 
 
 def _tail(parent: Collection, key: str | int) -> tuple[Collection, Any]:
-    """The last item at or below a place, behind which comments are kept."""
+    """The last item at or inside a location; later comments are attached to it."""
     value = parent[key]
     while isinstance(value, CommentedMap | CommentedSeq) and value and not value.fa.flow_style():
         parent = value
@@ -316,7 +316,7 @@ def _put_before(parent: Collection, key: str | int, rest: Iterable[str]) -> None
 
 
 def _take_rest(parent: Collection, key: str | int) -> str:
-    """Takes the comment lines behind a part away, but for one on its last line."""
+    """Removes and returns the comment lines after a part, except one on its last line."""
     parent, key = _tail(parent, key)
     slots = parent.ca.items.get(key)
     token = slots[_AFTER[type(parent)]] if slots else None

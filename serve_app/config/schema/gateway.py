@@ -1,10 +1,12 @@
-"""What may stand in ``gateway.yaml``; strict: unknown keys and wrong types are problems.
+"""The schema of ``gateway.yaml``. It is strict: unknown keys and wrong types are problems.
 
-The shape is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys of our own: ``client_keys``,
-``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``, ``orchestrator``, ``prices``,
-``examples`` and ``data_path``. Older forms are brought into this one first, by forms.py.
-What one value alone can't show (duplicates, names that point nowhere) is checked where the values
-are used: checks.py, providers/spec.py and routing/policy.py.
+The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have:
+``client_keys``, ``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``,
+``orchestrator``, ``prices``, ``examples`` and ``data_path``. upgrade.py converts older formats
+first. Checks that need more than one value (duplicates, unknown names) are made where the values
+are used: load.py, providers/checks.py and routing/policy.py.
+
+Editors show the description of a field alone, so each names its thing and its unit.
 """
 
 from typing import Annotated, Final, Literal, Self
@@ -39,7 +41,7 @@ CLIENT_HEADERS = (
     "session_id",
     "thread-id",
 )
-"""By which coding agents name their sessions of their own accord; the first one counts."""
+"""Headers in which coding agents name their sessions; the first one that is present counts."""
 
 NEWEST: Final = "v0.4.0"
 
@@ -47,273 +49,377 @@ NEWEST: Final = "v0.4.0"
 class ModelProvider(Section):
     """One model, or with ``provider/*`` all models, of one provider."""
 
-    model: Text = Field(description="`provider/name`, or `provider/*` for every name")
-    name: Text | None = Field(default=None, description="another name for the provider hint header")
-    access_key: Text | None = Field(
-        default=None, description="the key, best as `$NAME` of an environment variable", repr=False
+    model: Text = Field(
+        description="model as `provider/name`, or `provider/*` for every model of a provider"
     )
-    default: bool = Field(default=False, description="answers when nobody names a model")
-    base_url: Text | None = Field(default=None, description="scheme, host, port and optional path")
+    name: Text | None = Field(
+        default=None, description="name by which the provider hint header can choose this entry"
+    )
+    access_key: Text | None = Field(
+        default=None,
+        description="key of the provider; `$NAME` reads it from an environment variable, `file:PATH` from a file",
+        repr=False,
+    )
+    default: bool = Field(
+        default=False, description="model of requests that match no route and name no model"
+    )
+    base_url: Text | None = Field(
+        default=None, description="base URL of the provider's API: scheme, host, port and path"
+    )
     provider_interface: Text | None = Field(
-        default=None, description="the dialect row of a provider that we have no row for"
+        default=None,
+        description="known provider whose API an unknown provider speaks, such as `openai`",
     )
     passthrough_auth: bool = Field(
-        default=False, description="clients' own keys go to the provider, in place of access_key"
+        default=False,
+        description="whether the key of the client is sent to the provider, instead of `access_key`",
     )
     headers: dict[Text, Text] = Field(
-        default={}, description="more headers for the provider; values may be `$NAME`", repr=False
+        default={},
+        description="additional request headers for the provider; values may be `$NAME`",
+        repr=False,
     )
-    http_host: Text | None = Field(default=None, description="the Host header, where it differs")
+    http_host: Text | None = Field(
+        default=None,
+        description="value of the Host header, if it differs from the host of `base_url`",
+    )
     data_path: DataPath | None = Field(
         None,
-        description="dedicated (default), shared (default of wildcards) or inline",
+        description="deployment that calls the provider: `dedicated` to it (the default), `shared` with others "
+        "(the default of wildcards), or `inline` in the ingress",
         strict=False,
     )
     routing_preferences: list[InlinePreference] = Field(
-        default=[], description="routes before v0.4.0; not in force from there on"
+        default=[], description="routes to this model in formats before v0.4.0; ignored since"
     )
 
 
 class Alias(Section):
-    """A name that clients may use for a model, or for the choice among the routes."""
+    """Alternative name that clients may use for a model, or for routing by content."""
 
-    target: Text = Field(description="a model, or `auto` for the choice by content")
+    target: Text = Field(description="model that the alias means, or `auto` for routing by content")
 
 
 class SelectionPolicy(Section):
-    """How the models of a route are ordered."""
+    """Order of the models of a route; ignored, models are tried in the configured order."""
 
-    prefer: Prefer = Field(strict=False)
+    prefer: Prefer = Field(strict=False, description="property by which models are preferred")
 
     @field_validator("prefer", mode="before")
     @classmethod
     def _of_nothing(cls, value: object) -> object:
-        """Nothing, and an empty text, are ``none``, as Plano's runtime has it."""
+        """Reads null and the empty string as ``none``, as Plano does."""
         return Prefer.NONE if value is None or value == "" else value
 
 
 class RoutingPreference(Section):
-    """A route: what belongs there, in plain words, and which models answer it, best first."""
+    """A route: a kind of request, described in plain words, and the models that answer it."""
 
-    name: Text = Field(description="of the route; unique")
-    description: Text = Field(description="what belongs there, in plain words")
+    name: Text = Field(description="unique name of the route")
+    description: Text = Field(description="requests that belong to the route, in plain words")
     models: Annotated[list[Text], Field(min_length=1)] = Field(
-        description="which answer it, the best first; names as clients may use them, but no alias"
+        description="models of the route, best first; names that clients may use, except aliases"
     )
     selection_policy: SelectionPolicy | None = None
     examples: Annotated[list[Text], Field(max_length=MAX_EXAMPLES)] = Field(
-        default=[], description="what users say when they mean this route; three or more are best"
+        default=[], description="example prompts of users for this route; three or more work best"
     )
 
 
 class ConfiguredRoute(RoutingPreference):
-    """A route of a file. Older ones had routes without a description; then the name has to do."""
+    """A route: a kind of request, described in plain words, and the models that answer it.
 
-    description: str = Field(description="what belongs there; empty, the name has to do")
+    In older formats it may lack a description.
+    """
+
+    description: str = Field(
+        description="requests that belong to the route, in plain words; if empty, only its name is matched"
+    )
 
 
 class SessionCache(Section):
-    """Where bindings of sessions are kept."""
+    """Storage of the models that sessions are bound to."""
 
     type: Literal["memory", "redis"] = Field(
-        default="memory", description="`memory` of the gateway, or a `redis` that needs `url`"
+        default="memory",
+        description="storage of sessions: the `memory` of the gateway, or `redis` at `url`",
     )
     url: Text | None = Field(
-        default=None, description="of Redis: redis://, rediss:// or unix://", repr=False
+        default=None,
+        description="address of Redis, beginning with redis://, rediss:// or unix://",
+        repr=False,
     )
     tenant_header: Text | None = Field(
-        default=None, description="a header whose value keeps the sessions of tenants apart"
+        default=None, description="request header whose value separates the sessions of tenants"
     )
 
 
 class RoutingBudget(Section):
-    """What switching models may cost a session, against what staying would have cost."""
+    """Budget for switching models within a session, relative to the cost of staying."""
 
     max_switch_spend_pct: float = Field(
-        ge=0, le=100, allow_inf_nan=False, description="of the costs of staying"
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        description="maximum extra cost of switching models, percent of the cost of staying",
     )
     replenish_on_rebind: bool = Field(
-        default=True, description="a session that starts anew has its whole budget again"
+        default=True, description="whether a session that is bound again gets its whole budget back"
     )
     cache_read_discount: float = Field(
-        default=0.1, ge=0, le=1, description="of the input price, where no cached price is known"
+        default=0.1,
+        ge=0,
+        le=1,
+        description="price of cached input as a share of the input price, for models without a known one",
     )
-    record_counterfactual: bool = Field(default=False, description="read, not in force")
+    record_counterfactual: bool = Field(
+        default=False, description="whether the cost of staying is recorded; ignored"
+    )
 
 
 class PriceOverride(Section):
-    """What a model costs, in US dollars for a million tokens."""
+    """Prices of a model, in US dollars per million tokens."""
 
-    input: float = Field(ge=0, allow_inf_nan=False, description="of a million tokens sent")
-    output: float = Field(ge=0, allow_inf_nan=False, description="of a million tokens answered")
+    input: float = Field(
+        ge=0, allow_inf_nan=False, description="price of input, US dollars per million tokens"
+    )
+    output: float = Field(
+        ge=0, allow_inf_nan=False, description="price of output, US dollars per million tokens"
+    )
     cached_input: float | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="of a million tokens sent that the provider had cached; None: not known",
+        description="price of input that the provider has cached, US dollars per million tokens; null: unknown",
     )
 
 
 class Routing(Section):
-    """Sessions that stay on their model."""
+    """Sessions: conversations that stay on one model."""
 
-    session_ttl_seconds: int = Field(default=600, ge=1, description="after the last use")
+    session_ttl_seconds: int = Field(
+        default=600, ge=1, description="lifetime of a session after its last request, seconds"
+    )
     session_max_entries: int = Field(
-        default=10_000, ge=1, le=10_000, description="in memory; the least recently used go"
+        default=10_000,
+        ge=1,
+        le=10_000,
+        description="maximum sessions in memory; the least recently used are dropped",
     )
     session_cache: SessionCache = SessionCache()
     session_headers: list[Text] = Field(
-        default=list(CLIENT_HEADERS), description="headers of clients that name a session, too"
+        default=list(CLIENT_HEADERS),
+        description="request headers that name a session, besides `x-model-affinity`",
     )
     routing_budget: RoutingBudget | None = Field(
-        default=None, description="sessions may switch within it; None: they stay"
+        default=None,
+        description="budget within which sessions may switch models; null: sessions never switch",
     )
     route_on_user_only: bool = Field(
-        default=False, description="decide anew when the user speaks, and only then"
+        default=False,
+        description="whether to route again only when the last message is from the user",
     )
-    llm_provider: str | None = Field(default=None, description="not in force, nor in Plano")
-    model: str | None = Field(default=None, description="not in force, nor in Plano")
+    llm_provider: str | None = Field(
+        default=None, description="default provider; ignored, as in Plano"
+    )
+    model: str | None = Field(default=None, description="default model; ignored, as in Plano")
 
 
 class PromptCaching(Section):
-    """Plano's section; in force are sessions by the beginning of a conversation."""
+    """Plano's prompt caching; only its sessions by the beginning of a conversation are used."""
 
-    enabled: bool = Field(default=False, description="sessions of conversations that nobody names")
-    session_affinity: bool | None = Field(default=None, description="true when enabled")
-    inject_cache_control: bool | None = Field(default=None, description="not in force")
-    min_prefix_tokens: int = Field(default=1024, ge=1, description="not in force")
-    session_ttl_seconds: int | None = Field(default=None, ge=1, description="not in force")
+    enabled: bool = Field(
+        default=False,
+        description="whether conversations without a session name form sessions, by how they begin",
+    )
+    session_affinity: bool | None = Field(
+        default=None, description="whether those sessions are formed; null: the value of `enabled`"
+    )
+    inject_cache_control: bool | None = Field(
+        default=None,
+        description="whether cache marks are added to requests; ignored, clients add them",
+    )
+    min_prefix_tokens: int = Field(
+        default=1024, ge=1, description="minimum length of a cached beginning, tokens; ignored"
+    )
+    session_ttl_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        description="lifetime of those sessions, seconds; ignored, `routing.session_ttl_seconds` is used",
+    )
 
 
 class Overrides(Section):
-    """Plano's switches, and one of our own."""
+    """Plano's switches, and the certificates to trust."""
 
     always_route: bool = Field(
-        default=False, description="decide by content also where the client names a model"
+        default=False, description="whether to route by content even if the request names a model"
     )
     upstream_connect_timeout: Duration | None = Field(
-        default=None, description="timeouts.connect_s, where that is not given"
+        default=None,
+        description="connection timeout with its unit, such as `5s`; used if `timeouts.connect_s` is left out",
     )
     upstream_tls_ca_path: Text | None = Field(
-        default=None, description="a bundle of certificates; a relative path is the file's"
+        default=None,
+        description="bundle of trusted certificates, PEM; a relative path starts at this file",
     )
     llm_routing_model: Text | None = Field(
         default=None,
-        description="an entry of `model_providers` with a `base_url`: it is the `orchestrator` "
-        "with engine http, where that names neither engine nor model",
+        description="entry of `model_providers` with a `base_url` that matches routes, by the engine "
+        "`http`; used if `orchestrator` sets neither `engine` nor `model`",
     )
     orchestrator_model_context_length: int | None = Field(
         default=None,
         ge=1,
-        description="orchestrator.max_model_len of `llm_routing_model`, where that is not given",
+        description="context of `llm_routing_model`, tokens; used if `orchestrator.max_model_len` is left out",
     )
-    agent_orchestration_model: Text | None = Field(default=None, description="not in force")
-    disable_signals: bool = Field(default=False, description="not in force")
+    agent_orchestration_model: Text | None = Field(
+        default=None, description="model that chooses agents; ignored"
+    )
+    disable_signals: bool = Field(
+        default=False, description="whether conversations are not analysed; ignored, they never are"
+    )
     prompt_target_intent_matching_threshold: float | None = Field(
-        default=None, description="not in force"
+        default=None, description="minimum score of a prompt target; ignored"
     )
-    optimize_context_window: bool = Field(default=False, description="not in force")
-    use_agent_orchestrator: bool = Field(default=False, description="not in force")
+    optimize_context_window: bool = Field(
+        default=False,
+        description="whether long conversations are shortened; ignored, they never are",
+    )
+    use_agent_orchestrator: bool = Field(
+        default=False, description="whether a model chooses agents; ignored"
+    )
 
 
 class Limits(Section):
-    """What a request may weigh."""
+    """Maximum sizes of a request."""
 
     body_bytes: int = Field(
-        default=32 * MEBIBYTE, ge=1, le=112 * MEBIBYTE, description="of a request; more is a 413"
+        default=32 * MEBIBYTE,
+        ge=1,
+        le=112 * MEBIBYTE,
+        description="maximum request body, bytes; a larger one gets status 413",
     )
     header_bytes: int = Field(
         default=64 * 1024,
         ge=1024,
         le=192 * 1024,
-        description="of all headers together; more is a 431",
+        description="maximum size of all request headers, bytes; larger ones get status 431",
     )
 
 
 class Timeouts(Section):
-    """How long a provider may take, in seconds."""
+    """Timeouts of a provider, in seconds."""
 
     connect_s: float = Field(
-        default=5.0, gt=0, allow_inf_nan=False, description="until the connection stands"
+        default=5.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="timeout of connecting to a provider, seconds",
     )
     first_byte_s: float = Field(
-        default=60.0, gt=0, allow_inf_nan=False, description="until a stream's head"
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="timeout until the head of a streamed answer, seconds",
     )
     idle_s: float = Field(
-        default=120.0, gt=0, allow_inf_nan=False, description="between two chunks of a stream"
+        default=120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="timeout between two chunks of a stream, seconds",
     )
     total_s: float = Field(
-        default=600.0, gt=0, allow_inf_nan=False, description="for the whole exchange, all attempts"
+        default=600.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="timeout of a request with all its attempts, seconds",
     )
 
 
 class GatewayConfig(Section):
-    """The whole file."""
+    """Configuration of the gateway."""
 
     version: Literal["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"] = Field(
-        description="Plano's version of the format; older forms are read as what they became"
+        description="version of Plano's format; older formats are converted when the file is read"
     )
-    listeners: list[Listener] = Field(default=[])
-    model_providers: list[ModelProvider] = Field(default=[])
-    model_aliases: dict[str, Alias] = Field(default={})
-    routing_preferences: list[ConfiguredRoute] = Field(default=[])
+    listeners: list[Listener] = Field(
+        default=[], description="addresses to listen on; ignored, serve.yaml sets them"
+    )
+    model_providers: list[ModelProvider] = Field(
+        default=[], description="models that the gateway serves, with their providers"
+    )
+    model_aliases: dict[str, Alias] = Field(
+        default={}, description="alternative names that clients may use, each with its model"
+    )
+    routing_preferences: list[ConfiguredRoute] = Field(
+        default=[], description="routes by which requests are matched to models by content"
+    )
     orchestrator: OrchestratorSection = OrchestratorSection()
     overrides: Overrides = Overrides()
     routing: Routing = Routing()
     prompt_caching: PromptCaching = PromptCaching()
     prices: dict[str, PriceOverride] = Field(
-        default={}, description="by `provider/name`, in place of the published ones"
+        default={}, description="prices by `provider/name`, instead of the published ones"
     )
     client_keys: Annotated[list[Text], Field(min_length=1)] | None = Field(
         default=None,
-        description="keys that clients must show, best as `$NAME`; None: no key",
+        description="keys of which each client must send one, best as `$NAME`; null: no key is needed",
         repr=False,
     )
     allow_anonymous: bool = Field(
-        default=False, description="serve other machines although there are no client_keys"
+        default=False, description="whether to serve other machines without `client_keys`"
     )
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     ignore_unsupported: bool = Field(
-        default=False, description="start although ratelimits and prompt_guards are not in force"
+        default=False,
+        description="whether to start although `ratelimits` and `prompt_guards` are ignored",
     )
-    model_metrics_sources: list[MetricsSource] = Field(default=[])
-    ratelimits: list[RateLimit] = Field(default=[])
+    model_metrics_sources: list[MetricsSource] = Field(
+        default=[], description="sources of prices and latencies; ignored, see `prices`"
+    )
+    ratelimits: list[RateLimit] = Field(
+        default=[],
+        description="limits of tokens per time; refused unless `ignore_unsupported` is set",
+    )
     prompt_guards: PromptGuards | None = None
     tracing: Tracing | None = None
     state_storage: StateStorage | None = None
-    endpoints: dict[str, PlanoEndpoint] = Field(default={})
+    endpoints: dict[str, PlanoEndpoint] = Field(
+        default={}, description="servers of prompt targets by name; ignored"
+    )
     agents: list[Loose] = Field(
-        default=[], repr=False, description="another product of Plano: read, not in force"
+        default=[], repr=False, description="agents that Plano runs; ignored"
     )
     filters: list[Loose] = Field(
-        default=[], repr=False, description="another product of Plano: read, not in force"
+        default=[], repr=False, description="filters of requests and answers in Plano; ignored"
     )
     prompt_targets: list[Loose] = Field(
-        default=[], repr=False, description="another product of Plano: read, not in force"
+        default=[], repr=False, description="functions that Plano calls for prompts; ignored"
     )
     system_prompt: str | None = Field(
-        default=None, repr=False, description="another product of Plano: read, not in force"
+        default=None, repr=False, description="system prompt of Plano's prompt targets; ignored"
     )
     mode: Literal["llm", "prompt"] | None = Field(
-        default=None, description="another product of Plano: read, not in force"
+        default=None, description="operating mode of Plano; ignored"
     )
 
     _forms: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """What was brought into the form of v0.4.0 when the file was read, one line each."""
+        """What was converted to the format of v0.4.0 when the file was read; one line each."""
         return self._forms
 
     def __eq__(self, other: object) -> bool:
-        """By what is configured; in which form a file said it makes no difference."""
+        """Compares what is configured; the format of the file does not matter."""
         return type(self) is type(other) and self.__dict__ == other.__dict__
 
     __hash__ = None  # type: ignore[assignment]  # lists have none
 
     def read_from(self, forms: tuple[str, ...]) -> Self:
-        """The same configuration, with what was said about the form of its file."""
+        """The same configuration, with warnings about the format of its file."""
         copy = self.model_copy()
         copy._forms = forms  # noqa: SLF001 - our own
         return copy

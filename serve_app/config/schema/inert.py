@@ -1,7 +1,7 @@
-"""Sections of Plano's file that are read and not in force; notices.py says so, key by key.
+"""Sections of Plano's file that are accepted and ignored; warnings.py has a warning for each key.
 
-What has a plain form is checked as strictly as the rest. Agents, filters and prompt targets are
-another product: they are taken as they are.
+Sections of a known form are checked as strictly as the rest. Agents, filters and prompt targets
+belong to another product and are not checked.
 """
 
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -16,32 +16,41 @@ Loose: TypeAlias = dict[str, Any]
 
 
 class Listener(Section):
-    """Where Plano listens. Ray Serve owns the address and the port here."""
+    """Address on which Plano listens; ignored, Ray Serve listens at the one in serve.yaml."""
 
     type: Literal["model", "prompt", "agent"] = Field(
-        description="`model` is the one that serves models; at most one"
+        description="kind of listener; at most one is of type `model`, which serves models"
     )
-    name: Text = Field(description="any")
+    name: Text = Field(description="name of the listener, freely chosen")
     port: int | None = Field(
-        default=None, description="not in force: `http_options.port` of serve.yaml is"
+        default=None,
+        description="port to listen on; ignored, `http_options.port` of serve.yaml is used",
     )
     address: str | None = Field(
-        default=None, description="not in force: `http_options.host` of serve.yaml is"
+        default=None,
+        description="host to listen on; ignored, `http_options.host` of serve.yaml is used",
     )
-    timeout: str | None = Field(default=None, description="not in force: `timeouts` is")
+    timeout: str | None = Field(
+        default=None, description="timeout of requests; ignored, `timeouts.total_s` is used"
+    )
     router: Literal["plano_orchestrator_v1"] | None = Field(
-        default=None, description="not in force"
+        default=None, description="router of Plano's agents; ignored"
     )
     max_retries: int | None = Field(
-        default=None, description="not in force: candidates are tried in turn"
+        default=None,
+        description="maximum retries of a request; ignored, a request makes up to 4 attempts",
     )
-    agents: list[Loose] = Field(default=[], description="not in force")
-    input_filters: list[Text] = Field(default=[], description="not in force")
-    output_filters: list[Text] = Field(default=[], description="not in force")
+    agents: list[Loose] = Field(default=[], description="agents behind this listener; ignored")
+    input_filters: list[Text] = Field(
+        default=[], description="filters that change requests; ignored"
+    )
+    output_filters: list[Text] = Field(
+        default=[], description="filters that change answers; ignored"
+    )
 
 
 class LegacyListener(Section):
-    """One of the two listeners of Plano's first versions."""
+    """One of the two listeners in Plano's first formats."""
 
     address: str | None = None
     port: int | None = None
@@ -50,104 +59,124 @@ class LegacyListener(Section):
 
 
 class LegacyListeners(Section):
-    """The older form of ``listeners``, a mapping."""
+    """The old format of ``listeners``, a mapping."""
 
     egress_traffic: LegacyListener | None = None
     ingress_traffic: LegacyListener | None = None
 
 
 class InlinePreference(Section):
-    """A route under a model, as it was written before v0.4.0."""
+    """A route under a model, as in formats before v0.4.0."""
 
-    name: str | None = Field(default=None, description="of the route")
-    description: str = Field(default="", description="what belongs there")
+    name: str | None = Field(default=None, description="name of the route to this model")
+    description: str = Field(
+        default="", description="requests that belong to the route, in plain words"
+    )
 
 
 class PlanoEndpoint(Section):
-    """A server of prompt targets."""
+    """Server of Plano's prompt targets."""
 
-    endpoint: Text = Field(description="host and port")
-    connect_timeout: str | None = Field(default=None, description="until the connection stands")
-    protocol: Literal["http", "https"] | None = Field(default=None, description="of the server")
-    http_host: str | None = Field(default=None, description="the Host header")
-    prefix_affinity: bool = Field(default=False, description="Plano's choice among several servers")
+    endpoint: Text = Field(description="host and port of the server")
+    connect_timeout: str | None = Field(
+        default=None, description="timeout of connecting, with its unit"
+    )
+    protocol: Literal["http", "https"] | None = Field(
+        default=None, description="protocol that the server speaks"
+    )
+    http_host: str | None = Field(default=None, description="value of the Host header")
+    prefix_affinity: bool = Field(
+        default=False, description="whether Plano chooses the server by the beginning of the prompt"
+    )
 
 
 class Selector(Section):
-    """Whose tokens are counted: those of requests with this header."""
+    """Requests that a limit counts, by one of their headers."""
 
-    key: Text = Field(description="the header")
-    value: str = Field(description="what it holds")
+    key: Text = Field(description="name of the request header")
+    value: str = Field(description="value of the request header")
 
 
 class TokenLimit(Section):
-    """How many tokens there may be in a unit of time."""
+    """Number of tokens that are allowed in a unit of time."""
 
-    tokens: int = Field(ge=0, description="so many")
-    unit: Literal["second", "minute", "hour", "day"] = Field(description="in this time")
+    tokens: int = Field(ge=0, description="maximum number of tokens per `unit`")
+    unit: Literal["second", "minute", "hour", "day"] = Field(
+        description="length of the window in which tokens are counted"
+    )
 
 
 class RateLimit(Section):
-    """A bound of the tokens that a model is sent."""
+    """Limit of the tokens that are sent to a model."""
 
-    model: Text = Field(description="which is limited")
+    model: Text = Field(description="model whose tokens are limited")
     selector: Selector
     limit: TokenLimit
 
 
 class OnException(Section):
-    """What a client is told."""
+    """Answer to a prompt that a guard refuses."""
 
-    message: str = Field(description="in place of an answer")
+    message: str = Field(description="text of the answer to the client")
 
 
 class Jailbreak(Section):
-    """A guard against prompts that talk a model out of its instructions."""
+    """Guard against prompts that override a model's instructions."""
 
     on_exception: OnException
 
 
 class InputGuards(Section):
-    """Guards of prompts."""
+    """Guards that check the prompts of clients."""
 
     jailbreak: Jailbreak
 
 
 class PromptGuards(Section):
-    """Guards."""
+    """Guards of Plano; refused unless `ignore_unsupported` is set, then ignored."""
 
     input_guards: InputGuards | None = None
 
 
 class SpanAttributes(Section):
-    """What is put into every span."""
+    """Attributes that Plano adds to every span."""
 
-    header_prefixes: list[Text] = Field(default=[], description="request headers that begin so")
-    static: dict[str, str] = Field(default={}, description="names and values")
+    header_prefixes: list[Text] = Field(
+        default=[], description="prefixes of the request headers to copy"
+    )
+    static: dict[str, str] = Field(default={}, description="attributes by name, with fixed values")
 
 
 class Exporter(Section):
-    """Who gets spans besides the collector."""
+    """Service that receives spans besides the collector."""
 
-    type: Literal["posthog"] = Field(description="the only kind that there is")
-    url: Text = Field(repr=False, description="where it is")
-    api_key: Text = Field(repr=False, description="its key, best as `$NAME`")
+    type: Literal["posthog"] = Field(description="kind of service that receives spans")
+    url: Text = Field(repr=False, description="address of the service that receives spans")
+    api_key: Text = Field(repr=False, description="key of the service, best as `$NAME`")
     distinct_id_header: str | None = Field(
-        default=None, description="the header that says who asks"
+        default=None, description="request header that identifies the user"
     )
-    capture_messages: bool = Field(default=False, description="whether texts are sent, too")
+    capture_messages: bool = Field(default=False, description="whether messages are sent, too")
 
 
 class Tracing(Section):
-    """Where spans go."""
+    """Tracing of Plano; ignored, no spans are sent."""
 
-    random_sampling: int | None = Field(default=None, description="percent of the requests")
-    trace_arch_internal: bool = Field(default=False, description="Plano's own steps, too")
+    random_sampling: int | None = Field(
+        default=None, description="share of the requests that are traced, percent"
+    )
+    trace_arch_internal: bool = Field(
+        default=False, description="whether Plano's internal steps are traced, too"
+    )
     opentracing_grpc_endpoint: str | None = Field(
-        default=None, repr=False, description="the collector: `http://HOST:4317`, without a path"
+        default=None,
+        repr=False,
+        description="address of the collector, `http://HOST:4317` without a path",
     )
     span_attributes: SpanAttributes | None = None
-    exporters: list[Exporter] = Field(default=[])
+    exporters: list[Exporter] = Field(
+        default=[], description="services that receive spans besides the collector"
+    )
 
     @field_validator("opentracing_grpc_endpoint")
     @classmethod
@@ -161,51 +190,55 @@ class Tracing(Section):
             plain = False
         if not plain:
             raise PydanticCustomError(
-                "collector", "must be http, a host and a port, such as http://localhost:4317"
+                "collector", "must be an http URL without a path, such as http://localhost:4317"
             )
         return endpoint
 
 
 class StateStorage(Section):
-    """Where Plano keeps conversations for the responses API."""
+    """Storage of conversations for the responses API of Plano; ignored."""
 
-    type: Literal["memory", "postgres"] = Field(description="`postgres` needs `connection_string`")
+    type: Literal["memory", "postgres"] = Field(
+        description="kind of storage; `postgres` needs `connection_string`"
+    )
     connection_string: Text | None = Field(
-        default=None, repr=False, description="of the database, best as `$NAME`"
+        default=None, repr=False, description="address of the database, best as `$NAME`"
     )
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if self.type == "postgres" and self.connection_string is None:
-            raise PydanticCustomError("state", "type postgres needs `connection_string:`")
+            raise PydanticCustomError("state", "type postgres needs `connection_string:`; add it")
         return self
 
 
 class CostSource(Section):
-    """A catalog of prices."""
+    """Catalog of prices; ignored, see `prices`."""
 
-    type: Literal["cost"] = Field(description="of prices")
-    provider: Literal["digitalocean", "models.dev"] = Field(description="whose catalog")
+    type: Literal["cost"] = Field(description="kind of source: prices of models")
+    provider: Literal["digitalocean", "models.dev"] = Field(
+        description="publisher of the price catalog"
+    )
     url: Text | None = Field(
-        default=None, repr=False, description="where it is, if not in its usual place"
+        default=None, repr=False, description="address of the catalog, if it is not the usual one"
     )
     refresh_interval: int | None = Field(
-        default=None, ge=1, description="seconds between two readings; None: read once"
+        default=None, ge=1, description="interval between two readings, seconds; null: read once"
     )
     model_aliases: dict[str, str] = Field(
-        default={}, description="the catalog's names, and which models they are"
+        default={}, description="names in the catalog, each with the model it means"
     )
 
 
 class LatencySource(Section):
-    """A query for latencies."""
+    """Query for latencies; ignored."""
 
-    type: Literal["latency"] = Field(description="of latencies")
-    provider: Literal["prometheus"] = Field(description="what is asked")
-    url: Text = Field(repr=False, description="where it is")
-    query: Text = Field(description="in its own language")
+    type: Literal["latency"] = Field(description="kind of source: latencies of models")
+    provider: Literal["prometheus"] = Field(description="kind of server that is queried")
+    url: Text = Field(repr=False, description="address of the server that is queried")
+    query: Text = Field(description="query in the language of the server")
     refresh_interval: int | None = Field(
-        default=None, ge=1, description="seconds between two queries; None: asked once"
+        default=None, ge=1, description="interval between two queries, seconds; null: query once"
     )
 
 

@@ -1,4 +1,4 @@
-"""What all sections of a configuration share: unknown keys and wrong types are problems."""
+"""The base of all sections of a configuration: unknown keys and wrong types are problems."""
 
 from typing import Annotated
 
@@ -8,6 +8,6 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A section: strictly typed, closed, and never changed once it is read."""
+    """A section: strictly typed, without unknown keys, and immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)

@@ -1,37 +1,106 @@
-"""Whose turn it is in OpenAI chat ``messages``, and what stays the same from turn to turn.
+"""The conversation in a chat completion's ``messages`` and ``tools``, read when it is needed.
 
-Everything here takes any JSON and never raises: what is out of shape says nothing.
+But for ``read_turns`` nothing here raises: entries of another shape count as absent.
 """
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Final
 
-from serve_app.domain import Json
+from serve_app.dialects.json_edits import Document
+from serve_app.domain import Json, Turn
+from serve_app.errors import InvalidRequest
 
 _ENVELOPES: Final = tuple(
     re.compile(rf"<{tag}>.*?(?:</{tag}>|\Z)", re.DOTALL)
     for tag in ("system-reminder", "user-prompt-submit-hook")
 )
-"""What Claude Code puts into a user's message; one that is not closed goes to the end.
+"""Text that Claude Code adds to user messages; an unclosed tag extends to the end.
 
-These two in this order, as Plano has them: routing/view.py looks for more, and for the words.
+These two in this order, as in Plano; scoring/excerpt.py removes more of them before scoring.
 """
 
 
-def is_user_turn(messages: Json) -> bool:
-    """True when the user has spoken last: in words of their own, or with an image or a file.
+class ChatConversation:
+    """A conversation of OpenAI chat; each property is read once, at its first use."""
 
-    Results of tools are no words, and neither is what an agent puts into the user's message.
+    def __init__(self, document: Document) -> None:
+        self._messages = document.get("messages")
+        self._tools = document.get("tools")
+        self.characters = len(document.text)
+
+    @cached_property
+    def turns(self) -> tuple[Turn, ...]:
+        """The text of user and assistant, in order. Raises InvalidRequest."""
+        return read_turns(self._messages)
+
+    @cached_property
+    def system_text(self) -> str:
+        """The text of all system and developer messages, joined by line breaks."""
+        return system_texts(self._messages)
+
+    @cached_property
+    def tool_names(self) -> tuple[str, ...]:
+        """The names of the tools that the client offers, in order."""
+        return tool_names(self._tools)
+
+    @cached_property
+    def first_user_text(self) -> str | None:
+        """The text of the first user message; None if there is no such message."""
+        return first_user_text(self._messages)
+
+    @cached_property
+    def user_spoke_last(self) -> bool:
+        """True if the last message is the user's own, not a tool result."""
+        return is_user_turn(self._messages)
+
+    @cached_property
+    def has_open_tool_loop(self) -> bool:
+        """True while tool calls or their results are the last thing in the conversation."""
+        return holds_tool_loop(self._messages)
+
+
+def read_turns(messages: Json) -> tuple[Turn, ...]:
+    """The text of user and assistant messages, in order; other roles and parts are left out.
+
+    Raises InvalidRequest that names the place if ``messages`` is not a list of objects.
+    """
+    if not isinstance(messages, list):
+        raise InvalidRequest("messages must be a list", "messages")
+    turns: list[Turn] = []
+    for position, message in enumerate(messages):
+        if not isinstance(message, dict):
+            path = f"messages[{position}]"
+            raise InvalidRequest(f"{path} must be an object", path)
+        role, text = message.get("role"), _spoken_text(message.get("content"))
+        if text and (role == "user" or role == "assistant"):  # noqa: PLR1714 - may be unhashable
+            turns.append(Turn(role, text))
+    return tuple(turns)
+
+
+def _spoken_text(content: Json) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = [part.get("text") for part in content if isinstance(part, dict)]
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def is_user_turn(messages: Json) -> bool:
+    """True if the last message is the user's, with text of their own, an image or a file.
+
+    Tool results do not count, and neither does the text that an agent adds to the message.
     """
     return isinstance(messages, list) and bool(messages) and _user_speaks(messages[-1])
 
 
 def holds_tool_loop(messages: Json) -> bool:
-    """True while a model's tool calls, or their results, are the last that was said.
+    """True while a model's tool calls, or their results, end the conversation.
 
-    Another model would then find calls that it has not made. Once the user goes on the loop is
-    over, unless a call of the last answer has no result.
+    Another model would then see calls that it did not make. A message of the user closes the
+    loop, unless a call of the last answer has no result.
     """
     answered: set[str | None] = set()
     results = spoken = False
@@ -51,12 +120,16 @@ def holds_tool_loop(messages: Json) -> bool:
 def system_texts(messages: Json) -> str:
     """The texts of all system and developer messages, a line break between two."""
     roles = ("system", "developer")
-    texts = [_text(said.get("content")) for said in _objects(messages) if said.get("role") in roles]
+    texts = [
+        _text(message.get("content"))
+        for message in _objects(messages)
+        if message.get("role") in roles
+    ]
     return "\n".join(text for text in texts if text is not None)
 
 
 def first_user_text(messages: Json) -> str | None:
-    """What the user said first, empty if not in words; None when there is no such message."""
+    """The text of the first user message, empty if it has none; None without such a message."""
     for message in _objects(messages):
         if message.get("role") == "user":
             return _text(message.get("content"))
@@ -74,14 +147,14 @@ def tool_names(tools: Json) -> tuple[str, ...]:
 
 
 def _objects(values: Json) -> Iterator[dict[str, Json]]:
-    """The objects of a list; nothing where it is none."""
+    """The objects of a list; empty if it is not a list."""
     for value in values if isinstance(values, list) else ():
         if isinstance(value, dict):
             yield value
 
 
 def _text(content: Json) -> str | None:
-    """A content's text, a line break between two parts; None where there is no content."""
+    """The text of a content, its parts joined by line breaks; None without a content."""
     if isinstance(content, list):
         texts = [part.get("text") for part in _objects(content) if _kind(part) == "text"]
         return "\n".join(text for text in texts if isinstance(text, str))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -33,34 +33,34 @@ _SEQUENCE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSettings:
-    """What an embedding engine needs to know."""
+    """The settings of an embedding engine."""
 
     model: Path | None = None
-    """An ONNX file, with a vocabulary beside it or not; None is the default model."""
+    """An ONNX file, with or without a vocabulary beside it; None means the default model."""
     threads: int = 1
     max_query_tokens: int = 64
-    """Of a longer text so many tokens are looked at, from its head and its tail."""
+    """Tokens of a text that are embedded; of a longer one, those of its head and its tail."""
     min_confidence: float = 0.12
     min_margin: float = 0.0
     archetypes: bool = True
-    """Routes inherit the bank's prompts; without, only to measure what they are worth."""
+    """Routes inherit prompts of the archetypes; False measures what these contribute."""
 
+    @classmethod
+    def from_section(cls, section: OrchestratorSection) -> Self:
+        """The settings of a configuration.
 
-def embedding_settings(section: OrchestratorSection) -> EmbeddingSettings:
-    """What the configuration says about this engine.
-
-    Where it names another engine, this one only stands in for it: with its own model, whose
-    scores those thresholds are not for.
-    """
-    if section.engine != "embedding":
-        return EmbeddingSettings(threads=section.threads, max_query_tokens=section.max_query_tokens)
-    return EmbeddingSettings(
-        model=None if section.model is None else Path(section.model),
-        threads=section.threads,
-        max_query_tokens=section.max_query_tokens,
-        min_confidence=section.min_confidence,
-        min_margin=section.min_margin,
-    )
+        If it configures another engine, this one only stands in for it: with the default model,
+        to whose scores the configured thresholds do not apply.
+        """
+        if section.engine != "embedding":
+            return cls(threads=section.threads, max_query_tokens=section.max_query_tokens)
+        return cls(
+            model=None if section.model is None else Path(section.model),
+            threads=section.threads,
+            max_query_tokens=section.max_query_tokens,
+            min_confidence=section.min_confidence,
+            min_margin=section.min_margin,
+        )
 
 
 class EmbeddingModel:

@@ -9,17 +9,11 @@ import psutil
 
 from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.vllm import checkpoint
+from serve_app.engines.vllm.arguments import DeviceMemory, engine_args
 from serve_app.engines.vllm.chat_decider import ChatDecider
 from serve_app.engines.vllm.embed_decider import EmbedDecider
-from serve_app.engines.vllm.settings import (
-    PROFILES,
-    Device,
-    Room,
-    VllmSettings,
-    cpu_dtype,
-    engine_args,
-    environment,
-)
+from serve_app.engines.vllm.profiles import PROFILES, Device, cpu_dtype, environment
+from serve_app.engines.vllm.settings import VllmSettings
 
 _SHOWN: Final = 300
 _CPU: Final = Path("/proc/cpuinfo")
@@ -55,7 +49,7 @@ def start(settings: VllmSettings, gpu_share: float, environ: MutableMapping[str,
             settings = replace(
                 settings, dtype=cpu_dtype(_CPU.read_text() if _CPU.is_file() else "")
             )
-    args = engine_args(settings, profile, _room(device, gpu_share), found)
+    args = engine_args(settings, profile, _memory(device, gpu_share), found)
     try:
         engine = _made(args)
     except Exception as error:
@@ -90,12 +84,12 @@ def _device(settings: VllmSettings) -> Device:
     return "cuda" if device == "cuda" else "cpu"
 
 
-def _room(device: Device, gpu_share: float) -> Room:
+def _memory(device: Device, gpu_share: float) -> DeviceMemory:
     if device == "cpu":
-        return Room(psutil.virtual_memory().available)
+        return DeviceMemory(psutil.virtual_memory().available)
     from vllm.platforms import current_platform  # noqa: PLC0415 - as above
 
-    return Room(current_platform.get_device_total_memory(), gpu_share)
+    return DeviceMemory(current_platform.get_device_total_memory(), gpu_share)
 
 
 def _made(args: dict[str, Any]) -> Any:  # noqa: ANN401 - vLLM has no types here

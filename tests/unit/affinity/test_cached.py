@@ -30,7 +30,7 @@ async def test_hits_are_remembered_for_a_while(
     """Then the store is asked again, which keeps the binding alive there."""
     inner.bindings["s"] = A
     assert [await local.get("s") for _ in range(3)] == [A, A, A]
-    assert inner.asked == ["s"]
+    assert inner.keys == ["s"]
     clock.now += FRESH_S
     inner.bindings["s"] = B
     assert await local.get("s") == B
@@ -47,7 +47,7 @@ async def test_what_is_bound_is_known(local: CachedStore, inner: FakeStore) -> N
     """And who came too late asks the store the next time."""
     assert await local.bind("s", A, instead_of=None)
     assert await local.get("s") == A
-    assert inner.asked == []
+    assert inner.keys == []
     inner.bindings["s"] = B
     assert not await local.bind("s", A, instead_of=A.model)
     assert await local.get("s") == B
@@ -74,7 +74,7 @@ async def test_a_short_life_is_a_short_memory(inner: FakeStore, clock: FakeClock
     await local.bind("s", A, instead_of=None)
     clock.now += 0.5
     await local.get("s")
-    assert inner.asked == ["s"]
+    assert inner.keys == ["s"]
 
 
 async def test_memory_is_bounded(local: CachedStore, inner: FakeStore) -> None:

@@ -16,8 +16,16 @@ from serve_app.domain import Binding, ModelRef, Reason, Scores, Unavailable
 from serve_app.exchange import FaultKind
 from serve_app.providers.prices import CatalogPrices
 from serve_app.snapshot import Snapshot
-from serve_app.telemetry.metrics import Metric
-from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, fault, headers_of, reply, setup_of
+from serve_app.telemetry.metrics import Metric, MetricsObserver
+from tests.unit.fakes import (
+    FakeOrchestrator,
+    FakeUpstream,
+    Rig,
+    fault,
+    headers_of,
+    reply,
+    snapshot_of,
+)
 
 TEXT: Final = """version: v0.4.0
 model_providers:
@@ -40,11 +48,11 @@ DOWN: Final = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "late")
 
 def rig(folder: Path, text: str = TEXT, **script: Any) -> Rig:
     answers = {f"openai/{name}": [script.get(name, reply())] for name in "abc"}
-    return Rig(setup_of(folder, text), FakeUpstream(answers), FakeOrchestrator(CODE))
+    return Rig(snapshot_of(folder, text), FakeUpstream(answers), FakeOrchestrator(CODE))
 
 
 async def ask(asking: Rig, said: Scores | Unavailable, **more: Any) -> dict[str, str]:
-    asking.orchestrator.said = said
+    asking.orchestrator.scores = said
     body = more.pop("body", {})
     return headers_of(await asking.ask(body, named=more.pop("named", SAID["s"]), **more))
 
@@ -53,13 +61,13 @@ async def test_a_bound_session_asks_nobody(tmp_path: Path) -> None:
     """Bound at the first answer; from then on the orchestrator is not asked."""
     asking = rig(tmp_path)
     assert (await ask(asking, CODE))["x-fingerpost-model"] == "openai/b"
-    asked = len(asking.orchestrator.asked)
+    asked = len(asking.orchestrator.questions)
     headers = await ask(asking, TALK)
     assert (headers["x-fingerpost-model"], headers["x-fingerpost-reason"]) == (
         "openai/b",
         "affinity",
     )
-    assert len(asking.orchestrator.asked) == asked
+    assert len(asking.orchestrator.questions) == asked
     assert asking.meter.counted(Metric.SESSIONS) == [("miss",), ("store",), ("hit",)]
     assert asking.store.bindings["s"] == Binding(
         ModelRef("openai", "b"), "code", "", last_used=1_700_000_000.0
@@ -133,7 +141,7 @@ async def test_explicit_names_have_no_session(tmp_path: Path, name: str) -> None
     headers = await ask(asking, CODE, body={"model": name})
     assert headers["x-fingerpost-reason"] == "explicit"
     assert "x-fingerpost-affinity" not in headers
-    assert (asking.store.asked, asking.store.bindings) == ([], {})
+    assert (asking.store.keys, asking.store.bindings) == ([], {})
 
 
 LOOP = TEXT + "routing: {route_on_user_only: true}\n"
@@ -158,7 +166,7 @@ async def test_an_agent_s_loop_moves_only_when_the_user_speaks(tmp_path: Path) -
 
     async def turn(said: Scores, *messages: dict[str, Any]) -> tuple[str, int]:
         headers = await ask(asking, said, body={"messages": list(messages)})
-        return headers["x-fingerpost-model"], len(asking.orchestrator.asked)
+        return headers["x-fingerpost-model"], len(asking.orchestrator.questions)
 
     assert await turn(CODE, USER) == ("openai/b", 1)
     assert await turn(TALK, USER, CALLS, RESULTS[0]) == ("openai/b", 1)
@@ -203,13 +211,13 @@ async def test_implicit_sessions_are_asked_for(
 def test_redis_needs_an_address(tmp_path: Path) -> None:
     """Said with the place."""
     with pytest.raises(ConfigError, match="needs `url"):
-        setup_of(tmp_path, TEXT + "routing: {session_cache: {type: redis}}\n")
+        snapshot_of(tmp_path, TEXT + "routing: {session_cache: {type: redis}}\n")
 
 
 def test_a_setup_knows_its_headers(tmp_path: Path) -> None:
     """Configured ones in place of the usual."""
     text = TEXT + "routing: {session_headers: [X-Mine], session_cache: {tenant_header: T}}\n"
-    snapshot: Snapshot = setup_of(tmp_path, text)
+    snapshot: Snapshot = snapshot_of(tmp_path, text)
     assert {b"x-mine", b"t", b"x-model-affinity"} <= snapshot.session_headers
     assert b"session-id" not in snapshot.session_headers
 
@@ -225,7 +233,7 @@ def test_a_setup_knows_its_headers(tmp_path: Path) -> None:
 def test_prices_are_those_of_models(tmp_path: Path, name: str, said: str) -> None:
     """A price that nobody would ever look up is a mistake, and told as one."""
     with pytest.raises(ConfigError, match=said):
-        setup_of(tmp_path, f"{TEXT}prices: {{{name}: {{input: 1, output: 2}}}}\n")
+        snapshot_of(tmp_path, f"{TEXT}prices: {{{name}: {{input: 1, output: 2}}}}\n")
 
 
 async def test_who_waited_for_the_store_in_vain_waits_no_second_time(tmp_path: Path) -> None:
@@ -248,7 +256,7 @@ async def test_who_waited_for_the_store_in_vain_waits_no_second_time(tmp_path: P
         deadline_s=0.05,
     )  # fmt: skip
     local = CachedStore(steady, max_entries=9, ttl_s=600, clock=asking.clock)
-    sessions = Sessions(local, asking.meter, CatalogPrices)
+    sessions = Sessions(local, MetricsObserver(asking.meter), CatalogPrices)
     place = await sessions.find(SESSION, lambda _: True)
     assert (place.found, place.away) == (None, True)
     await sessions.settle(place, ModelRef("openai", "b"), "code")

@@ -11,13 +11,13 @@ import pytest
 
 from serve_app.cli.main import main
 from serve_app.cli.summary import summary, summary_json
-from tests.unit.config.broken import V
+from tests.unit.config_texts import VERSION
 from tests.unit.engines.vllm.test_checkpoint import write
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
-KEYED: Final = V + "model_providers:\n  - {model: openai/a, access_key: $UNIT_KEY}\n"
+KEYED: Final = VERSION + "model_providers:\n  - {model: openai/a, access_key: $UNIT_KEY}\n"
 NOTED: Final = (
-    V + "routing_preferences: [{name: a, description: b, models: [vllm/m], examples: [x]}]\n"
+    VERSION + "routing_preferences: [{name: a, description: b, models: [vllm/m], examples: [x]}]\n"
 )
 NOTED_MODEL: Final = "model_providers: [{model: vllm/m, base_url: 'http://h'}]\n"
 SERVE: Final = """\
@@ -58,9 +58,9 @@ def serve(directory: Path, text: str = SERVE) -> Path:
 
 
 def test_a_good_file_is_summed_up(run: Run, tmp_path: Path) -> None:
-    """Keys that are not set and notes are shown, and are no failure."""
+    """Unset keys and warnings are shown, and are not failures."""
     for text in (KEYED, NOTED + NOTED_MODEL):
-        snapshot = setup_of(tmp_path, text)
+        snapshot = snapshot_of(tmp_path, text)
         assert run(tmp_path / "gateway.yaml") == (0, "\n".join(summary(snapshot)) + "\n", "")
 
 
@@ -68,13 +68,13 @@ def test_a_good_file_is_summed_up(run: Run, tmp_path: Path) -> None:
     ("text", "why"),
     [
         (KEYED, "--strict: UNIT_KEY is not set\n"),
-        (NOTED + NOTED_MODEL, "--strict: 1 note\n"),
-        (KEYED + "client_keys: [$UNIT_KEY]\nlisteners: [{type: model, name: x}]\n", "--strict: UNIT_KEY is not set, 2 notes\n"),
+        (NOTED + NOTED_MODEL, "--strict: 1 warning\n"),
+        (KEYED + "client_keys: [$UNIT_KEY]\nlisteners: [{type: model, name: x}]\n", "--strict: UNIT_KEY is not set, 2 warnings\n"),
     ],
 )  # fmt: skip
 def test_strictly_they_are_failures(text: str, why: str, run: Run, tmp_path: Path) -> None:
     """Exit status 1; all is shown, and then what it failed for."""
-    snapshot = setup_of(tmp_path, text)
+    snapshot = snapshot_of(tmp_path, text)
     file = tmp_path / "gateway.yaml"
     assert run(file, "--strict") == (1, "\n".join(summary(snapshot)) + "\n", why)
 
@@ -98,7 +98,7 @@ def read(run: Run, *arguments: object) -> tuple[int, Any]:
 @pytest.mark.parametrize("strict", [False, True])
 def test_programs_get_one_object(strict: bool, run: Run, tmp_path: Path) -> None:
     """What the configuration comes to, and whether that is good."""
-    snapshot = setup_of(tmp_path, KEYED)
+    snapshot = snapshot_of(tmp_path, KEYED)
     file = tmp_path / "gateway.yaml"
     status, found = read(run, file, *(["--strict"] if strict else []))
     expected = {"ok": not strict, "file": str(file), "serve": None, "problems": []}
@@ -109,7 +109,9 @@ def test_programs_get_one_object(strict: bool, run: Run, tmp_path: Path) -> None
 def test_programs_get_problems(run: Run, tmp_path: Path) -> None:
     """With the same keys, each with its file, and its line where it has one."""
     good = read(run, gateway(tmp_path, KEYED))[1]
-    status, found = read(run, gateway(tmp_path, V + "zzz: 1\nmodel_providers: 1\n"), "--strict")
+    status, found = read(
+        run, gateway(tmp_path, VERSION + "zzz: 1\nmodel_providers: 1\n"), "--strict"
+    )
     assert (status, found["ok"], list(found)) == (1, False, list(good))
     assert [(p["line"], p["place"]) for p in found["problems"]] == [
         (2, "zzz"),
@@ -124,7 +126,7 @@ def test_programs_get_problems(run: Run, tmp_path: Path) -> None:
 
 def test_a_serve_file_names_the_configuration(run: Run, tmp_path: Path) -> None:
     """Which is summed up, with the names that entries under deployments may have."""
-    snapshot = setup_of(tmp_path, KEYED)
+    snapshot = snapshot_of(tmp_path, KEYED)
     status, out, err = run("--serve", serve(tmp_path))
     assert (status, err) == (0, "")
     names = "Ingress, Orchestrator, Affinity, provider-shared, provider-openai"
@@ -136,7 +138,7 @@ def test_a_serve_file_names_the_configuration(run: Run, tmp_path: Path) -> None:
 
 def test_both_files_are_told_about(run: Run, tmp_path: Path) -> None:
     """First what is wrong with the serve file."""
-    bad = gateway(tmp_path, V + "zzz: 1\n")
+    bad = gateway(tmp_path, VERSION + "zzz: 1\n")
     file = serve(tmp_path, SERVE + "    deploiments: []\n")
     status, out, err = run("--serve", file)
     assert (status, out) == (1, "")
@@ -157,7 +159,7 @@ def test_a_serve_file_that_can_not_be_read_hides_nothing(
     good: bool, run: Run, tmp_path: Path
 ) -> None:
     """A configuration that is named beside it is checked all the same."""
-    file = gateway(tmp_path, KEYED if good else V + "zzz: 1\n")
+    file = gateway(tmp_path, KEYED if good else VERSION + "zzz: 1\n")
     missing = tmp_path / "no.yaml"
     found = read(run, file, "--serve", missing)[1]
     problems = [problem["file"] for problem in found["problems"]]
@@ -165,20 +167,20 @@ def test_a_serve_file_that_can_not_be_read_hides_nothing(
     assert found["models"] == (["openai/a"] if good else [])
     status, out, err = run("--serve", missing)
     assert (status, out) == (1, "")
-    assert err == f"{missing} has 1 problem:\n  can't be read: No such file or directory\n"
+    assert err == f"{missing} has 1 problem:\n  cannot read the file: No such file or directory\n"
 
 
 def test_notes_on_a_serve_file_are_shown(run: Run, tmp_path: Path) -> None:
     """And strictly they are failures."""
-    gateway(tmp_path, V)
+    gateway(tmp_path, VERSION)
     text = SERVE + "    deployments: [{{name: Ingress, num_replicas: 2}}]\n"
     file = serve(tmp_path, text)
     note = (
         f"{file}: line 5: applications[0].deployments[0].num_replicas: "
-        "has no effect beside the usual autoscaling; add `autoscaling_config: null`"
+        "ignored: the deployment autoscales; add `autoscaling_config: null`"
     )
     status, out, err = run("--serve", file)
-    assert (status, err, f"\nnote: {note}\n" in out) == (0, "", True)
+    assert (status, err, f"\nwarning: {note}\n" in out) == (0, "", True)
     status, found = read(run, "--serve", file, "--strict")
     assert (status, found["warnings"]) == (1, [note])
 
@@ -206,7 +208,7 @@ def test_weights_are_looked_at(run: Run, tmp_path: Path) -> None:
     """What vLLM could not load is a note, as the engine's machine may be another one."""
     section = "orchestrator: {engine: vllm, model: weights%s}\n"
     file = gateway(tmp_path, KEYED + section % "")
-    where = "note: orchestrator.model, on this machine: "
+    where = "warning: orchestrator.model, on this machine: "
     status, out, _ = run(file)
     assert (status, out.count(where)) == (0, 1)
     assert f"{where}there is no folder {tmp_path / 'weights'}; see orchestrator.model, " in out
@@ -228,7 +230,7 @@ def test_strictly_weights_must_be_sound(
     section = "orchestrator: {engine: vllm, model: a/b%s}\n"
     file = gateway(tmp_path, KEYED + section % "")
     status, _, err = run(file, "--strict")
-    assert (status, err) == (1, "--strict: 1 note\n")
+    assert (status, err) == (1, "--strict: 1 warning\n")
     file = gateway(tmp_path, KEYED + section % ", download: true")
     assert run(file, "--strict")[0] == 0
 
@@ -240,8 +242,8 @@ def test_a_model_that_its_settings_have_no_room_for_is_told(run: Run, tmp_path: 
     section = "orchestrator: {engine: vllm, model: weights, %s}\n"
     where = "orchestrator.model, on this machine"
     out = run(gateway(tmp_path, KEYED + section % "max_model_len: 2048"))[1]
-    limit = f"but {model} was made for at most 1024 tokens"
-    assert f"note: {where}: orchestrator.max_model_len is 2048, {limit}\n" in out
+    limit = f"2048 exceeds the 1024 tokens that {model} supports; lower it"
+    assert f"warning: {where}: orchestrator.max_model_len: {limit}\n" in out
     out = run(gateway(tmp_path, KEYED + section % "gpu_memory_gb: 1"))[1]
-    assert f"note: {where}: {model} needs about 1.6 GiB of the GPU; " in out
+    assert f"warning: {where}: {model} needs about 1.6 GiB of the GPU, but " in out
     assert where not in run(gateway(tmp_path, KEYED + section % "gpu_memory_gb: 4"))[1]

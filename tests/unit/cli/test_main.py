@@ -1,22 +1,26 @@
 """The command line: what it prints, and how it ends."""
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from serve_app.cli import serve_process
-from serve_app.cli.main import main
-from serve_app.cli.serve_process import LaunchError
-from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from serve_app.cli.errors import LaunchError
+from serve_app.cli.main import COMMANDS, main
+from serve_app.cli.version import installed_version
+from serve_app.packaged_files import PROJECT
+from tests.unit.config_texts import VERSION
+from tests.unit.fakes import snapshot_of
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
 def test_a_bad_file_fails(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 1, all problems on standard error, no traceback."""
     bad = tmp_path / "gateway.yaml"
-    bad.write_text(V + "zzz: 1\nmodel_providers: 1\n")
+    bad.write_text(VERSION + "zzz: 1\nmodel_providers: 1\n")
     (tmp_path / "serve.yaml").write_text(
         f"http_options: {{host: 127.0.0.1}}\napplications: [{{args: {{config: '{bad}'}}}}]\n"
     )
@@ -34,19 +38,19 @@ def test_a_missing_file_fails(
 ) -> None:
     """Exit status 1 and the reason."""
     assert main([command, str(tmp_path / "no.yaml")]) == 1
-    assert "can't be read: No such file or directory" in capsys.readouterr().err
+    assert "cannot read the file: No such file or directory" in capsys.readouterr().err
 
 
 def test_run_needs_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is started without the environment file."""
-    setup_of(tmp_path, V)
+    snapshot_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(
         "http_options: {host: 127.0.0.1}\n"
         f"applications: [{{args: {{config: '{tmp_path}/gateway.yaml'}}}}]\n"
     )
     assert main(["run", str(file), "--env", str(tmp_path / "no.env")]) == 1
-    assert "no.env can't be read: No such file" in capsys.readouterr().err
+    assert f"cannot read {tmp_path}/no.env: No such file" in capsys.readouterr().err
 
 
 SERVE: Final = """\
@@ -60,7 +64,7 @@ applications:
 
 def serve_file(folder: Path, entry: str) -> Path:
     config, file = folder / "gateway.yaml", folder / "serve.yaml"
-    config.write_text(f"{V}model_providers: [{{model: openai/a}}]\n")
+    config.write_text(f"{VERSION}model_providers: [{{model: openai/a}}]\n")
     file.write_text(SERVE.format(config=config, entry=entry))
     return file
 
@@ -100,7 +104,7 @@ def test_a_start_that_fails_says_what_is_wrong_with_the_file(
 
 def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without client keys nothing listens where other machines reach it."""
-    setup_of(tmp_path, V)
+    snapshot_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(f"applications: [{{args: {{config: '{tmp_path}/gateway.yaml'}}}}]\n")
     assert main(["run", str(file)]) == 1
@@ -110,7 +114,7 @@ def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["nonsense"], ["check"], ["check", "--json"], ["run", "a", "b"], ["check", "--x"],
+        ["nonsense"], ["check"], ["check", "--json"], ["run", "a", "b"], ["check", "--x"],
         ["check", "a", "b"], ["check", "--serve"], ["migrate"], ["migrate", "a", "b"],
     ],
 )  # fmt: skip
@@ -122,6 +126,30 @@ def test_a_wrong_command_is_status_2(
         main(arguments)
     assert caught.value.code == 2
     assert "usage: fingerpost" in capsys.readouterr().err
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command is named, and the exit status is 0."""
+    assert main([]) == 0
+    out, err = capsys.readouterr()
+    assert (out.startswith("usage: fingerpost"), err) == (True, "")
+    assert re.findall(r"^    (\w+) ", out, re.MULTILINE) == list(COMMANDS)
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    """As pyproject.toml has it."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert main(["--version"]) == 0
+    assert capsys.readouterr() == (f"fingerpost {project['version']}\n", "")
+
+
+def test_version_of_a_checkout_is_that_of_its_project_file(tmp_path: Path) -> None:
+    """Without an installed package and without that file it is unknown."""
+    assert installed_version("no-such-package", tmp_path) == "unknown"
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "7.8.9"\n')
+    assert installed_version("no-such-package", tmp_path) == "7.8.9"
+    (tmp_path / "pyproject.toml").write_text("[project")
+    assert installed_version("no-such-package", tmp_path) == "unknown"
 
 
 OLD: Final = "# ours\nversion: v0.3.0\nmodel_providers:\n  - model: openai/gpt-4o  # best\n"
@@ -140,7 +168,7 @@ def test_an_old_file_is_printed_anew(old: Path, capsys: pytest.CaptureFixture[st
     assert main(["migrate", str(old)]) == 0
     out, err = capsys.readouterr()
     assert out == OLD.replace("v0.3.0", "v0.4.0")
-    assert all(line.startswith("note: ") for line in err.splitlines())
+    assert err == "version: changed from v0.3.0 to v0.4.0\n"
     assert old.read_bytes() == OLD.encode()
 
 
@@ -152,7 +180,7 @@ def test_an_old_file_is_replaced(old: Path, capsys: pytest.CaptureFixture[str]) 
     assert old.stat().st_mode & 0o777 == 0o640
     before = old.stat().st_mtime_ns
     assert main(["migrate", "--write", str(old)]) == 0
-    assert f"{old} is in the form of v0.4 already\n" in capsys.readouterr().err
+    assert f"{old} has the format of v0.4 already\n" in capsys.readouterr().err
     assert old.stat().st_mtime_ns == before
 
 
@@ -169,7 +197,10 @@ def test_notes_on_an_old_file_are_told(old: Path, capsys: pytest.CaptureFixture[
     assert main(["migrate", str(old)]) == 0
     out, err = capsys.readouterr()
     assert "version: v0.4.0" in out
-    assert err.startswith("note: ")
+    assert err.splitlines()[-1] == (
+        "warning: model_providers[1].routing_preferences[0].description is ignored: "
+        "route 'code' keeps the first one; remove this one"
+    )
 
 
 @pytest.mark.parametrize("write", [[], ["--write"]])
@@ -178,8 +209,8 @@ def test_what_can_not_be_migrated_is_left(
 ) -> None:
     """Exit status 1, the reason on standard error, nothing on standard output."""
     for content, why in (
-        (b"a: [\n", "has 1 problem:\n  line 2: is not valid YAML"),
-        (b"\xff\xfe", "can't be read: is not UTF-8"),
+        (b"a: [\n", "has 1 problem:\n  line 2: invalid YAML"),
+        (b"\xff\xfe", "cannot read the file: it is not UTF-8"),
     ):
         old.write_bytes(content)
         assert main(["migrate", *write, str(old)]) == 1
@@ -187,7 +218,7 @@ def test_what_can_not_be_migrated_is_left(
         assert (out, why in err, old.read_bytes()) == ("", True, content)
     old.unlink()
     assert main(["migrate", *write, str(old)]) == 1
-    assert "can't be read: No such file or directory" in capsys.readouterr().err
+    assert "cannot read the file: No such file or directory" in capsys.readouterr().err
 
 
 def test_a_link_is_not_replaced(old: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,12 +18,12 @@ from serve_app.domain import Scores
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingModel, EmbeddingSettings
 from serve_app.requests.explain import render_explanation
 from serve_app.scoring.embedding import Vector
-from tests.unit.config.broken import G, V
+from tests.unit.config_texts import ONE_MODEL, VERSION
 from tests.unit.evaluation.test_measure import HEAD, PROMPTS, line, write
-from tests.unit.fakes import FakeOrchestrator, setup_of
+from tests.unit.fakes import FakeOrchestrator, snapshot_of
 from tests.unit.requests.test_decide import call_of, decide
 
-TEXT: Final = f"""{V}
+TEXT: Final = f"""{VERSION}
 model_providers:
   - {{model: openai/a, default: true}}
   - {{model: openai/b}}
@@ -77,7 +77,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    setup_of(tmp_path, TEXT)
+    snapshot_of(tmp_path, TEXT)
     return tmp_path / "gateway.yaml"
 
 
@@ -183,7 +183,7 @@ async def test_json_is_what_the_gateway_answers(
 ) -> None:
     """The answer of ``POST /v1/route``, key by key."""
     status, out, _ = run("route", text, "--json", "--config", config)
-    ours, snapshot = json.loads(out), setup_of(tmp_path, TEXT)
+    ours, snapshot = json.loads(out), snapshot_of(tmp_path, TEXT)
     said = Scores(ours["orchestrator"]["scores"] or {}, 0.12, ours["route"])
     decided = await decide(
         call_of(snapshot, {"messages": messages(text)}), FakeOrchestrator(said), by_content=True
@@ -196,7 +196,7 @@ async def test_json_is_what_the_gateway_answers(
 
 def test_without_routes_there_is_nothing_to_show(run: Run, config: Path) -> None:
     """The key that is missing from the configuration."""
-    config.write_text(G, "utf-8")
+    config.write_text(ONE_MODEL, "utf-8")
     assert failed(run("route", "x", "--config", config)) == (
         f"{config} has 1 problem:\n  routing_preferences: there are no routes; add one with models\n"
     )
@@ -322,12 +322,12 @@ def test_another_set_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--max-query-tokens", "3"], "the command line has 1 problem:\n  --max-query-tokens: input should be greater than or equal to 8"),
-        (["--threads", "0", "--min-margin", "2"], "the command line has 2 problems:\n  --min-margin: input should be less than or equal to 1\n  --threads: input"),
-        (["--min-confidence", "nan"], "--min-confidence: input should be"),
-        (["--model", ""], "--model: string should have at least 1 character"),
+        (["--max-query-tokens", "3"], "the command line has 1 problem:\n  --max-query-tokens: must be at least 8"),
+        (["--threads", "0", "--min-margin", "2"], "the command line has 2 problems:\n  --min-margin: must be at most 1\n  --threads: must be at least 1"),
+        (["--min-confidence", "nan"], "--min-confidence: must be at most 1"),
+        (["--model", ""], "--model: must not be empty"),
         (["--plot", "x.png"], "x.png has 1 problem:\n  --plot: name a file that ends in .svg"),
-        (["--config", "/no/gateway.yaml"], "/no/gateway.yaml has 1 problem:\n  can't be read: No such file"),
+        (["--config", "/no/gateway.yaml"], "/no/gateway.yaml has 1 problem:\n  cannot read the file: No such file"),
     ],
 )  # fmt: skip
 def test_a_bad_value_fails_by_name(

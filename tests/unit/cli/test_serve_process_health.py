@@ -15,12 +15,13 @@ from typing import Any, Final
 import pytest
 
 from serve_app.cli import serve_process
+from serve_app.cli.errors import LaunchError
 from serve_app.cli.run import _decision
-from serve_app.cli.serve_process import LaunchError, ServeProcess, is_settled, read_health
+from serve_app.cli.serve_process import ServeProcess, is_settled, read_health
 from serve_app.cli.serve_yaml.read import ServeFile
 from serve_app.domain import Reason
-from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.config_texts import VERSION
+from tests.unit.fakes import snapshot_of
 from tests.unit.requests.test_decide import TEXT
 
 HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -253,7 +254,7 @@ def test_a_decision_of_the_gateway_is_shown(
 ) -> None:
     """What it was asked, and all scores of its answer."""
     site.says = answer({**EXPLAINED, **changes})
-    asked, found = _decision(setup_of(tmp_path, TEXT % ""), site.url).splitlines()
+    asked, found = _decision(snapshot_of(tmp_path, TEXT % ""), site.url).splitlines()
     assert found == f"  {shown}"
     ((path, headers, body),) = site.asked
     assert (path, headers["content-type"]) == ("/v1/route", "application/json")
@@ -276,7 +277,7 @@ def test_a_decision_needs_the_client_key(
     monkeypatch.setenv("UNIT_KEY", "sk-1")
     monkeypatch.delenv("UNIT_NONE", raising=False)
     site.says = answer(EXPLAINED) if sent else REFUSED
-    shown = _decision(setup_of(tmp_path, f"{TEXT % ''}client_keys: {keys}\n"), site.url)
+    shown = _decision(snapshot_of(tmp_path, f"{TEXT % ''}client_keys: {keys}\n"), site.url)
     assert site.asked[0][1].get("authorization") == sent
     assert ("sk-" in shown, "could not be asked: HTTP Error 401" in shown) == (False, sent is None)
 
@@ -287,6 +288,6 @@ def test_a_decision_that_can_not_be_had_stops_nothing(
 ) -> None:
     """The gateway is up all the same."""
     site.says = says
-    snapshot = setup_of(tmp_path, V)
+    snapshot = snapshot_of(tmp_path, VERSION)
     assert _decision(snapshot, site.url).startswith("  it could not be asked: ")
     assert _decision(snapshot, "http://127.0.0.1:1").endswith("Connection refused>")

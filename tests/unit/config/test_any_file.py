@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serve_app.config.load import load
 from serve_app.config.locations import ConfigError, Problem
-from serve_app.config.warnings import notices
+from serve_app.config.warnings import config_warnings
 from serve_app.snapshot import Snapshot, compile_snapshot
 from tests.unit.config.trees import DEMOS, FILES, JUNK, OLDER
 
@@ -25,7 +25,7 @@ def outcome(directory: Path, content: bytes) -> Snapshot | ConfigError:
     file.write_bytes(content)
     try:
         loaded = load(file)
-        assert all(isinstance(notice, str) for notice in notices(loaded.config))
+        assert all(isinstance(warning, str) for warning in config_warnings(loaded.config, {}))
         return compile_snapshot(file)
     except ConfigError as error:
         _is_sound(error.problems, content)
@@ -147,4 +147,4 @@ def test_any_name_of_a_file(name: str) -> None:
     """What can't be a file's name can't be read."""
     with pytest.raises(ConfigError) as caught:
         load(name)
-    assert caught.value.problems[0].message.startswith("can't be read: ")
+    assert caught.value.problems[0].message.startswith("cannot read the file: ")

@@ -15,9 +15,10 @@ from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.config.references import MissingEnvironmentError, expand, references
 from serve_app.domain import DataPath, Prefer
 from serve_app.snapshot import compile_snapshot
-from tests.unit.config.broken import BROKEN, Found, G, V
+from tests.unit.config.broken import BROKEN, Found
 from tests.unit.config.broken_sections import SECTIONS
-from tests.unit.fakes import setup_of
+from tests.unit.config_texts import ONE_MODEL, VERSION
+from tests.unit.fakes import snapshot_of
 
 SECRET = "sk-secret"
 ALL = BROKEN | SECTIONS
@@ -42,7 +43,7 @@ def test_a_broken_file_is_explained(text: str, found: Found, tmp_path: Path) -> 
 
 def test_lines_are_found_far_down(tmp_path: Path) -> None:
     """Comments, blank lines and block texts do not shift a line."""
-    text = f"# first\n\n{V}\n# more\nmodel_providers:\n\n  - model: |-\n      openai/a\n\n    # here\n    nonsense: 1\n"
+    text = f"# first\n\n{VERSION}\n# more\nmodel_providers:\n\n  - model: |-\n      openai/a\n\n    # here\n    nonsense: 1\n"
     (problem,) = problems_of(tmp_path, text)
     assert (problem.line, problem.path) == (12, "model_providers[0].nonsense")
 
@@ -50,19 +51,19 @@ def test_lines_are_found_far_down(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "text"),
     [
-        (b"\xff\xfe\xff", 1, "is not valid YAML"),
-        (b"version: \xc3(\n", 1, "is not valid YAML"),
+        (b"\xff\xfe\xff", 1, "invalid YAML"),
+        (b"version: \xc3(\n", 1, "invalid YAML"),
         (b"version: v0.4.0\n# caf\xe9\n", 2, "save it as plain text in UTF-8"),
         (b"version: v0.4.0\na: \x00\n", 2, "save it as plain text in UTF-8"),
-        (b"a: " + b"[" * 5000, 0, "is not valid YAML"),
+        (b"a: " + b"[" * 5000, 0, "invalid YAML"),
         (b"version: v0.4.0\n---\nversion: v0.4.0\n", 2, "another document"),
-        (b"a: *b\n", 1, "is not valid YAML"),
-        (b"a: !b c\n", 1, "is not valid YAML"),
+        (b"a: *b\n", 1, "invalid YAML"),
+        (b"a: !b c\n", 1, "invalid YAML"),
         (b"---\n", 1, "must be a mapping of keys"),
-        (b"version: v0.4.0\nlisteners: !!timestamp x\n", 2, "is not valid YAML"),
-        (b"version: v0.4.0\nlisteners: !!bool x\n", 2, "is not valid YAML"),
-        (b"version: v0.4.0\nlisteners: !!int x\n", 2, "is not valid YAML"),
-        (b"version: v0.4.0\nlisteners: 2020-13-45\n", 2, "is not valid YAML"),
+        (b"version: v0.4.0\nlisteners: !!timestamp x\n", 2, "invalid YAML"),
+        (b"version: v0.4.0\nlisteners: !!bool x\n", 2, "invalid YAML"),
+        (b"version: v0.4.0\nlisteners: !!int x\n", 2, "invalid YAML"),
+        (b"version: v0.4.0\nlisteners: 2020-13-45\n", 2, "invalid YAML"),
     ],
 )
 def test_what_is_no_configuration_is_explained(
@@ -77,32 +78,32 @@ def test_what_is_no_configuration_is_explained(
 @pytest.mark.parametrize(
     "text",
     [
-        V + "x0: &x0 [a, b]\n" + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 12)),
-        V + "a: &a [*a]\n",
-        V + "a: &a {b: {c: *a}}\n",
-        V + "a: " + "[" * 60 + "]" * 60,
+        VERSION + "x0: &x0 [a, b]\n" + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]\n" for n in range(1, 12)),
+        VERSION + "a: &a [*a]\n",
+        VERSION + "a: &a {b: {c: *a}}\n",
+        VERSION + "a: " + "[" * 60 + "]" * 60,
     ],
     ids=["laughs", "recursive list", "recursive map", "deep"],
 )  # fmt: skip
 def test_anchors_that_multiply_are_refused(text: str, tmp_path: Path) -> None:
     """Neither a billion laughs nor an anchor inside itself takes the memory."""
     (problem,) = problems_of(tmp_path, text)
-    assert "nested too deeply, or anchors that multiply" in problem.message
+    assert "nested too deeply, or anchors expand to too many values" in problem.message
     assert problem.line > 1
 
 
 def test_merges_that_multiply_are_refused(tmp_path: Path) -> None:
     """Merge keys multiply like anchors, and are bounded like them."""
     levels = [f"x{n}: &x{n} {{<<: [{', '.join([f'*x{n - 1}'] * 10)}]}}\n" for n in range(1, 7)]
-    problems = problems_of(tmp_path, V + "x0: &x0 {a: 1}\n" + "".join(levels))
-    assert any("anchors that multiply" in problem.message for problem in problems)
+    problems = problems_of(tmp_path, VERSION + "x0: &x0 {a: 1}\n" + "".join(levels))
+    assert any("anchors expand to too many values" in problem.message for problem in problems)
 
 
 def test_a_merge_may_be_overridden(tmp_path: Path) -> None:
     """A key of one's own beside a merge wins, as YAML has it, and is no duplicate."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
-        V + "model_providers:\n  - &first\n    model: openai/a\n    access_key: $KEY\n"
+        VERSION + "model_providers:\n  - &first\n    model: openai/a\n    access_key: $KEY\n"
         "  - <<: *first\n    model: openai/b\n",
     )
     assert [(p.model, p.access_key) for p in snapshot.config.model_providers] == [
@@ -113,9 +114,9 @@ def test_a_merge_may_be_overridden(tmp_path: Path) -> None:
 
 def test_a_plain_anchor_is_fine(tmp_path: Path) -> None:
     """An anchor is a way to write a value once."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
-        V + "model_providers:\n  - model: openai/a\n    access_key: &k $KEY\n"
+        VERSION + "model_providers:\n  - model: openai/a\n    access_key: &k $KEY\n"
         "  - model: openai/b\n    access_key: *k\n",
     )
     assert {entry.access_key for entry in snapshot.config.model_providers} == {"$KEY"}
@@ -143,15 +144,15 @@ def test_a_plain_anchor_is_fine(tmp_path: Path) -> None:
 )
 def test_a_key_is_never_shown(text: str, tmp_path: Path) -> None:
     """However a key is misplaced, no message repeats it."""
-    for problem in problems_of(tmp_path, V + text):
+    for problem in problems_of(tmp_path, VERSION + text):
         assert SECRET not in str(problem)
 
 
 def test_a_loaded_key_is_never_shown(tmp_path: Path) -> None:
     """A repr of what was loaded holds no key."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
-        f"{V}client_keys: [{SECRET}]\nmodel_providers:\n  - model: openai/a\n    access_key: {SECRET}\n",
+        f"{VERSION}client_keys: [{SECRET}]\nmodel_providers:\n  - model: openai/a\n    access_key: {SECRET}\n",
     )
     assert SECRET not in repr(snapshot)
 
@@ -159,7 +160,7 @@ def test_a_loaded_key_is_never_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [".inf", ".nan", "-1", "0"])
 def test_a_timeout_is_a_finite_time(value: str, tmp_path: Path) -> None:
     """Every wait has an end."""
-    (problem,) = problems_of(tmp_path, f"{V}timeouts:\n  total_s: {value}\n")
+    (problem,) = problems_of(tmp_path, f"{VERSION}timeouts:\n  total_s: {value}\n")
     assert (problem.line, problem.path) == (3, "timeouts.total_s")
 
 
@@ -167,7 +168,8 @@ def test_a_wildcard_is_no_target(tmp_path: Path) -> None:
     """An alias and a route name models; `provider/*` is none."""
     problems = problems_of(
         tmp_path,
-        V + "model_providers:\n  - model: openai/*\nmodel_aliases:\n  fast:\n    target: openai/*\n"
+        VERSION
+        + "model_providers:\n  - model: openai/*\nmodel_aliases:\n  fast:\n    target: openai/*\n"
         "routing_preferences:\n  - name: code\n    description: d\n    models: [openai/*]\n",
     )
     assert [problem.path for problem in problems] == [
@@ -180,7 +182,8 @@ def test_an_ambiguous_target_shows_the_full_names(tmp_path: Path) -> None:
     """A bare name that two models have is no model; the message names both."""
     (problem,) = problems_of(
         tmp_path,
-        V + "model_providers:\n  - model: openai/gpt\n  - model: vllm/gpt\n    base_url: http://h\n"
+        VERSION
+        + "model_providers:\n  - model: openai/gpt\n  - model: vllm/gpt\n    base_url: http://h\n"
         "model_aliases:\n  fast:\n    target: gpt\n",
     )
     assert "openai/gpt" in problem.message
@@ -193,33 +196,37 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             compile_snapshot(file)
         (problem,) = caught.value.problems
-        assert f"can't be read: {reason}" in str(problem)
+        assert f"cannot read the file: {reason}" in str(problem)
 
 
 def test_a_file_has_a_size(tmp_path: Path) -> None:
     """Beyond 4 MiB it is no configuration, and is not parsed."""
-    (problem,) = problems_of(tmp_path, V + "#" * (4 << 20))
-    assert "is larger than 4194304 bytes" in problem.message
+    (problem,) = problems_of(tmp_path, VERSION + "#" * (4 << 20))
+    assert "file is larger than 4194304 bytes" in problem.message
 
 
 def test_the_version_follows_the_bytes(tmp_path: Path) -> None:
     """Any change, a comment's too, is another version; equal bytes are the same one."""
-    versions = [setup_of(tmp_path, text).policy.version for text in (G, G + "# x\n", G)]
+    versions = [
+        snapshot_of(tmp_path, text).policy.version
+        for text in (ONE_MODEL, ONE_MODEL + "# x\n", ONE_MODEL)
+    ]
     assert versions[0] == versions[2] != versions[1]
-    assert versions[0] == hashlib.sha256(G.encode()).hexdigest()[:12]
+    assert versions[0] == hashlib.sha256(ONE_MODEL.encode()).hexdigest()[:12]
 
 
 @pytest.mark.parametrize("version", ["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"])
 def test_every_version_of_plano_is_taken(version: str, tmp_path: Path) -> None:
     """The versions that Plano's files have had are read as the newest one."""
-    assert setup_of(tmp_path, f"version: {version}\n").config.version == "v0.4.0"
+    assert snapshot_of(tmp_path, f"version: {version}\n").config.version == "v0.4.0"
 
 
 def test_a_whole_file_is_read(tmp_path: Path) -> None:
     """Every key of the schema finds its place."""
-    config = setup_of(
+    config = snapshot_of(
         tmp_path,
-        V + "listeners:\n  - {type: model, name: x, port: 12000, address: 0.0.0.0, timeout: 30s}\n"
+        VERSION
+        + "listeners:\n  - {type: model, name: x, port: 12000, address: 0.0.0.0, timeout: 30s}\n"
         "model_providers:\n  - {model: openai/a, name: main, access_key: $K, default: true, data_path: inline}\n"
         "model_aliases: {fast: {target: a}}\n"
         "routing_preferences:\n  - {name: r, description: d, models: [a], selection_policy: {prefer: fastest}}\n"
@@ -236,7 +243,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
 def test_problems_of_the_caller_are_added(tmp_path: Path) -> None:
     """Problems of schema and caller come in the file's order, each once."""
     file = tmp_path / "gateway.yaml"
-    file.write_text(V + "zzz: 1\nmodel_aliases:\n  fast: 1\n")
+    file.write_text(VERSION + "zzz: 1\nmodel_aliases:\n  fast: 1\n")
     loaded = load(file)
     assert {problem.line for problem in loaded.problems} == {2, 4}
     extra = Problem(3, "model_aliases", "x")
@@ -273,17 +280,17 @@ def test_references_are_expanded_once(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("$NO", "NO is"),
-        ("${EMPTY}", "EMPTY is"),
-        ("$NO-$A-$ALSO_NO", "NO and ALSO_NO is"),
-        ("$NO$NO", "NO is"),
+        ("$NO", "variable NO is"),
+        ("${EMPTY}", "variable EMPTY is"),
+        ("$NO-$A-$ALSO_NO", "variables NO and ALSO_NO are"),
+        ("$NO$NO", "variable NO is"),
     ],
 )
 def test_unset_references_are_all_named(text: str, names: str) -> None:
     """Unset and empty are the same, and each variable is named once."""
     with pytest.raises(MissingEnvironmentError) as caught:
         expand(text, ENVIRON)
-    assert str(caught.value) == f"the environment variable {names} not set"
+    assert str(caught.value) == f"the environment {names} not set"
 
 
 def test_references_are_listed() -> None:

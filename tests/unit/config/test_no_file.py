@@ -4,7 +4,7 @@ import pytest
 
 from serve_app.config.load import load, raise_problems
 from serve_app.config.locations import ConfigError
-from serve_app.config.warnings import notices
+from serve_app.config.warnings import config_warnings
 from serve_app.config.without_file import KEYS, NO_FILE
 from serve_app.snapshot import compile_snapshot
 
@@ -28,7 +28,7 @@ def test_every_provider_of_plano_is_there() -> None:
     entries = loaded.config.model_providers
     assert [entry.model for entry in entries] == [f"{name}/*" for name in PROVIDERS]
     assert all(entry.passthrough_auth and entry.access_key is None for entry in entries)
-    assert (loaded.file, loaded.problems, notices(loaded.config)) == (NO_FILE, (), [])
+    assert (loaded.file, loaded.problems, config_warnings(loaded.config, {})) == (NO_FILE, (), [])
     assert loaded.config.version == "v0.4.0"
 
 

@@ -1,5 +1,6 @@
 """Plano's self-hosting: an entry of model_providers that matches routes."""
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,20 +9,22 @@ from yarl import URL
 
 from deployments.orchestrator import Orchestrator as Deployment
 from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.config.warnings import notices
+from serve_app.config.warnings import config_warnings
 from serve_app.engines.http import HttpEngine, HttpEngineSettings
-from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from serve_app.exchange import PATHS, Operation
+from serve_app.providers.outgoing import target_of
+from tests.unit.config_texts import VERSION
+from tests.unit.fakes import snapshot_of
 
 MODEL: Final = "overrides.llm_routing_model"
 LENGTH: Final = "overrides.orchestrator_model_context_length"
-EMBEDDED: Final = f"{MODEL} is not in force: routes are matched by orchestrator.engine"
+BOTH: Final = f"{MODEL} is ignored: orchestrator sets engine or model; remove one of the two"
 
 
 def text_of(overrides: str, entry: str, section: str = "") -> str:
     entries = f"model_providers:\n  - {{model: openai/a}}\n  - {{{entry}}}\n"
     more = f"orchestrator: {{{section}}}\n" if section else ""
-    return f"{V}overrides: {{{overrides}}}\n{entries}{more}"
+    return f"{VERSION}overrides: {{{overrides}}}\n{entries}{more}"
 
 
 PLANO: Final = "model: plano/Plano-Orchestrator, base_url: 'http://h:10000'"
@@ -29,7 +32,7 @@ PLANO: Final = "model: plano/Plano-Orchestrator, base_url: 'http://h:10000'"
 
 async def engine_of(directory: Path, text: str) -> tuple[HttpEngineSettings, HttpEngine]:
     """What the deployment makes of a configuration."""
-    setup_of(directory, text)
+    snapshot_of(directory, text)
     deployment = Deployment(str(directory / "gateway.yaml"))
     deployment.__del__()
     assert deployment._first is not None
@@ -69,10 +72,11 @@ async def test_the_model_is_asked_at_its_address(
     bare = entry.removeprefix("model: ").partition(",")[0].partition("/")[2]
     assert (settings.model, settings.access_key, settings.budget_tokens) == (bare, "$ITS_KEY", None)
     assert (settings.family, engine._family.name) == (None, family)
-    target = engine._target()
+    path = PATHS[Operation.CHAT]
+    target = target_of(engine._endpoint, Operation.CHAT, path, os.environ, now=0.0)
     assert target.url == URL(f"{address}/chat/completions")
-    assert target.headers["authorization"] == "Bearer sk-secret"
-    assert notices(setup_of(tmp_path, text).config) == []
+    assert target.headers == (("authorization", "Bearer sk-secret"),)
+    assert config_warnings(snapshot_of(tmp_path, text).config, os.environ) == []
 
 
 async def test_the_rest_of_the_section_holds(tmp_path: Path) -> None:
@@ -83,24 +87,24 @@ async def test_the_rest_of_the_section_holds(tmp_path: Path) -> None:
     settings, _ = await engine_of(tmp_path, text)
     assert (settings.budget_tokens, settings.family) == (4096, "arch-router")
     assert settings.deadline_s == pytest.approx(0.8)
-    config = setup_of(tmp_path, text).config
-    assert (config.orchestrator.fallback, notices(config)) == ("none", [])
+    config = snapshot_of(tmp_path, text).config
+    assert (config.orchestrator.fallback, config_warnings(config, {})) == ("none", [])
     text = text_of(f"{overrides}4096", PLANO, f"{section}, max_model_len: 512")
     assert (await engine_of(tmp_path, text))[0].budget_tokens == 512
-    assert notices(setup_of(tmp_path, text).config) == [
-        f"{LENGTH} is not in force: orchestrator.max_model_len is"
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
+        f"{LENGTH} is ignored; set orchestrator.max_model_len"
     ]
     text = text_of(f"{overrides}255", PLANO)
     assert (await engine_of(tmp_path, text))[0].budget_tokens is None
-    assert notices(setup_of(tmp_path, text).config) == [
-        f"{LENGTH} is not in force: it must be 256 or more"
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
+        f"{LENGTH} is ignored: 255 is too small; set 256 or more"
     ]
 
 
 def test_of_several_entries_the_one_with_an_address_counts(tmp_path: Path) -> None:
     """The first of them, with its own key."""
     entry = "model: vllm/m, base_url: 'http://h'}\n  - {model: vllm/m, base_url: 'http://i', access_key: $K"
-    section = setup_of(tmp_path, text_of("llm_routing_model: vllm/m", entry)).config.orchestrator
+    section = snapshot_of(tmp_path, text_of("llm_routing_model: vllm/m", entry)).config.orchestrator
     assert (section.engine, section.base_url, section.access_key) == ("http", "http://h", None)
 
 
@@ -109,10 +113,10 @@ def test_a_file_with_the_key_lies_beside_the_configuration(tmp_path: Path) -> No
     (tmp_path / "key").write_text("sk-secret")
     texts = (
         text_of("llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, access_key: 'file:key'"),
-        f"{V}orchestrator: {{engine: http, model: m, base_url: 'http://h', access_key: 'file:key'}}\n",
+        f"{VERSION}orchestrator: {{engine: http, model: m, base_url: 'http://h', access_key: 'file:key'}}\n",
     )
     for text in texts:
-        section = setup_of(tmp_path, text).config.orchestrator
+        section = snapshot_of(tmp_path, text).config.orchestrator
         assert section.access_key == f"file:{tmp_path / 'key'}"
 
 
@@ -130,55 +134,59 @@ SAID: Final[dict[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("section", SAID)
 def test_a_section_that_says_more_goes_first(section: str, tmp_path: Path) -> None:
-    """Whatever the override says; a notice tells."""
+    """The override is ignored, with a warning."""
     text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert config.orchestrator == OrchestratorSection(**SAID[section])
-    assert EMBEDDED in notices(config)
+    assert BOTH in config_warnings(config, {})
 
 
 def test_a_section_that_says_the_same_is_in_force(tmp_path: Path) -> None:
     """So there is nothing to tell."""
     section = "engine: http, model: Plano-Orchestrator, base_url: 'http://h:10000'"
     text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
-    assert notices(setup_of(tmp_path, text).config) == []
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == []
 
 
 @pytest.mark.parametrize(
     ("named", "entry", "why"),
     [
-        ("plano/other", PLANO, ", as model_providers has no 'plano/other'"),
+        ("plano/other", PLANO, "model_providers has no 'plano/other'; add it, with its base_url"),
         (
             "Plano-Orchestrator",
             f"{PLANO}}}\n  - {{model: vllm/Plano-Orchestrator, base_url: 'http://i'",
-            ", as model_providers has no 'Plano-Orchestrator'",
+            "model_providers has no 'Plano-Orchestrator'; add it, with its base_url",
         ),
-        ("vllm/*", "model: vllm/*, base_url: 'http://h'", ", as model_providers has no 'vllm/*'"),
-        ("openai/b", "model: openai/b", ", as 'openai/b' has no base_url"),
+        (
+            "vllm/*",
+            "model: vllm/*, base_url: 'http://h'",
+            "model_providers has no 'vllm/*'; add it, with its base_url",
+        ),
+        ("openai/b", "model: openai/b", "'openai/b' has no base_url; add one"),
     ],
 )
 def test_a_model_without_an_address_is_noticed(
     named: str, entry: str, why: str, tmp_path: Path
 ) -> None:
-    """The embedded engine stays, and the notice says why; the length has nothing to bound."""
+    """The embedded engine stays, the warning gives the reason, and the length bounds nothing."""
     text = text_of(f"llm_routing_model: '{named}', orchestrator_model_context_length: 4096", entry)
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert config.orchestrator == OrchestratorSection()
-    assert notices(config) == [
-        f"{EMBEDDED}{why}",
-        f"{LENGTH} is not in force: orchestrator.max_query_tokens is",
+    assert config_warnings(config, {}) == [
+        f"{MODEL} is ignored: {why}",
+        f"{LENGTH} is ignored; set orchestrator.max_query_tokens",
     ]
 
 
 def test_what_does_not_go_with_a_question_is_noticed(tmp_path: Path) -> None:
     """Headers of an entry are for its clients' requests; their values are not shown."""
     entry = f"{PLANO}, headers: {{x-key: sk-secret}}, http_host: other"
-    config = setup_of(
+    config = snapshot_of(
         tmp_path, text_of("llm_routing_model: plano/Plano-Orchestrator", entry)
     ).config
-    (notice,) = notices(config)
+    (warning,) = config_warnings(config, {})
     whose = "headers and http_host of 'plano/Plano-Orchestrator'"
-    assert notice == f"{MODEL}: {whose} are not sent with its questions"
+    assert warning == f"{MODEL}: routing requests lack {whose}; remove them"
 
 
 def test_a_client_s_key_does_not_go_with_a_question(tmp_path: Path) -> None:
@@ -187,6 +195,6 @@ def test_a_client_s_key_does_not_go_with_a_question(tmp_path: Path) -> None:
         "llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, passthrough_auth: true"
     )
     whose = "give 'plano/Plano-Orchestrator' an access_key"
-    assert notices(setup_of(tmp_path, text).config) == [
-        f"{MODEL}: no client's key is sent with its questions; {whose}"
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
+        f"{MODEL}: routing requests carry no client's key; {whose}"
     ]

@@ -53,7 +53,9 @@ def test_all_that_is_unset_is_named(text: str, names: tuple[str, ...]) -> None:
     with pytest.raises(MissingEnvironmentError) as caught:
         expand(text, ENVIRON)
     assert caught.value.names == names == missing(text, ENVIRON)
-    assert str(caught.value) == f"the environment variable {' and '.join(names)} is not set"
+    variables, are = ("variable", "is") if len(names) == 1 else ("variables", "are")
+    expected = f"the environment {variables} {' and '.join(names)} {are} not set"
+    assert str(caught.value) == expected
 
 
 @pytest.mark.parametrize("content", ["sk-1", "sk-1\n", " \r\n\tsk-1 \n\n"])

@@ -7,9 +7,9 @@ import pytest
 from serve_app.config.load import load
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.config.upgrade import OLDER, upgrade
-from serve_app.config.warnings import notices
-from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from serve_app.config.warnings import config_warnings
+from tests.unit.config_texts import VERSION
+from tests.unit.fakes import snapshot_of
 
 OLD = "version: v0.3.0\n"
 INLINE = """model_providers:
@@ -26,7 +26,7 @@ INLINE = """model_providers:
 
 
 def config_of(directory: Path, text: str) -> GatewayConfig:
-    return setup_of(directory, text).config
+    return snapshot_of(directory, text).config
 
 
 def routes_of(config: GatewayConfig) -> list[tuple[str, str, list[str]]]:
@@ -46,18 +46,18 @@ def test_routes_under_models_are_lifted(version: str, tmp_path: Path) -> None:
     ]
     assert config.version == "v0.4.0"
     assert all(not entry.routing_preferences for entry in config.model_providers)
-    assert notices(config) == [
-        "routing_preferences under model_providers are the form before v0.4.0; write them at the top level",
-        "model_providers[1].routing_preferences[0].description is ignored: the first one of 'code' holds",
+    assert config_warnings(config, {}) == [
+        "routing_preferences under model_providers is the format before v0.4.0; move the routes to the top level",
+        "model_providers[1].routing_preferences[0].description is ignored: route 'code' keeps the first one; remove this one",
     ]
 
 
 def test_a_file_of_today_keeps_them_where_they_are(tmp_path: Path) -> None:
-    """From v0.4.0 on they say nothing, and a notice says so."""
-    config = config_of(tmp_path, V + INLINE)
+    """From v0.4.0 on they are ignored, with a warning."""
+    config = config_of(tmp_path, VERSION + INLINE)
     assert config.routing_preferences == []
-    assert notices(config) == [
-        f"routing_preferences under 'openai/{name}' is not in force from v0.4.0 on: write them at the top level, with models"
+    assert config_warnings(config, {}) == [
+        f"routing_preferences under 'openai/{name}' is ignored since v0.4.0; move the routes to the top level, and add their models"
         for name in "ab"
     ]
 
@@ -74,8 +74,8 @@ def test_a_route_at_the_top_level_wins(tmp_path: Path) -> None:
         ("code", "first", ["openai/a", "openai/b"]),
         ("math", "sums", ["openai/b"]),
     ]
-    assert [notice for notice in notices(config) if "'chat'" in notice] == [
-        f"model_providers[{place} is ignored: the top-level routing_preferences have a route 'chat'"
+    assert [warning for warning in config_warnings(config, {}) if "'chat'" in warning] == [
+        f"model_providers[{place} is ignored: the top-level routing_preferences has a route 'chat'; remove one of the two"
         for place in ("0].routing_preferences[1]", "1].routing_preferences[2]")
     ]
 
@@ -83,13 +83,13 @@ def test_a_route_at_the_top_level_wins(tmp_path: Path) -> None:
 def test_items_may_lack_what_plano_does_not_ask_for(tmp_path: Path) -> None:
     """Without a description the name has to do; without a name there is no route."""
     text = f"{OLD}model_providers:\n  - model: openai/a\n    routing_preferences: [{{name: c}}, {{description: d}}, {{name: ''}}]\n"
-    snapshot = setup_of(tmp_path, text)
+    snapshot = snapshot_of(tmp_path, text)
     assert routes_of(snapshot.config) == [("c", "", ["openai/a"])]
     assert snapshot.policy.routes[0].description == "c"
-    assert notices(snapshot.config)[1:] == [
-        "model_providers[0].routing_preferences[1] has no name and is ignored; give it one",
-        "model_providers[0].routing_preferences[2] has no name and is ignored; give it one",
-        "route 'c' has no description: its name alone is matched; give one",
+    assert config_warnings(snapshot.config, {})[1:] == [
+        "model_providers[0].routing_preferences[1] is ignored: it has no name; add one",
+        "model_providers[0].routing_preferences[2] is ignored: it has no name; add one",
+        "route 'c': only its name is matched; add a description",
     ]
 
 
@@ -101,7 +101,7 @@ def test_a_description_that_is_empty_first_stays_so(tmp_path: Path) -> None:
     )
     config = config_of(tmp_path, text)
     assert routes_of(config) == [("c", "", ["openai/a", "openai/b", "openai/c"])]
-    assert sum("is ignored" in notice for notice in notices(config)) == 1
+    assert sum("is ignored" in warning for warning in config_warnings(config, {})) == 1
 
 
 def test_a_model_with_two_endpoints_is_in_a_route_once(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_the_older_name_of_the_list_is_noticed(tmp_path: Path) -> None:
     for version in (*OLDER, "v0.4.0"):
         config = config_of(tmp_path, f"version: {version}\nllm_providers:\n  - model: openai/a\n")
         assert [entry.model for entry in config.model_providers] == ["openai/a"]
-        assert notices(config) == ["llm_providers is the older name of model_providers; write the new one"]  # fmt: skip
+        assert config_warnings(config, {}) == ["llm_providers is the old name of model_providers; rename it"]  # fmt: skip
 
 
 def test_empty_parts_are_no_older_forms() -> None:
@@ -200,5 +200,5 @@ def test_what_can_not_be_read_may_be_what_is_meant(
     entries: str, name: str, left_out: bool, tmp_path: Path
 ) -> None:
     """A reference to it is no second mistake."""
-    loaded = load(_written(tmp_path, f"{V}model_providers:{entries}"))
+    loaded = load(_written(tmp_path, f"{VERSION}model_providers:{entries}"))
     assert loaded.leaves_out(name) is left_out

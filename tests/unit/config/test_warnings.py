@@ -1,98 +1,97 @@
-"""What is accepted and not in force is said, and nothing else is."""
+"""Warnings about a configuration: keys that are ignored, and references that are not set."""
 
 from pathlib import Path
 
 import pytest
 
-from serve_app.config.warnings import notices
-from tests.unit.config.broken import G, V
-from tests.unit.fakes import setup_of
+from serve_app.config.warnings import config_warnings, unset_provider_keys
+from tests.unit.config_texts import ONE_MODEL, VERSION
+from tests.unit.fakes import snapshot_of
 
-OURS = "this gateway serves models only"
-LISTENS = "listeners is not in force: Serve's http_options say where to listen"
+MODELS_ONLY = "this gateway only serves models; remove it"
+UNCHANGED = "requests and answers are passed on unchanged; remove it"
+LISTENERS = "listeners is ignored; set host and port under http_options of serve.yaml"
 
 CASES = {
     "listeners: [{type: model, name: x, port: 1, address: h, timeout: 5s, max_retries: 2}]": [
-        LISTENS,
-        "listeners: timeout is not in force: timeouts.total_s is",
-        "listeners: max_retries is not in force: an attempt that failed is followed by others, up to 4 in all",
+        LISTENERS,
+        "listeners[].timeout is ignored: one limit applies to all requests; set timeouts.total_s",
+        "listeners[].max_retries is ignored: a request makes up to 4 attempts; remove it",
     ],
     "listeners: [{type: agent, name: x, router: plano_orchestrator_v1, agents: [{id: a}]}]": [
-        LISTENS,
-        f"listeners: router is not in force: {OURS}",
-        f"listeners: agents is not in force: {OURS}",
+        LISTENERS,
+        f"listeners[].router is ignored: {MODELS_ONLY}",
+        f"listeners[].agents is ignored: {MODELS_ONLY}",
     ],
     "listeners: [{type: prompt, name: x, input_filters: [a], output_filters: [b]}]": [
-        LISTENS,
-        "listeners: input_filters is not in force: requests pass as they are",
-        "listeners: output_filters is not in force: answers pass as they are",
+        LISTENERS,
+        f"listeners[].input_filters is ignored: {UNCHANGED}",
+        f"listeners[].output_filters is ignored: {UNCHANGED}",
     ],
     "overrides: {llm_routing_model: x, orchestrator_model_context_length: 1}": [
-        "overrides.llm_routing_model is not in force: routes are matched by orchestrator.engine, as model_providers has no 'x'",
-        "overrides.orchestrator_model_context_length is not in force: orchestrator.max_query_tokens is",
+        "overrides.llm_routing_model is ignored: model_providers has no 'x'; add it, with its base_url",
+        "overrides.orchestrator_model_context_length is ignored; set orchestrator.max_query_tokens",
     ],
     "overrides: {agent_orchestration_model: x, disable_signals: false, use_agent_orchestrator: true}": [
-        f"overrides.agent_orchestration_model is not in force: {OURS}",
-        "overrides.disable_signals is not in force: conversations are never analysed",
-        f"overrides.use_agent_orchestrator is not in force: {OURS}",
+        f"overrides.agent_orchestration_model is ignored: {MODELS_ONLY}",
+        "overrides.disable_signals is ignored: conversations are never analysed; remove it",
+        f"overrides.use_agent_orchestrator is ignored: {MODELS_ONLY}",
     ],
     "overrides: {prompt_target_intent_matching_threshold: 1, optimize_context_window: true}": [
-        f"overrides.prompt_target_intent_matching_threshold is not in force: {OURS}",
-        "overrides.optimize_context_window is not in force: requests pass as they are",
+        f"overrides.prompt_target_intent_matching_threshold is ignored: {MODELS_ONLY}",
+        f"overrides.optimize_context_window is ignored: {UNCHANGED}",
     ],
     "routing: {llm_provider: x, model: y}": [
-        "routing.llm_provider is not in force, nor is it in Plano; leave it out",
-        "routing.model is not in force, nor is it in Plano; leave it out",
+        "routing.llm_provider is ignored, as in Plano; remove it",
+        "routing.model is ignored, as in Plano; remove it",
     ],
     "routing: {routing_budget: {max_switch_spend_pct: 1, record_counterfactual: true}}": [
-        "routing.routing_budget.record_counterfactual is not in force"
+        "routing.routing_budget.record_counterfactual is ignored; remove it"
     ],
     "prompt_caching: {enabled: true, min_prefix_tokens: 5, session_ttl_seconds: 60}": [
-        "prompt_caching.inject_cache_control is not in force: clients mark themselves what is to be cached",
-        "prompt_caching.min_prefix_tokens is not in force: nothing is marked",
-        "prompt_caching.session_ttl_seconds is not in force: routing.session_ttl_seconds is",
+        "prompt_caching.inject_cache_control is ignored: requests are passed on unchanged; set cache_control in the client",
+        "prompt_caching.min_prefix_tokens is ignored: requests are passed on unchanged; remove it",
+        "prompt_caching.session_ttl_seconds is ignored; set routing.session_ttl_seconds",
     ],
     "prompt_caching: {inject_cache_control: true}": [
-        "prompt_caching.inject_cache_control is not in force: clients mark themselves what is to be cached"
+        "prompt_caching.inject_cache_control is ignored: requests are passed on unchanged; set cache_control in the client"
     ],
     "model_metrics_sources: [{type: cost, provider: models.dev, url: http://c, refresh_interval: 1, model_aliases: {a: b}}]": [
-        "model_metrics_sources of type cost is not in force: prices are the published ones, or those under prices"
+        "model_metrics_sources of type cost is ignored: published prices are used; set your own under prices"
     ],
     "model_metrics_sources: [{type: latency, provider: prometheus, url: http://p, query: q}]": [
-        "model_metrics_sources of type latency is not in force: models stay in the order given"
+        "model_metrics_sources of type latency is ignored: models are tried in the configured order; remove it"
     ],
     "ignore_unsupported: true\nratelimits: [{model: a, selector: {key: k, value: ''}, limit: {tokens: 0, unit: day}}]": [
-        "ratelimits is not in force: nothing is limited"
+        "ratelimits is ignored: no request is limited; limit requests in front of the gateway"
     ],
     "ignore_unsupported: true\nprompt_guards: {input_guards: {jailbreak: {on_exception: {message: m}}}}": [
-        "prompt_guards is not in force: nothing is guarded"
+        "prompt_guards is ignored: no prompt is checked; check prompts in front of the gateway"
     ],
     "tracing: {random_sampling: 100, trace_arch_internal: true, opentracing_grpc_endpoint: http://h:4317/, span_attributes: {header_prefixes: [x-], static: {a: b}}, exporters: [{type: posthog, url: http://p, api_key: $K, distinct_id_header: x, capture_messages: true}]}": [
-        "tracing is not in force: nothing is traced; answers say in their headers what was decided"
+        "tracing is ignored: no spans are sent; read the decision from the headers of the answer"
     ],
     "tracing: {opentracing_grpc_endpoint: $COLLECTOR}": [
-        "tracing is not in force: nothing is traced; answers say in their headers what was decided"
+        "tracing is ignored: no spans are sent; read the decision from the headers of the answer"
     ],
     "state_storage: {type: memory}": [
-        "state_storage is not in force: no conversation is kept; clients send the whole of it"
+        "state_storage is ignored: no conversation is stored; send the whole conversation with each request"
     ],
     "state_storage: {type: postgres, connection_string: 'postgresql://u:$P@h/d'}": [
-        "state_storage is not in force: no conversation is kept; clients send the whole of it"
+        "state_storage is ignored: no conversation is stored; send the whole conversation with each request"
     ],
     "endpoints: {app: {endpoint: 'h:1', connect_timeout: 5s, protocol: https, http_host: x, prefix_affinity: true}}": [
-        "endpoints is not in force: they serve prompt targets; a provider's address is its base_url"
+        "endpoints is ignored: they serve prompt targets; set the address of a provider as its base_url"
     ],
-    "agents: [{id: a, url: http://a, whatever: {x: [1]}}]": [f"agents is not in force: {OURS}"],
-    "filters: [{id: a, url: http://a, type: mcp}]": [
-        "filters is not in force: requests and answers pass as they are"
-    ],
+    "agents: [{id: a, url: http://a, whatever: {x: [1]}}]": [f"agents is ignored: {MODELS_ONLY}"],
+    "filters: [{id: a, url: http://a, type: mcp}]": [f"filters is ignored: {UNCHANGED}"],
     "prompt_targets: [{name: a, description: d, parameters: [{name: p}]}]": [
-        f"prompt_targets is not in force: {OURS}"
+        f"prompt_targets is ignored: {MODELS_ONLY}"
     ],
     "system_prompt: Be brief.": [
-        "system_prompt is not in force: it belongs to prompt targets; clients send their own"
+        "system_prompt is ignored: it belongs to prompt targets; send a system message from the client"
     ],
-    "mode: llm": [f"mode is not in force: {OURS}"],
+    "mode: llm": [f"mode is ignored: {MODELS_ONLY}"],
 }
 SILENT = [
     "listeners: []",
@@ -108,21 +107,19 @@ SILENT = [
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES.items())
-def test_a_key_that_is_not_in_force_is_named(
-    text: str, expected: list[str], tmp_path: Path
-) -> None:
-    """One line each, with what holds instead where there is something."""
-    assert notices(setup_of(tmp_path, f"{G}{text}\n").config) == expected
+def test_an_ignored_key_is_named(text: str, expected: list[str], tmp_path: Path) -> None:
+    """One line each, with what to do instead."""
+    assert config_warnings(snapshot_of(tmp_path, f"{ONE_MODEL}{text}\n").config, {}) == expected
 
 
 @pytest.mark.parametrize("text", SILENT)
-def test_what_is_in_force_or_says_nothing_is_not_named(text: str, tmp_path: Path) -> None:
-    """No line without a reason."""
-    assert notices(setup_of(tmp_path, f"{G}{text}\n").config) == []
+def test_a_key_that_is_used_or_empty_gives_no_warning(text: str, tmp_path: Path) -> None:
+    """Empty sections and keys that are used are not listed."""
+    assert config_warnings(snapshot_of(tmp_path, f"{ONE_MODEL}{text}\n").config, {}) == []
 
 
-def test_the_timeout_of_plano_is_in_force(tmp_path: Path) -> None:
-    """It is timeouts.connect_s, unless that is there itself."""
+def test_plano_s_connect_timeout_is_used(tmp_path: Path) -> None:
+    """It becomes timeouts.connect_s, unless that is set."""
     texts = {
         "overrides: {upstream_connect_timeout: 500ms}\n": 0.5,
         "overrides: {upstream_connect_timeout: 1.5s}\ntimeouts: {idle_s: 7}\n": 1.5,
@@ -132,37 +129,40 @@ def test_the_timeout_of_plano_is_in_force(tmp_path: Path) -> None:
         "overrides: {}\n": 5.0,
     }
     for text, expected in texts.items():
-        config = setup_of(tmp_path, V + text).config
+        config = snapshot_of(tmp_path, VERSION + text).config
         assert config.timeouts.connect_s == expected
-        assert notices(config) == ["overrides.upstream_connect_timeout is not in force: timeouts.connect_s is"] * ("9s" in text)  # fmt: skip
+        assert config_warnings(config, {}) == ["overrides.upstream_connect_timeout is ignored: timeouts.connect_s is set; remove one of them"] * ("9s" in text)  # fmt: skip
 
 
-def test_a_bundle_of_certificates_lies_beside_the_file(tmp_path: Path) -> None:
-    """A relative path is absolute afterwards; one that is not there is noticed."""
-    text = f"{V}overrides: {{upstream_tls_ca_path: ca.pem}}\n"
-    config = setup_of(tmp_path, text).config
+def test_certificate_bundle_is_relative_to_the_file(tmp_path: Path) -> None:
+    """A relative path becomes absolute; a missing file is a warning."""
+    text = f"{VERSION}overrides: {{upstream_tls_ca_path: ca.pem}}\n"
+    config = snapshot_of(tmp_path, text).config
     assert config.overrides.upstream_tls_ca_path == str(tmp_path / "ca.pem")
-    assert notices(config) == [
-        f"overrides.upstream_tls_ca_path: there is no file {tmp_path / 'ca.pem'} on this machine"
+    assert config_warnings(config, {}) == [
+        f"overrides.upstream_tls_ca_path: no file {tmp_path / 'ca.pem'} on this machine; correct the path"
     ]
     (tmp_path / "ca.pem").touch()
-    assert notices(setup_of(tmp_path, text).config) == []
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == []
 
 
 @pytest.mark.parametrize(
     ("key", "name"), [("orchestrator", "model"), ("overrides", "upstream_tls_ca_path")]
 )
-def test_a_name_that_no_file_can_have_is_noticed(key: str, name: str, tmp_path: Path) -> None:
-    """It is looked for, and not found."""
-    (notice,) = notices(setup_of(tmp_path, f'{V}{key}: {{{name}: "~a\\0b"}}\n').config)
-    assert notice.startswith(f"{key}.{name}: there is no file {tmp_path}")
+def test_a_name_that_no_file_can_have_is_a_warning(key: str, name: str, tmp_path: Path) -> None:
+    """The file is looked up, and is missing."""
+    (warning,) = config_warnings(
+        snapshot_of(tmp_path, f'{VERSION}{key}: {{{name}: "~a\\0b"}}\n').config, {}
+    )
+    assert warning.startswith(f"{key}.{name}: no file {tmp_path}")
 
 
-def test_secrets_of_sections_are_not_shown(tmp_path: Path) -> None:
-    """Neither in what was read nor in a notice."""
-    config = setup_of(
+def test_secrets_of_sections_are_hidden(tmp_path: Path) -> None:
+    """Neither the configuration nor a warning shows them."""
+    config = snapshot_of(
         tmp_path,
-        V + "state_storage: {type: postgres, connection_string: 'postgresql://u:sk-secret@h/d'}\n"
+        VERSION
+        + "state_storage: {type: postgres, connection_string: 'postgresql://u:sk-secret@h/d'}\n"
         "tracing: {opentracing_grpc_endpoint: 'http://u:sk-secret@h:1', exporters: "
         "[{type: posthog, url: 'http://sk-secret@h', api_key: sk-secret}]}\n"
         "prompt_targets: [{name: a, endpoint: {http_headers: {Authorization: sk-secret}}}]\n"
@@ -170,4 +170,36 @@ def test_secrets_of_sections_are_not_shown(tmp_path: Path) -> None:
         "model_metrics_sources: [{type: cost, provider: models.dev, url: 'http://sk-secret@h'},"
         " {type: latency, provider: prometheus, url: 'http://u:sk-secret@h', query: q}]\n",
     ).config
-    assert "sk-secret" not in repr(config) + "".join(notices(config))
+    assert "sk-secret" not in repr(config) + "".join(config_warnings(config, {}))
+
+
+SERVER = "orchestrator: {engine: %s, model: m, base_url: $UNIT_URL, access_key: 'file:%s'}\n"
+
+
+def test_unset_references_outside_of_providers_are_named(tmp_path: Path) -> None:
+    """Those of client keys, of Redis and of the orchestrator's server, where these are in use."""
+    keys = "client_keys: [$UNIT_A, $UNIT_KEY, sk-1]\n"
+    cache = "routing: {session_cache: {type: %s, url: 'redis://:$UNIT_B@h:$UNIT_URL/$UNIT_A'}}\n"
+    file = tmp_path / "key"
+    used = snapshot_of(tmp_path, VERSION + keys + cache % "redis" + SERVER % ("http", file)).config
+    assert config_warnings(used, {"UNIT_A": "x"}) == [
+        "client_keys[1]: UNIT_KEY is not set; set it, or no client can use this key",
+        "routing.session_cache.url: UNIT_B and UNIT_URL are not set; set them, or sessions are not kept",
+        "orchestrator.base_url: UNIT_URL is not set; set it, or its server cannot be called",
+        f"orchestrator.access_key: file:{file} is not set; set it, or its server cannot be called",
+    ]
+    file.write_text("sk-2")
+    environ = dict.fromkeys(("UNIT_A", "UNIT_B", "UNIT_KEY", "UNIT_URL"), "x")
+    assert config_warnings(used, environ) == []
+    unused = snapshot_of(tmp_path, VERSION + cache % "memory" + SERVER % ("embedding", file)).config
+    assert not any("is not set" in warning for warning in config_warnings(unused, {}))
+
+
+def test_unset_keys_of_providers_are_named(tmp_path: Path) -> None:
+    """A line for each variable of each provider; a vendor's missing access_key is one."""
+    entries = "[{model: openai/a, access_key: $UNIT_A}, {model: openai/b}, {model: vllm/c, base_url: $UNIT_URL}]"
+    table = snapshot_of(tmp_path, f"{VERSION}model_providers: {entries}\n").providers
+    assert unset_provider_keys(table.endpoints(), {"UNIT_URL": "http://h"}) == [
+        "provider openai: UNIT_A is not set; set it, or its models cannot answer",
+        "provider openai: access_key is not set; set it, or its models cannot answer",
+    ]

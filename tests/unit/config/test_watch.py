@@ -61,7 +61,7 @@ def test_a_changed_file_replaces_the_whole(file: Path) -> None:
 def test_a_bad_file_changes_nothing(file: Path, text: str, why: str) -> None:
     """It is told of, once, until the file is good again, be it the same as before."""
     heard: list[str | None] = []
-    watching = Watch(str(file), compiling(file), heard=lambda: heard.append(watching.error))
+    watching = Watch(str(file), compiling(file), on_change=lambda: heard.append(watching.error))
     file.write_text(text)
     assert not watching.look()
     assert not watching.look()
@@ -150,7 +150,7 @@ def test_it_looks_by_itself(file: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """In a thread that ends with it; without a file there is nothing to look at."""
     monkeypatch.setattr(watch, "WATCH_S", 0.01)
     changed = threading.Event()
-    watching = Watch(str(file), compiling(file), heard=changed.set)
+    watching = Watch(str(file), compiling(file), on_change=changed.set)
     watching.start()
     file.write_text("two")
     assert changed.wait(5)

@@ -139,7 +139,7 @@ async def test_an_engine_that_raises_goes_on(engine: Engine, thread: EngineThrea
     guard = Guard(thread, deadline_s=5.0, clock=engine.clock)
     engine.error = RuntimeError("x")
     assert await guard.score(question("a")) == Unavailable(
-        Reason.ORCHESTRATOR_ERROR, "it raised RuntimeError"
+        Reason.ORCHESTRATOR_ERROR, "failed with RuntimeError"
     )
     engine.error = None
     assert await guard.score(question("a")) == SCORES
@@ -162,7 +162,7 @@ async def test_a_thread_that_ends_drops_what_waits(engine: Engine, thread: Engin
     running, waiting = (asyncio.create_task(guard.score(question(text))) for text in "ab")
     assert await asyncio.to_thread(engine.started.wait, 10)
     thread.close()
-    gave_up = Unavailable(Reason.ORCHESTRATOR_ERROR, "it gave the question up")
+    gave_up = Unavailable(Reason.ORCHESTRATOR_ERROR, "the question was cancelled")
     assert await waiting == gave_up
     engine.gate.set()
     assert await running == SCORES

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from serve_app.breaker import FAILURES_TO_OPEN, LONGEST_PAUSE_S, Breaker
+from serve_app.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines import guard as guards
 from serve_app.engines.guard import Guard, breaker
-from serve_app.telemetry.metrics import Metric
+from serve_app.telemetry.metrics import Metric, MetricsObserver
 from tests.unit.fakes import FakeClock, FakeMeter
 
 SCORES = Scores({"code": 0.9}, 0.1, "code")
@@ -32,6 +32,9 @@ class Inner:
         self.gate.set()
         self.asked: list[Question] = []
         self.cancelled = 0
+
+    def __repr__(self) -> str:
+        return "<Inner>"
 
     async def score(self, question: Question) -> Scores | Unavailable:
         self.asked.append(question)
@@ -61,7 +64,7 @@ class Rig:
             self.inner,
             deadline_s=deadline_s,
             clock=self.clock,
-            meter=self.meter,
+            observer=MetricsObserver(self.meter),
             breaker=self.breaker,
         )
 
@@ -200,7 +203,7 @@ async def test_there_is_a_deadline() -> None:
     rig = Rig()
     rig.guard = rig.around(0.01)
     rig.inner.gate.clear()
-    late = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer within 10 ms")
+    late = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "timed out after 10 ms")
     assert await rig.ask("a") == [late]
     assert (rig.inner.cancelled, rig.guard.last_fault) == (1, late)
     rig.inner.gate.set()
@@ -211,9 +214,9 @@ async def test_there_is_a_deadline() -> None:
 @pytest.mark.parametrize(
     ("error", "reason", "detail"),
     [
-        (ValueError("secret"), Reason.ORCHESTRATOR_ERROR, "it raised ValueError"),
-        (TimeoutError(), Reason.ORCHESTRATOR_TIMEOUT, "no answer within 5000 ms"),
-        (asyncio.CancelledError(), Reason.ORCHESTRATOR_ERROR, "it gave the question up"),
+        (ValueError("secret"), Reason.ORCHESTRATOR_ERROR, "failed with ValueError"),
+        (TimeoutError(), Reason.ORCHESTRATOR_TIMEOUT, "timed out after 5000 ms"),
+        (asyncio.CancelledError(), Reason.ORCHESTRATOR_ERROR, "the question was cancelled"),
     ],
 )
 async def test_an_exception_fails_no_request(
@@ -228,7 +231,8 @@ async def test_after_failures_nobody_is_asked() -> None:
     """The answer comes at once, says what the last failure was, and lasts for a second."""
     rig = Rig()
     await rig.fail()
-    expected = Unavailable(Reason.BREAKER_OPEN, "it failed several times in a row; last: no engine")
+    detail = "the orchestrator failed several times in a row; last fault: no engine"
+    expected = Unavailable(Reason.BREAKER_OPEN, detail)
     rig.clock.now += 0.75
     assert await rig.ask("a", "b") == [expected] * 2
     assert len(rig.inner.asked) == FAILURES_TO_OPEN
@@ -339,7 +343,7 @@ async def test_questions_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     await rig.ask("known")
     rig.inner.gate.clear()
     tasks = await rig.start("a", "b", "a")
-    busy = Unavailable(Reason.ORCHESTRATOR_BUSY, "2 questions are under way already")
+    busy = Unavailable(Reason.ORCHESTRATOR_BUSY, "2 questions are already in progress")
     assert await rig.ask("c", "known") == [busy, CACHED]
     rig.inner.gate.set()
     assert await asyncio.gather(*tasks) == [SCORES] * 3
@@ -359,8 +363,8 @@ async def test_outcomes_are_recorded(caplog: pytest.LogCaptureFixture) -> None:
     timed = rig.meter.observed(Metric.DECISION_SECONDS)
     assert timed == [(0.0, (outcome,)) for outcome in ("scored", *errors, "scored")]
     assert [record.getMessage() for record in caplog.records] == [
-        "the orchestrator gives no decisions: orchestrator_error: no engine",
-        "the orchestrator gives decisions again",
+        "orchestrator unavailable: orchestrator_error: no engine",
+        "orchestrator available again",
     ]
 
 
@@ -370,3 +374,20 @@ async def test_a_guard_needs_no_meter_and_no_breaker() -> None:
     guard = Guard(inner, deadline_s=1.0, clock=FakeClock())
     said = [await guard.score(question(str(number))) for number in range(9)]
     assert (said, guard.breaker_state) == ([DOWN] * 9, "closed")
+
+
+async def test_guard_repr_shows_state_and_load() -> None:
+    """An operator sees the inner orchestrator, breaker, cache, questions in progress and fault."""
+    rig = Rig()
+    assert repr(rig.guard) == (
+        "<Guard <Inner>: closed, 0/4096 cached, 0/512 in progress, last fault: None>"
+    )
+    await rig.ask("a", "b")
+    await rig.fail()
+    rig.clock.now += FIRST_PAUSE_S
+    rig.inner.gate.clear()
+    (task,) = await rig.start("c")
+    assert repr(rig.guard) == (
+        "<Guard <Inner>: half_open, 2/4096 cached, 1/512 in progress, last fault: no engine>"
+    )
+    await leave(task)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serve_app.domain import Reason, Route, Unavailable
-from serve_app.engines.http import HttpEngineSettings, tokens_about
+from serve_app.engines.http import HttpEngineSettings, estimate_tokens
 from tests.unit.engines.chat_server import (
     ROUTES,
     SECRET,
@@ -112,7 +112,7 @@ async def test_a_server_that_refuses_schemas_is_asked_without(
         assert await engine.score(question()) == won("travel")
         assert await engine.score(question()) == won("travel")
     assert ["response_format" in body for body in server.bodies] == [True, False, False]
-    assert caplog.messages == [f"{server.place} takes no JSON schema; answers are read as they are"]
+    assert caplog.messages == [f"{server.place} refuses JSON schemas; answers are parsed leniently"]
 
 
 async def test_another_refusal_does_not_end_schemas(server: Server, make: Make) -> None:
@@ -121,7 +121,7 @@ async def test_another_refusal_does_not_end_schemas(server: Server, make: Make) 
     server.answer = raw(b"too long", 400)
     said = await engine.score(question())
     assert said == Unavailable(
-        Reason.ORCHESTRATOR_ERROR, f"{server.place} gave an error instead of an answer (400)"
+        Reason.ORCHESTRATOR_ERROR, f"{server.place} returned an error (status 400)"
     )
     server.answer = says('{"route": "code"}')
     assert await engine.score(question()) == won("code")
@@ -175,7 +175,8 @@ async def test_routes_that_fill_the_budget_are_not_sent(server: Server, make: Ma
     said = await make().score(question(routes=routes))
     assert isinstance(said, Unavailable)
     assert said.reason is Reason.ORCHESTRATOR_BUSY  # other routes may be fine
-    assert "of a budget of 2048; shorten their descriptions, or raise the budget" in said.detail
+    fix = "shorten their descriptions or raise orchestrator.max_model_len"
+    assert f"more than the budget of 2048; {fix}" in said.detail
     assert not server.requests
     assert await make(budget_tokens=9000).score(question(routes=routes)) == won(None)
 
@@ -190,11 +191,11 @@ async def test_long_conversations_are_cut_to_the_budget(server: Server, make: Ma
 
 def test_unknown_families_are_refused() -> None:
     """With those that there are."""
-    with pytest.raises(ValueError, match="no family is called 'plano'; there are arch-router, "):
+    with pytest.raises(ValueError, match="unknown family 'plano'; use one of arch-router, "):
         HttpEngineSettings(base_url="http://x", model="m", family="plano")
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("好" * 4, 3)])  # fmt: skip
 def test_tokens_are_a_quarter_of_the_bytes(text: str, tokens: int) -> None:
     """Rounded up."""
-    assert tokens_about(text) == tokens
+    assert estimate_tokens(text) == tokens

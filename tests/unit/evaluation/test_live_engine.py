@@ -14,7 +14,7 @@ from serve_app.cli.main import main
 from serve_app.domain import Json, Question, Reason, Scores, Unavailable
 from serve_app.engines.vllm import engine
 from serve_app.engines.vllm.settings import VllmSettings
-from tests.unit.config.broken import V
+from tests.unit.config_texts import VERSION
 from tests.unit.engines.chat_server import SECRET, Server, completion, says
 from tests.unit.evaluation.test_measure import HEAD, PROMPTS, line, write
 
@@ -30,7 +30,7 @@ def cases(tmp_path: Path) -> Path:
 
 def configured(directory: Path, section: str) -> Path:
     file = directory / "gateway.yaml"
-    file.write_text(f"{V}orchestrator: {{{section}}}\n", "utf-8")
+    file.write_text(f"{VERSION}orchestrator: {{{section}}}\n", "utf-8")
     return file
 
 
@@ -65,7 +65,7 @@ async def test_a_server_is_measured(
     assert lines[4].endswith(" ms a decision, engine http, model m")
     assert lines[5] == (
         "no answer 1 of the cases, which count as wrong: "
-        f"{server.place} gave an error instead of an answer (500)"
+        f"{server.place} returned an error (status 500)"
     )
     assert lines[-2:] == [
         "No match, by threshold",
@@ -109,7 +109,7 @@ async def test_plano_s_own_model_is_measured(
     file = tmp_path / "gateway.yaml"
     entry = f"{{model: plano/Plano-Orchestrator, base_url: '{server.url}'}}"
     file.write_text(
-        f"{V}overrides: {{llm_routing_model: plano/Plano-Orchestrator}}\n"
+        f"{VERSION}overrides: {{llm_routing_model: plano/Plano-Orchestrator}}\n"
         f"orchestrator: {{min_confidence: 0.9}}\nmodel_providers: [{entry}]\n"
     )
     assert await run(cases, "--config", file, "--json") == 0
@@ -129,7 +129,7 @@ async def test_a_server_that_is_not_there_is_told_at_once(
     assert await run(cases, "--config", file) == 1
     assert capsys.readouterr() == (
         "",
-        "the engine can't be measured: 127.0.0.1:9 could not be connected to\n",
+        "the engine can't be measured: cannot connect to 127.0.0.1:9\n",
     )
 
 
@@ -231,7 +231,7 @@ async def test_an_engine_that_does_not_start_is_ended(
 
     monkeypatch.setattr(fake, "wait", wait)
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
-    assert capsys.readouterr() == ("", f"the engine vllm can't be asked: {why}\n")
+    assert capsys.readouterr() == ("", f"engine vllm is unavailable: {why}\n")
     assert fake.made[0].closed == 1
 
 
@@ -250,8 +250,8 @@ async def test_an_engine_is_ended_where_a_measurement_fails(
 
 
 WRONG: Final = {
-    "--engine vllm": "--engine: engine vllm needs `model:`; name a gateway.yaml that has it with --config",
-    "--engine http --model m": "--engine: engine http needs `base_url:`; name a gateway.yaml that",
+    "--engine vllm": "--engine: engine vllm needs `model:`; add it; name a gateway.yaml that has it with --config",
+    "--engine http --model m": "--engine: engine http needs `base_url:`; add it; name a gateway.yaml that",
     "--engine vllm --model m --draw 1": "--draw: is for engine embedding alone; leave it out",
     "--engine vllm --model m --no-archetypes": "--no-archetypes: is for engine embedding alone",
 }
@@ -300,10 +300,7 @@ async def test_one_text_is_asked_of_the_engine_that_decides(
     assert await routed("Oslo", "--config", file) == 1
     assert capsys.readouterr() == (
         "",
-        (
-            f"the engine http gave no decision: {server.place} "
-            "gave an error instead of an answer (500)\n"
-        ),
+        (f"the engine http gave no decision: {server.place} returned an error (status 500)\n"),
     )
 
 

@@ -157,7 +157,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """With the system's reason; so is a directory."""
     for file, why in ((tmp_path / "no.jsonl", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(ConfigError, match=f"can't be read: .*{why}") as caught:
+        with pytest.raises(ConfigError, match=f"cannot read the file: .*{why}") as caught:
             read_set(file)
         assert caught.value.file == str(file)
 
@@ -166,7 +166,9 @@ def test_a_file_has_to_be_utf_8(tmp_path: Path) -> None:
     """Which is said of one that is not, with the byte where it ends to be."""
     file = tmp_path / "set.jsonl"
     file.write_bytes(f"{HEAD}\n".encode() + b"\xff")
-    with pytest.raises(ConfigError, match=r"can't be read: 'utf-8' codec .* in position \d+"):
+    with pytest.raises(
+        ConfigError, match=r"cannot read the file: 'utf-8' codec .* in position \d+"
+    ):
         read_set(file)
 
 

@@ -1,4 +1,4 @@
-"""Base URLs: what their paths mean, for every row, and on hosts that are known."""
+"""Addresses of operations below base URLs, for every row and for known hosts."""
 
 import pytest
 
@@ -26,26 +26,26 @@ MAIN = [
         ("https://h/a%2Fb", "/a%2Fb"),
     ],
 )
-def test_a_path_replaces_that_of_the_row(
+def test_path_replaces_default_path_of_row(
     name: str, operation: Operation, base: str, prefix: str
 ) -> None:
-    """Whatever the provider: with a operation in the base URL nothing but the request's is added."""
+    """For any provider, only the operation's path is added to a base URL with a path."""
     origin = "/".join(base.split("/")[:3])
     assert target_url(base, name, operation) == f"{origin}{prefix}{PATHS[operation]}"
 
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("base", ["http://h:8000", "http://h:8000/", "http://h:8000//"])
-def test_without_a_path_that_of_the_row_holds(name: str, base: str) -> None:
-    """A server of one's own is laid out as the vendor's is."""
+def test_base_url_without_path_gets_path_of_row(name: str, base: str) -> None:
+    """A self-hosted server has the same layout as the vendor's."""
     expected = f"http://h:8000{PROVIDERS[name].default_path}{PATHS[Operation.CHAT]}"
     assert target_url(base, name, Operation.CHAT) == expected
     assert operations_at(base, name) == PROVIDERS[name].operations
 
 
 @pytest.mark.parametrize("name", INTERFACES)
-def test_an_address_written_out_is_the_usual_one(name: str) -> None:
-    """A row's own base URL, with its operation, without, or with a slash more, is the same place."""
+def test_written_out_address_is_the_default_one(name: str) -> None:
+    """A row's own base URL, with its path, without, or with a trailing slash, is the same address."""
     spec = PROVIDERS[name]
     if spec.base_url is None:
         assert slug(name, "http://h:1") != slug(name, "http://h:2")
@@ -80,10 +80,10 @@ def test_an_address_written_out_is_the_usual_one(name: str) -> None:
         ("https://api.kimi.com", "moonshotai", Operation.CHAT, "https://api.kimi.com/coding/v1/chat/completions"),
     ],
 )  # fmt: skip
-def test_on_a_known_host_the_beginning_of_its_path_is_enough(
+def test_beginning_of_known_hosts_path_is_completed(
     base: str, interface: str, operation: Operation, expected: str
 ) -> None:
-    """Whole steps that its own path begins with are completed, whoever's row applies."""
+    """Whole segments at the beginning of the host's path are completed, for any row."""
     assert target_url(base, interface, operation) == expected
 
 
@@ -100,13 +100,13 @@ def test_on_a_known_host_the_beginning_of_its_path_is_enough(
     ],
 )  # fmt: skip
 def test_azure_has_an_address_for_each_deployment(base: str, expected: str) -> None:
-    """A base URL may hold any part of it; below ``/v1`` there is one address for all models."""
+    """A base URL may contain any part of it; below ``/v1`` there is one address for all models."""
     url = target_url(base, "azure_openai", Operation.CHAT, "a/b c")
     assert url == "/".join(base.split("/")[:3]) + expected
 
 
 @pytest.mark.parametrize(
-    ("base", "interface", "operation", "there"),
+    ("base", "interface", "operation", "available"),
     [
         ("https://h", "deepseek", Operation.MESSAGES, True),
         ("https://h/v1", "deepseek", Operation.MESSAGES, True),
@@ -127,15 +127,15 @@ def test_azure_has_an_address_for_each_deployment(base: str, expected: str) -> N
         ("https://h", "openai", Operation.MESSAGES, False),
     ],
 )  # fmt: skip
-def test_what_is_spoken_depends_on_the_base_url(
-    base: str, interface: str, operation: str, *, there: bool
+def test_operations_depend_on_base_url(
+    base: str, interface: str, operation: str, *, available: bool
 ) -> None:
-    """A path beside the usual one is there as long as the base URL is laid out as the vendor's."""
-    assert (operation in operations_at(base, interface)) is there
+    """A path elsewhere is available as long as the base URL has the vendor's layout."""
+    assert (operation in operations_at(base, interface)) is available
 
 
-def test_names_of_provider_clients_are_plain() -> None:
-    """Letters, digits and hyphens: they are names of deployments."""
+def test_slugs_are_plain() -> None:
+    """They consist of letters, digits and hyphens, because they are names of deployments."""
     assert slug("together_ai", None) == "together-ai"
     assert slug("azure_openai", "https://a_b.openai.azure.com").startswith(
         "azure-openai-a-b-openai"

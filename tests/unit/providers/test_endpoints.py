@@ -11,13 +11,13 @@ from serve_app.providers.address import slug, target_url, url_fault
 from serve_app.providers.endpoints import ProviderTable
 from serve_app.providers.table import PROVIDERS
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 
 def table(directory: Path, *entries: str) -> ProviderTable:
     """The table of these entries, each in YAML's flow style."""
     lines = "".join(f"  - {{{entry}}}\n" for entry in entries)
-    return setup_of(directory, f"{V}model_providers:\n{lines}").providers
+    return snapshot_of(directory, f"{V}model_providers:\n{lines}").providers
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,15 @@ def table(directory: Path, *entries: str) -> ProviderTable:
         ("openai", "https://eu.api.openai.com/v1", "openai-eu-api-openai-com"),
     ],
 )
-def test_a_slug_names_the_place(interface: str, base_url: str | None, expected: str) -> None:
-    """The interface, and where it is when that is not usual; the path is no part of it."""
+def test_slug_names_interface_and_origin(
+    interface: str, base_url: str | None, expected: str
+) -> None:
+    """The default origin is left out, and the path is never part of it."""
     assert slug(interface, base_url) == expected
 
 
-def test_the_usual_address_has_the_usual_slug() -> None:
-    """Writing a provider's own base URL out changes nothing."""
+def test_default_base_url_has_default_slug() -> None:
+    """Writing out a provider's own base URL changes nothing."""
     assert slug("openai", PROVIDERS["openai"].base_url) == slug("openai", None)
 
 
@@ -63,8 +65,8 @@ def test_the_usual_address_has_the_usual_slug() -> None:
         ("http://a.$DOMAIN", "http://b.$DOMAIN"),
     ],
 )
-def test_two_places_are_two_providers(one: str, other: str) -> None:
-    """Scheme, host and port tell providers apart, written out or by reference."""
+def test_different_origins_have_different_slugs(one: str, other: str) -> None:
+    """Scheme, host and port distinguish providers, written out or by reference."""
     assert slug("vllm", one) != slug("vllm", other)
 
 
@@ -81,10 +83,10 @@ def test_two_places_are_two_providers(one: str, other: str) -> None:
         ("http://[::1]:8000", "ollama", "http://[::1]:8000/v1/chat/completions"),
     ],
 )
-def test_a_path_in_the_base_url_replaces_the_usual_one(
+def test_path_in_base_url_replaces_default_path(
     base_url: str, interface: str, expected: str
 ) -> None:
-    """Without a path the provider's own comes first, with one nothing is added to it."""
+    """Without a path the provider's own is used, with one nothing is added to it."""
     assert target_url(base_url, interface, Operation.CHAT) == expected
 
 
@@ -99,7 +101,7 @@ def test_a_path_in_the_base_url_replaces_the_usual_one(
         "http://1.2.3.4/",
     ],
 )
-def test_a_good_url_has_no_fault(url: str) -> None:
+def test_valid_url_has_no_fault(url: str) -> None:
     """Scheme and host are enough."""
     assert url_fault(url) is None
 
@@ -115,17 +117,17 @@ def test_a_good_url_has_no_fault(url: str) -> None:
         ("http://", "must be a URL"),
         ("http:///v1", "must be a URL"),
         ("http://h:0", "must be a URL"),
-        ("http://h:65536", "is no URL"),
-        ("http://h:x", "is no URL"),
-        ("http://[::1", "is no URL"),
-        ("http://u:p@h", "holds a password"),
-        ("http://u@h", "holds a password"),
+        ("http://h:65536", "is not a URL"),
+        ("http://h:x", "is not a URL"),
+        ("http://[::1", "is not a URL"),
+        ("http://u:p@h", "contains a password"),
+        ("http://u@h", "contains a password"),
         ("http://h?a=b", "must end with its path"),
         ("http://h/#x", "must end with its path"),
     ],
 )
-def test_a_bad_url_has_a_fault(url: str, text: str) -> None:
-    """What can't be an address, or says too much, is explained."""
+def test_invalid_url_has_a_fault(url: str, text: str) -> None:
+    """Strings that are not an address, or contain too much, are explained."""
     assert text in (url_fault(url) or "")
 
 
@@ -151,12 +153,12 @@ def test_a_bad_url_has_a_fault(url: str, text: str) -> None:
 def test_each_provider_has_one_data_path(
     entries: list[str], expected: dict[str, DataPath], tmp_path: Path
 ) -> None:
-    """What an entry says holds for its provider; else dedicated, or shared for wildcards alone."""
+    """The data path of an entry applies to its provider; the default is dedicated, for wildcards alone shared."""
     assert table(tmp_path, *entries).data_paths() == expected
 
 
-def test_data_paths_may_not_differ(tmp_path: Path) -> None:
-    """Two entries of one provider that disagree are a problem of the later one."""
+def test_conflicting_data_paths_are_a_problem(tmp_path: Path) -> None:
+    """The problem is located at the later entry."""
     entries = ["model: openai/a, data_path: inline", "model: openai/b, data_path: dedicated"]
     with pytest.raises(ConfigError) as caught:
         table(tmp_path, *entries)
@@ -164,8 +166,8 @@ def test_data_paths_may_not_differ(tmp_path: Path) -> None:
     assert (problem.line, problem.path) == (4, "model_providers[1].data_path")
 
 
-def test_an_endpoint_is_found_by_name_then_by_wildcard(tmp_path: Path) -> None:
-    """A configured model has its own endpoint; others of its provider the wildcard's."""
+def test_endpoint_is_found_by_name_then_by_wildcard(tmp_path: Path) -> None:
+    """A configured model has its own endpoint; others of its provider have the wildcard's."""
     found = table(tmp_path, "model: openai/*, access_key: $W", "model: openai/a, access_key: $A")
     keys = {}
     for name in ("openai/a", "openai/b", "vllm/a"):
@@ -188,15 +190,13 @@ def test_an_endpoint_is_found_by_name_then_by_wildcard(tmp_path: Path) -> None:
         ("model: plano/a, base_url: 'http://h'", False, "http://h"),
     ],
 )
-def test_an_endpoint_is_as_configured(
-    entry: str, needed: bool, base_url: str, tmp_path: Path
-) -> None:
-    """References stay as they are, and only a vendor's own address needs a key."""
+def test_endpoint_is_as_configured(entry: str, needed: bool, base_url: str, tmp_path: Path) -> None:
+    """References stay unexpanded, and only a vendor's own address needs a key."""
     (endpoint,) = table(tmp_path, entry).models.values()
     assert (endpoint.key_needed, endpoint.base_url) == (needed, base_url)
 
 
-def test_an_endpoint_hides_its_key(tmp_path: Path) -> None:
+def test_endpoint_repr_hides_its_key(tmp_path: Path) -> None:
     """Its repr can be logged."""
     entry = "model: openai/a, access_key: sk-1, headers: {x-key: sk-2, authorization: sk-3}"
     shown = repr(table(tmp_path, entry))
@@ -218,36 +218,38 @@ def test_an_endpoint_hides_its_key(tmp_path: Path) -> None:
         ("model: openai/a, access_key: 'file:/nowhere/key'", ["file:/nowhere/key"]),
     ],
 )
-def test_what_an_endpoint_misses_is_named(entry: str, names: list[str], tmp_path: Path) -> None:
-    """Variables, files and the key itself; what comes with a request is not missed."""
+def test_missing_lists_variables_files_and_key(
+    entry: str, names: list[str], tmp_path: Path
+) -> None:
+    """Nothing is missing that comes with a request."""
     (endpoint,) = table(tmp_path, entry).models.values()
     assert endpoint.missing({"SET": "x"}) == names
 
 
-def test_files_are_looked_for_beside_the_configuration(tmp_path: Path) -> None:
-    """In a key and in headers, wherever a process runs."""
+def test_file_references_are_relative_to_configuration(tmp_path: Path) -> None:
+    """It applies to keys and headers, wherever a process runs."""
     entry = "model: openai/a, access_key: 'file:keys/one', headers: {X-Team: 'file:team'}"
     (endpoint,) = table(tmp_path, entry).models.values()
     assert endpoint.access_key == f"file:{tmp_path}/keys/one"
     assert endpoint.headers == (("x-team", f"file:{tmp_path}/team"),)
 
 
-def test_kimis_host_is_told_what_it_wants_to_hear(tmp_path: Path) -> None:
-    """Unless the configuration says something else; a host that a variable holds is not known."""
+def test_kimis_host_gets_its_user_agent(tmp_path: Path) -> None:
+    """The configuration can override it; a host in a variable is not known."""
     kimi = "model: moonshotai/kimi-for-coding, base_url: 'https://api.kimi.com/coding'"
-    said = []
+    agents = []
     for entry in (
         kimi,
         f"{kimi}, headers: {{User-Agent: mine}}",
         "model: moonshotai/a, base_url: $U",
     ):
         (endpoint,) = table(tmp_path, entry).models.values()
-        said.append(dict(endpoint.headers).get("user-agent"))
-    assert said == ["KimiCLI/1.3", "mine", None]
+        agents.append(dict(endpoint.headers).get("user-agent"))
+    assert agents == ["KimiCLI/1.3", "mine", None]
 
 
 def test_endpoints_keep_the_order_of_the_file(tmp_path: Path) -> None:
-    """Entries of a model are its endpoints; the wildcard's are for those without an entry."""
+    """Entries of a model are its endpoints; the wildcard's are for models without an entry."""
     found = table(
         tmp_path,
         "model: openai/a, access_key: $A1",
@@ -272,8 +274,8 @@ def test_endpoints_keep_the_order_of_the_file(tmp_path: Path) -> None:
     }
 
 
-def test_a_referenced_url_is_checked_where_it_is_known(tmp_path: Path) -> None:
-    """What a variable will hold is no problem of the file."""
+def test_url_with_reference_is_not_checked_in_file(tmp_path: Path) -> None:
+    """The future value of a variable is not a problem of the file."""
     assert table(tmp_path, "model: vllm/a, base_url: $URL").data_paths() == {
         "vllm-url": DataPath.DEDICATED
     }

@@ -1,4 +1,4 @@
-"""What models cost."""
+"""Prices of models."""
 
 import subprocess
 import sys
@@ -40,8 +40,8 @@ def table() -> CatalogPrices:
         ("vllm/llama", OWN),
     ],
 )
-def test_a_known_model_has_a_price(name: str, price: CatalogPrice, table: CatalogPrices) -> None:
-    """That of its provider, for a million tokens; what is overridden wins."""
+def test_known_model_has_a_price(name: str, price: CatalogPrice, table: CatalogPrices) -> None:
+    """It is the provider's price per million tokens, unless it is overridden."""
     assert table.price(ModelRef.parse(name)) == price
 
 
@@ -59,8 +59,8 @@ def test_a_known_model_has_a_price(name: str, price: CatalogPrice, table: Catalo
         "perplexity/sonar",
     ],
 )
-def test_a_provider_is_known_by_our_name(name: str, table: CatalogPrices) -> None:
-    """What the package calls it is of no concern."""
+def test_provider_is_found_by_gateways_name(name: str, table: CatalogPrices) -> None:
+    """The package's name of it does not matter."""
     price = table.price(ModelRef.parse(name))
     assert price is not None
     assert price.output_usd >= price.input_usd > (price.cached_input_usd or 0.0)
@@ -83,35 +83,35 @@ def test_a_provider_is_known_by_our_name(name: str, table: CatalogPrices) -> Non
     ],
     ids=lambda name: name[:24],
 )
-def test_what_is_not_known_has_none(name: str, table: CatalogPrices) -> None:
-    """Also what is not paid by the token, and our own servers."""
+def test_unknown_model_has_no_price(name: str, table: CatalogPrices) -> None:
+    """Neither have models that are not paid by the token, and self-hosted servers."""
     assert table.price(ModelRef.parse(name)) is None
 
 
 def test_every_vendor_is_in_the_package() -> None:
-    """A name of theirs that changes is noticed here."""
+    """A vendor that the package renames is noticed here."""
     from genai_prices.data import providers  # noqa: PLC0415 - as late as the table does it
 
     assert set(VENDORS.values()) <= {provider.id for provider in providers}
 
 
-def test_an_override_wins(table: CatalogPrices) -> None:
-    """Over what the package knows, and for its full name alone."""
+def test_override_replaces_catalog_price(table: CatalogPrices) -> None:
+    """It applies to its full name only."""
     model = ModelRef.parse("openai/gpt-4o")
     assert CatalogPrices({"openai/gpt-4o": OWN}).price(model) == OWN
     assert CatalogPrices({"gpt-4o": OWN}, clock=at(12)).price(model) == table.price(model) != OWN
 
 
 def test_long_prompts_may_cost_more(table: CatalogPrices) -> None:
-    """A tier holds for all tokens of a prompt that is longer than its start."""
+    """A tier applies to all tokens of a prompt that is longer than its start."""
     model = ModelRef.parse("gemini/gemini-2.5-pro")
     assert table.price(model) == table.price(model, 200_000) == CatalogPrice(1.25, 10.0, 0.125)
     assert table.price(model, 200_001) == CatalogPrice(2.5, 15.0, 0.25)
     assert table.price(ModelRef.parse("vllm/llama"), 10**9) == OWN
 
 
-def test_a_price_is_that_of_the_hour() -> None:
-    """Although the model was looked up before."""
+def test_price_depends_on_the_hour() -> None:
+    """It does so although the model was looked up before."""
     moments = iter([at(12)(), at(18)()])
     table = CatalogPrices(clock=moments.__next__)
     model = ModelRef.parse("deepseek/deepseek-chat")
@@ -119,7 +119,7 @@ def test_a_price_is_that_of_the_hour() -> None:
     assert table.price(model) == CatalogPrice(0.135, 0.55, 0.035)
 
 
-def test_lookups_are_remembered_up_to_a_bound() -> None:
+def test_cached_lookups_are_bounded() -> None:
     """Clients may name any model of a wildcard."""
     table = CatalogPrices({"openai/own": OWN})
     assert repr(table) == f"<CatalogPrices 1 overrides, 0/{MAX_LOOKUPS} lookups>"
@@ -128,8 +128,8 @@ def test_lookups_are_remembered_up_to_a_bound() -> None:
     assert repr(table) == f"<CatalogPrices 1 overrides, {MAX_LOOKUPS}/{MAX_LOOKUPS} lookups>"
 
 
-def test_later_changes_of_the_overrides_do_not_matter() -> None:
-    """The table has its own."""
+def test_overrides_are_copied() -> None:
+    """Later changes of the mapping do not matter."""
     overrides = {"vllm/a": OWN}
     table = CatalogPrices(overrides)
     overrides.clear()
@@ -137,22 +137,22 @@ def test_later_changes_of_the_overrides_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize("usd", [-0.01, float("inf"), float("nan")])
-def test_a_price_is_a_number(usd: float) -> None:
-    """None of the three is negative, endless or no number."""
+def test_price_must_be_finite_and_not_negative(usd: float) -> None:
+    """It applies to each of the three prices."""
     for prices in [(usd, 1.0, 1.0), (1.0, usd, 1.0), (1.0, 1.0, usd)]:
-        with pytest.raises(ValueError, match="a price is a finite number of at least 0"):
+        with pytest.raises(ValueError, match="a price must be a finite number of at least 0"):
             CatalogPrice(*prices)
 
 
-def test_who_asks_for_no_prices_does_not_load_them() -> None:
+def test_import_does_not_load_price_list() -> None:
     """The package is imported with the first table."""
     code = "import sys, serve_app.providers.prices; print('genai_prices' in sys.modules)"
-    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert asked.stdout == b"False\n"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert result.stdout == b"False\n"
 
 
 @given(st.sampled_from([*VENDORS, "vllm"]), st.text(min_size=1, max_size=40), st.integers(0, 10**7))
-def test_any_name_may_be_asked_for(provider: str, name: str, tokens: int) -> None:
-    """It has a price or none."""
+def test_any_name_has_a_price_or_none(provider: str, name: str, tokens: int) -> None:
+    """No name raises."""
     price = CatalogPrices().price(ModelRef(provider, name), tokens)
     assert price is None or price.input_usd >= 0

@@ -61,8 +61,10 @@ KIMI = (
         ("openai", "kimi-for-coding-2", KIMI, KIMI),
     ],
 )  # fmt: skip
-def test_models_get_what_they_take(interface: str, model: str, sent: str, received: str) -> None:
-    """What would make a provider refuse each such request is put right; nothing else changes."""
+def test_quirks_correct_refused_requests(
+    interface: str, model: str, sent: str, received: str
+) -> None:
+    """Fields that a provider would refuse are corrected; everything else stays as it is."""
     document = read_document(f'{{"model":"x","messages":[],{sent}}}'.encode(), unique=frozenset())
     quirk = quirk_of(interface, model, Operation.CHAT)
     body = rewrite_document(document, model=model, cut=frozenset(), quirk=quirk).decode()
@@ -82,13 +84,15 @@ def test_models_get_what_they_take(interface: str, model: str, sent: str, receiv
         ("xai", "grok-4", Operation.RESPONSES, False),
     ],
 )
-def test_a_quirk_is_of_a_path(interface: str, model: str, path: str, *, any_at_all: bool) -> None:
-    """Other dialects have other keys; where there is no quirk it is always the same none."""
+def test_quirk_applies_to_its_operations_only(
+    interface: str, model: str, path: str, *, any_at_all: bool
+) -> None:
+    """Other dialects have other keys; without a quirk the result is always the same object."""
     assert (quirk_of(interface, model, path) is not NO_QUIRK) is any_at_all
 
 
-def test_temperature_is_no_key_of_a_limit() -> None:
-    """On the responses of a reasoning model its temperature alone is looked at."""
+def test_reasoning_model_fixes_temperature_of_responses() -> None:
+    """In requests for responses, only the temperature of a reasoning model is changed."""
     assert quirk_of("openai", "gpt-5", Operation.RESPONSES) == Quirk(values={"temperature": {1: 1}})
 
 
@@ -96,8 +100,8 @@ ROWS = [pytest.param(spec, id=name) for name, spec in PROVIDERS.items()]
 
 
 @pytest.mark.parametrize("spec", ROWS)
-def test_a_row_is_of_one_piece(spec: ProviderSpec) -> None:
-    """Its paths are known ones, and its base URL ends with its path."""
+def test_row_is_consistent(spec: ProviderSpec) -> None:
+    """Its operations exist, and its base URL ends with its default path."""
     assert spec.operations <= set(Operation)
     assert set(spec.elsewhere) <= spec.operations
     assert set(spec.auth_of) <= spec.operations
@@ -105,8 +109,8 @@ def test_a_row_is_of_one_piece(spec: ProviderSpec) -> None:
 
 
 @pytest.mark.parametrize("model", ["o3", "gpt-5", "kimi-k3", "kimi-for-coding", "any"])
-def test_no_key_has_two_quirks(model: str) -> None:
-    """Whoever serves a model, a key is dropped, renamed or valued, and no new name of another."""
+def test_key_has_at_most_one_quirk(model: str) -> None:
+    """For any provider, a key is either dropped, renamed or valued, and is not a new name."""
     for interface in INTERFACES:
         for path in Operation:
             quirk = quirk_of(interface, model, path)
@@ -125,12 +129,12 @@ def test_operations_of_well_known_rows() -> None:
     assert Operation.MESSAGES not in PROVIDERS["vllm"].operations
 
 
-def test_interfaces_are_those_that_can_be_had() -> None:
-    """Every row but those that are refused."""
+def test_interfaces_are_the_supported_rows() -> None:
+    """They are all rows except those that are refused."""
     assert set(PROVIDERS) - set(INTERFACES) == {"chatgpt"}
 
 
-def test_a_host_may_want_headers() -> None:
+def test_host_may_require_headers() -> None:
     """Kimi's coding plan answers its own program only."""
     assert dict(host_headers("api.kimi.com")) == {"user-agent": "KimiCLI/1.3"}
     assert host_headers("api.openai.com") == ()

@@ -1,33 +1,35 @@
-"""The commit point of a stream: what is held, what fails, what goes out."""
+"""The commit point of a stream: which bytes are held back, and which faults are failures."""
 
 import asyncio
 import json
-from collections.abc import Sequence
 
 import pytest
 
-from serve_app.dialects.openai_chat import dialect
 from serve_app.exchange import FaultKind
 from serve_app.requests import commit
-from serve_app.requests.commit import Failure, Held, hold
-from serve_app.requests.verdict import Verdict
+from serve_app.requests.commit import Held, hold
+from serve_app.requests.failures import Failure
+from serve_app.requests.verdict import Action
 from tests.unit.fakes import FOREVER, FakeChunks, broken, reply
-
-ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
-WORD = 'data: {"choices":[{"index":0,"delta":{"content":"Hé"}}]}\n\n'.encode()
-STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-DONE = b"data: [DONE]\n\n"
-COMMENT = b": keep-alive\n\n"
+from tests.unit.requests.chat_streams import (
+    COMMENT,
+    DONE,
+    ROLE,
+    STOP,
+    WORD,
+    new_pipe,
+    scripts_at_every_split,
+)
 
 
 async def held_of(body: FakeChunks) -> Held:
-    held = await hold(reply(200, body, (("x", "y"),)), body, dialect)
+    held = await hold(reply(200, body, (("x", "y"),)), body, new_pipe())
     assert isinstance(held, Held)
     return held
 
 
 async def failure_of(body: FakeChunks) -> Failure:
-    failure = await hold(reply(200, body), body, dialect)
+    failure = await hold(reply(200, body), body, new_pipe())
     assert isinstance(failure, Failure)
     assert body.closed == 1
     return failure
@@ -47,10 +49,12 @@ async def failure_of(body: FakeChunks) -> Failure:
          ROLE + b'data: {"choices":[],"usage":{"total_tokens":1}}\n\n'),
     ],
 )  # fmt: skip
-async def test_a_stream_commits_with_the_first_event_that_says_something(
+async def test_stream_commits_with_first_event_with_content(
     chunks: list[bytes], ready: bytes
 ) -> None:
-    """Preamble is held back and goes out together with what follows it, in whole events."""
+    """The preamble is held back until the first event with content and goes out before it, in whole
+    events.
+    """
     body = FakeChunks(*chunks, FOREVER)
     held = await held_of(body)
     assert (held.ready, held.ended, held.pending) == (ready, False, None)
@@ -58,27 +62,33 @@ async def test_a_stream_commits_with_the_first_event_that_says_something(
     assert body.closed == 0
 
 
-async def test_nothing_is_read_beyond_the_commit() -> None:
-    """The provider is not asked for more than what the commit needs."""
+async def test_hold_stops_reading_at_commit() -> None:
+    """The hold does not read more chunks than the commit needs."""
     body = FakeChunks(ROLE, WORD, WORD)
     await held_of(body)
     assert body.reads == 2
 
 
-async def test_a_last_event_without_its_blank_line_counts() -> None:
-    """An event that the end of the stream ends may be the one that says something."""
+async def test_hold_counts_last_event_without_blank_line() -> None:
+    """The end of the stream completes an event without a blank line, and that event can be the one
+    that commits.
+    """
     held = await held_of(FakeChunks(ROLE, WORD.rstrip()))
-    assert (held.ready, held.ended) == (ROLE + WORD.rstrip(), True)
+    assert held.ended
+    assert held.ready.startswith(ROLE + WORD.rstrip() + b"\n\n")
+    assert b"ended its answer before it was complete" in held.ready
 
 
 @pytest.mark.parametrize(
     "script",
     [[], [ROLE], [COMMENT, ROLE], [DONE], [COMMENT, DONE], [b"data:[DONE]\n\n"], [ROLE[:30]], [b"\n\n"]],
 )  # fmt: skip
-async def test_a_stream_that_says_nothing_is_a_failure(script: list[bytes]) -> None:
-    """Empty, preamble alone or a bare end: another candidate may do better."""
+async def test_hold_fails_on_stream_without_content(script: list[bytes]) -> None:
+    """A stream that is empty, or has only a preamble or only its end marker, fails so that the next
+    candidate is tried.
+    """
     failure = await failure_of(FakeChunks(*script))
-    assert failure.verdict is Verdict.NEXT
+    assert failure.verdict.action is Action.NEXT
     assert failure.fault is not None
     assert (failure.fault.kind, failure.outcome) == (FaultKind.BAD_ANSWER, "bad_answer")
 
@@ -86,46 +96,48 @@ async def test_a_stream_that_says_nothing_is_a_failure(script: list[bytes]) -> N
 @pytest.mark.parametrize("before", [[], [ROLE], [ROLE, WORD[:20]]])
 @pytest.mark.parametrize(
     ("kind", "verdict"),
-    [(FaultKind.BROKEN, Verdict.NEXT), (FaultKind.TIMEOUT, Verdict.NEXT), (FaultKind.RESET, Verdict.AGAIN)],
+    [(FaultKind.BROKEN, Action.NEXT), (FaultKind.TIMEOUT, Action.NEXT), (FaultKind.RESET, Action.AGAIN)],
 )  # fmt: skip
-async def test_breaking_off_before_the_commit_is_a_failure(
-    before: list[bytes], kind: FaultKind, verdict: Verdict
+async def test_hold_judges_broken_stream_as_connection_fault(
+    before: list[bytes], kind: FaultKind, verdict: Action
 ) -> None:
-    """Nothing has gone out yet, so the fault is judged like one of the connection."""
+    """A stream that breaks before the commit is judged like a fault of the connection, because the
+    client has received nothing.
+    """
     failure = await failure_of(FakeChunks(*before, broken(kind)))
-    assert (failure.verdict, failure.outcome) == (verdict, kind)
+    assert (failure.verdict.action, failure.outcome) == (verdict, kind)
 
 
 @pytest.mark.parametrize(
     ("error", "status", "verdict"),
     [
-        ({"message": "slow down", "type": "rate_limit_error"}, 429, Verdict.NEXT),
-        ({"message": "no", "code": 400}, 400, Verdict.FINAL),
-        ({"message": "no"}, 502, Verdict.NEXT),
-        ("no", 502, Verdict.NEXT),
+        ({"message": "slow down", "type": "rate_limit_error"}, 429, Action.NEXT),
+        ({"message": "no", "code": 400}, 400, Action.FINAL),
+        ({"message": "no"}, 502, Action.NEXT),
+        ("no", 502, Action.NEXT),
     ],
 )
-async def test_an_error_event_before_the_commit_is_a_failure(
-    error: object, status: int, verdict: Verdict
+async def test_hold_judges_error_event_by_its_status(
+    error: object, status: int, verdict: Action
 ) -> None:
-    """An error in place of an answer is judged by the status that it stands for."""
+    """An error event before the commit is judged by the HTTP status that it means."""
     event = json.dumps({"error": error}).encode()
     failure = await failure_of(FakeChunks(ROLE, b"data: " + event + b"\n\n", WORD))
-    assert (failure.verdict, failure.status, failure.body) == (verdict, status, event)
+    assert (failure.verdict.action, failure.status, failure.body) == (verdict, status, event)
     assert (failure.fault, failure.outcome) == (None, str(status))
 
 
-async def test_an_error_beside_the_commit_is_a_failure() -> None:
-    """An error that arrives in one chunk with preamble is still before the commit."""
+async def test_hold_fails_on_error_event_in_preamble_chunk() -> None:
+    """An error event in the same chunk as the preamble still counts as before the commit."""
     failure = await failure_of(FakeChunks(ROLE + b'data: {"error":{"code":429}}\n\n'))
     assert failure.status == 429
 
 
 @pytest.mark.parametrize("before", [[], [ROLE], [WORD[:9]]])
-async def test_holding_ends_after_its_time(
+async def test_hold_commits_slow_stream_after_time_limit(
     before: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow stream commits with what is there, and the read under way goes on."""
+    """A slow stream commits with the bytes that have arrived, and the pending read continues."""
     monkeypatch.setattr(commit, "HOLD_S", 0.02)
     body = FakeChunks(*before, 0.08, WORD[9:] if before == [WORD[:9]] else WORD)
     held = await held_of(body)
@@ -136,8 +148,12 @@ async def test_holding_ends_after_its_time(
 
 
 @pytest.mark.parametrize("piece", [COMMENT, b"x" * 40])
-async def test_holding_ends_at_its_size(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More preamble than we hold commits, whether it comes in events or without an end."""
+async def test_hold_commits_stream_at_size_limit(
+    piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A preamble above the size limit commits, whether it consists of events or never completes
+    one.
+    """
     monkeypatch.setattr(commit, "HOLD_BYTES", 10 * len(piece))
     body = FakeChunks(*[piece] * 50)
     held = await held_of(body)
@@ -145,16 +161,16 @@ async def test_holding_ends_at_its_size(piece: bytes, monkeypatch: pytest.Monkey
     assert held.ready == (piece * 11 if piece == COMMENT else b"")
 
 
-def test_the_limits_are_those_of_the_design() -> None:
-    """Ten seconds and 256 KiB."""
+def test_hold_limits_are_ten_seconds_and_256_kib() -> None:
+    """The hold is limited to ten seconds and 256 KiB."""
     assert (commit.HOLD_S, commit.HOLD_BYTES) == (10.0, 262_144)
 
 
 @pytest.mark.parametrize("before", [[], [ROLE]])
-async def test_a_cancelled_hold_closes_the_body(before: list[bytes]) -> None:
-    """When the client leaves before the commit, the exchange ends at once."""
+async def test_cancelled_hold_closes_body(before: list[bytes]) -> None:
+    """When the client disconnects before the commit, the hold closes the provider's body at once."""
     body = FakeChunks(*before, FOREVER)
-    task = asyncio.create_task(hold(reply(200, body), body, dialect))
+    task = asyncio.create_task(hold(reply(200, body), body, new_pipe()))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -163,25 +179,21 @@ async def test_a_cancelled_hold_closes_the_body(before: list[bytes]) -> None:
     assert (body.closed, body.cancelled) == (1, True)
 
 
-async def test_an_unexpected_exception_closes_the_body() -> None:
-    """A bug in a body is not swallowed, and leaves nothing open."""
+async def test_hold_closes_body_on_unexpected_exception() -> None:
+    """An unexpected exception of a body is raised on, and the body is closed."""
     body = FakeChunks(ROLE, RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
-        await hold(reply(200, body), body, dialect)
+        await hold(reply(200, body), body, new_pipe())
     assert body.closed == 1
 
 
-def scripts_at_every_split(stream: bytes) -> Sequence[list[bytes]]:
-    """The stream whole, cut in two everywhere, and byte by byte."""
-    halves = [[stream[:at], stream[at:]] for at in range(1, len(stream))]
-    return [[stream], *halves, [stream[at : at + 1] for at in range(len(stream))]]
-
-
 @pytest.mark.parametrize("stream", [ROLE + WORD, WORD.replace(b"\n", b"\r\n") + STOP])
-async def test_the_commit_does_not_depend_on_chunks(stream: bytes) -> None:
-    """Wherever the chunks are cut, the stream commits and no byte of it is lost."""
+async def test_commit_does_not_depend_on_chunk_boundaries(stream: bytes) -> None:
+    """The stream commits without losing a byte, wherever its chunks are cut."""
     for script in scripts_at_every_split(stream):
         body = FakeChunks(*script)
         held = await held_of(body)
         rest = b"".join([bytes(chunk) for chunk in body.script if isinstance(chunk, bytes)])
-        assert held.ready + held.framer.rest() + rest == stream
+        left = b"" if held.ended else held.pipe.feed(b"\n\n")
+        assert held.ready.startswith(stream[: len(held.ready)])
+        assert (held.ready + left).removesuffix(b"\n\n") + rest in {stream, stream[:-2]}

@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_app.dialects.fields import PREFERENCES
 from serve_app.domain import Json, ModelRef, Prefer, Route
 from serve_app.errors import InvalidRequest
 from serve_app.routing.inline_routes import (
     MAX_PREFERENCES,
     MAX_ROUTE_CHARACTERS,
     MAX_ROUTES,
-    PREFERENCES,
     read_preferences,
 )
 from serve_app.snapshot import Snapshot
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 from tests.unit.requests.test_decide import TEXT, A, B, X, call_of, entry
 
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    return setup_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
+    return snapshot_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
 
 
 def inline(snapshot: Snapshot, value: Json, *, known_only: bool = True) -> tuple[Route, ...] | None:
@@ -65,29 +65,29 @@ MALFORMED: list[tuple[Json, str, str]] = [
     ({"code": 1}, "", "must be a list, not a mapping"),
     (1, "", "must be a list, not 1"),
     (False, "", "must be a list, not False"),
-    ("x" * 99, "", "must be a list, not a text"),
+    ("x" * 99, "", "must be a list, not a string"),
     (["code"], "[0]", "must be a mapping of keys, not 'code'"),
-    ([None], "[0]", "must be a mapping of keys, not nothing"),
+    ([None], "[0]", "must be a mapping of keys, not null"),
     ([[]], "[0]", "must be a mapping of keys, not a list"),
     ([entry(), 1], "[1]", "must be a mapping of keys, not 1"),
     ([{}], "[0].name", "missing; add `name:`"),
     ([{"name": "x", "models": ["a"]}], "[0].description", "missing; add `description:`"),
     ([{"name": "x", "description": "d"}], "[0].models", "missing; add `models:`"),
-    ([entry(name="")], "[0].name", "at least 1 character"),
-    ([entry(name=None)], "[0].name", "must be a text, not nothing"),
-    ([entry(description=["d"])], "[0].description", "must be a text, not a list"),
-    ([entry(description="")], "[0].description", "at least 1 character"),
-    ([entry(models=[])], "[0].models", "at least 1 item"),
+    ([entry(name="")], "[0].name", "must not be empty"),
+    ([entry(name=None)], "[0].name", "must be a string, not null"),
+    ([entry(description=["d"])], "[0].description", "must be a string, not a list"),
+    ([entry(description="")], "[0].description", "must not be empty"),
+    ([entry(models=[])], "[0].models", "must not be empty"),
     ([entry(models="a")], "[0].models", "must be a list, not 'a'"),
     ([entry(models={"a": 1})], "[0].models", "must be a list, not a mapping"),
-    ([entry(models=["a", 1])], "[0].models[1]", "must be a text, not 1"),
-    ([entry(models=["a", ""])], "[0].models[1]", "at least 1 character"),
+    ([entry(models=["a", 1])], "[0].models[1]", "must be a string, not 1"),
+    ([entry(models=["a", ""])], "[0].models[1]", "must not be empty"),
     ([entry(exampels=["x"])], "[0].exampels", "unknown key; did you mean 'examples'?"),
     ([entry(weight=1)], "[0].weight", "known keys: name, description, models"),
     ([entry(examples="x")], "[0].examples", "must be a list, not 'x'"),
-    ([entry(examples=None)], "[0].examples", "must be a list, not nothing"),
-    ([entry(examples=["x", 1])], "[0].examples[1]", "must be a text, not 1"),
-    ([entry(examples=[""])], "[0].examples[0]", "at least 1 character"),
+    ([entry(examples=None)], "[0].examples", "must be a list, not null"),
+    ([entry(examples=["x", 1])], "[0].examples[1]", "must be a string, not 1"),
+    ([entry(examples=[""])], "[0].examples[0]", "must not be empty"),
     ([entry(examples=["x"] * 65)], "[0].examples", "at most 64"),
     ([entry(selection_policy="cheapest")], "[0].selection_policy", "must be a mapping of keys"),
     ([entry(selection_policy={})], "[0].selection_policy.prefer", "missing"),

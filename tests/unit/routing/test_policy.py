@@ -8,7 +8,7 @@ from serve_app.config.load import load
 from serve_app.domain import ModelRef, Prefer, Reason, Route
 from serve_app.routing.policy import Policy, compile_policy
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 TEXT = f"""{V}
 model_providers:
@@ -36,7 +36,7 @@ routing_preferences:
 
 @pytest.fixture
 def policy(tmp_path: Path) -> Policy:
-    return setup_of(tmp_path, TEXT).policy
+    return snapshot_of(tmp_path, TEXT).policy
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_the_default_is_known(policy: Policy) -> None:
 
 def test_an_empty_configuration_is_an_empty_policy(tmp_path: Path) -> None:
     """Nothing is configured, nothing is known, and nothing fails."""
-    policy = setup_of(tmp_path, V).policy
+    policy = snapshot_of(tmp_path, V).policy
     assert (policy.names(), policy.routes, policy.default) == ([], (), None)
     assert (policy.resolve("x"), policy.nearest("x")) == (None, ())
 
@@ -149,7 +149,7 @@ def test_an_empty_configuration_is_an_empty_policy(tmp_path: Path) -> None:
 def smart(tmp_path: Path) -> Policy:
     """With aliases by which clients leave the choice to the gateway."""
     added = "model_aliases:\n  smart: {target: auto}\n  Best: {target: AUTO}\n  talker: {target: Auto}\n"
-    return setup_of(tmp_path, TEXT.replace("model_aliases:\n", added)).policy
+    return snapshot_of(tmp_path, TEXT.replace("model_aliases:\n", added)).policy
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_alias_of_auto_is_shown(smart: Policy) -> None:
 def test_a_model_may_be_called_auto(tmp_path: Path) -> None:
     """An alias reaches it; as a bare name the word keeps its meaning."""
     text = f"{V}model_providers: [{{model: openai/auto}}]\nmodel_aliases: {{x: {{target: auto}}}}\n"
-    policy = setup_of(tmp_path, text).policy
+    policy = snapshot_of(tmp_path, text).policy
     assert policy.resolve("x") == (ModelRef("openai", "auto"), Reason.ALIAS)
     assert (policy.leaves_open("x"), policy.leaves_open("auto")) == (False, True)
 
@@ -188,7 +188,7 @@ def test_a_model_may_be_called_auto(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "always"), [("", False), ("overrides: {}\n", False), ("overrides: {always_route: true}\n", True)])  # fmt: skip
 def test_names_decide_unless_it_says_otherwise(text: str, always: bool, tmp_path: Path) -> None:
     """Plano's switch."""
-    assert setup_of(tmp_path, TEXT + text).policy.always_route is always
+    assert snapshot_of(tmp_path, TEXT + text).policy.always_route is always
 
 
 def test_examples_belong_to_their_route(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_examples_belong_to_their_route(tmp_path: Path) -> None:
     text = TEXT.replace(
         "description: small talk", "description: d\n    examples: [hi, how are you]"
     )
-    code, talk = setup_of(tmp_path, text).policy.routes
+    code, talk = snapshot_of(tmp_path, text).policy.routes
     assert (code.examples, talk.examples) == ((), ("hi", "how are you"))
 
 

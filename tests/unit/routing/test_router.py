@@ -9,7 +9,7 @@ from serve_app.errors import NoModel, UnknownModel
 from serve_app.routing.policy import Policy
 from serve_app.routing.router import ByContent, ModelChoice, by_scores, confidence, decide, default
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 MODELS = f"""{V}
 model_providers:
@@ -35,7 +35,7 @@ def policy_of(
     directory: Path, *, default: bool = True, routes: bool = True, always: bool = False
 ) -> Policy:
     text = MODELS % (", default: true" if default else "")
-    return setup_of(directory, text + ROUTES * routes + ALWAYS * always).policy
+    return snapshot_of(directory, text + ROUTES * routes + ALWAYS * always).policy
 
 
 def models(*names: str) -> tuple[ModelRef, ...]:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serve_app.domain import Turn
-from serve_app.engines.http import tokens_about
+from serve_app.engines.http import estimate_tokens
 from serve_app.scoring.excerpt import (
     ALL_CHARACTERS,
     ENOUGH_WORDS,
@@ -168,7 +168,7 @@ def test_what_is_left_out_here_is_in_no_usual_prompt(family: str, size: int) -> 
     own = FAMILIES[family]
 
     def prompt(turns: tuple[Turn, ...]) -> str:
-        return own.messages(turns, (), budget=own.budget_tokens, count=tokens_about).text
+        return own.messages(turns, (), budget=own.budget_tokens, count=estimate_tokens).text
 
     assert prompt(conversation(said)) == prompt(said)
 

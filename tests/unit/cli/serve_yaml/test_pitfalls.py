@@ -9,7 +9,7 @@ from serve_app.app import build
 from serve_app.cli.serve_yaml.check import check_serve
 from serve_app.cli.serve_yaml.pitfalls import AT_MOST, AT_MOST_ELSE, DRAIN_S
 from tests.deploy.sites import CONFIGS, graph
-from tests.unit.config.broken import V
+from tests.unit.config_texts import VERSION
 
 HTTP: Final = "http_options: {host: 127.0.0.1}\n"
 APP: Final = """\
@@ -26,7 +26,7 @@ ROUTES: Final = "routing_preferences: [{name: a, description: b, models: [openai
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UNIT_KEY", "x")
-    Path("gateway.yaml").write_text(V + MODELS)
+    Path("gateway.yaml").write_text(VERSION + MODELS)
 
 
 def found(text: str) -> tuple[list[str], list[str]]:
@@ -54,16 +54,16 @@ def test_a_port_that_is_none_is_refused(port: int) -> None:
         (6379, "Ray's head"),
         (8265, "Ray's dashboard"),
         (8404, "HAProxy's statistics"),
-        (8500, "Serve's other proxy"),
+        (8500, "Serve's fallback proxy"),
         (9101, "HAProxy's metrics"),
-        (30000, "an ingress replica"),
-        (31000, "an ingress replica"),
+        (30000, "ingress replicas"),
+        (31000, "ingress replicas"),
     ],
 )
 def test_a_port_that_is_taken_is_refused(port: int, whose: str) -> None:
     """By what listens on the same node."""
     problems, _ = found(HTTP.replace("1}", f"1, port: {port}}}") + APP)
-    said = f"{port} is the port of {whose}; take another one, such as 8000"
+    said = f"port {port} is used by {whose}; choose another one, such as 8000"
     assert problems == [f"http_options.port: {said}"]
 
 
@@ -76,7 +76,7 @@ def test_any_other_port_is_good(port: int) -> None:
 def test_where_nothing_would_listen_is_told() -> None:
     """Serve runs the replicas, and nobody reaches them."""
     problems, _ = found(HTTP + APP + "proxy_location: Disabled\n")
-    assert problems == ["proxy_location: then nothing listens; must be 'HeadOnly' or 'EveryNode'"]
+    assert problems == ["proxy_location: 'Disabled' starts no proxy; set 'HeadOnly' or 'EveryNode'"]
 
 
 def test_tls_that_would_not_be_is_told() -> None:
@@ -84,8 +84,8 @@ def test_tls_that_would_not_be_is_told() -> None:
     tls = HTTP.replace("1}", "1, ssl_keyfile: /k, ssl_certfile: /c}")
     problems, _ = found(tls + APP)
     assert [problem.split(";")[0] for problem in problems] == [
-        "http_options.ssl_certfile: HAProxy ends no TLS",
-        "http_options.ssl_keyfile: HAProxy ends no TLS",
+        "http_options.ssl_certfile: HAProxy does not terminate TLS",
+        "http_options.ssl_keyfile: HAProxy does not terminate TLS",
     ]
 
 
@@ -96,7 +96,7 @@ def test_an_entry_that_is_no_mapping_is_told(entry: str) -> None:
         deployed("{name: Ingress}", entry, "{name: provider-shared, num_replica: 1}")
     )
     assert problems == [
-        "applications[0].deployments[1]: must be a mapping of keys, with a `name:`",
+        "applications[0].deployments[1]: must be a mapping of keys; add a `name:`",
         "applications[0].deployments[2].num_replica: unknown key; did you mean 'num_replicas'?",
     ]
 
@@ -104,9 +104,9 @@ def test_an_entry_that_is_no_mapping_is_told(entry: str) -> None:
 def test_what_serve_stumbles_over_is_a_problem() -> None:
     """And no traceback."""
     problems, _ = found(deployed("{name: Ingress, num_replicas: 2, gang_scheduling_config: x}"))
-    assert any("of a type that Serve does not look for" in problem for problem in problems)
+    assert any("of a type that Serve does not expect" in problem for problem in problems)
     problems, _ = found(APP.replace("serve_app.app:build", "[1]"))
-    assert "applications[0].import_path: must be a text, not a list" in problems
+    assert "applications[0].import_path: must be a string, not a list" in problems
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_target_that_is_never_there_is_noted(entry: str, target: int, most: in
     """A replica takes fewer requests than the number that would add one."""
     said = (
         "applications[0].deployments[0].autoscaling_config.target_ongoing_requests: "
-        f"{target} requests at once are never there, so no replica is added: "
-        f"max_ongoing_requests is {most}"
+        f"{target} is above max_ongoing_requests ({most}), so the deployment never scales up; "
+        "lower it"
     )
     assert found(deployed(entry)) == ([], [said])
 
@@ -149,19 +149,20 @@ def test_what_cuts_streams_is_noted() -> None:
     assert found(text) == (
         [],
         [
-            "http_options.request_timeout_s: Serve ends every answer after 5 s, before timeouts.total_s, 600",
-            "applications[0].deployments[0].graceful_shutdown_timeout_s: a replica that goes cuts its streams after 10 s; timeouts.total_s is 600",
+            "http_options.request_timeout_s: 5 s is below timeouts.total_s (600 s), so Serve cuts longer answers; raise it, or remove it",
+            "applications[0].deployments[0].graceful_shutdown_timeout_s: 10 s is below timeouts.total_s (600 s), so a replica that stops cuts its streams; raise it",
         ],
     )
 
 
 def test_longer_answers_ask_for_longer_ends() -> None:
     """Of each deployment that carries them, unless it has been given the time."""
-    Path("gateway.yaml").write_text(V + MODELS + "timeouts: {total_s: 1200}\n")
+    Path("gateway.yaml").write_text(VERSION + MODELS + "timeouts: {total_s: 1200}\n")
     _, (note,) = found(deployed("{name: Ingress, graceful_shutdown_timeout_s: 1260}"))
     assert note == (
-        "applications[0].deployments: timeouts.total_s is 1200, and replicas of provider-shared, "
-        "provider-openai that go wait 660 s; raise their graceful_shutdown_timeout_s"
+        "applications[0].deployments: replicas of provider-shared, provider-openai that stop cut "
+        "their streams after 660 s, before timeouts.total_s (1200 s); "
+        "raise their graceful_shutdown_timeout_s"
     )
     names = ("Ingress", "provider-shared", "provider-openai")
     given = [f"{{name: {name}, graceful_shutdown_timeout_s: 1260}}" for name in names]

@@ -8,10 +8,10 @@ import pytest
 from serve_app.cli.serve_yaml.check import Checked, check_serve
 from serve_app.cli.summary import warnings_of
 from serve_app.config.locations import ConfigError, Problem
-from tests.unit.config.broken import V
+from tests.unit.config_texts import VERSION
 
 CONFIG: Final = (
-    V
+    VERSION
     + """model_providers:
   - {model: openai/a, access_key: $UNIT_KEY}
   - {model: vllm/b, base_url: "http://h:1", data_path: inline}
@@ -105,42 +105,42 @@ WRONG: Final[dict[str, tuple[str, Found]]] = {
     "scaling": (deployed("{name: Ingress, autoscaling_config: {max_replica: 1}}"), [(6, f"{DEPLOYMENT}.autoscaling_config.max_replica", "unknown key; did you mean 'max_replicas'?")]),
     "logging": (APP + "    logging_config: {log_leve: INFO}\n", [(5, f"{AT}.logging_config.log_leve", "unknown key; did you mean 'log_level'?")]),
     "far": (APP.replace("{host:", "{zzz: 1, host:"), [(1, "http_options.zzz", "unknown key; known keys: host, port, root_path, request_timeout_s, keep_alive_timeout_s, ssl_keyfile, ssl_certfile, ssl_keyfile_password, ssl_ca_certs")]),
-    "port": (APP.replace("{host:", "{port: x, host:"), [(1, "http_options.port", "input should be a valid integer, unable to parse string as an integer")]),
-    "host": (APP.replace("127.0.0.1", "[]"), [(1, "http_options.host", "must be a text, not a list")]),
+    "port": (APP.replace("{host:", "{port: x, host:"), [(1, "http_options.port", "must be an integer, not 'x'")]),
+    "host": (APP.replace("127.0.0.1", "[]"), [(1, "http_options.host", "must be a string, not a list")]),
     "http_options a text": (APP.replace("{host: 127.0.0.1}", "x"), [(1, "http_options", "must be a mapping of keys, not 'x'")]),
     "location": (APP + "proxy_location: Everywhere\n", [(5, "proxy_location", "must be 'Disabled', 'HeadOnly' or 'EveryNode', not 'Everywhere'")]),
     "no import path": (APP.replace("import_path: serve_app.app:build", "name: x"), [(3, f"{AT}.import_path", "missing; add `import_path:`")]),
     "import path": (APP.replace(":build", ":biuld"), [(3, f"{AT}.import_path", "must be serve_app.app:build, not 'serve_app.app:biuld'")]),
     "somebody else's": (APP.replace("serve_app.app:build", "shop.main:app"), [(3, f"{AT}.import_path", "must be serve_app.app:build, not 'shop.main:app'")]),
     "args a text": (APP.replace("{config: gateway.yaml}", "x"), [(4, f"{AT}.args", "must be a mapping of keys, not 'x'")]),
-    "config a number": (APP.replace("gateway.yaml", "1"), [(4, f"{AT}.args.config", "must be the path of a gateway.yaml, or be left out")]),
-    "config empty": (APP.replace("gateway.yaml", "''"), [(4, f"{AT}.args.config", "must be the path of a gateway.yaml, or be left out")]),
+    "config a number": (APP.replace("gateway.yaml", "1"), [(4, f"{AT}.args.config", "must be the path of a gateway.yaml, or left out")]),
+    "config empty": (APP.replace("gateway.yaml", "''"), [(4, f"{AT}.args.config", "must be the path of a gateway.yaml, or left out")]),
     "more args": (APP.replace("gateway.yaml", "gateway.yaml, confg: 1"), [(4, f"{AT}.args.confg", "unknown key; did you mean 'config'?")]),
-    "far args": (APP.replace("gateway.yaml", "gateway.yaml, zzz: 1"), [(4, f"{AT}.args.zzz", "unknown key; only `config` is one")]),
-    "no such file": (APP.replace("gateway.yaml", "/no/gateway.yaml"), [(4, f"{AT}.args.config", "there is no file /no/gateway.yaml")]),
-    "nobody's home": (APP.replace("gateway.yaml", "~nobody-here/g.yaml"), [(4, f"{AT}.args.config", "there is no file HERE/~nobody-here/g.yaml, nor one of the program's own")]),
-    "route prefix": (APP + "    route_prefix: v1\n", [(5, f"{AT}.route_prefix", "must begin with a slash, end without one, and hold no braces")]),
-    "route prefix end": (APP + "    route_prefix: /v1/\n", [(5, f"{AT}.route_prefix", "must begin with a slash, end without one, and hold no braces")]),
-    "route prefix open": (APP + "    route_prefix: '/{x}'\n", [(5, f"{AT}.route_prefix", "must begin with a slash, end without one, and hold no braces")]),
+    "far args": (APP.replace("gateway.yaml", "gateway.yaml, zzz: 1"), [(4, f"{AT}.args.zzz", "unknown key; known keys: config")]),
+    "no such file": (APP.replace("gateway.yaml", "/no/gateway.yaml"), [(4, f"{AT}.args.config", "no file /no/gateway.yaml; correct the path")]),
+    "nobody's home": (APP.replace("gateway.yaml", "~nobody-here/g.yaml"), [(4, f"{AT}.args.config", "no file HERE/~nobody-here/g.yaml, and no packaged file either; correct the path")]),
+    "route prefix": (APP + "    route_prefix: v1\n", [(5, f"{AT}.route_prefix", "must start with a slash, must not end with one, and must not contain braces")]),
+    "route prefix end": (APP + "    route_prefix: /v1/\n", [(5, f"{AT}.route_prefix", "must start with a slash, must not end with one, and must not contain braces")]),
+    "route prefix open": (APP + "    route_prefix: '/{x}'\n", [(5, f"{AT}.route_prefix", "must start with a slash, must not end with one, and must not contain braces")]),
     "no applications": ("http_options: {host: 127.0.0.1}\n", [(1, "applications", "missing; add `applications:`")]),
-    "none of them": ("applications: []\n", [(1, "applications", "needs one with `import_path: serve_app.app:build` and `args: {config: PATH}`")]),
+    "none of them": ("applications: []\n", [(1, "applications", "empty; add one with `import_path: serve_app.app:build` and `args: {config: PATH}`")]),
     "applications a text": ("applications: x\n", [(1, "applications", "must be a list, not 'x'")]),
     "application a text": ("applications: [x]\n", [(1, AT, "must be a mapping of keys, not 'x'")]),
     "exposed": (APP.replace("http_options: {host: 127.0.0.1}\n", ""), [(1, "http_options.host", "Serve listens on 0.0.0.0, where other machines reach it, and there are no client_keys; add client_keys, or allow_anonymous: true, or set http_options.host to 127.0.0.1")]),
-    "no such deployment": (deployed("name: provider-openia"), [(6, f"{DEPLOYMENT}.name", f"the application has {NAMES}, and no 'provider-openia'; did you mean 'provider-openai'?")]),
-    "far deployment": (deployed("name: zzz"), [(6, f"{DEPLOYMENT}.name", f"the application has {NAMES}, and no 'zzz'")]),
-    "not dedicated": (deployed("name: provider-vllm-h-1"), [(6, f"{DEPLOYMENT}.name", f"the application has {NAMES}, and no 'provider-vllm-h-1': provider vllm-h-1 is inline")]),
-    "twice": (deployed("name: Ingress", "name: Ingress"), [(7, f"{AT}.deployments[1].name", "'Ingress' stands there twice; only the last one would count")]),
+    "no such deployment": (deployed("name: provider-openia"), [(6, f"{DEPLOYMENT}.name", "no deployment 'provider-openia'; did you mean 'provider-openai'?")]),
+    "far deployment": (deployed("name: zzz"), [(6, f"{DEPLOYMENT}.name", f"no deployment 'zzz'; the deployments are {NAMES}")]),
+    "not dedicated": (deployed("name: provider-vllm-h-1"), [(6, f"{DEPLOYMENT}.name", "no deployment 'provider-vllm-h-1': provider vllm-h-1 is inline; remove this entry")]),
+    "twice": (deployed("name: Ingress", "name: Ingress"), [(7, f"{AT}.deployments[1].name", "duplicate entry 'Ingress'; keep one")]),
     "no name": (deployed("num_replicas: auto"), [(6, f"{DEPLOYMENT}.name", "missing; add `name:`")]),
     "deployments a text": (APP + "    deployments: x\n", [(5, f"{AT}.deployments", "must be a list, not 'x'")]),
-    "user_config": (deployed("{name: Ingress, user_config: {a: 1}}"), [(6, f"{DEPLOYMENT}.user_config", "no deployment takes one; settings go to gateway.yaml")]),
-    "replicas": (deployed("{name: Ingress, num_replicas: 0, autoscaling_config: null}"), [(6, f"{DEPLOYMENT}.num_replicas", "input should be greater than 0")]),
+    "user_config": (deployed("{name: Ingress, user_config: {a: 1}}"), [(6, f"{DEPLOYMENT}.user_config", "no deployment has a user_config; put settings into gateway.yaml")]),
+    "replicas": (deployed("{name: Ingress, num_replicas: 0, autoscaling_config: null}"), [(6, f"{DEPLOYMENT}.num_replicas", "must be greater than 0")]),
     "both": (deployed("{name: Ingress, num_replicas: 2, autoscaling_config: {max_replicas: 3}}"), [(6, DEPLOYMENT, "Manually setting num_replicas is not allowed when autoscaling_config is provided.")]),
     "scaling turned round": (deployed("{name: Ingress, autoscaling_config: {min_replicas: 3, max_replicas: 2}}"), [(6, f"{DEPLOYMENT}.autoscaling_config", "max_replicas (2) must be greater than or equal to min_replicas (3)!")]),
-    "scaling type": (deployed("{name: Ingress, autoscaling_config: {min_replicas: -1}}"), [(6, f"{DEPLOYMENT}.autoscaling_config.min_replicas", "input should be greater than or equal to 0")]),
-    "two Affinities": (deployed("{name: Affinity, num_replicas: 2}"), [(6, f"{DEPLOYMENT}.num_replicas", "must be 1: Affinity has one replica, because bindings are in its memory; Redis scales")]),
-    "scaled Affinity": (deployed("{name: Affinity, autoscaling_config: {max_replicas: 2}}"), [(6, f"{DEPLOYMENT}.autoscaling_config", "must be left out: Affinity has one replica, because bindings are in its memory; Redis scales")]),
-    "auto Affinity": (deployed("{name: Affinity, num_replicas: auto}"), [(6, f"{DEPLOYMENT}.num_replicas", "must be 1: Affinity has one replica, because bindings are in its memory; Redis scales")]),
+    "scaling type": (deployed("{name: Ingress, autoscaling_config: {min_replicas: -1}}"), [(6, f"{DEPLOYMENT}.autoscaling_config.min_replicas", "must be at least 0")]),
+    "two Affinities": (deployed("{name: Affinity, num_replicas: 2}"), [(6, f"{DEPLOYMENT}.num_replicas", "must be 1: Affinity keeps sessions in the memory of one replica; use Redis to scale")]),
+    "scaled Affinity": (deployed("{name: Affinity, autoscaling_config: {max_replicas: 2}}"), [(6, f"{DEPLOYMENT}.autoscaling_config", "must be left out: Affinity keeps sessions in the memory of one replica; use Redis to scale")]),
+    "auto Affinity": (deployed("{name: Affinity, num_replicas: auto}"), [(6, f"{DEPLOYMENT}.num_replicas", "must be 1: Affinity keeps sessions in the memory of one replica; use Redis to scale")]),
 }
 # fmt: on
 
@@ -172,8 +172,8 @@ def test_no_secret_is_told() -> None:
     text = APP.replace("{host:", "{ssl_keyfile_password: [sk-secret], host:")
     text += "    runtime_env: [sk-secret]\n"
     assert problems(text) == [
-        (1, "http_options.ssl_keyfile_password", "is not what Serve takes here"),
-        (5, f"{AT}.runtime_env", "is not what Serve takes here"),
+        (1, "http_options.ssl_keyfile_password", "not a valid value for Serve; correct it"),
+        (5, f"{AT}.runtime_env", "not a valid value for Serve; correct it"),
     ]
 
 
@@ -193,8 +193,7 @@ def test_affinity_is_gone_where_bindings_are_in_redis() -> None:
         CONFIG + "routing: {session_cache: {type: redis, url: redis://h}}\n"
     )
     found = problems(deployed("name: Affinity"))
-    names = NAMES.replace("Affinity, ", "")
-    message = f"the application has {names}, and no 'Affinity': bindings are kept in Redis"
+    message = "no deployment 'Affinity': sessions are kept in Redis; remove this entry"
     assert found == [(6, f"{DEPLOYMENT}.name", message)]
 
 
@@ -210,14 +209,14 @@ def test_a_number_of_replicas_needs_more() -> None:
     assert (found.errors, found.warnings) == (
         (),
         (
-            f"serve.yaml: line 6: {DEPLOYMENT}.num_replicas: has no effect beside the usual autoscaling; add `autoscaling_config: null`",
+            f"serve.yaml: line 6: {DEPLOYMENT}.num_replicas: ignored: the deployment autoscales; add `autoscaling_config: null`",
         ),
     )
 
 
 def test_a_bad_configuration_is_told_with_the_rest() -> None:
     """Then deployments can't be compared with it, but all else is checked."""
-    Path("gateway.yaml").write_text(V + "zzz: 1\n")
+    Path("gateway.yaml").write_text(VERSION + "zzz: 1\n")
     found = checked(deployed("{name: anything, num_replica: 1}"))
     assert [error.file for error in found.errors] == [
         "serve.yaml",
@@ -233,7 +232,7 @@ def test_another_configuration_can_be_checked(named: str) -> None:
     Path("mine.yaml").write_text(CONFIG)
     found = checked(APP.replace("gateway.yaml", named), Path("mine.yaml"))
     assert (found.errors, found.config) == ((), Path("mine.yaml"))
-    note = f"names {Path.cwd()}/gateway.yaml; mine.yaml was checked in its place"
+    note = f"{Path.cwd()}/gateway.yaml is not checked, mine.yaml is; leave one of them out"
     expected = [f"serve.yaml: line 4: {AT}.args.config: {note}"] if named == "gateway.yaml" else []
     assert list(found.warnings) == expected
 
@@ -241,7 +240,7 @@ def test_another_configuration_can_be_checked(named: str) -> None:
 def test_a_configuration_that_is_not_there_is_told() -> None:
     """Whoever named it."""
     (error,) = checked(APP, Path("no.yaml")).errors
-    message = "can't be read: No such file or directory"
+    message = "cannot read the file: No such file or directory"
     assert (error.file, error.problems) == ("no.yaml", (Problem(0, "", message),))
 
 
@@ -264,7 +263,7 @@ def test_applications_of_others_may_stand_beside() -> None:
 
 def test_several_of_ours_are_all_checked() -> None:
     """Each with its own configuration; the first one is summed up. Serve wants two names."""
-    Path("b.yaml").write_text(V)
+    Path("b.yaml").write_text(VERSION)
     two = APP + SECOND % ("serve_app.app.build", "b.yaml")
     found = checked(two)
     assert found.errors == ()
@@ -280,10 +279,10 @@ def test_several_of_ours_are_all_checked() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is empty; start with `applications:`"),
+        ("", "file is empty; start with `applications:`"),
         ("- 1\n", "must be a mapping of keys, such as `applications:`"),
-        ("a: [\n", "is not valid YAML: "),
-        (APP + "applications: []\n", "applications: stands there twice"),
+        ("a: [\n", "invalid YAML: "),
+        (APP + "applications: []\n", "applications: duplicate key"),
     ],
 )
 def test_what_is_no_serve_file_is_told_alone(text: str, said: str) -> None:
@@ -296,11 +295,11 @@ def test_what_is_no_serve_file_is_told_alone(text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("entries", "hint"),
     [
-        ((), f"line 3: {AT}.deployments: the Orchestrator sees no GPU"),
-        (("{name: Ingress, ray_actor_options: {num_gpus: 1}}",), f"line 5: {AT}.deployments: the Orchestrator sees no GPU"),
-        (("{name: Orchestrator, ray_actor_options: {num_cpus: 1}}",), f"line 6: {DEPLOYMENT}.ray_actor_options: the Orchestrator sees no GPU"),
-        (("{name: Orchestrator, ray_actor_options: {num_gpus: 0}}",), f"line 6: {DEPLOYMENT}.ray_actor_options: the Orchestrator sees no GPU"),
-        (("{name: Orchestrator, ray_actor_options: {num_gpus: 2}}",), f"line 6: {DEPLOYMENT}.ray_actor_options.num_gpus: is more than the one GPU that a model is loaded on"),
+        ((), f"line 3: {AT}.deployments: the Orchestrator has no GPU"),
+        (("{name: Ingress, ray_actor_options: {num_gpus: 1}}",), f"line 5: {AT}.deployments: the Orchestrator has no GPU"),
+        (("{name: Orchestrator, ray_actor_options: {num_cpus: 1}}",), f"line 6: {DEPLOYMENT}.ray_actor_options: the Orchestrator has no GPU"),
+        (("{name: Orchestrator, ray_actor_options: {num_gpus: 0}}",), f"line 6: {DEPLOYMENT}.ray_actor_options: the Orchestrator has no GPU"),
+        (("{name: Orchestrator, ray_actor_options: {num_gpus: 2}}",), f"line 6: {DEPLOYMENT}.ray_actor_options.num_gpus: 2 GPUs are reserved, one is used; set it to 1"),
         (("{name: Orchestrator, ray_actor_options: {num_gpus: 0.3}}",), None),
     ],
 )  # fmt: skip

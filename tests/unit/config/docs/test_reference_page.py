@@ -93,25 +93,25 @@ LEAF: Final = "[`branch.leaf`](#branchleaf)"
 @pytest.mark.parametrize(
     ("key", "told"),
     {
-        "plain": ["anything", "required", "this \\| that"],
-        "word": ["text, also empty", "empty", "d"],
-        "code": ["text of the form `^[a-z]-[0-9]$`", "`a-1`", "d"],
+        "plain": ["any value", "required", "this \\| that"],
+        "word": ["string, may be empty", "empty", "d"],
+        "code": ["string of the form `^[a-z]-[0-9]$`", "`a-1`", "d"],
         "colour": ["`red` or `blue`", "`red`", "What it looks like."],
-        "maybe": ["`red` or `blue`", "none", "d"],
-        "either": ["whole number or list of texts, also empty", "1", "d"],
+        "maybe": ["`red` or `blue`", "null", "d"],
+        "either": ["integer or list of strings, may be empty", "1", "d"],
         "needed": ["number, greater than 0, less than 2.5, or null", "required", "d"],
-        "most": ["whole number, up to 9", "1", "d"],
+        "most": ["integer, up to 9", "1", "d"],
         "flags": ["list of true or false, at least 1, at most 3", "empty", "d"],
-        "table": ["mapping of names to mappings of names to whole numbers", "empty", "d"],
+        "table": ["mapping of names to mappings of names to integers", "empty", "d"],
         "loose": ["mapping", '`{"a": 1}`', "d"],
         "nested": ["list of lists of numbers", "empty", "d"],
-        "numbers": ["list of whole numbers", "`1`, `2`", "d"],
+        "numbers": ["list of integers", "`1`, `2`", "d"],
         "branch": [
             "mapping, see [`branch`](#branch)",
             '`{"leaf": {"size_bytes": 1048576}, "others": []}`',
             "A part of it.",
         ],
-        "usual": ["mapping, see [`branch`](#branch)", "see there", "A part of it."],
+        "usual": ["mapping, see [`branch`](#branch)", "its defaults", "A part of it."],
         "old": ["list of mappings, see [`old[]`](#old) or mapping, see [`old[]`](#old)", "empty", "d"],
         "sources": [
             "list of mappings, see [`sources[]` with `type: cost`](#sources-with-type-cost) or [`sources[]` with `type: speed`](#sources-with-type-speed)",
@@ -144,12 +144,12 @@ def test_a_section_is_told_by_its_docstring() -> None:
     """As Markdown, with all its paragraphs; bytes are told as mebibytes, too."""
     page = reference(Whole)
     assert "\n## `old[]`\n\nAs it was before.\n\nNobody writes it any more.\n\n| key |" in page
-    row = "| `size_bytes` | whole number, from 1024 (1 KiB) to 1073741824 (1024 MiB) | 2097152 (2 MiB) | how much |"
+    row = "| `size_bytes` | integer, from 1024 (1 KiB) to 1073741824 (1024 MiB) | 2097152 (2 MiB) | how much |"
     assert (
         f"\n## `branch.leaf`\n\nThe `innermost` part.\n\n| key | type | default | meaning |\n|---|---|---|---|\n{row}\n"
         in page
     )
-    assert f"| `leaf` | mapping, see {LEAF} | see there |" in page
+    assert f"| `leaf` | mapping, see {LEAF} | its defaults |" in page
     assert f"| `others` | list of mappings, see {LEAF} | empty |" in page
 
 
@@ -263,6 +263,6 @@ def test_what_says_nothing_of_itself_is_shown_all_the_same() -> None:
     """Its tables have no text, and nothing is made up."""
     table = "| key | type | default | meaning |\n|---|---|---|---|\n"
     assert f"\n## Top level\n\n{table}| `a` | mapping, see [`a`](#a) |" in reference(Bare)
-    assert "| `b` | mapping of names to texts, also empty | empty |  |" in reference(Bare)
-    assert "| `c` | list of anything | empty |  |" in reference(Bare)
+    assert "| `b` | mapping of names to strings, may be empty | empty |  |" in reference(Bare)
+    assert "| `c` | list of any values | empty |  |" in reference(Bare)
     assert "description" not in json_schema(Bare)["properties"]["b"]

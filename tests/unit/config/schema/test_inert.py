@@ -8,7 +8,7 @@ import pytest
 
 from serve_app.config.load import load
 from serve_app.config.locations import ConfigError
-from serve_app.config.warnings import notices
+from serve_app.config.warnings import config_warnings
 from serve_app.snapshot import Snapshot, compile_snapshot
 
 HERE = Path(__file__).parents[1]
@@ -40,11 +40,11 @@ DIFFERENCES = {
     ),
     "redis no url": Difference("rejects", "there is nowhere to go; Plano's start refuses it, too"),
     "ratelimits": Difference(
-        "rejects", "nothing would be limited; `ignore_unsupported: true` accepts it with a notice"
+        "rejects", "nothing would be limited; `ignore_unsupported: true` accepts it with a warning"
     ),
 }
 LATER = {
-    "pref cheapest no source": "selection_policy is not in force: models stay in the order given",
+    "pref cheapest no source": "selection_policy is ignored: models are tried in the configured order",
     "budget no source": "prices are the published ones, or those under `prices`",
 }
 """What both accept, but Plano's start refuses: why we start."""
@@ -77,15 +77,16 @@ def test_each_difference_is_about_a_configuration() -> None:
 
 
 def test_ratelimits_are_accepted_by_one_who_knows(tmp_path: Path) -> None:
-    """With a notice instead of the problem."""
+    """With a warning instead of the problem."""
     text = f"{VECTORS['ratelimits']['config']}ignore_unsupported: true\n"
     assert verdict(tmp_path, text) == "accepts"
-    assert "ratelimits is not in force: nothing is limited" in notices(
-        load(tmp_path / "gateway.yaml").config
+    assert (
+        "ratelimits is ignored: no request is limited; limit requests in front of the gateway"
+        in config_warnings(load(tmp_path / "gateway.yaml").config, {})
     )
 
 
-def setup_of(name: str) -> Snapshot:
+def snapshot_of(name: str) -> Snapshot:
     return compile_snapshot(HERE / "demos" / name)
 
 
@@ -98,7 +99,7 @@ def test_a_demo_is_read_as_it_is(file: Path) -> None:
 
 def test_the_demo_of_aliases_resolves() -> None:
     """Bare names, full names, and names of a wildcard."""
-    policy = setup_of("aliases.yaml").policy
+    policy = snapshot_of("aliases.yaml").policy
     assert {alias: str(model) for alias, model in policy.aliases.items()} == {
         "acme.summary.v2": "openai/gpt-5-mini",
         "acme.reasoning.v1": "openai/gpt-5",
@@ -111,7 +112,7 @@ def test_the_demo_of_aliases_resolves() -> None:
 
 def test_the_demo_of_preferences_has_routes() -> None:
     """A route under two models has both, in their order."""
-    snapshot = setup_of("preferences.yaml")
+    snapshot = snapshot_of("preferences.yaml")
     assert [(route.name, [*map(str, route.models)]) for route in snapshot.policy.routes] == [
         ("reading code", ["openai/gpt-5"]),
         ("review", ["openai/gpt-5", "anthropic/claude-sonnet-4-6"]),
@@ -124,7 +125,7 @@ def test_the_demo_of_preferences_has_routes() -> None:
 
 def test_the_oldest_demo_is_the_same_in_new_words() -> None:
     """Listeners by direction are a list, models have their new name."""
-    config = setup_of("oldest.yaml").config
+    config = snapshot_of("oldest.yaml").config
     assert [(one.type, one.name, one.port, one.timeout) for one in config.listeners] == [
         ("model", "egress_traffic", 12000, "30s"),
         ("prompt", "ingress_traffic", 10000, None),

@@ -1,4 +1,4 @@
-"""The orchestrator's section, and notices about what is likely not meant."""
+"""The section ``orchestrator``, and warnings about likely mistakes in it."""
 
 from pathlib import Path
 from typing import get_args
@@ -9,15 +9,17 @@ from serve_app.config.load import load
 from serve_app.config.locations import ConfigError
 from serve_app.config.schema.gateway import MAX_EXAMPLES
 from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.config.warnings import notices
+from serve_app.config.warnings import config_warnings
 from serve_app.scoring.prompt import FAMILIES
-from tests.unit.config.broken import G, V
-from tests.unit.fakes import setup_of
+from tests.unit.config_texts import ONE_MODEL, VERSION
+from tests.unit.fakes import snapshot_of
 
 
 def model_of(directory: Path, name: str) -> str | None:
     """Where the model is that a configuration in this folder names."""
-    return setup_of(directory, f"{V}orchestrator: {{model: {name!r}}}\n").config.orchestrator.model
+    return snapshot_of(
+        directory, f"{VERSION}orchestrator: {{model: {name!r}}}\n"
+    ).config.orchestrator.model
 
 
 def test_every_setting_has_a_value(tmp_path: Path) -> None:
@@ -33,15 +35,15 @@ def test_every_setting_has_a_value(tmp_path: Path) -> None:
         fallback="embedding",
     )
     assert expected.deadline_s == 0.3
-    for text in (V, f"{V}orchestrator: {{}}\n"):
-        assert setup_of(tmp_path, text).config.orchestrator == expected
+    for text in (VERSION, f"{VERSION}orchestrator: {{}}\n"):
+        assert snapshot_of(tmp_path, text).config.orchestrator == expected
 
 
 def test_every_setting_can_be_set(tmp_path: Path) -> None:
     """Whole numbers will do for thresholds."""
     text = "{engine: embedding, min_confidence: 1, min_margin: 0.2, max_query_tokens: 8, threads: 4, deadline_ms: 60000}"
-    assert setup_of(
-        tmp_path, f"{V}orchestrator: {text}\n"
+    assert snapshot_of(
+        tmp_path, f"{VERSION}orchestrator: {text}\n"
     ).config.orchestrator == OrchestratorSection(
         min_confidence=1, min_margin=0.2, max_query_tokens=8, threads=4, deadline_ms=60_000
     )
@@ -64,7 +66,7 @@ def test_deadlines_go_by_the_engine(
     text: str, deadline_s: float, *, generates: bool, tmp_path: Path
 ) -> None:
     """Unless one is set; and language models are shown whole conversations."""
-    section = setup_of(tmp_path, f"{V}orchestrator: {{{text}}}\n").config.orchestrator
+    section = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{text}}}\n").config.orchestrator
     assert (section.deadline_s, section.generates) == (deadline_s, generates)
 
 
@@ -87,15 +89,15 @@ def test_the_families_are_those_that_there_are() -> None:
 )
 def test_names_are_no_paths(text: str, model: str, tmp_path: Path) -> None:
     """What a server or a hub calls a model stays as it is; vLLM's own folder is beside the file."""
-    config = setup_of(tmp_path, f"{V}orchestrator: {{{text}}}\n").config
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{text}}}\n").config
     assert config.orchestrator.model == model.format(here=tmp_path)
-    assert notices(config) == []
+    assert config_warnings(config, {}) == []
 
 
 def test_the_server_s_key_is_in_no_text(tmp_path: Path) -> None:
     """Nor is its address, which may hold a password."""
     text = "engine: http, model: m, base_url: 'http://u:p@h', access_key: hunter2"
-    (tmp_path / "gateway.yaml").write_text(f"{V}orchestrator: {{{text}}}\n", "utf-8")
+    (tmp_path / "gateway.yaml").write_text(f"{VERSION}orchestrator: {{{text}}}\n", "utf-8")
     shown = repr(load(tmp_path / "gateway.yaml").config)
     assert "hunter2" not in shown
     assert "u:p" not in shown
@@ -121,7 +123,9 @@ def test_other_models_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_model_beside_a_problem_is_placed_too(tmp_path: Path) -> None:
     """What the rest of a file says changes nothing."""
-    (tmp_path / "gateway.yaml").write_text(f"{V}zzz: 1\norchestrator: {{model: m.onnx}}\n", "utf-8")
+    (tmp_path / "gateway.yaml").write_text(
+        f"{VERSION}zzz: 1\norchestrator: {{model: m.onnx}}\n", "utf-8"
+    )
     loaded = load(tmp_path / "gateway.yaml")
     assert loaded.config.orchestrator.model == str(tmp_path / "m.onnx")
     assert [problem.path for problem in loaded.problems] == ["zzz"]
@@ -130,47 +134,47 @@ def test_a_model_beside_a_problem_is_placed_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["m.onnx", ".", "x" * 300, "a/b/c"])
 def test_a_model_that_is_not_there_is_noticed(name: str, tmp_path: Path) -> None:
     """It may be there on the engine's machine, so nothing is refused."""
-    config = setup_of(tmp_path, f"{V}orchestrator: {{model: {name!r}}}\n").config
-    assert notices(config) == [
-        f"orchestrator.model: there is no file {tmp_path / name} on this machine"
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{model: {name!r}}}\n").config
+    assert config_warnings(config, {}) == [
+        f"orchestrator.model: no file {tmp_path / name} on this machine; correct the path"
     ]
 
 
 def test_a_model_that_is_there_is_fine(tmp_path: Path) -> None:
     """Whatever it holds; that is for the engine to say."""
     (tmp_path / "m.onnx").touch()
-    config = setup_of(tmp_path, f"{V}orchestrator: {{model: m.onnx}}\n").config
-    assert notices(config) == []
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{model: m.onnx}}\n").config
+    assert config_warnings(config, {}) == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, MAX_EXAMPLES])
 def test_a_single_example_is_noticed(count: int, tmp_path: Path) -> None:
     """It helps little; none, two or more are as they should be."""
     route = "  - {name: %s, description: d, models: [gpt-4o], examples: %s}\n"
-    text = f"{G}routing_preferences:\n" + route % ("a b", ["x"] * count) + route % ("c", [])
-    found = notices(setup_of(tmp_path, text).config)
-    assert found == ["route 'a b' has one example, which helps little; give three"] * (count == 1)
+    text = f"{ONE_MODEL}routing_preferences:\n" + route % ("a b", ["x"] * count) + route % ("c", [])
+    found = config_warnings(snapshot_of(tmp_path, text).config, {})
+    assert found == ["route 'a b': a single example helps little; add two more"] * (count == 1)
 
 
 def test_what_is_not_in_force_is_noticed(tmp_path: Path) -> None:
     """A line for each key that Plano has and that changes nothing here."""
     text = (
-        f"{G}listeners: [{{type: model, name: x}}]\nrouting_preferences:\n  - {{name: a, "
+        f"{ONE_MODEL}listeners: [{{type: model, name: x}}]\nrouting_preferences:\n  - {{name: a, "
         "description: d, models: [gpt-4o], selection_policy: {prefer: fastest}}\n"
     )
-    assert notices(setup_of(tmp_path, text).config) == [
-        "listeners is not in force: Serve's http_options say where to listen",
-        "selection_policy is not in force: models stay in the order given",
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
+        "listeners is ignored; set host and port under http_options of serve.yaml",
+        "selection_policy is ignored: models are tried in the configured order; remove it",
     ]
-    assert notices(setup_of(tmp_path, G).config) == []
+    assert config_warnings(snapshot_of(tmp_path, ONE_MODEL).config, {}) == []
 
 
 HTTP = "engine: http, model: m, base_url: 'http://h'"
 WHO = {
     "embedding": "engine embedding",
     HTTP: "engine http",
-    "engine: vllm, model: m, download: true, device: cpu": "engine vllm, with task generate and device cpu",
-    "engine: vllm, model: m, download: true, task: embed": "engine vllm, with task embed and device auto",
+    "engine: vllm, model: m, download: true, device: cpu": "engine vllm with task generate and device cpu",
+    "engine: vllm, model: m, download: true, task: embed": "engine vllm with task embed and device auto",
 }
 
 
@@ -193,9 +197,10 @@ def test_settings_of_other_engines_are_noticed(
 ) -> None:
     """By their names alone; what has its usual value is none."""
     section = text if engine == "embedding" else f"{engine}, {text}"
-    said = notices(setup_of(tmp_path, f"{V}orchestrator: {{{section}}}\n").config)
-    assert said == [
-        f"orchestrator.{name} is not in force: {WHO[engine]} does not look at it" for name in unused
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{section}}}\n").config
+    assert config_warnings(config, {"K": "x"}) == [
+        f"orchestrator.{name} is ignored: {WHO[engine]} does not use it; remove it"
+        for name in unused
     ]
 
 
@@ -203,20 +208,20 @@ def test_settings_of_other_engines_are_noticed(
     ("url", "fault"),
     [
         ("h:1", "must be a URL with scheme and host, such as http://host:8000/v1, not 'h:1'"),
-        ("http://u:hunter2@h", "holds a password; put keys into access_key"),
-        ("http://h/v1?key=hunter2", "must end with its path; take out what follows '?' or '#'"),
+        ("http://u:hunter2@h", "contains a password; move it to access_key"),
+        ("http://h/v1?key=hunter2", "must end with its path; remove everything from '?' or '#'"),
         (
             "https://h/v1/chat/completions/",
             "must end before /chat/completions, which the gateway adds; remove that part",
         ),
-        ("http://[$IP:8000", "is no URL: Invalid IPv6 URL"),
+        ("http://[$IP:8000", "is not a URL: Invalid IPv6 URL"),
     ],
 )
 def test_the_server_s_address_must_be_one(url: str, fault: str, tmp_path: Path) -> None:
     """As every provider's; said with its line, before anything is started."""
-    text = f"{V}orchestrator:\n  engine: http\n  model: m\n  base_url: {url!r}\n"
+    text = f"{VERSION}orchestrator:\n  engine: http\n  model: m\n  base_url: {url!r}\n"
     with pytest.raises(ConfigError) as raised:
-        setup_of(tmp_path, text)
+        snapshot_of(tmp_path, text)
     (problem,) = raised.value.problems
     assert (problem.path, problem.message) == ("orchestrator.base_url", fault)
     assert problem.line == text.splitlines().index(f"  base_url: {url!r}") + 1
@@ -224,10 +229,10 @@ def test_the_server_s_address_must_be_one(url: str, fault: str, tmp_path: Path) 
 
 
 def test_an_address_that_is_not_in_force_is_no_problem(tmp_path: Path) -> None:
-    """Another engine does not look at it, which is a notice; a provider's is told at its entry."""
-    setup_of(tmp_path, f"{V}orchestrator: {{base_url: 'h:1'}}\n")
+    """Another engine ignores it, with a warning; that of a provider is reported at its entry."""
+    snapshot_of(tmp_path, f"{VERSION}orchestrator: {{base_url: 'h:1'}}\n")
     entry = "{model: vllm/m, base_url: 'h:1'}"
-    text = f"{V}model_providers: [{entry}]\noverrides: {{llm_routing_model: vllm/m}}\n"
+    text = f"{VERSION}model_providers: [{entry}]\noverrides: {{llm_routing_model: vllm/m}}\n"
     with pytest.raises(ConfigError) as raised:
-        setup_of(tmp_path, text)
+        snapshot_of(tmp_path, text)
     assert [problem.path for problem in raised.value.problems] == ["model_providers[0].base_url"]

@@ -1,10 +1,10 @@
-"""The envelopes that Anthropic clients expect."""
+"""The error envelopes that Anthropic clients expect."""
 
 import json
 
 import pytest
 
-from serve_app.dialects.anthropic_messages.dialect import render_error, render_models
+from serve_app.dialects.anthropic_messages.errors import MessagesErrors
 from serve_app.errors import (
     AnonymousRefused,
     BodyTooLarge,
@@ -30,19 +30,15 @@ from serve_app.errors import (
         (GatewayError(), "api_error"),
     ],
 )
-def test_an_error_is_rendered_in_anthropics_shape(error: GatewayError, kind: str) -> None:
-    """An outer type, and inside the type of the status and the message."""
-    body = json.loads(render_error(error))
+def test_messages_error_has_anthropic_shape(error: GatewayError, kind: str) -> None:
+    """An error has the outer type `error`, and inside it the type of the status and the message."""
+    body = json.loads(MessagesErrors().render_error(error))
     assert body == {"type": "error", "error": {"type": kind, "message": str(error)}}
 
 
-def test_models_are_one_page() -> None:
-    """Names in order, with the first and the last as cursors."""
-    page = render_models(["a/b", "c"])
-    assert [entry["id"] for entry in page["data"]] == ["a/b", "c"]
-    assert (page["first_id"], page["last_id"], page["has_more"]) == ("a/b", "c", False)
-
-
-def test_no_models_are_an_empty_page() -> None:
-    """A page without entries has no cursors."""
-    assert render_models([]) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+def test_messages_error_event_names_its_type() -> None:
+    """The error of a stream is an event of type error with the same body."""
+    event = MessagesErrors().render_error_event(UpstreamFailed("no"))
+    head, data, end = event.split(b"\n", 2)
+    assert (head, end) == (b"event: error", b"\n")
+    assert json.loads(data.removeprefix(b"data: "))["error"]["message"] == "no"

@@ -1,4 +1,4 @@
-"""What decides something in OpenAI chat completions."""
+"""The parts of OpenAI chat completions that the gateway depends on."""
 
 import json
 from itertools import combinations
@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.dialects.openai_chat import dialect
-from serve_app.dialects.openai_chat.dialect import Ending
+from serve_app.dialects.openai_chat.conversation import read_turns
+from serve_app.dialects.openai_chat.dialect import ChatClient, ChatUpstream
+from serve_app.dialects.openai_chat.errors import check_answer, event_error, read_error
+from serve_app.dialects.openai_chat.stream import ChatWatch, is_preamble
+from serve_app.dialects.protocol import StreamState
 from serve_app.dialects.sse import Event, Framer
 from serve_app.domain import Json, Turn
 from serve_app.errors import (
@@ -66,10 +69,12 @@ def choice(delta: Json, finish: str | None = None, index: int = 0) -> str:
         ("[" * 100_000, False),
     ],
 )
-def test_preamble_says_nothing_yet(data: str | None, *, preamble: bool) -> None:
-    """Comments, roles and empty deltas are preamble; words, tools, ends and errors are not."""
+def test_preamble_has_no_content(data: str | None, *, preamble: bool) -> None:
+    """Comments, roles and empty deltas are preamble; text, tool calls, finish reasons and errors
+    are not.
+    """
     event = Event("", None if data is None else data.encode())
-    assert dialect.is_preamble(event) is preamble
+    assert is_preamble(event) is preamble
 
 
 ROLE = f"data: {choice({'role': 'assistant'})}\n\n"
@@ -114,23 +119,23 @@ ENDINGS: list[tuple[str, int, str, bool]] = [
     [case[1:] for case in ENDINGS],
     ids=[case[0] for case in ENDINGS],
 )
-def test_an_end_is_known_at_every_split(choices: int, stream: str, *, complete: bool) -> None:
-    """Whole events, however they arrive, say the same about whether a stream may end."""
+def test_watch_detects_end_at_every_split(choices: int, stream: str, *, complete: bool) -> None:
+    """The watch detects whether a stream is complete, wherever its chunks are cut."""
     sent = stream.encode()
     for cuts in combinations(range(0, len(sent) + 1, 1 if len(sent) < 120 else 3), 2):
-        framer, ending = Framer(), Ending(choices)
-        for chunk in pieces(sent, cuts):
-            ending.feed(framer.feed(chunk))
-        assert ending.complete is complete
+        watch = ChatWatch(choices)
+        passed = b"".join(watch.feed(chunk) for chunk in pieces(sent, cuts))
+        assert passed == sent
+        assert (watch.state in {StreamState.COMPLETE, StreamState.EMPTY}) is complete
 
 
-def test_an_end_is_not_known_early() -> None:
-    """A stream is complete with its last event, not before."""
-    ending, seen = Ending(), []
+def test_watch_reports_completion_at_last_event() -> None:
+    """The watch reports a stream as complete at its last event and not before."""
+    watch, states = ChatWatch(), []
     for event in (ROLE, WORD, STOP, "data: [DONE]\n\n"):
-        ending.feed(event.encode())
-        seen.append(ending.complete)
-    assert seen == [False, False, True, True]
+        watch.feed(event.encode())
+        states.append(watch.state.value)
+    assert states == ["preamble", "speaking", "complete", "complete"]
 
 
 CHUNK_VALUES = st.recursive(
@@ -155,18 +160,16 @@ CHUNK_VALUES = st.recursive(
     ),
     st.integers(1, 2),
 )
-def test_no_event_of_a_provider_is_a_surprise(chunk: Json, choices: int) -> None:
-    """Whatever JSON a provider sends, it is judged without an exception."""
+def test_chat_upstream_accepts_any_json_event(chunk: Json, choices: int) -> None:
+    """Any JSON event of a provider is judged without an exception."""
     data = json.dumps(chunk).encode()
     event = Event("", data)
-    dialect.is_preamble(event)
-    error = dialect.event_error(event)
-    assert dialect.error_status(error) in range(400, 600)
-    assert isinstance(dialect.error_message(error), str)
-    dialect.answer_error(data)
-    dialect.is_error(data)
-    ending = Ending(choices)
-    ending.feed(b"data: " + data + b'\n\ndata: {"finish_reason": "x"}\n\n')
+    is_preamble(event)
+    for error in (event_error(event), read_error(data), check_answer(data, may_be_torn=False)):
+        if error is not None:
+            assert error.status is None or error.status in range(400, 600)
+            assert isinstance(error.message, str)
+    ChatWatch(choices).feed(b"data: " + data + b'\n\ndata: {"finish_reason": "x"}\n\n')
 
 
 @pytest.mark.parametrize(
@@ -178,9 +181,12 @@ def test_no_event_of_a_provider_is_a_surprise(chunk: Json, choices: int) -> None
         ('{"choices": true}', 2),
     ],
 )
-def test_an_odd_choice_is_no_surprise(chunk: str, choices: int) -> None:
-    """An index of any type, and choices that are no list, raise nothing."""
-    Ending(choices).feed(f"data: {chunk}\n\n".encode())
+def test_watch_accepts_malformed_choices(chunk: str, choices: int) -> None:
+    """An index of any type, or choices that are not a list, do not raise."""
+    ChatWatch(choices).feed(f"data: {chunk}\n\n".encode())
+
+
+NO_OBJECT, NO_CHOICES = "the answer is not a JSON object", "the answer holds no choices"
 
 
 @pytest.mark.parametrize(
@@ -188,30 +194,41 @@ def test_an_odd_choice_is_no_surprise(chunk: str, choices: int) -> None:
     [
         (b'{"choices": []}', None),
         (b'{"choices":[{"message":{}}]} \n', None),
-        (b'{"error": {"message": "no"}}', {"message": "no"}),
-        (b'{"error": "no"}', "no"),
-        (b'{"choices": null, "error": {"code": 500}}', {"code": 500}),
-        (b'{"choices": [], "error": {"code": 500}}', {"code": 500}),
+        (b'{"error": {"message": "no"}}', ("no", 502)),
+        (b'{"error": "no"}', ("no", None)),
+        (b'{"choices": null, "error": {"code": 500}}', ('{"code": 500}', 500)),
+        (b'{"choices": [], "error": {"code": 500}}', ('{"code": 500}', 500)),
         (b'{"choices": [{"message": {}}], "error": null}', None),
         (b'{"choices": [{"message": {}}], "error": {"code": 1}}', None),
-        (b"{}", {"message": "the answer holds no choices"}),
-        (b'{"error": null}', {"message": "the answer holds no choices"}),
-        (b'data: {"choices": []}', {"message": "the answer is not a JSON object"}),
-        (b'{"choices": [', {"message": "the answer is not a JSON object"}),
-        (b"[]", {"message": "the answer is not a JSON object"}),
-        (b"<html>", {"message": "the answer is not a JSON object"}),
-        (b"", {"message": "the answer is not a JSON object"}),
+        (b"{}", (NO_CHOICES, None)),
+        (b'{"error": null}', (NO_CHOICES, None)),
+        (b'data: {"choices": []}', (NO_OBJECT, None)),
+        (b'{"choices": [', (NO_OBJECT, None)),
+        (b"[]", (NO_OBJECT, None)),
+        (b"<html>", (NO_OBJECT, None)),
+        (b"", (NO_OBJECT, None)),
     ],
 )
-def test_a_complete_answer_is_judged(body: bytes, error: Json) -> None:
-    """A completion is good; an error, another object and what is no JSON say what is wrong."""
-    assert dialect.answer_error(body) == error
+@pytest.mark.parametrize("may_be_torn", [False, True])
+def test_check_answer_reports_error(
+    body: bytes, error: tuple[str, int | None] | None, *, may_be_torn: bool
+) -> None:
+    """A completion is accepted; an error has its status, and any other body only a message."""
+    info = ChatUpstream().check_answer(body, may_be_torn=may_be_torn)
+    assert (None if info is None else (info.message, info.status)) == error
+
+
+def test_check_answer_parses_body_without_length() -> None:
+    """A body without a content length is parsed, because a truncated one may end with a brace."""
+    torn = b'{"choices": [{"message": {}}'
+    assert check_answer(torn, may_be_torn=False) is None
+    assert check_answer(torn, may_be_torn=True) is not None
 
 
 @pytest.mark.parametrize(
-    ("data", "error"),
+    ("data", "message"),
     [
-        (b'{"error": {"message": "no"}}', {"message": "no"}),
+        (b'{"error": {"message": "no"}}', "no"),
         (b'{"error": "no"}', "no"),
         (b'{"error": null}', None),
         (b'{"error": {}}', None),
@@ -221,9 +238,11 @@ def test_a_complete_answer_is_judged(body: bytes, error: Json) -> None:
         (None, None),
     ],
 )
-def test_an_event_may_be_an_error(data: bytes | None, error: Json) -> None:
-    """Only an object with an error that says something is one."""
-    assert dialect.event_error(Event("error", data)) == error
+def test_event_error_reads_error_events(data: bytes | None, message: str | None) -> None:
+    """Only an object with a non-empty error is an error event."""
+    info = event_error(Event("error", data))
+    assert (None if info is None else info.message) == message
+    assert info is None or info.body == data
 
 
 @pytest.mark.parametrize(
@@ -244,27 +263,30 @@ def test_an_event_may_be_an_error(data: bytes | None, error: Json) -> None:
         ({"type": "x", "code": "rate_limit_exceeded"}, 429),
         ({"type": ["x"]}, 502),
         ({"message": "no"}, 502),
-        ({}, 502),
         ("no", 502),
-        (None, 502),
+        (5, 502),
     ],
 )
-def test_an_error_without_status_gets_one(error: Json, status: int) -> None:
-    """Numbers first, then types and codes; 502 where nothing is said."""
-    assert dialect.error_status(error) == status
+def test_event_error_derives_status(error: Json, status: int) -> None:
+    """The status comes from numbers first, then from types and codes, and is 502 by default."""
+    info = event_error(Event("", json.dumps({"error": error}).encode()))
+    assert info is not None
+    assert info.status == status
 
 
 @pytest.mark.parametrize(
     ("error", "text"),
-    [({"message": "nö"}, "nö"), ("no", "no"), ({"a": "ö"}, '{"a": "ö"}'), ({"message": 1}, '{"message": 1}'), (None, "null")],
+    [({"message": "nö"}, "nö"), ("no", "no"), ({"a": "ö"}, '{"a": "ö"}'), ({"message": 1}, '{"message": 1}')],
 )  # fmt: skip
-def test_an_error_has_a_text(error: Json, text: str) -> None:
-    """The message where there is one, else the whole object."""
-    assert dialect.error_message(error) == text
+def test_event_error_has_text(error: Json, text: str) -> None:
+    """The text is the error's message, or else the whole object."""
+    info = event_error(Event("", json.dumps({"error": error}).encode()))
+    assert info is not None
+    assert info.message == text
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "is_error"),
     [
         (b'{"error": {"message": "no"}}', True),
         (b'{"error": {}}', True),
@@ -275,25 +297,11 @@ def test_an_error_has_a_text(error: Json, text: str) -> None:
         (b"", False),
     ],
 )
-def test_an_error_body_is_recognized(body: bytes, *, told: bool) -> None:
-    """Only an error object goes to clients as it is."""
-    assert dialect.is_error(body) is told
-
-
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        (b" no such thing\n", "no such thing"),
-        (b"<!doctype html><p>no", ""),
-        (b"\n <html>", ""),
-        (b"", ""),
-        (b"a\xff", "a\ufffd"),
-        (b"x" * 2000, "x" * 512),
-    ],
-)
-def test_foreign_errors_are_shown_in_short(body: bytes, text: str) -> None:
-    """At most 512 bytes of plain text, and nothing of a web page."""
-    assert dialect.plain_text(body) == text
+def test_read_error_accepts_error_objects_only(body: bytes, *, is_error: bool) -> None:
+    """Only an error object is passed to clients unchanged."""
+    info = ChatUpstream().read_error(body)
+    assert (info is not None) is is_error
+    assert info is None or info.body == body
 
 
 @pytest.mark.parametrize(
@@ -317,25 +325,27 @@ def test_foreign_errors_are_shown_in_short(body: bytes, text: str) -> None:
         (UpstreamFailed("é"), 418, "invalid_request_error", "upstream_error", None),
     ],
 )
-def test_an_error_is_rendered_in_openais_shape(
+def test_chat_error_has_openai_shape(
     error: GatewayError, status: int | None, kind: str, code: str, param: str | None
 ) -> None:
-    """Message, type, param and code, and nothing else, as the official SDKs read them."""
+    """An error has exactly the message, type, param and code that the official SDKs read."""
     expected = {"message": str(error), "type": kind, "param": param, "code": code}
-    assert json.loads(dialect.render_error(error, status=status)) == {"error": expected}
+    assert json.loads(ChatClient().render_error(error, status=status)) == {"error": expected}
 
 
-def test_an_error_event_is_one_event() -> None:
-    """An error inside a stream is one whole event, whatever its text holds."""
-    event = dialect.render_error_event(UpstreamFailed('a\n\n"b\r\rdata: c'))
+def test_chat_error_event_is_a_single_event() -> None:
+    """An error in a stream is one whole event, whatever its text contains."""
+    event = ChatClient().render_error_event(UpstreamFailed('a\n\n"b\r\rdata: c'))
     framer = Framer()
     assert framer.feed(event) == event
     assert event.count(b"\n") == 2
     assert json.loads(event.removeprefix(b"data: "))["error"]["message"] == 'a\n\n"b\r\rdata: c'
 
 
-def test_turns_are_what_user_and_assistant_said() -> None:
-    """Other roles, other parts and empty texts are left out; text parts are joined."""
+def test_read_turns_keeps_user_and_assistant_text() -> None:
+    """Turns are the texts of user and assistant; text parts are joined, and other roles, other
+    parts and empty texts are left out.
+    """
     messages: Json = [
         {"role": "system", "content": "be brief"},
         {"role": "developer", "content": "be kind"},
@@ -348,7 +358,7 @@ def test_turns_are_what_user_and_assistant_said() -> None:
         {"role": ["user"], "content": "odd"},
         {"content": "nobody"},
     ]
-    assert dialect.read_turns(messages) == (
+    assert read_turns(messages) == (
         Turn("user", "Hello"),
         Turn("assistant", "Hi\nthere"),
         Turn("user", "Look"),
@@ -359,8 +369,8 @@ def test_turns_are_what_user_and_assistant_said() -> None:
     ("messages", "param"),
     [(None, "messages"), ("Hello", "messages"), ({}, "messages"), ([{}, "x"], "messages[1]")],
 )
-def test_turns_need_a_list_of_objects(messages: Json, param: str) -> None:
-    """What can't be read is refused by its place."""
+def test_read_turns_rejects_malformed_messages(messages: Json, param: str) -> None:
+    """Malformed messages are rejected with their position."""
     with pytest.raises(InvalidRequest) as caught:
-        dialect.read_turns(messages)
+        read_turns(messages)
     assert caught.value.param == param

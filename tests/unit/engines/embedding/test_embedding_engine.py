@@ -16,7 +16,6 @@ from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
     EmbeddingSettings,
-    embedding_settings,
     seen,
 )
 from serve_app.engines.faults import EngineFaultError
@@ -190,8 +189,10 @@ def test_the_configuration_sets_the_engine() -> None:
     section = OrchestratorSection(
         model="/m.onnx", threads=3, max_query_tokens=9, min_confidence=0.3, min_margin=0.1
     )
-    assert embedding_settings(section) == EmbeddingSettings(Path("/m.onnx"), 3, 9, 0.3, 0.1)
-    assert embedding_settings(OrchestratorSection()) == EmbeddingSettings()
+    assert EmbeddingSettings.from_section(section) == EmbeddingSettings(
+        Path("/m.onnx"), 3, 9, 0.3, 0.1
+    )
+    assert EmbeddingSettings.from_section(OrchestratorSection()) == EmbeddingSettings()
 
 
 def shipped() -> Path:

@@ -7,42 +7,33 @@ from typing import Any, Final
 
 import pytest
 
+from serve_app.config.schema.gateway import MEBIBYTE
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.vllm import start
+from serve_app.engines.vllm.arguments import DeviceMemory, engine_args, misfit
 from serve_app.engines.vllm.checkpoint import Checkpoint
-from serve_app.engines.vllm.settings import (
-    GIBIBYTE,
-    MEBIBYTE,
-    PROFILES,
-    Device,
-    Room,
-    VllmSettings,
-    cpu_dtype,
-    engine_args,
-    environment,
-    misfit,
-    vllm_settings,
-)
+from serve_app.engines.vllm.profiles import GIBIBYTE, PROFILES, Device, cpu_dtype, environment
+from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.scoring.prompt import FAMILIES
 
 ARCH_ROUTER: Final = Checkpoint(int(3.1e9), 32768, 2 * 28 * 2 * 128, is_narrow=True)
 SETTINGS: Final = VllmSettings("/m/Arch-Router-1.5B", FAMILIES["arch-router"])
-L4: Final = Room(24 * GIBIBYTE)
+L4: Final = DeviceMemory(24 * GIBIBYTE)
 
 
 def args(
     device: Device = "cuda",
-    room: Room = L4,
-    found: Checkpoint | None = ARCH_ROUTER,
+    memory: DeviceMemory = L4,
+    checkpoint: Checkpoint | None = ARCH_ROUTER,
     **changes: Any,
 ) -> dict[str, Any]:
-    return engine_args(replace(SETTINGS, **changes), PROFILES[device], room, found)
+    return engine_args(replace(SETTINGS, **changes), PROFILES[device], memory, checkpoint)
 
 
-def refused(device: Device = "cuda", room: Room = L4, **changes: Any) -> str:
+def refused(device: Device = "cuda", memory: DeviceMemory = L4, **changes: Any) -> str:
     with pytest.raises(EngineFaultError) as raised:
-        args(device, room, **changes)
+        args(device, memory, **changes)
     return str(raised.value)
 
 
@@ -54,7 +45,7 @@ def test_the_configuration_says_it_all() -> None:
         quantization="fp8", max_num_seqs=9, threads=3, min_confidence=0.3, min_margin=0.1,
         max_query_tokens=32,
     )  # fmt: skip
-    assert vllm_settings(section) == VllmSettings(
+    assert VllmSettings.from_section(section) == VllmSettings(
         "/m", FAMILIES["generic"], "embed", "cuda", "choice", download=True, max_model_len=1024,
         kv_cache_mb=99, gpu_memory_gb=7.5, dtype="float16", quantization="fp8", max_num_seqs=9,
         threads=3, min_confidence=0.3, min_margin=0.1, max_query_tokens=32,
@@ -72,8 +63,8 @@ def test_the_configuration_says_it_all() -> None:
 def test_the_family_goes_by_the_name(model: str, family: str) -> None:
     """Unless the configuration names one."""
     section = OrchestratorSection(engine="vllm", model=model)
-    assert vllm_settings(section).family.name == family
-    assert vllm_settings(section) == VllmSettings(model, FAMILIES[family])
+    assert VllmSettings.from_section(section).family.name == family
+    assert VllmSettings.from_section(section) == VllmSettings(model, FAMILIES[family])
 
 
 def test_a_gpu_s_arguments() -> None:
@@ -111,7 +102,7 @@ def test_the_leash_is_where_vllm_looks_for_it() -> None:
 
 def test_an_embedding_model_s_arguments() -> None:
     """As long as the model takes, and no cache of beginnings."""
-    found = args(task="embed", found=Checkpoint(90_000_000, 512, 4608))
+    found = args(task="embed", checkpoint=Checkpoint(90_000_000, 512, 4608))
     assert (found["runner"], found["max_model_len"]) == ("pooling", None)
     assert found["enable_prefix_caching"] is False
 
@@ -121,8 +112,8 @@ def test_an_embedding_model_s_arguments() -> None:
     [
         ({}, 2560, 2048),
         ({"family": FAMILIES["plano-orchestrator"]}, 8704, 8192),
-        ({"found": replace(ARCH_ROUTER, context_tokens=2048)}, 2048, 2048),
-        ({"found": None}, 2560, 2048),
+        ({"checkpoint": replace(ARCH_ROUTER, context_tokens=2048)}, 2048, 2048),
+        ({"checkpoint": None}, 2560, 2048),
         ({"max_model_len": 4096}, 4096, 3584),
         ({"max_model_len": 600}, 600, 300),
     ],
@@ -132,7 +123,7 @@ def test_a_sequence_has_room_for_prompt_and_answer(
 ) -> None:
     """As much as is usual in the family, the model takes, and the configuration says."""
     assert args(**changes)["max_model_len"] == length
-    changes.pop("found", None)
+    changes.pop("checkpoint", None)
     assert replace(SETTINGS, **changes).budget_tokens == budget
 
 
@@ -143,7 +134,7 @@ def test_a_sequence_has_room_for_prompt_and_answer(
         ("cpu", {"kv_cache_mb": 300}, 300 * MEBIBYTE),
         ("cuda", {"gpu_memory_gb": 8}, 8 * GIBIBYTE - int(3.1e9) - 3 * GIBIBYTE // 2),
         ("cpu", {"gpu_memory_gb": 8}, 256 * MEBIBYTE),
-        ("cuda", {"gpu_memory_gb": 8, "found": None}, 2 * GIBIBYTE),
+        ("cuda", {"gpu_memory_gb": 8, "checkpoint": None}, 2 * GIBIBYTE),
         ("cpu", {"dtype": "float32", "max_model_len": 8192}, 57344 * 8192 * 17 // 16),
         ("cpu", {"max_model_len": 8192}, 256 * MEBIBYTE),
         ("cpu", {"max_model_len": 32768}, 28672 * 32768 * 17 // 16),
@@ -158,22 +149,22 @@ def test_the_cache_has_room_for_a_prompt_at_least(
 
 def test_what_is_left_of_a_share_is_the_cache() -> None:
     """Ray's share counts, where it is less than what the configuration would take."""
-    room = Room(24 * GIBIBYTE, share=0.25)
-    cache = args(room=room, gpu_memory_gb=20)["kv_cache_memory_bytes"]
+    memory = DeviceMemory(24 * GIBIBYTE, share=0.25)
+    cache = args(memory=memory, gpu_memory_gb=20)["kv_cache_memory_bytes"]
     assert cache == 6 * GIBIBYTE - int(3.1e9) - 3 * GIBIBYTE // 2
 
 
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"max_model_len": 40_000}, "orchestrator.max_model_len is 40000, but /m/Arch-Router-1.5B was made for at most 32768 tokens"),
-        ({"kv_cache_mb": 16}, "orchestrator.kv_cache_mb is 16, but one prompt of 2560 tokens needs 75; raise it, or lower max_model_len"),
-        ({"gpu_memory_gb": 4}, "/m/Arch-Router-1.5B needs about 4.5 GiB of the GPU; orchestrator.gpu_memory_gb is 4: raise it, or lower kv_cache_mb"),
-        ({"gpu_memory_gb": 6, "kv_cache_mb": 4096}, "/m/Arch-Router-1.5B needs about 8.4 GiB of the GPU; orchestrator.gpu_memory_gb is 6: raise it, or lower kv_cache_mb"),
-        ({"room": Room(24 * GIBIBYTE, 0.1)}, "/m/Arch-Router-1.5B needs about 6.4 GiB of the GPU; num_gpus 0.1 of its 24.0 GiB is less: set num_gpus to at least 0.27, or lower kv_cache_mb"),
-        ({"room": Room(4 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 6.4 GiB of the GPU; num_gpus 1 of its 4.0 GiB is less: take a larger GPU, or lower kv_cache_mb"),
-        ({"device": "cpu", "room": Room(4 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 4.1 GiB of memory, and 4.0 GiB are free; take a smaller model"),
-        ({"device": "cpu", "dtype": "float32", "room": Room(6 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 7.0 GiB of memory, and 6.0 GiB are free; take a smaller model"),
+        ({"max_model_len": 40_000}, "orchestrator.max_model_len: 40000 exceeds the 32768 tokens that /m/Arch-Router-1.5B supports; lower it"),
+        ({"kv_cache_mb": 16}, "orchestrator.kv_cache_mb: one prompt of 2560 tokens needs 75 MiB, but it is 16; raise it or lower max_model_len"),
+        ({"gpu_memory_gb": 4}, "/m/Arch-Router-1.5B needs about 4.5 GiB of the GPU, but orchestrator.gpu_memory_gb is 4; raise it or lower kv_cache_mb"),
+        ({"gpu_memory_gb": 6, "kv_cache_mb": 4096}, "/m/Arch-Router-1.5B needs about 8.4 GiB of the GPU, but orchestrator.gpu_memory_gb is 6; raise it or lower kv_cache_mb"),
+        ({"memory": DeviceMemory(24 * GIBIBYTE, 0.1)}, "/m/Arch-Router-1.5B needs about 6.4 GiB of the GPU, but num_gpus 0.1 of its 24.0 GiB is less; set num_gpus to at least 0.27 or lower kv_cache_mb"),
+        ({"memory": DeviceMemory(4 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 6.4 GiB of the GPU, but num_gpus 1 of its 4.0 GiB is less; use a larger GPU or lower kv_cache_mb"),
+        ({"device": "cpu", "memory": DeviceMemory(4 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 4.1 GiB of memory, but 4.0 GiB are free; use a smaller model"),
+        ({"device": "cpu", "dtype": "float32", "memory": DeviceMemory(6 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 7.0 GiB of memory, but 6.0 GiB are free; use a smaller model"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], fault: str) -> None:
@@ -185,7 +176,7 @@ WIDE: Final = Checkpoint(int(6.2e9), 32768, 2 * 28 * 2 * 128, is_wide=True)
 
 
 @pytest.mark.parametrize(
-    ("found", "dtype", "times"),
+    ("checkpoint", "dtype", "times"),
     [
         (ARCH_ROUTER, "auto", 1.0),
         (ARCH_ROUTER, "float32", 2.0),
@@ -194,10 +185,12 @@ WIDE: Final = Checkpoint(int(6.2e9), 32768, 2 * 28 * 2 * 128, is_wide=True)
         (WIDE, "float32", 1.0),
     ],
 )
-def test_weights_count_as_they_are_in_memory(found: Checkpoint, dtype: str, times: float) -> None:
+def test_weights_count_as_they_are_in_memory(
+    checkpoint: Checkpoint, dtype: str, times: float
+) -> None:
     """Where 32 bits a number are not asked for, vLLM makes 16 of them."""
-    share = args(found=found, dtype=dtype, kv_cache_mb=1024)["gpu_memory_utilization"]
-    needed = found.weight_bytes * times + 2.5 * GIBIBYTE
+    share = args(checkpoint=checkpoint, dtype=dtype, kv_cache_mb=1024)["gpu_memory_utilization"]
+    needed = checkpoint.weight_bytes * times + 2.5 * GIBIBYTE
     assert share == pytest.approx(needed / L4.total_bytes, abs=0.001)
 
 
@@ -206,10 +199,10 @@ def test_weights_count_as_they_are_in_memory(found: Checkpoint, dtype: str, time
     [
         ({}, None),
         ({"device": "cuda", "gpu_memory_gb": 6.5}, None),
-        ({"gpu_memory_gb": 5.0, "kv_cache_mb": 1024}, "/m/Arch-Router-1.5B needs about 5.4 GiB of the GPU; orchestrator.gpu_memory_gb is 5: raise it, or lower kv_cache_mb"),
+        ({"gpu_memory_gb": 5.0, "kv_cache_mb": 1024}, "/m/Arch-Router-1.5B needs about 5.4 GiB of the GPU, but orchestrator.gpu_memory_gb is 5; raise it or lower kv_cache_mb"),
         ({"device": "cpu", "gpu_memory_gb": 5.0, "kv_cache_mb": 1024}, None),
-        ({"kv_cache_mb": 32}, "orchestrator.kv_cache_mb is 32, but one prompt of 2560 tokens needs 75; raise it, or lower max_model_len"),
-        ({"max_model_len": 40_000}, "orchestrator.max_model_len is 40000, but /m/Arch-Router-1.5B was made for at most 32768 tokens"),
+        ({"kv_cache_mb": 32}, "orchestrator.kv_cache_mb: one prompt of 2560 tokens needs 75 MiB, but it is 32; raise it or lower max_model_len"),
+        ({"max_model_len": 40_000}, "orchestrator.max_model_len: 40000 exceeds the 32768 tokens that /m/Arch-Router-1.5B supports; lower it"),
     ],
 )  # fmt: skip
 def test_what_fits_nowhere_is_known_without_a_device(

@@ -1,0 +1,56 @@
+"""The surfaces: which path is answered in which dialect, and how.
+
+They follow from the registry of dialects: each has ``/v1`` + its path for answers, and
+``/routing/v1`` + its path for decisions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from serve_app.dialects.protocol import ClientDialect
+from serve_app.dialects.registry import CLIENT_DIALECTS, DEFAULT_DIALECT
+
+
+class SurfaceAction(Enum):
+    """What a surface does with a request."""
+
+    COMPLETE = "complete"
+    """A model answers."""
+    MATCH = "match"
+    """Plano's decision API: the matching route, without an answer."""
+    EXPLAIN = "explain"
+    """What would be done, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """A path that takes a request body in a dialect."""
+
+    name: str
+    """A label of metrics."""
+    dialect: ClientDialect
+    action: SurfaceAction
+
+
+SURFACES: Final[Mapping[str, Surface]] = MappingProxyType(
+    {
+        **{
+            f"/v1{dialect.path}": Surface(dialect.name, dialect, SurfaceAction.COMPLETE)
+            for dialect in CLIENT_DIALECTS
+        },
+        **{
+            f"/routing/v1{dialect.path}": Surface("routing", dialect, SurfaceAction.MATCH)
+            for dialect in CLIENT_DIALECTS
+        },
+        "/v1/route": Surface("route", DEFAULT_DIALECT, SurfaceAction.EXPLAIN),
+    }
+)
+
+
+def surface_name(path: str) -> str:
+    """The label of a path in metrics; ``other`` for a path that takes no such body."""
+    surface = SURFACES.get(path)
+    return "other" if surface is None else surface.name

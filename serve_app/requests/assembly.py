@@ -1,0 +1,94 @@
+"""Assembles a gateway from its ports, the same way on Ray Serve, in tests and in benchmarks."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from serve_app.affinity.cached import CachedStore
+from serve_app.affinity.guarded import GuardedStore
+from serve_app.affinity.sessions import Sessions
+from serve_app.breaker import Breaker
+from serve_app.engines.guard import Guard, breaker
+from serve_app.ports import AffinityStore, Clock, Orchestrator, PriceTable, Upstream
+from serve_app.providers.prices import price_table
+from serve_app.requests.gateway import Gateway
+from serve_app.snapshot import Snapshot
+from serve_app.telemetry.record import Observer
+
+_LONGEST_STORE_PAUSE_S: Final = 2.0
+"""Asking a store that is gone costs little; not asking one that is back costs sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a gateway asks of the world."""
+
+    upstream: Upstream
+    orchestrator: Orchestrator
+    store: AffinityStore
+    observer: Observer
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A gateway, and the parts of it that health reports ask."""
+
+    gateway: Gateway
+    guard: Guard
+    store: GuardedStore
+
+
+def assemble(
+    current: Callable[[], Snapshot], ports: Ports, clock: Clock = time.monotonic
+) -> Assembly:
+    """A gateway over these ports; ``current`` returns the configuration of the moment.
+
+    The engine's deadline and the settings of sessions are those of the first configuration.
+    """
+    config = current().config
+    deadline_s = config.orchestrator.deadline_s
+    guard = Guard(
+        ports.orchestrator,
+        deadline_s=deadline_s,
+        clock=clock,
+        observer=ports.observer,
+        breaker=breaker(deadline_s, clock),
+    )
+    store = GuardedStore(
+        ports.store,
+        clock=clock,
+        breaker=Breaker(clock, longest_pause_s=_LONGEST_STORE_PAUSE_S),
+        report=ports.observer.session_changed,
+    )
+    cached = CachedStore(
+        store,
+        max_entries=config.routing.session_max_entries,
+        ttl_s=config.routing.session_ttl_seconds,
+        clock=clock,
+    )
+    sessions = Sessions(cached, ports.observer, _Prices(current))
+    if config.routing.routing_budget is not None:
+        _ = sessions.prices  # reads the catalog now, not while a request waits
+    gateway = Gateway(
+        upstream=ports.upstream,
+        orchestrator=guard,
+        sessions=sessions,
+        observer=ports.observer,
+        clock=clock,
+    )
+    return Assembly(gateway, guard, store)
+
+
+class _Prices:
+    """The prices of the current configuration, compiled once for each."""
+
+    def __init__(self, current: Callable[[], Snapshot]) -> None:
+        self._current = current
+        self._compiled: tuple[Snapshot, PriceTable] | None = None
+
+    def __call__(self) -> PriceTable:
+        snapshot = self._current()
+        if self._compiled is None or self._compiled[0] is not snapshot:
+            self._compiled = snapshot, price_table(snapshot.config)
+        return self._compiled[1]

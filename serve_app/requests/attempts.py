@@ -1,0 +1,81 @@
+"""Plans the exchanges of one request: which candidate, at which endpoint, how often.
+
+No clock and no I/O: the gateway asks for the next try, makes it, and records its verdict.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Final, TypeAlias
+
+from serve_app.domain import ModelRef
+from serve_app.providers.endpoints import ProviderTable
+from serve_app.requests.verdict import Action, Verdict
+
+MAX_ATTEMPTS: Final = 4
+"""Exchanges for one request, whatever the number of candidates."""
+
+EndpointOrder: TypeAlias = Callable[[ModelRef], Sequence[int]]
+"""The ordinals of a model's endpoints, in the order in which they are tried; at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One exchange that is to be made."""
+
+    candidate: ModelRef
+    endpoint: int
+    """The ordinal of the candidate's endpoint."""
+    fresh: bool = False
+    """Use a new connection: the exchange before was reset."""
+
+
+class Attempts:
+    """The tries of one request, in order."""
+
+    def __init__(
+        self, candidates: Sequence[ModelRef], order: EndpointOrder, limit: int = MAX_ATTEMPTS
+    ) -> None:
+        self._left_tries = limit
+        self._was_reset = False
+        self._tries = self._plan(candidates, order)
+
+    def next(self) -> Try | None:
+        """The next exchange to make; None when the last outcome is the answer."""
+        if self._left_tries <= 0:
+            return None
+        self._left_tries -= 1
+        return next(self._tries, None)
+
+    def record(self, verdict: Verdict) -> None:
+        """Takes what came of the last try."""
+        self._was_reset = verdict.action is Action.AGAIN
+        if verdict.action in (Action.GOOD, Action.FINAL):
+            self._left_tries = 0
+
+    def _plan(self, candidates: Sequence[ModelRef], order: EndpointOrder) -> Iterator[Try]:
+        """Runs on after each record; a candidate's only endpoint is tried again after a reset."""
+        for candidate in candidates:
+            endpoints = order(candidate)
+            for endpoint in endpoints:
+                yield Try(candidate, endpoint, fresh=self._was_reset)
+                if self._was_reset and len(endpoints) == 1:
+                    yield Try(candidate, endpoint, fresh=True)
+
+
+class EndpointTurns:
+    """Lets each request begin at another endpoint of a model that has several."""
+
+    def __init__(self) -> None:
+        self._turns: dict[ModelRef | str, Iterator[int]] = defaultdict(count)
+
+    def order(self, providers: ProviderTable, candidate: ModelRef) -> tuple[int, ...]:
+        """The ordinals of a candidate's endpoints, in the order for this request."""
+        size = len(providers.endpoints_of(candidate))
+        if size <= 1:
+            return (0,)
+        # names below a wildcard share one counter: there is no limit to their number
+        key = candidate if candidate in providers.of_models else candidate.provider
+        first = next(self._turns[key])
+        return tuple((first + step) % size for step in range(size))

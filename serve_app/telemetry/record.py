@@ -1,0 +1,97 @@
+"""What is recorded of requests: values, and the Observer that they are handed to."""
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+BROKEN: Final = "broken"
+"""The provider broke its stream off after the commit."""
+CLIENT_GONE: Final = "client_gone"
+"""The client left before it had the whole answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """One question to the orchestrator, or why it was not asked."""
+
+    outcome: str
+    """``scored``, ``cached``, ``joined``, or the reason why there are no scores."""
+    seconds: float | None = None
+    """How long the orchestrator took; None where it was not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One exchange with a provider."""
+
+    provider: str
+    model: str
+    """``other`` for a name that only a wildcard knows, because there is no limit to those."""
+    outcome: str
+    """``ok``, the kind of fault, or the status of an error."""
+    seconds: float
+    surface: str = ""
+    first_token_s: float | None = None
+    """From the request's arrival to the commit of its stream; None without a stream."""
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """All that is known of one finished request; made once, when its answer has ended."""
+
+    surface: str
+    status: int | None
+    """None if the client left before there was an answer."""
+    reason: str = ""
+    """Why the model was chosen; empty where nothing was decided."""
+    route: str | None = None
+    confidence: float | None = None
+    session: str | None = None
+    """``hit``, ``miss`` or ``void``; None for a request without a session."""
+    policy: str = ""
+    provider: str | None = None
+    """None where no provider was asked."""
+    model: str = ""
+    attempts: int = 0
+    error_type: str = ""
+    """The status of an error, BROKEN or CLIENT_GONE; empty for a complete answer."""
+    seconds: float | None = None
+    """From arrival to the last byte of the answer."""
+    overhead_s: float | None = None
+    """Spent in the gateway itself before the answer began."""
+
+
+class Observer(Protocol):
+    """Takes everything that happens to requests; metrics and logs implement it."""
+
+    def decided(self, decision: DecisionRecord) -> None:
+        """A question to the orchestrator was answered or refused."""
+        ...
+
+    def attempted(self, attempt: AttemptRecord) -> None:
+        """An exchange with a provider has ended, or its stream has begun."""
+        ...
+
+    def session_changed(self, event: str) -> None:
+        """Something happened to a session: see ``fingerpost_session_events_total``."""
+        ...
+
+    def ended(self, request: RequestRecord) -> None:
+        """A request is over."""
+        ...
+
+
+class NoObserver:
+    """Records nothing."""
+
+    def decided(self, decision: DecisionRecord) -> None:
+        """Does nothing."""
+
+    def attempted(self, attempt: AttemptRecord) -> None:
+        """Does nothing."""
+
+    def session_changed(self, event: str) -> None:
+        """Does nothing."""
+
+    def ended(self, request: RequestRecord) -> None:
+        """Does nothing."""

@@ -1,0 +1,101 @@
+"""The metrics that records become."""
+
+import pytest
+
+from serve_app.telemetry.metrics import Metric, MetricsObserver
+from serve_app.telemetry.record import (
+    BROKEN,
+    CLIENT_GONE,
+    AttemptRecord,
+    DecisionRecord,
+    NoObserver,
+    Observer,
+    RequestRecord,
+)
+from tests.unit.fakes import FakeMeter
+
+LABELS = ("chat", "openai", "openai/a")
+
+
+@pytest.fixture
+def meter() -> FakeMeter:
+    return FakeMeter()
+
+
+@pytest.mark.parametrize(("seconds", "values"), [(None, []), (0.5, [(0.5, ("scored",))])])
+def test_decision_is_counted_and_timed(
+    seconds: float | None, values: list[object], meter: FakeMeter
+) -> None:
+    """A decision is counted; a cached one has no duration."""
+    MetricsObserver(meter).decided(DecisionRecord("scored", seconds))
+    assert meter.counted(Metric.DECISIONS) == [("scored",)]
+    assert meter.observed(Metric.DECISION_SECONDS) == values
+
+
+@pytest.mark.parametrize(("first_token_s", "values"), [(None, []), (2.0, [(2.0, LABELS)])])
+def test_attempt_is_counted_with_first_token_time(
+    first_token_s: float | None, values: list[object], meter: FakeMeter
+) -> None:
+    """An attempt is counted; only a stream has a time to the first token."""
+    attempt = AttemptRecord(
+        "openai", "openai/a", "ok", 3.0, surface="chat", first_token_s=first_token_s
+    )
+    MetricsObserver(meter).attempted(attempt)
+    assert meter.counted(Metric.ATTEMPTS) == [("openai", "openai/a", "ok")]
+    assert meter.observed(Metric.FIRST_TOKEN_SECONDS) == values
+
+
+@pytest.mark.parametrize(("error_type", "broken"), [("", 0), (BROKEN, 1), ("502", 0)])
+def test_answered_request_records_every_metric(
+    error_type: str, broken: int, meter: FakeMeter
+) -> None:
+    """An answered request records its status, its duration, its overhead, and whether its stream
+    broke.
+    """
+    record = RequestRecord(
+        "chat",
+        200,
+        reason="route",
+        provider="openai",
+        model="openai/a",
+        error_type=error_type,
+        seconds=5.0,
+        overhead_s=0.25,
+    )
+    MetricsObserver(meter).ended(record)
+    assert meter.counted(Metric.REQUESTS) == [("chat", "200", "route")]
+    assert meter.observed(Metric.REQUEST_SECONDS) == [(5.0, (*LABELS, error_type))]
+    assert meter.observed(Metric.OVERHEAD_SECONDS) == [(0.25, ("chat",))]
+    assert meter.counted(Metric.BROKEN_STREAMS) == [("openai",)] * broken
+    assert meter.counted(Metric.CLIENT_GONE) == []
+
+
+def test_early_disconnect_records_surface_only(meter: FakeMeter) -> None:
+    """A client that disconnects before the answer is counted by its surface alone."""
+    MetricsObserver(meter).ended(RequestRecord("chat", None, error_type=CLIENT_GONE))
+    assert meter.counts == [(Metric.CLIENT_GONE, ("chat",))]
+    assert meter.values == []
+
+
+def test_disconnect_in_stream_records_status(meter: FakeMeter) -> None:
+    """A client that disconnects in a stream is counted, with the status that the answer began with."""
+    record = RequestRecord("chat", 200, provider="p", error_type=CLIENT_GONE, seconds=1.0)
+    MetricsObserver(meter).ended(record)
+    assert meter.counted(Metric.CLIENT_GONE) == [("chat",)]
+    assert meter.counted(Metric.REQUESTS) == [("chat", "200", "")]
+
+
+def test_rejected_request_is_counted_without_duration(meter: FakeMeter) -> None:
+    """A rejected request is counted but not timed, because no provider was called."""
+    MetricsObserver(meter).ended(RequestRecord("other", 404))
+    assert meter.counts == [(Metric.REQUESTS, ("other", "404", ""))]
+    assert meter.values == []
+
+
+def test_no_observer_accepts_every_record() -> None:
+    """NoObserver accepts every record and does nothing."""
+    observer: Observer = NoObserver()
+    observer.decided(DecisionRecord("scored"))
+    observer.attempted(AttemptRecord("p", "m", "ok", 0.0))
+    observer.session_changed("hit")
+    observer.ended(RequestRecord("chat", 200))
