@@ -114,6 +114,18 @@ def test_links_between_texts_resolve(file: Path) -> None:
             assert (file.parent / target).exists(), target
 
 
+def test_architecture_page_has_the_layers_of_the_contract() -> None:
+    """In the order of pyproject.toml, and every module of the core has a line."""
+    page = (ROOT / "docs/design/architecture.md").read_text("utf-8")
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contracts["contracts"][0]["layers"]
+    assert "\n".join(["```", *layers, "```"]) in page
+    table = page.partition("## What lives where")[2]
+    for layer in layers:
+        for name in layer.split(" | "):
+            assert f"`serve_app/{name}" in table or f"`{name}.py`" in table, name
+
+
 def test_the_locks_hold_what_the_project_asks_for() -> None:
     """Each dependency of pyproject.toml is pinned, by hash, in both locks."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
