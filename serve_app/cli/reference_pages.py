@@ -6,7 +6,7 @@ KeyError. Tests hold the tables of surfaces and headers against the real gateway
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,14 @@ from serve_app import errors
 from serve_app.cli.main import build_parser
 from serve_app.domain import Reason
 from serve_app.errors import GatewayError
+from serve_app.exchange import FaultKind
 from serve_app.telemetry.metrics import METRICS
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "reason": "value of `x-fingerpost-reason`; empty for a request that was refused before a decision",
         "provider": "as `gen_ai_provider_name`",
         "model": "as `gen_ai_request_model`",
-        "outcome": "of an attempt: `ok`, the status of an error, or the fault: `connect`, `reset`, `timeout`, `broken`, `bad_answer`, `no_key`, `unknown_model`, `too_large`, `hop`; of a decision: `scored`, `cached` (by the ingress), `joined` (an equal question was under way), or the reason why there is none: `orchestrator_timeout`, `orchestrator_error`, `orchestrator_busy`, `breaker_open` (the histogram has `scored` and the three with `orchestrator_`); of a reload: `good` or `refused`",
+        "outcome": f"of an attempt: `ok`, the status of an error, or the fault: {_listed(FaultKind)}; of a decision: `scored`, `cached` (by the ingress), `joined` (an equal question was under way), or the reason why there is none: `orchestrator_timeout`, `orchestrator_error`, `orchestrator_busy`, `breaker_open` (the histogram has `scored` and the three with `orchestrator_`); of a reload: `good` or `refused`",
         "event": "for each request with a session `hit`, `miss` or `void`; for each new binding `store`, `rebind` to another model, or `lost` to a quicker request of the session; `error` for each operation that the store did not answer, also when it was not called after repeated failures",
         "version": "version of the configuration, 12 hex digits",
     }
@@ -167,10 +172,7 @@ def served_table() -> list[str]:
 
 def missing_table() -> list[str]:
     """Returns the lines of the table of what is missing, as README shows it."""
-    rows = [
-        (gap.what, ", ".join(f"`{path}`" for path in gap.paths) or "", gap.instead)
-        for gap in MISSING
-    ]
+    rows = [(gap.what, _listed(gap.paths), gap.instead) for gap in MISSING]
     return list(_table(("missing today", "paths, each a 404", "instead"), rows))
 
 
@@ -233,7 +235,7 @@ def _metrics() -> Iterator[str]:
         (
             f"`{metric.value}`",
             spec.kind,
-            ", ".join(f"`{label}`" for label in spec.labels),
+            _listed(spec.labels),
             spec.description,
         )
         for metric, spec in METRICS.items()
