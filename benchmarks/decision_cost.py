@@ -6,7 +6,7 @@ Three measurements, without Serve and its hop, in this process:
 
 - a decision between ten routes by number of tokens, and the bare model in the same turns;
 - decisions per second of one core, through the thread and the guard of a replica;
-- CPU of ``Gateway.chat`` for a request that names its model and for one with a cached decision, in
+- CPU of ``Gateway.complete`` for a request that names its model and for one with a cached decision, in
   turns of two hundred requests, with a provider that answers at once.
 
 Results go to benchmarks/results/decision_cost.{json,md}.
@@ -21,7 +21,6 @@ from typing import Any, Final
 
 from benchmarks.lib.in_process import (
     BATCH,
-    NullMeter,
     cpu_ms_by_model,
     demo_snapshot,
     gateway_with,
@@ -30,9 +29,7 @@ from benchmarks.lib.in_process import (
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.paths import ROUTING_SETS
 from benchmarks.lib.script import script_parser, verdict, write_results
-from serve_app.affinity.cached import CachedStore
-from serve_app.affinity.guarded import GuardedStore, NoStore
-from serve_app.breaker import Breaker
+from serve_app.affinity.guarded import NoStore
 from serve_app.domain import Question, Route, Turn
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.guard import Guard
@@ -104,35 +101,18 @@ async def per_second(engine: EmbeddingEngine, routes: tuple[Route, ...]) -> dict
     return {"per_cpu_second": guard.asked / busy, "per_second": guard.asked / wall}
 
 
-def _no_sessions() -> CachedStore:
-    steady = GuardedStore(
-        NoStore("no sessions"),
-        clock=time.monotonic,
-        breaker=Breaker(time.monotonic),
-        report=lambda _: None,
-    )
-    return CachedStore(steady, max_entries=1, ttl_s=1, clock=time.monotonic)
-
-
 async def cached(engine: EmbeddingEngine) -> dict[str, float]:
     """Returns CPU of a request that names its model, of one with a cached decision, and the rest."""
     snapshot = demo_snapshot()
     thread = EngineThread(engine, deadline_s=60.0, clock=time.monotonic)
-    inner = Guard(thread, deadline_s=60.0, clock=time.monotonic)
-    guard = Guard(
-        inner,
-        deadline_s=60.0,
-        clock=time.monotonic,
-        meter=NullMeter(),
-        breaker=Breaker(time.monotonic),
-    )
-    gateway = gateway_with(guard, _no_sessions())
+    guard = Guard(thread, deadline_s=60.0, clock=time.monotonic)
+    gateway = gateway_with(snapshot, guard, NoStore("no sessions"))
     await send_chats(gateway, snapshot, "auto", 1, reasons=("route", "no_match"))
     spent = await cpu_ms_by_model(
         gateway, snapshot, ("vllm/parrot", "auto"), _TURNS, reasons=("explicit", "cached")
     )
-    if inner.asked != 1:
-        raise SystemExit(f"{inner.asked} decisions instead of one: the others were not cached")
+    if guard.asked != 1:
+        raise SystemExit(f"{guard.asked} decisions instead of one: the others were not cached")
     thread.close()
     more = [auto - named for named, auto in zip(*spent.values(), strict=True)]
     return {

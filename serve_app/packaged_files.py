@@ -1,11 +1,11 @@
-"""Where the files are that the program comes with: in the checkout, or in the wheel."""
+"""Finds the files that are packaged with the program: in a checkout, or in a wheel."""
 
 from pathlib import Path
 from typing import Final
 
 
 def home_of(package: Path) -> Path:
-    """The folder that ``configs`` is in: a wheel has it inside the package, a checkout beside it."""
+    """The folder that contains ``configs``: the package in a wheel, its parent in a checkout."""
     return package if (package / "configs").is_dir() else package.parent
 
 
@@ -13,6 +13,6 @@ PROJECT: Final = home_of(Path(__file__).resolve().parents[0])
 
 
 def find_packaged(path: Path, home: Path = PROJECT) -> Path:
-    """The path as it is; where it is relative and leads nowhere, to a file of the program's own."""
-    own = home / path
-    return own if own.exists() and not path.exists() else path
+    """The path itself; if it does not exist, the packaged file of the same relative path, if any."""
+    packaged = home / path
+    return packaged if packaged.exists() and not path.exists() else path

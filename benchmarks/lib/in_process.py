@@ -6,17 +6,15 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from benchmarks.lib.paths import PROJECT
-from serve_app.affinity.cached import CachedStore
-from serve_app.affinity.sessions import Sessions
-from serve_app.dialects import json_edits
+from serve_app.dialects.json_edits import read_document
+from serve_app.dialects.registry import DEFAULT_DIALECT
 from serve_app.exchange import UpstreamReply, UpstreamRequest
-from serve_app.ports import Orchestrator
-from serve_app.providers.prices import CatalogPrices
-from serve_app.requests.call import Call
-from serve_app.requests.decide import READ_KEYS
+from serve_app.ports import AffinityStore, Orchestrator
+from serve_app.requests.assembly import Ports, assemble
+from serve_app.requests.call import ClientRequest
 from serve_app.requests.gateway import Gateway
 from serve_app.snapshot import Snapshot, compile_snapshot
-from serve_app.telemetry.metrics import Metric
+from serve_app.telemetry.metrics import Metric, MetricsObserver
 
 BATCH: Final = 200
 """Requests of one turn."""
@@ -49,15 +47,10 @@ def demo_snapshot() -> Snapshot:
     return compile_snapshot(PROJECT / "configs" / "demo.gateway.yaml")
 
 
-def gateway_with(orchestrator: Orchestrator, store: CachedStore) -> Gateway:
+def gateway_with(snapshot: Snapshot, orchestrator: Orchestrator, store: AffinityStore) -> Gateway:
     """Returns a gateway with this Orchestrator and this store of sessions."""
-    return Gateway(
-        upstream=InstantUpstream(),
-        orchestrator=orchestrator,
-        sessions=Sessions(store, NullMeter(), CatalogPrices),
-        meter=NullMeter(),
-        clock=time.monotonic,
-    )
+    ports = Ports(InstantUpstream(), orchestrator, store, MetricsObserver(NullMeter()))
+    return assemble(lambda: snapshot, ports).gateway
 
 
 async def cpu_ms_by_model(
@@ -98,9 +91,17 @@ async def send_chats(
     ]
     body = json.dumps({"model": model, "messages": messages}).encode()
     for _ in range(times):
-        document = json_edits.read_document(body, unique=READ_KEYS)
-        call = Call(snapshot, document, (), None, gateway.clock(), dict(headers or {}))
-        answer = await gateway.chat(call)
+        request = ClientRequest(
+            snapshot=snapshot,
+            surface=DEFAULT_DIALECT.name,
+            dialect=DEFAULT_DIALECT,
+            document=read_document(body, unique=DEFAULT_DIALECT.fields.read),
+            headers=(),
+            hint=None,
+            arrived=gateway.clock(),
+            session_headers=dict(headers or {}),
+        )
+        answer = await gateway.complete(request)
         if answer.status != 200:
             raise SystemExit(str(answer.body))
         reason = dict(answer.headers)["x-fingerpost-reason"]

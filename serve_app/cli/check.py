@@ -1,4 +1,4 @@
-"""``fingerpost check``: what is wrong with a configuration, or what it comes to."""
+"""``fingerpost check``: reports the problems of a configuration, or summarizes it."""
 
 import argparse
 import sys
@@ -11,9 +11,9 @@ from serve_app.cli.summary import (
     NO_SUMMARY,
     deployment_names,
     keys_of,
+    snapshot_warnings,
     summary,
     summary_json,
-    warnings_of,
 )
 from serve_app.config.locations import ConfigError
 from serve_app.domain import Json
@@ -22,37 +22,42 @@ from serve_app.snapshot import Snapshot, compile_snapshot
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of ``fingerpost check``."""
+    """Declares the arguments of ``fingerpost check``."""
     parser.set_defaults(usage_error=parser.error)
-    parser.add_argument("file", type=Path, nargs="?", help="may be left out with --serve")
-    parser.add_argument("--serve", type=Path, metavar="FILE", help="a serve.yaml, too")
+    parser.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        help="a gateway.yaml; with --serve, default: the one that the serve.yaml names",
+    )
+    parser.add_argument("--serve", type=Path, metavar="FILE", help="check this serve.yaml, too")
     parser.add_argument(
         "--strict", action="store_true", help="treat unset keys and warnings as failures"
     )
-    parser.add_argument("--json", action="store_true", help="print what is found as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def execute(arguments: argparse.Namespace) -> bool:
-    """Runs ``fingerpost check``; False where a file is bad."""
+    """Runs ``fingerpost check``; False if a file is bad."""
     if arguments.file is None and arguments.serve is None:
         arguments.usage_error("name a gateway.yaml, or a serve.yaml with --serve")
     return check(arguments.file, arguments.serve, strict=arguments.strict, json=arguments.json)
 
 
 def check(file: Path | None, serve: Path | None, *, strict: bool, json: bool) -> bool:
-    """Prints what there is to say; False where that is bad.
+    """Prints the problems, or else a summary; False if a file is bad.
 
-    Files are found as ``fingerpost run`` finds them: one that is not here may be the program's own.
-    ``strict``: keys that are not set, and warnings, are bad, too.
+    Files are resolved as by ``fingerpost run``: a missing relative path may name a packaged file.
+    ``strict``: unset keys and warnings make a file bad, too.
     """
     file, serve = (None if path is None else find_packaged(path) for path in (file, serve))
     checked = _checked(file, serve)
     unset = [] if checked.snapshot is None else _unset(checked.snapshot)
-    warned = [] if checked.snapshot is None else warnings_of(checked.snapshot)
-    warned += checked.warnings
-    good = not checked.errors and not (strict and (unset or warned))
+    warnings = [] if checked.snapshot is None else snapshot_warnings(checked.snapshot)
+    warnings += checked.warnings
+    good = not checked.errors and not (strict and (unset or warnings))
     if json:
-        say_json({"ok": good, **_report(checked, serve, warned)})
+        say_json({"ok": good, **_report(checked, serve, warnings)})
     elif checked.errors or checked.snapshot is None:
         say("\n".join(map(str, checked.errors)), sys.stderr)
     else:
@@ -62,9 +67,10 @@ def check(file: Path | None, serve: Path | None, *, strict: bool, json: bool) ->
             lines.append(f"deployments {', '.join(deployment_names(checked.snapshot))}")
         say("\n".join(lines))
         if not good:
-            told = [f"{name} is not set" for name in unset]
-            told += [f"{len(warned)} warning{'' if len(warned) == 1 else 's'}"] if warned else []
-            say(f"--strict: {', '.join(told)}", sys.stderr)
+            reasons = [f"{name} is not set" for name in unset]
+            if warnings:
+                reasons.append(f"{len(warnings)} warning{'' if len(warnings) == 1 else 's'}")
+            say(f"--strict: {', '.join(reasons)}", sys.stderr)
     return good
 
 
@@ -88,8 +94,8 @@ def _unset(snapshot: Snapshot) -> list[str]:
     return list(dict.fromkeys(name for name, is_set in keys if not is_set))
 
 
-def _report(checked: Checked, serve: Path | None, warned: list[str]) -> Mapping[str, Json]:
-    found = NO_SUMMARY if checked.snapshot is None else summary_json(checked.snapshot)
+def _report(checked: Checked, serve: Path | None, warnings: list[str]) -> Mapping[str, Json]:
+    summarized = NO_SUMMARY if checked.snapshot is None else summary_json(checked.snapshot)
     return {
         "file": None if checked.config is None else str(checked.config),
         "serve": None if serve is None else str(serve),
@@ -103,6 +109,6 @@ def _report(checked: Checked, serve: Path | None, warned: list[str]) -> Mapping[
             for error in checked.errors
             for problem in error.problems
         ],
-        **found,
-        "warnings": warned,
+        **summarized,
+        "warnings": warnings,
     }

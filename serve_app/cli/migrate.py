@@ -10,7 +10,7 @@ from serve_app.config.migrate.migrate import migrate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of ``fingerpost migrate``."""
+    """Declares the arguments of ``fingerpost migrate``."""
     parser.add_argument("file", type=Path, help="a gateway.yaml or plano_config.yaml")
     parser.add_argument(
         "--write", action="store_true", help="replace the file instead of printing the result"

@@ -1,4 +1,4 @@
-"""What commands write: to a terminal of whatever encoding, and in place of a file."""
+"""Output of the commands: to a terminal of any encoding, and to files."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from serve_app.domain import Json
 
 
 def say(text: str, file: TextIO | None = None, *, end: str = "\n") -> None:
-    """Prints; what the encoding has no sign for, such as half a surrogate pair, is escaped.
+    """Prints a text; characters that the encoding lacks are escaped.
 
-    Where nobody reads any more, nothing is printed from then on.
+    When the reader has closed the pipe, the rest of the output is dropped.
     """
     file = file or sys.stdout
     encoding = file.encoding or "utf-8"
@@ -28,7 +28,7 @@ def say(text: str, file: TextIO | None = None, *, end: str = "\n") -> None:
 
 
 def say_json(value: Json) -> None:
-    """Prints JSON, which stays JSON where the encoding lacks a sign."""
+    """Prints JSON; it stays valid if the encoding lacks a character."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -38,28 +38,30 @@ def say_json(value: Json) -> None:
 
 
 def replace_file(file: Path, text: str) -> None:
-    """Replaces a file at once, and keeps its mode; whoever reads it sees the old or the new one.
+    """Replaces a file atomically, and keeps its mode.
 
-    Raises ConfigError where that can't be done, and leaves the file as it was.
+    Raises ConfigError if that fails; the file is then unchanged.
     """
     try:
         _replace(file, text)
     except OSError as error:
-        problem = Problem(0, "", f"can't be written: {error.strerror}")
+        problem = Problem(0, "", f"cannot write the file: {error.strerror}")
         raise ConfigError(str(file), (problem,)) from error
 
 
 def _replace(file: Path, text: str) -> None:
     before = file.lstat()
     if not stat.S_ISREG(before.st_mode):
-        what = f"a link to {file.readlink()}" if file.is_symlink() else "no regular file"
-        raise ConfigError(str(file), (Problem(0, "", f"is {what}, and is not replaced"),))
+        message = "not a regular file; name one"
+        if file.is_symlink():
+            message = f"a link to {file.readlink()}; name that file"
+        raise ConfigError(str(file), (Problem(0, "", message),))
     new = None
     try:
         with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as output:
             new = Path(output.name)
             os.fchmod(output.fileno(), stat.S_IMODE(before.st_mode))
-            with suppress(PermissionError):  # only root may give a file away
+            with suppress(PermissionError):  # only root may change the owner
                 os.fchown(output.fileno(), before.st_uid, before.st_gid)
             output.write(text.encode())
             output.flush()

@@ -10,7 +10,6 @@ from typing import Final
 
 from serve_app.cli.output import say, say_json
 from serve_app.config.locations import ConfigError, Problem
-from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Question, Scores, Turn, Unavailable
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
@@ -26,63 +25,62 @@ _SHOWN: Final = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of ``fingerpost route``."""
+    """Declares the arguments of ``fingerpost route``."""
     parser.add_argument(
-        "text", help="what a user says; - reads it, or a JSON list of messages, from standard input"
+        "text", help="prompt of a user, or a JSON list of messages; - reads it from standard input"
     )
-    parser.add_argument("--config", type=Path, default=Path("configs/gateway.yaml"))
-    parser.add_argument("--json", action="store_true", help="what POST /v1/route answers")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("configs/gateway.yaml"),
+        help="gateway.yaml with the routes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the decision as POST /v1/route returns it"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> bool:
-    """Runs ``fingerpost route``."""
-    show_route(arguments)
-    return True
-
-
-def show_route(chosen: argparse.Namespace) -> None:
-    """Prints which route a text matches, and why."""
-    snapshot = compile_snapshot(chosen.config)
+    """Runs ``fingerpost route``: prints which route a prompt matches, and why."""
+    snapshot = compile_snapshot(arguments.config)
     policy = snapshot.policy
     if not policy.routes:
-        problem = Problem(0, "routing_preferences", "there are no routes; add one with models")
-        raise ConfigError(str(chosen.config), (problem,))
-    section = snapshot.config.orchestrator
-    text = chosen.text
+        problem = Problem(0, "routing_preferences", "no routes; add one with its models")
+        raise ConfigError(str(arguments.config), (problem,))
+    text = arguments.text
     if text == "-":
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    look = conversation if section.generates else recent
-    question = Question(look(_conversation(text)), policy.routes, policy.version)
-    said: Scores | Unavailable = Scores({}, 0.0, None)
-    took_s = 0.0
-    if question.turns:
-        if section.engine == "embedding":
-            said, took_s = _compared(section, question)
-        else:
-            said, took_s = ask_once(
-                section, question, snapshot.config.overrides.upstream_tls_ca_path
-            )
-    decided = Decided(by_scores(policy, ByContent(policy.routes), said), question, said)
+    excerpt = conversation if snapshot.config.orchestrator.generates else recent
+    question = Question(excerpt(_conversation(text)), policy.routes, policy.version)
+    scores, took_s = _scores(snapshot, question)
+    decided = Decided(by_scores(policy, ByContent(policy.routes), scores), question, scores)
     explained = render_explanation(snapshot, decided, took_s)
-    if chosen.json:
+    if arguments.json:
         say_json(explained)
     else:
         say("\n".join(_explanation(snapshot, explained)))
+    return True
 
 
-def _compared(
-    section: OrchestratorSection, question: Question
-) -> tuple[Scores | Unavailable, float]:
-    """What the embedded engine says, and how many seconds that took."""
+def _scores(snapshot: Snapshot, question: Question) -> tuple[Scores | Unavailable, float]:
+    """The scores of the configured engine, and the seconds that it took.
+
+    Without a text of the user no engine is used, as in the gateway.
+    """
+    section = snapshot.config.orchestrator
+    if not question.turns:
+        return Scores({}, 0.0, None), 0.0
+    if section.engine != "embedding":
+        return ask_once(section, question, snapshot.config.overrides.upstream_tls_ca_path)
     engine = EmbeddingEngine(EmbeddingSettings.from_section(section))
     engine.scorer.prepare(question.routes)
     started = time.perf_counter()
-    said = engine.score(question, lambda: True)
-    return said, time.perf_counter() - started
+    scores = engine.score(question, lambda: True)
+    return scores, time.perf_counter() - started
 
 
 def _conversation(text: str) -> tuple[Turn, ...]:
-    """A JSON list of messages, or an object with one, as turns; any other text as the user's."""
+    """The turns of a JSON list of messages, or of an object with one; else one turn of the user."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -92,17 +90,18 @@ def _conversation(text: str) -> tuple[Turn, ...]:
 
 
 def _explanation(snapshot: Snapshot, explained: Mapping[str, Json]) -> list[str]:
-    """A decision as lines: every score, what was decided, and why."""
-    asked, routes = explained["orchestrator"], snapshot.policy.routes
-    scores = asked["scores"] or {}
+    """A decision as lines: all scores, the decision, and the reason."""
+    orchestrator, routes = explained["orchestrator"], snapshot.policy.routes
+    scores = orchestrator["scores"] or {}
     rows = [["", "route", "score", "models"]]
     for route in sorted(routes, key=lambda route: -scores.get(route.name, 0.0)):
         mark = "->" if route.name == explained["route"] else ""
         score = f"{scores[route.name]:.3f}" if route.name in scores else "-"
         rows.append([mark, route.name, score, ", ".join(map(str, route.models))])
-    limits = asked["thresholds"]
-    margin = "" if asked["margin"] is None else f", {asked['margin']:.3f} ahead of the next"
-    lines = [f"seen: {turn['content'][:_SHOWN]}" for turn in asked["seen"]]
+    limits = orchestrator["thresholds"]
+    lead = orchestrator["margin"]
+    margin = "" if lead is None else f", {lead:.3f} ahead of the next"
+    lines = [f"seen: {turn['content'][:_SHOWN]}" for turn in orchestrator["seen"]]
     lines += ["", *table(rows, right=(2,)), ""]
     lines.append(
         f"decided: {explained['route'] or 'no route'} (reason {explained['reason']}{margin}; "

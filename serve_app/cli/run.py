@@ -1,4 +1,4 @@
-"""``fingerpost run``: starts the gateway and shows that it works."""
+"""``fingerpost run``: runs the gateway, and shows a decision and an example once it is up."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
+from typing import Final
 from urllib.request import Request
 
 from serve_app.access.exposure import exposure_problem
@@ -29,16 +30,27 @@ from serve_app.snapshot import Snapshot, compile_snapshot
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of ``fingerpost run``."""
-    parser.add_argument("file", type=Path, nargs="?", default=Path("configs/serve.yaml"))
+    """Declares the arguments of ``fingerpost run``."""
     parser.add_argument(
-        "--env", type=Path, default=Path("configs/serve.env"), help="Serve's settings"
+        "file",
+        type=Path,
+        nargs="?",
+        default=Path("configs/serve.yaml"),
+        help="a serve.yaml (default: %(default)s)",
     )
-    parser.add_argument("--beside", default="", help="a command to run as long as the gateway runs")
+    parser.add_argument(
+        "--env",
+        type=Path,
+        default=Path("configs/serve.env"),
+        help="environment of Ray Serve (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--beside", default="", metavar="COMMAND", help="command to run beside the gateway"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> bool:
-    """Runs ``fingerpost run``."""
+    """Runs ``fingerpost run`` until Ctrl-C."""
     _run(arguments.file, arguments.env, shlex.split(arguments.beside))
     return True
 
@@ -83,35 +95,35 @@ def _problems_of(document: ServeDocument, *, by_serve: bool) -> str:
     return "\n\n".join(map(str, errors))
 
 
-_ASKED = "Write a Python function that reverses a linked list"
+_PROMPT: Final = "Write a Python function that reverses a linked list"
 
 
 def _decision(snapshot: Snapshot, url: str) -> str:
-    """What the running gateway decides for a prompt, with all of its scores."""
-    body = json.dumps({"messages": [{"role": "user", "content": _ASKED}]}).encode()
+    """The decision of the running gateway for a prompt, with all scores, as text."""
+    body = json.dumps({"messages": [{"role": "user", "content": _PROMPT}]}).encode()
     headers = {"content-type": "application/json"}
     if snapshot.config.client_keys is not None:
         with suppress(MissingEnvironmentError):
             headers["authorization"] = (
                 f"Bearer {expand(snapshot.config.client_keys[0], os.environ)}"
             )
-    request = Request(f"{url}/v1/route", body, headers)  # noqa: S310 - our own address
+    request = Request(f"{url}/v1/route", body, headers)  # noqa: S310 - a local address
     try:
         with serve_process.open_directly(request, timeout=10) as answer:
             explained = json.loads(answer.read())
     except (OSError, ValueError, HTTPException) as error:
-        return f"  it could not be asked: {error}"
+        return f"  not available: {error}"
     scores = (explained["orchestrator"] or {}).get("scores") or {}
     shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
-    why = [explained["reason"], *([shown] if shown else []), f"{explained['took_ms']:.0f} ms"]
+    details = [explained["reason"], *([shown] if shown else []), f"{explained['took_ms']:.0f} ms"]
     return (
-        f'  "{_ASKED}"\n  -> {explained["route"] or "no route"}, {explained["model"]} '
-        f"({'; '.join(why)})"
+        f'  "{_PROMPT}"\n  -> {explained["route"] or "no route"}, {explained["model"]} '
+        f"({'; '.join(details)})"
     )
 
 
 def example(snapshot: Snapshot, url: str) -> str:
-    """A curl line that works with this configuration here and now."""
+    """A curl command that works with this configuration and the keys that are set."""
     policy, providers = snapshot.policy, snapshot.providers
     models = [policy.default] if policy.default else []
     models += [model for model in policy.models.values() if model != policy.default]
@@ -126,5 +138,5 @@ def example(snapshot: Snapshot, url: str) -> str:
             return f"  curl{key} {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
     return (
         f"  curl{key} {url}/v1/models\n\n"
-        "No model has its key: set the variables named above and start again, or try `make demo`."
+        "No model has a key: set the variables above and start again, or try `make demo`."
     )

@@ -1,8 +1,7 @@
-"""Starts the gateway with everything that it needs, and stops all of it again.
+"""Starts ``serve run`` with the environment that it needs, and stops all of its processes.
 
-``serve run`` alone leaves the environment, the waiting and the cleaning up to its user. Here it
-runs in a session and a temporary directory of its own; when it is stopped, whatever is still
-left of the session goes too.
+``serve run`` alone leaves the environment, the waiting and the cleaning up to the user. Here it
+runs in its own session and temporary folder, and all processes of the session end with it.
 """
 
 import errno
@@ -36,22 +35,22 @@ _PORTS: Final = {
 }
 START_S: Final = 180.0
 ORCHESTRATOR_S: Final = 30.0
-"""For the orchestrator after the ingress answers; its engine takes some seconds to load."""
+"""Seconds to wait for the orchestrator once the ingress answers; its engine loads a model."""
 
 STOP_S: Final = 15.0
 _SHOWN_LINES: Final = 25
 
 open_directly: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-"""As ``urlopen``, but past any proxy: what runs on this machine is not behind one."""
+"""Like ``urlopen`` without a proxy, because the gateway runs on this machine."""
 
 
 def cluster_environment(
     base: Mapping[str, str], settings: Mapping[str, str], home: Path
 ) -> dict[str, str]:
-    """The environment of a Serve cluster that shares no file with any other on the machine.
+    """The environment of a Serve cluster that shares no file with another one on the machine.
 
-    What is set already wins over ``settings``. Ray's directory is always ours: a stale one of an
-    earlier cluster makes ``serve run`` wait for it for ever.
+    Variables of ``base`` take precedence over ``settings``. Ray's folder is always ``home``: with
+    one of an earlier cluster ``serve run`` waits for that cluster without end.
     """
     proxy = home / "haproxy"
     ports = {name: str(_free_port(usual)) for name, usual in _PORTS.items()}
@@ -68,7 +67,7 @@ def cluster_environment(
 
 
 def _free_port(usual: int) -> int:
-    """The usual port where it is free, else any that is."""
+    """The usual port if it is free, else another free one."""
     for port in (usual, 0):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("", port))
@@ -77,20 +76,20 @@ def _free_port(usual: int) -> int:
 
 
 class ServeProcess:
-    """A running ``serve run``, its log, and every process that came of it."""
+    """A running ``serve run``, its log, and all processes that it started."""
 
     def __init__(self, serve_file: ServeFile, environ: Mapping[str, str], log: Path) -> None:
         self._file = serve_file
         self._log = log
         command = [str(Path(sys.executable).with_name("serve")), "run", str(serve_file.path)]
         with log.open("wb") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
+            self._process = subprocess.Popen(  # noqa: S603 - a fixed command
                 command,
                 env=dict(environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches us alone, and we stop it in order
+                start_new_session=True,  # Ctrl-C reaches this process only, which stops the others in order
             )
 
     @property
@@ -99,15 +98,16 @@ class ServeProcess:
         return self._process.pid
 
     def wait_until_healthy(self) -> float:
-        """Seconds until all of it answers. Raises LaunchError with the end of the log.
+        """Waits, and returns the seconds until the gateway answers.
 
-        An orchestrator that does not come up is waited for a while, and then done without.
+        Raises LaunchError with the end of the log. If only the orchestrator is missing, it waits
+        ORCHESTRATOR_S longer.
         """
         started = time.monotonic()
         answers_since = 0.0
         while time.monotonic() - started < START_S:
             if self._process.poll() is not None:
-                raise LaunchError(f"serve run ended:\n{self.log_end()}")
+                raise LaunchError(f"serve run ended; end of its log:\n{self.log_end()}")
             health = read_health(self._file.url)
             now = time.monotonic()
             if health is not None:
@@ -115,16 +115,20 @@ class ServeProcess:
                 if is_settled(health) or now - answers_since > ORCHESTRATOR_S:
                     return now - started
             if "DEPLOY_FAILED" in self.log_end():
-                raise LaunchError(f"the application could not be deployed:\n{self.log_end()}")
+                raise LaunchError(
+                    f"Ray Serve cannot deploy the application; end of its log:\n{self.log_end()}"
+                )
             time.sleep(0.2)
-        raise LaunchError(f"the gateway is not healthy after {START_S:g} s:\n{self.log_end()}")
+        raise LaunchError(
+            f"the gateway is not healthy after {START_S:g} s; end of its log:\n{self.log_end()}"
+        )
 
     def alive(self) -> bool:
         """True while ``serve run`` runs."""
         return self._process.poll() is None
 
     def stop(self) -> list[int]:
-        """Stops everything; the process ids that had to be killed, usually none."""
+        """Stops all processes; returns the ids of those that had to be killed."""
         if self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -140,7 +144,7 @@ class ServeProcess:
         return [process.pid for process in left]
 
     def log_end(self) -> str:
-        """The last lines that serve run wrote."""
+        """The last lines of the log."""
         lines = self._log.read_text("utf-8", "replace").splitlines()
         return "\n".join(lines[-_SHOWN_LINES:])
 
@@ -148,19 +152,19 @@ class ServeProcess:
 def in_session(session: int) -> list[psutil.Process]:
     """The processes of a session.
 
-    A mark in the environment would not do: Ray's processes rename themselves, which overwrites
-    what the system shows of it.
+    The session identifies them, not the environment: Ray's processes rename themselves, which
+    overwrites the environment that the system shows.
     """
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def read_health(url: str) -> Json | None:
-    """What the gateway at this address says of itself; None while it says nothing."""
+    """The answer of ``/healthz`` at this address; None while there is none."""
     try:
         with open_directly(f"{url}/healthz", timeout=2) as answer:
             return json.loads(answer.read())
@@ -175,26 +179,26 @@ def is_settled(health: Json) -> bool:
 
 
 def refuse_taken_port(serve_file: ServeFile) -> None:
-    """Raises LaunchError when something listens where the gateway shall."""
+    """Raises LaunchError if the gateway cannot listen on its address."""
     family = socket.AF_INET6 if ":" in serve_file.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((serve_file.host, serve_file.port))
         except OSError as error:
-            way_out = {
-                errno.EADDRINUSE: "Stop what runs there, or change http_options.port",
-                errno.EACCES: "Change http_options.port to one above 1023",
-            }.get(error.errno or 0, "Change http_options.host")
+            fix = {
+                errno.EADDRINUSE: "stop what runs there, or change http_options.port",
+                errno.EACCES: "change http_options.port to one above 1023",
+            }.get(error.errno or 0, "change http_options.host")
             raise LaunchError(
-                f"{serve_file.host}:{serve_file.port} can't be listened on: {error.strerror}. "
-                f"{way_out} in {serve_file.path}."
+                f"cannot listen on {serve_file.host}:{serve_file.port}: {error.strerror}; "
+                f"{fix} in {serve_file.path}"
             ) from error
 
 
 @contextmanager
 def beside(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[None]:
-    """Runs a command as long as the body runs; none when ``command`` is empty."""
+    """Runs a command as long as the body runs; an empty ``command`` runs nothing."""
     if not command:
         yield
         return
@@ -215,7 +219,7 @@ def run(
     neighbour: Sequence[str],
     on_healthy: Callable[[float], None],
 ) -> None:
-    """Runs the gateway until SIGINT or SIGTERM. Raises LaunchError when it does not start."""
+    """Runs the gateway until SIGINT or SIGTERM. Raises LaunchError if it does not start, or ends."""
     refuse_taken_port(serve_file)
     home = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))
     environ = cluster_environment(os.environ, settings, home)
@@ -234,12 +238,16 @@ def run(
                 on_healthy(gateway.wait_until_healthy())
                 while gateway.alive():
                     time.sleep(0.5)
-                raise LaunchError(f"serve run ended by itself; its log was:\n{gateway.log_end()}")
+                raise LaunchError(
+                    f"serve run ended unexpectedly; end of its log:\n{gateway.log_end()}"
+                )
             except KeyboardInterrupt:
-                print("\nstopping ...", flush=True)  # noqa: T201 - a program's output
+                print("\nstopping ...", flush=True)  # noqa: T201 - output of the command
             finally:
                 for number in before:
-                    signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must leave nothing
+                    signal.signal(
+                        number, signal.SIG_IGN
+                    )  # a second Ctrl-C must not leave processes
                 gateway.stop()
     finally:
         for number, handler in before.items():

@@ -1,6 +1,6 @@
-"""What a configuration comes to: for people line by line, for programs as JSON.
+"""Summarizes a configuration: as text line by line, and as JSON.
 
-Keys are told by the names of their variables only.
+Of keys only the names of their variables are shown.
 """
 
 import os
@@ -15,7 +15,7 @@ from serve_app.snapshot import Snapshot
 
 
 def summary(snapshot: Snapshot) -> list[str]:
-    """What a configuration serves, line by line."""
+    """The summary as text, line by line."""
     policy, providers = snapshot.policy, snapshot.providers
     keys = keys_of(snapshot)
     lines = [f"policy {policy.version}"]
@@ -29,7 +29,7 @@ def summary(snapshot: Snapshot) -> list[str]:
         lines.append(f"model {name}{default}{_missing(providers.models[model])}")
     for prefix, endpoint in providers.wildcards.items():
         lines.append(f"models {prefix}/*{_missing(endpoint)}")
-    lines += [f"warning: {warning}" for warning in warnings_of(snapshot)]
+    lines += [f"warning: {warning}" for warning in snapshot_warnings(snapshot)]
     lines += [f"alias {alias} -> {model or AUTO}" for alias, model in policy.aliases.items()]
     lines += [
         f"route {route.name} -> {', '.join(map(str, route.models))}" for route in policy.routes
@@ -39,16 +39,17 @@ def summary(snapshot: Snapshot) -> list[str]:
 
 def _missing(endpoint: Endpoint) -> str:
     missing = endpoint.missing(os.environ)
-    return f"  [{' and '.join(missing)} is not set]" if missing else ""
+    are = "is" if len(missing) == 1 else "are"
+    return f"  [{' and '.join(missing)} {are} not set]" if missing else ""
 
 
 def summary_json(snapshot: Snapshot) -> dict[str, Json]:
-    """The same for programs."""
+    """The summary as JSON."""
     policy, providers = snapshot.policy, snapshot.providers
     keys = keys_of(snapshot)
     return {
         "version": policy.version,
-        "warnings": warnings_of(snapshot),
+        "warnings": snapshot_warnings(snapshot),
         "providers": [
             {
                 "slug": slug,
@@ -73,24 +74,24 @@ NO_SUMMARY: Mapping[str, Json] = {
     "version": None, "warnings": [], "providers": [], "models": [], "wildcards": [], "aliases": {},
     "routes": [], "default": None, "deployments": [],
 }  # fmt: skip
-"""``summary_json`` of a configuration that can't be used."""
+"""The summary of a configuration that cannot be used."""
 
 
 def keys_of(snapshot: Snapshot) -> dict[str, dict[str, bool]]:
-    """For each provider: the variables that its exchanges need, and whether they are set here.
+    """For each provider: the variables that it needs, each with whether it is set here.
 
-    ``access_key`` stands for one where a vendor needs a key and none is configured.
+    ``access_key`` is listed if a provider needs a key and none is configured.
     """
-    found: dict[str, dict[str, bool]] = {slug: {} for slug in snapshot.providers.data_paths()}
+    keys: dict[str, dict[str, bool]] = {slug: {} for slug in snapshot.providers.data_paths()}
     for endpoint in snapshot.providers.endpoints():
         missing = endpoint.missing(os.environ)
         for name in endpoint.missing({}):
-            found[endpoint.slug][name] = name not in missing
-    return found
+            keys[endpoint.slug][name] = name not in missing
+    return keys
 
 
-def warnings_of(snapshot: Snapshot) -> list[str]:
-    """What is accepted and hardly meant; also variables outside of ``model_providers``."""
+def snapshot_warnings(snapshot: Snapshot) -> list[str]:
+    """The warnings about a configuration, and about the weights on this machine."""
     return [
         *config_warnings(snapshot.config, os.environ),
         *_weight_warnings(snapshot.config.orchestrator),
@@ -98,7 +99,7 @@ def warnings_of(snapshot: Snapshot) -> list[str]:
 
 
 def _weight_warnings(section: OrchestratorSection) -> Iterator[str]:
-    """No problems: the folder may be sound on the engine's machine, or be there alone."""
+    """Warnings, not problems: on the machine of the engine the folder may be a different one."""
     if section.engine != "vllm" or section.model is None or section.download:
         return
     faults = checkpoint.faults(section.model, section.task)
@@ -113,7 +114,7 @@ def _weight_warnings(section: OrchestratorSection) -> Iterator[str]:
 
 
 def deployment_names(snapshot: Snapshot) -> list[str]:
-    """The deployments that serve_app/app.py makes of a configuration."""
+    """The names of the deployments that serve_app/app.py makes for a configuration."""
     kept_in_memory = snapshot.config.routing.session_cache.type != "redis"
     paths = snapshot.providers.data_paths()
     own = [slug for slug, data_path in paths.items() if data_path is DataPath.DEDICATED]

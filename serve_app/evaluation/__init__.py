@@ -1,1 +1,1 @@
-"""Measures how well an engine decides; imported by the command line only."""
+"""Measures how well an engine matches routes; used by the command line only."""

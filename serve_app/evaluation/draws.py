@@ -1,20 +1,13 @@
-"""Accuracy with examples drawn from the set itself."""
+"""Measures accuracy with examples that are drawn from the set itself."""
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from serve_app.domain import Question
-from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings, seen
-from serve_app.evaluation.labelled_set import (
-    Case,
-    LabelledSet,
-)
-from serve_app.evaluation.measure import (
-    Draws,
-    case_outcome,
-    share_of,
-)
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings, text_of
+from serve_app.evaluation.labelled_set import Case, LabelledSet
+from serve_app.evaluation.measure import Draws, case_outcome, share_of
 from serve_app.scoring.archetypes import ARCHETYPES
 from serve_app.scoring.embedding import EmbeddingScorer, Vector
 from serve_app.scoring.excerpt import recent
@@ -27,9 +20,9 @@ def draw_examples(
     examples: int,
     draws: int,
 ) -> Draws:
-    """Accuracy with so many examples a route, drawn from its own cases, which then don't count.
+    """Accuracy with ``examples`` per route, drawn from its cases; drawn cases are not counted.
 
-    Seeded by the number of the draw. A route with too few cases keeps one of them to be asked.
+    The seed is the number of the draw. At least one case of a route is not drawn.
     """
     known: dict[str, Vector] = {}
 
@@ -70,4 +63,4 @@ def _chosen(
 
 
 def _text(case: Case) -> str:
-    return seen(Question(recent(case.turns), (), ""))
+    return text_of(Question(recent(case.turns), (), ""))

@@ -1,4 +1,4 @@
-"""Labelled sets: conversations with the route that each belongs to."""
+"""Labelled sets: conversations, each with the route that it belongs to."""
 
 import json
 from dataclasses import dataclass
@@ -12,15 +12,16 @@ from serve_app.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One conversation and where it belongs."""
+    """A conversation and the route that it belongs to."""
 
     turns: tuple[Turn, ...]
     expect: str | None
+    """None: no route matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """Routes, and conversations that are known to belong to them or to none."""
+    """Routes, and conversations that are known to belong to one of them or to none."""
 
     file: str
     routes: tuple[Route, ...]
@@ -28,19 +29,19 @@ class LabelledSet:
 
 
 def read_set(file: Path) -> LabelledSet:
-    """The set in a file. Raises ConfigError with every line that is wrong, and why.
+    """Reads the set in a file. Raises ConfigError with the problems of all lines.
 
-    Where the first line says nothing of routes, that is the only problem.
+    A first line without routes is reported alone.
     """
     try:
-        lines = file.read_text("utf-8").split("\n")  # splitlines() also cuts inside of texts
+        lines = file.read_text("utf-8").split("\n")  # splitlines() also splits inside strings
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(file), (Problem(0, "", f"cannot read the file: {error}"),)) from error
     problems: list[Problem] = []
     entries = (_object(lines[0]) or {}).get("routes")
     if not isinstance(entries, list) or not entries:
-        wanted = 'must be {"routes": [{"name": ..., "description": ...}, ...]}'
-        raise ConfigError(str(file), (Problem(1, "", wanted),))
+        message = 'must be {"routes": [{"name": ..., "description": ...}, ...]}'
+        raise ConfigError(str(file), (Problem(1, "", message),))
     routes = _read_routes(entries, problems)
     names = _names(entries)
     cases = []
@@ -49,14 +50,14 @@ def read_set(file: Path) -> LabelledSet:
             case = _read_case(line, number, names, problems)
             cases += [] if case is None else [case]
     if not problems and not cases:
-        problems.append(Problem(len(lines), "", "holds no cases; add one a line"))
+        problems.append(Problem(len(lines), "", "no cases; add one per line"))
     if problems:
         raise ConfigError(str(file), tuple(problems))
     return LabelledSet(str(file), routes, tuple(cases))
 
 
 def _names(entries: list[Json]) -> set[str] | None:
-    """What cases may expect: also routes with a problem. None where one of them has no name."""
+    """The names that cases may expect, routes with problems included; None if one has no name."""
     names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
     return {str(name) for name in names} if all(names) else None
 
@@ -64,16 +65,16 @@ def _names(entries: list[Json]) -> set[str] | None:
 def _read_routes(entries: list[Json], problems: list[Problem]) -> tuple[Route, ...]:
     routes: list[Route] = []
     for index, entry in enumerate(entries):
-        place = f"routes[{index}]"
-        texts = entry if isinstance(entry, dict) else {}
-        name, description = texts.get("name"), texts.get("description")
-        examples = texts.get("examples", [])
+        path = f"routes[{index}]"
+        fields = entry if isinstance(entry, dict) else {}
+        name, description = fields.get("name"), fields.get("description")
+        examples = fields.get("examples", [])
         if not (isinstance(name, str) and name and isinstance(description, str) and description):
-            problems.append(Problem(1, place, "needs a name and a description, both texts"))
+            problems.append(Problem(1, path, "must have a name and a description, both strings"))
         elif not isinstance(examples, list) or not all(isinstance(e, str) for e in examples):
-            problems.append(Problem(1, f"{place}.examples", "must be a list of texts"))
+            problems.append(Problem(1, f"{path}.examples", "must be a list of strings"))
         elif any(name == route.name for route in routes):
-            problems.append(Problem(1, place, f"another route is named {name!r}"))
+            problems.append(Problem(1, path, f"duplicate route {name!r}; keep one"))
         else:
             routes.append(Route(name, description, (), examples=tuple(examples)))
     return tuple(routes)
@@ -84,12 +85,13 @@ def _read_case(
 ) -> Case | None:
     case = _object(line)
     if case is None:
-        problems.append(Problem(number, "", "is no JSON object"))
+        problems.append(Problem(number, "", "must be a JSON object"))
         return None
     expect = case.get("expect", "")
     known = names is None or (isinstance(expect, str) and expect in names)
     if expect is not None and not known:
-        problems.append(Problem(number, "expect", f"{expect!r} is no route of line 1, nor null"))
+        message = f"must be a route of line 1 or null, not {expect!r}"
+        problems.append(Problem(number, "expect", message))
         return None
     try:
         turns = turns_of_messages(case.get("messages"))

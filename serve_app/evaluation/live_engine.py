@@ -1,4 +1,4 @@
-"""Engines with a language model, made to be tried on this machine, and ended afterwards."""
+"""Starts engines with a language model on this machine for a measurement, and stops them."""
 
 import asyncio
 import time
@@ -11,8 +11,8 @@ from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Question, Route, Scores, Unavailable
 from serve_app.engines.faults import EngineFaultError
 from serve_app.evaluation.labelled_set import LabelledSet
-from serve_app.evaluation.measure import Evaluation, Progress, outcomes_of
-from serve_app.ports import Orchestrator as Port
+from serve_app.evaluation.measure import Evaluation, Progress, case_outcomes
+from serve_app.ports import Orchestrator
 
 _OPENERS: Final[Mapping[str, str]] = {
     "http": "serve_app.evaluation.live_http",
@@ -32,7 +32,7 @@ class EngineOpener(Protocol):
         runner: asyncio.Runner,
         routes: tuple[Route, ...],
         tls_ca: str | None,
-    ) -> AbstractContextManager[Port]:
+    ) -> AbstractContextManager[Orchestrator]:
         """Starts the engine of a section, and ends it with the context."""
         ...
 
@@ -40,37 +40,36 @@ class EngineOpener(Protocol):
 def ask_once(
     section: OrchestratorSection, question: Question, tls_ca: str | None = None
 ) -> tuple[Scores, float]:
-    """What the engine, vllm or http, says of one question, and how many seconds that took.
+    """The scores of an engine, vllm or http, for one question, and the seconds that it took.
 
-    ``tls_ca`` is the configuration's ``overrides.upstream_tls_ca_path``. Raises EngineFaultError for
-    one that can't be made, or has no answer.
+    ``tls_ca`` is the configuration's ``overrides.upstream_tls_ca_path``. Raises EngineFaultError if
+    the engine cannot be started or does not answer.
     """
     with asyncio.Runner() as runner, _opened(section, runner, question.routes, tls_ca) as engine:
         started = time.perf_counter()
-        said = runner.run(engine.score(question))
+        scores = runner.run(engine.score(question))
         took_s = time.perf_counter() - started
-    if isinstance(said, Unavailable):
-        message = f"the engine {section.engine} gave no decision: {said.detail}"
-        raise EngineFaultError(message)
-    return said, took_s
+    if isinstance(scores, Unavailable):
+        raise EngineFaultError(f"engine {section.engine} is unavailable: {scores.detail}")
+    return scores, took_s
 
 
 @contextmanager
-def measured(
+def live_measure(
     section: OrchestratorSection,
     progress: Progress,
     routes: tuple[Route, ...],
     tls_ca: str | None = None,
 ) -> Iterator[Measure]:
-    """What evaluates sets with the engine, vllm or http, that a section says.
+    """A function that evaluates sets with the engine of a section, vllm or http.
 
-    ``tls_ca`` as above. Raises EngineFaultError for one that can't be made.
+    ``tls_ca`` as above. Raises EngineFaultError if the engine cannot be started.
     """
     with asyncio.Runner() as runner, _opened(section, runner, routes, tls_ca) as engine:
 
         def measure(labelled: LabelledSet) -> Evaluation:
-            asked = outcomes_of(labelled, progress, engine, generates=section.generates)
-            outcomes = runner.run(asked)
+            measuring = case_outcomes(labelled, progress, engine, generates=section.generates)
+            outcomes = runner.run(measuring)
             return Evaluation(labelled, section, outcomes, ())
 
         yield measure
@@ -81,6 +80,6 @@ def _opened(
     runner: asyncio.Runner,
     routes: tuple[Route, ...],
     tls_ca: str | None,
-) -> AbstractContextManager[Port]:
+) -> AbstractContextManager[Orchestrator]:
     opener = cast("EngineOpener", import_module(_OPENERS[section.engine]))
     return opener.open_engine(section, runner, routes, tls_ca)

@@ -1,8 +1,8 @@
-"""How well an engine finds the routes of a labelled set; what ``fingerpost eval`` measures.
+"""Measures how well an engine matches the cases of a labelled set to their routes.
 
 A labelled set is a file of JSON lines: first ``{"routes": [{"name", "description", "examples"?}]}``,
-then one case a line, ``{"messages": [{"role", "content"}], "expect": NAME or null}``, where null
-says that no route matches.
+then one case per line, ``{"messages": [{"role", "content"}], "expect": NAME or null}``, where null
+means that no route matches.
 """
 
 import asyncio
@@ -18,21 +18,18 @@ from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Question, Scores, Unavailable
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.faults import EngineFaultError
-from serve_app.evaluation.labelled_set import (
-    Case,
-    LabelledSet,
-)
+from serve_app.evaluation.labelled_set import Case, LabelledSet
 from serve_app.ports import Orchestrator
 from serve_app.scoring.excerpt import conversation, recent
 
-NOWHERE: Final = "(no route)"
-"""How "no route matches" is written where names of routes stand."""
+NO_ROUTE: Final = "(no route)"
+"""Shown instead of the name of a route if no route matches."""
 
-FAILED: Final = "(no answer)"
-"""The same for "the engine gave no answer": it is never what was expected."""
+NO_ANSWER: Final = "(no answer)"
+"""Shown instead of the name of a route if the engine did not answer."""
 
 COLLIDING: Final = 0.8
-"""Descriptions with a larger cosine are hard to tell apart."""
+"""Minimum cosine of two descriptions that are hard to distinguish."""
 
 _THRESHOLDS: Final = tuple(round(0.02 * step, 2) for step in range(26))
 _MAX_SHOWN: Final = 60
@@ -40,107 +37,136 @@ _MAX_SHOWN: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class CaseOutcome:
-    """What came of one case."""
+    """The result of one case."""
 
     case: Case
     best: str
-    """The route with the highest score, wins or not."""
+    """The route with the highest score, even if it does not win."""
     score: float | None
-    """None: the engine names a route, and has no numbers."""
+    """None: the engine names a route and has no scores."""
     decided: str | None
     seconds: float
     fault: str = ""
-    """Why there was no answer."""
+    """Why the engine did not answer; empty if it did."""
 
     @property
     def right(self) -> bool:
-        """The best route is the expected one; False where none is expected."""
+        """True if the best route is the expected one; False if none is expected."""
         return self.best == self.case.expect
 
 
 @dataclass(frozen=True, slots=True)
+class RouteQuality:
+    """How well the cases of a route are decided, thresholds applied."""
+
+    name: str
+    precision: float | None
+    """Of the cases decided for the route: the share that belongs there. None without any."""
+    recall: float | None
+    """Of the cases of the route: the share decided for it. None without any."""
+    cases: int
+    """Number of cases that belong to the route."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """What a value of ``min_confidence`` would achieve."""
+
+    min_confidence: float
+    accuracy: float
+    """Of the cases with a route: the share whose best route is right and reaches the value."""
+    no_match_found: float
+    """Of the cases without a route: the share whose scores all stay below the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collision:
+    """Two routes whose descriptions are hard to distinguish."""
+
+    cosine: float
+    route: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
 class Draws:
-    """Accuracy with examples drawn from the set itself, the drawn cases left out."""
+    """Accuracy with examples that are drawn from the set itself; drawn cases are not counted."""
 
     examples: int
     accuracies: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """Over the draws."""
+        """The mean accuracy of the draws."""
         return sum(self.accuracies) / len(self.accuracies)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All that was found out about one set."""
+    """The results of one set."""
 
     labelled: LabelledSet
     settings: EmbeddingSettings | OrchestratorSection
-    """Those of the embedded engine, or of another one."""
+    """The settings of the embedded engine, or the section of another one."""
     outcomes: tuple[CaseOutcome, ...]
-    collisions: tuple[tuple[float, str, str], ...]
+    collisions: tuple[Collision, ...]
     draws: tuple[Draws, ...] = ()
 
     @property
     def accuracy(self) -> float:
-        """Of the cases with a route: the share whose best route is right, thresholds aside."""
+        """Of the cases with a route: the share whose best route is right; thresholds do not apply."""
         return share_of(
             outcome.right for outcome in self.outcomes if outcome.case.expect is not None
         )
 
     @property
     def decided(self) -> float:
-        """Of all cases: the share decided rightly with the thresholds, "no route" included."""
+        """Of all cases: the share that is decided right with the thresholds, "no route" included."""
         return share_of(outcome.decided == outcome.case.expect for outcome in self.outcomes)
 
     @property
     def engine(self) -> str:
-        """Which one was asked."""
+        """The name of the engine."""
         return (
             self.settings.engine if isinstance(self.settings, OrchestratorSection) else "embedding"
         )
 
     @property
     def scored(self) -> bool:
-        """The engine gives numbers; without, there is nothing to set a threshold by."""
+        """True if the engine returns scores, which thresholds need."""
         return all(outcome.score is not None for outcome in self.outcomes)
 
     def faults(self) -> Counter[str]:
-        """Why there was no answer, and how often."""
+        """The reasons of missing answers, with their counts."""
         return Counter(outcome.fault for outcome in self.outcomes if outcome.fault)
 
     def confusion(self) -> Counter[tuple[str, str]]:
-        """How often (expected, decided) came up; with thresholds."""
+        """Counts of (expected, decided), thresholds applied."""
         return Counter(
-            (outcome.case.expect or NOWHERE, outcome.decided or NOWHERE)
+            (outcome.case.expect or NO_ROUTE, outcome.decided or NO_ROUTE)
             for outcome in self.outcomes
         )
 
-    def by_route(self) -> Iterator[tuple[str, float | None, float | None, int]]:
-        """Name, precision, recall and number of cases of each route and of none."""
+    def by_route(self) -> Iterator[RouteQuality]:
+        """The quality of each route, and of "no route" as the last one."""
         counts = self.confusion()
-        for name in [*(route.name for route in self.labelled.routes), NOWHERE]:
-            expected = sum(count for (wish, _), count in counts.items() if wish == name)
-            decided = sum(count for (_, said), count in counts.items() if said == name)
+        for name in [*(route.name for route in self.labelled.routes), NO_ROUTE]:
+            cases = sum(count for (expected, _), count in counts.items() if expected == name)
+            decided = sum(count for (_, decision), count in counts.items() if decision == name)
             hits = counts[name, name]
-            yield (
-                name,
-                hits / decided if decided else None,
-                hits / expected if expected else None,
-                expected,
-            )
+            precision = hits / decided if decided else None
+            yield RouteQuality(name, precision, hits / cases if cases else None, cases)
 
-    def thresholds(self) -> list[tuple[float, float, float]]:
-        """Of ``min_confidence``: its value, in-scope accuracy, share of no-match recognized.
+    def thresholds(self) -> list[Threshold]:
+        """What values of ``min_confidence`` would achieve.
 
-        Empty where the set has no case without a route, or the engine no scores.
+        Empty if the set has cases of one kind only, or the engine has no scores.
         """
         inside, outside = self._sides()
         if not inside or not outside:
             return []
         return [
-            (
+            Threshold(
                 limit,
                 share_of(right and score >= limit for right, score in inside),
                 share_of(score < limit for _, score in outside),
@@ -149,12 +175,19 @@ class Evaluation:
         ]
 
     def recommended(self) -> float | None:
-        """The threshold with the highest mean of both shares; the lowest of equal ones."""
-        found = self.thresholds()
-        return max(found, key=lambda row: (row[1] + row[2], -row[0]))[0] if found else None
+        """The ``min_confidence`` with the highest mean of both shares; the lowest of equal ones.
+
+        None if there is no threshold to choose from.
+        """
+        best = max(
+            self.thresholds(),
+            key=lambda row: (row.accuracy + row.no_match_found, -row.min_confidence),
+            default=None,
+        )
+        return None if best is None else best.min_confidence
 
     def auroc(self) -> float | None:
-        """How well the best score tells cases with a route from those without: 0.5 is chance."""
+        """How well the best score separates cases with a route from those without; 0.5 is chance."""
         inside, outside = ([score for _, score in side] for side in self._sides())
         if not inside or not outside:
             return None
@@ -162,7 +195,7 @@ class Evaluation:
         return float((differences > 0).mean() + (differences == 0).mean() / 2)
 
     def _sides(self) -> tuple[list[tuple[bool, float]], list[tuple[bool, float]]]:
-        """Whether a case was right and its score: of those with a route, and of the others."""
+        """For each case whether it was right, and its score: those with a route, and the others."""
         inside: list[tuple[bool, float]] = []
         outside: list[tuple[bool, float]] = []
         for outcome in self.outcomes if self.scored else ():
@@ -171,16 +204,16 @@ class Evaluation:
         return inside, outside
 
     def latency_ms(self, share: float) -> float:
-        """A quantile of the time that a decision took."""
+        """A quantile of the latency of decisions, milliseconds."""
         return float(np.quantile([outcome.seconds for outcome in self.outcomes], share)) * 1e3
 
 
 Progress = Callable[[Sequence[Case]], Iterable[Case]]
-"""Passes cases through and shows how far it is."""
+"""Passes cases through and shows the progress."""
 
 
 class _Embedded:
-    """The embedded engine as the others are asked."""
+    """The embedded engine behind the port of the others."""
 
     def __init__(self, engine: EmbeddingEngine) -> None:
         self._engine = engine
@@ -192,62 +225,63 @@ class _Embedded:
 def evaluate(
     labelled: LabelledSet, settings: EmbeddingSettings, progress: Progress, engine: EmbeddingEngine
 ) -> Evaluation:
-    """Decides every case of a set with the embedded engine, one after the other."""
+    """Decides all cases of a set with the embedded engine, one after the other."""
     engine.scorer.prepare(labelled.routes)
-    outcomes = asyncio.run(outcomes_of(labelled, progress, _Embedded(engine)))
+    outcomes = asyncio.run(case_outcomes(labelled, progress, _Embedded(engine)))
     return Evaluation(labelled, settings, outcomes, tuple(_collisions(labelled, engine)))
 
 
-async def outcomes_of(
+async def case_outcomes(
     labelled: LabelledSet, progress: Progress, engine: Orchestrator, *, generates: bool = False
 ) -> tuple[CaseOutcome, ...]:
-    """What any engine decides for every case of a set, one after the other.
+    """Decides all cases of a set with any engine, one after the other.
 
-    As in the gateway, one that generates is shown whole conversations.
-    Raises EngineFaultError where the first question has no answer: then others have none either.
+    As in the gateway, an engine that generates reads whole conversations.
+    Raises EngineFaultError if the first question is not answered: others would fail as well.
     """
     outcomes: list[CaseOutcome] = []
-    look = conversation if generates else recent
-    asked = 0
+    excerpt = conversation if generates else recent
+    questions = 0
     for case in progress(labelled.cases):
-        question = Question(look(case.turns), labelled.routes, labelled.file)
-        if not question.turns:  # nothing was said in words: the gateway asks no engine either
-            outcomes.append(CaseOutcome(case, NOWHERE, 0.0, None, 0.0))
+        question = Question(excerpt(case.turns), labelled.routes, labelled.file)
+        if not question.turns:  # no text of the user: the gateway does not call the engine either
+            outcomes.append(CaseOutcome(case, NO_ROUTE, 0.0, None, 0.0))
             continue
         started = time.perf_counter()
-        said = await engine.score(question)
+        scores = await engine.score(question)
         seconds = time.perf_counter() - started
-        asked += 1
-        if isinstance(said, Scores):
-            outcomes.append(case_outcome(case, said, seconds))
-        elif asked == 1:
-            raise EngineFaultError(f"the engine can't be measured: {said.detail}")
+        questions += 1
+        if isinstance(scores, Scores):
+            outcomes.append(case_outcome(case, scores, seconds))
+        elif questions == 1:
+            raise EngineFaultError(f"cannot measure the engine: {scores.detail}")
         else:
-            outcomes.append(CaseOutcome(case, FAILED, 0.0, FAILED, seconds, said.detail))
+            outcomes.append(CaseOutcome(case, NO_ANSWER, 0.0, NO_ANSWER, seconds, scores.detail))
     return tuple(outcomes)
 
 
-def case_outcome(case: Case, said: Scores, seconds: float) -> CaseOutcome:
-    """Compares the scores of a case with the route that the case expects."""
-    if not said.routes:
-        return CaseOutcome(case, said.winner or NOWHERE, None, said.winner, seconds)
-    best = max(said.routes, key=lambda name: said.routes[name])
-    return CaseOutcome(case, best, said.routes[best], said.winner, seconds)
+def case_outcome(case: Case, scores: Scores, seconds: float) -> CaseOutcome:
+    """The result of a case that has these scores."""
+    if not scores.routes:
+        return CaseOutcome(case, scores.winner or NO_ROUTE, None, scores.winner, seconds)
+    best = max(scores.routes, key=lambda name: scores.routes[name])
+    return CaseOutcome(case, best, scores.routes[best], scores.winner, seconds)
 
 
-def _collisions(labelled: LabelledSet, engine: EmbeddingEngine) -> Iterator[tuple[float, str, str]]:
-    """Pairs of routes whose descriptions are nearly one, the nearest first."""
+def _collisions(labelled: LabelledSet, engine: EmbeddingEngine) -> Iterator[Collision]:
+    """Pairs of routes with similar descriptions, the most similar first."""
     cosines = engine.scorer.similarity(labelled.routes)
+    names = [route.name for route in labelled.routes]
     pairs = [
-        (float(cosines[a, b]), labelled.routes[a].name, labelled.routes[b].name)
+        Collision(float(cosines[a, b]), names[a], names[b])
         for a in range(len(cosines))
         for b in range(a)
         if cosines[a, b] >= COLLIDING
     ]
-    yield from sorted(pairs, reverse=True)[:_MAX_SHOWN]
+    yield from sorted(pairs, key=lambda pair: -pair.cosine)[:_MAX_SHOWN]
 
 
 def share_of(hits: Iterable[bool]) -> float:
-    """The share of True values; 0 if there are none at all."""
+    """The share of True values; 0 without values."""
     counted = list(hits)
     return sum(counted) / len(counted) if counted else 0.0

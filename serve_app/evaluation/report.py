@@ -1,7 +1,8 @@
-"""An evaluation on paper: as text, as JSON, as a picture, and beside another one."""
+"""Reports an evaluation: as text, as JSON, and compared with another one."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -11,15 +12,15 @@ from serve_app.config.locations import ConfigError, Problem, path_text
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Json
 from serve_app.engines.embedding.engine import EmbeddingSettings
-from serve_app.evaluation.measure import FAILED, NOWHERE, Evaluation
+from serve_app.evaluation.measure import NO_ANSWER, NO_ROUTE, Evaluation
 
 _SMALL_MATRIX: Final = 12
 _MOST_CONFUSED: Final = 15
-_PLACES: Final = 5
+_MAX_LISTED: Final = 5
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Rows as lines with even columns; those in ``right`` are aligned to the right."""
+    """Formats rows as lines with aligned columns; those in ``right`` are aligned to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     flush = set(right)
     return [
@@ -32,7 +33,7 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]
 
 
 def report_text(evaluation: Evaluation) -> list[str]:
-    """The report for people, line by line."""
+    """The report as text, line by line."""
     cases = evaluation.outcomes
     inside = sum(outcome.case.expect is not None for outcome in cases)
     lines = [
@@ -45,26 +46,26 @@ def report_text(evaluation: Evaluation) -> list[str]:
         f"decided   {evaluation.decided:.3f}  {_limits(evaluation)}of all cases",
         (
             f"latency   p50 {evaluation.latency_ms(0.5):.1f} ms, p99 {evaluation.latency_ms(0.99):.1f} ms "
-            f"a decision, {_asked(evaluation.settings)}"
+            f"per decision, {_engine_text(evaluation.settings)}"
         ),
     ]
     lines += [
-        f"no answer {times} of the cases, which count as wrong: {why}"
-        for why, times in evaluation.faults().most_common(_PLACES)
+        f"no answer {times} of {len(cases)} cases, which count as wrong: {why}"
+        for why, times in evaluation.faults().most_common(_MAX_LISTED)
     ]
     lines += [
-        f"examples  {draws.examples} a route: {draws.mean:.3f} "
+        f"examples  {draws.examples} per route: {draws.mean:.3f} "
         f"({min(draws.accuracies):.3f} to {max(draws.accuracies):.3f} in {len(draws.accuracies)} draws)"
         for draws in evaluation.draws
     ]
-    for title, found in (
+    for title, section in (
         ("By route, with thresholds", _by_route(evaluation)),
         ("Confusion", _confusion(evaluation)),
         ("No match, by threshold", _thresholds(evaluation)),
         ("Descriptions that collide (cosine)", _collisions(evaluation)),
     ):
-        if found:
-            lines += ["", title, *(f"  {line}" for line in found)]
+        if section:
+            lines += ["", title, *(f"  {line}" for line in section)]
     return lines
 
 
@@ -77,7 +78,7 @@ def _limits(evaluation: Evaluation) -> str:
     )
 
 
-def _asked(settings: EmbeddingSettings | OrchestratorSection) -> str:
+def _engine_text(settings: EmbeddingSettings | OrchestratorSection) -> str:
     if isinstance(settings, EmbeddingSettings):
         return f"{settings.threads} thread(s), at most {settings.max_query_tokens} tokens"
     return f"engine {settings.engine}, model {settings.model}"
@@ -89,41 +90,43 @@ def _by_route(evaluation: Evaluation) -> list[str]:
 
     rows = [["route", "precision", "recall", "cases"]]
     rows += [
-        [name, shown(precision), shown(recall), str(cases)]
-        for name, precision, recall, cases in evaluation.by_route()
+        [route.name, shown(route.precision), shown(route.recall), str(route.cases)]
+        for route in evaluation.by_route()
     ]
     return table(rows, right=(1, 2, 3))
 
 
-def _names(evaluation: Evaluation) -> list[str]:
-    failed = [FAILED] if evaluation.faults() else []
-    return [*(route.name for route in evaluation.labelled.routes), NOWHERE, *failed]
+def decision_names(evaluation: Evaluation) -> list[str]:
+    """The names that may be decided: routes, no route, and no answer if there was any."""
+    failed = [NO_ANSWER] if evaluation.faults() else []
+    return [*(route.name for route in evaluation.labelled.routes), NO_ROUTE, *failed]
 
 
 def _confusion(evaluation: Evaluation) -> list[str]:
-    names, counts = _names(evaluation), evaluation.confusion()
+    names, counts = decision_names(evaluation), evaluation.confusion()
     if len(names) <= _SMALL_MATRIX:
         rows = [["expected \\ decided", *(str(number) for number in range(1, len(names) + 1))]]
         rows += [
-            [f"{number} {wish}", *(str(counts[wish, said] or ".") for said in names)]
-            for number, wish in enumerate(names, 1)
+            [f"{number} {name}", *(str(counts[name, decided] or ".") for decided in names)]
+            for number, name in enumerate(names, 1)
         ]
         return table(rows, right=range(1, len(names) + 1))
     wrong = [(pair, count) for pair, count in counts.most_common() if pair[0] != pair[1]]
     rows = [["times", "expected", "decided"]]
     rows += [[str(count), *pair] for pair, count in wrong[:_MOST_CONFUSED]]
-    return [*table(rows, right=(0,)), f"{len(wrong)} kinds of confusion in all; --json has them"]
+    return [*table(rows, right=(0,)), f"{len(wrong)} pairs in total; --json lists all of them"]
 
 
 def _thresholds(evaluation: Evaluation) -> list[str]:
-    found = evaluation.thresholds()
+    thresholds = evaluation.thresholds()
     if not evaluation.scored:
-        return ["the engine names a route and gives no scores, so there is nothing to compare"]
-    if not found:
-        return ["the set has no case without a route, so there is nothing to tell apart"]
+        return ["this engine returns no scores, so no threshold can be measured"]
+    if not thresholds:
+        return ["the set has no case without a route, so no threshold can be measured"]
     rows = [["min_confidence", "accuracy", "no match found"]]
     rows += [
-        [f"{limit:.2f}", f"{inside:.3f}", f"{outside:.3f}"] for limit, inside, outside in found[::2]
+        [f"{row.min_confidence:.2f}", f"{row.accuracy:.3f}", f"{row.no_match_found:.3f}"]
+        for row in thresholds[::2]
     ]
     return [
         *table(rows, right=(0, 1, 2)),
@@ -139,11 +142,14 @@ def _collisions(evaluation: Evaluation) -> list[str]:
         return []
     if not evaluation.collisions:
         return ["none"]
-    return [f"{cosine:.2f}  {a} / {b}" for cosine, a, b in evaluation.collisions[:_MOST_CONFUSED]]
+    return [
+        f"{pair.cosine:.2f}  {pair.route} / {pair.other}"
+        for pair in evaluation.collisions[:_MOST_CONFUSED]
+    ]
 
 
 def report_json(evaluation: Evaluation) -> dict[str, Json]:
-    """The report for programs; times in milliseconds."""
+    """The report as JSON; times in milliseconds."""
     return {
         "file": evaluation.labelled.file,
         "engine": evaluation.engine,
@@ -155,22 +161,17 @@ def report_json(evaluation: Evaluation) -> dict[str, Json]:
             {"why": why, "times": times} for why, times in evaluation.faults().most_common()
         ],
         "latency_ms": {"p50": evaluation.latency_ms(0.5), "p99": evaluation.latency_ms(0.99)},
-        "routes": [
-            {"name": name, "precision": precision, "recall": recall, "cases": cases}
-            for name, precision, recall, cases in evaluation.by_route()
-        ],
+        "routes": [asdict(route) for route in evaluation.by_route()],
         "confusion": [
-            {"expected": wish, "decided": said, "times": times}
-            for (wish, said), times in evaluation.confusion().most_common()
+            {"expected": expected, "decided": decided, "times": times}
+            for (expected, decided), times in evaluation.confusion().most_common()
         ],
-        "thresholds": [
-            {"min_confidence": limit, "accuracy": inside, "no_match_found": outside}
-            for limit, inside, outside in evaluation.thresholds()
-        ],
+        "thresholds": [asdict(row) for row in evaluation.thresholds()],
         "recommended_min_confidence": evaluation.recommended(),
         "auroc": evaluation.auroc(),
         "collisions": [
-            {"cosine": cosine, "routes": [a, b]} for cosine, a, b in evaluation.collisions
+            {"cosine": pair.cosine, "routes": [pair.route, pair.other]}
+            for pair in evaluation.collisions
         ],
         "examples": [
             {"examples": draws.examples, "mean": draws.mean, "accuracies": list(draws.accuracies)}
@@ -180,7 +181,7 @@ def report_json(evaluation: Evaluation) -> dict[str, Json]:
 
 
 def _settings(settings: EmbeddingSettings | OrchestratorSection) -> dict[str, Json]:
-    """What an engine was told, but for addresses and keys."""
+    """The settings of an engine, without addresses and keys."""
     both = {
         "model": None if settings.model is None else str(settings.model),
         "threads": settings.threads,
@@ -208,7 +209,7 @@ class _Route(_Part):
 
 
 class _Report(_Part):
-    """What ``compare`` looks at."""
+    """The part of a report that ``compare`` uses."""
 
     file: str
     latency_ms: _Latency
@@ -219,9 +220,9 @@ class _Report(_Part):
 
 
 def read_report(file: Path) -> dict[str, Json] | None:
-    """A report of ``--json``; None for a file that is no JSON, such as a labelled set.
+    """Reads a report of ``--json``; None for a file that is not JSON, such as a labelled set.
 
-    Raises ConfigError for JSON that is no report.
+    Raises ConfigError for JSON that is not a report.
     """
     try:
         content = json.loads(file.read_text("utf-8"))
@@ -230,12 +231,10 @@ def read_report(file: Path) -> dict[str, Json] | None:
     try:
         _Report.model_validate(content)
     except ValidationError as error:
-        places = [
-            path_text(detail["loc"]) or "the whole" for detail in error.errors(include_url=False)
-        ]
+        paths = [path_text(detail["loc"]) or "all" for detail in error.errors(include_url=False)]
         message = (
-            "is neither a report of `fingerpost eval --json` nor a labelled set with cases; "
-            f"missing or of another kind: {', '.join(places[:_PLACES])}"
+            "not a report of `fingerpost eval --json`, nor a labelled set; "
+            f"missing or invalid: {', '.join(paths[:_MAX_LISTED])}"
         )
         raise ConfigError(str(file), (Problem(0, "", message),)) from error
     report: dict[str, Json] = content
@@ -243,7 +242,7 @@ def read_report(file: Path) -> dict[str, Json] | None:
 
 
 def compare(report: Mapping[str, Json], other: Mapping[str, Json]) -> list[str]:
-    """What changed against another report, both as ``report_json`` gives them."""
+    """The changes from another report to this one, both in the form of ``report_json``."""
     lines = [f"Compared with {other['file']}:"]
     for key in ("accuracy", "decided", "auroc"):
         now, before = report.get(key), other.get(key)

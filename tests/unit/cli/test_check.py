@@ -11,8 +11,8 @@ import pytest
 
 from serve_app.cli.main import main
 from serve_app.cli.summary import summary, summary_json
+from tests.unit.cli.checkpoints import write_checkpoint
 from tests.unit.config_texts import VERSION
-from tests.unit.engines.vllm.test_checkpoint import write
 from tests.unit.fakes import snapshot_of
 
 KEYED: Final = VERSION + "model_providers:\n  - {model: openai/a, access_key: $UNIT_KEY}\n"
@@ -211,13 +211,13 @@ def test_weights_are_looked_at(run: Run, tmp_path: Path) -> None:
     where = "warning: orchestrator.model, on this machine: "
     status, out, _ = run(file)
     assert (status, out.count(where)) == (0, 1)
-    assert f"{where}there is no folder {tmp_path / 'weights'}; see orchestrator.model, " in out
-    write(tmp_path / "weights", model__safetensors=None, tokenizer__json=None)
+    assert f"{where}there is no folder {tmp_path / 'weights'}; check orchestrator.model, " in out
+    write_checkpoint(tmp_path / "weights", model__safetensors=None, tokenizer__json=None)
     status, out, _ = run(file)
     assert (status, out.count(where)) == (0, 2)
     assert "weights has no *.safetensors; " in out
     assert "weights has no tokenizer; " in out
-    write(tmp_path / "weights", config__json={"architectures": ["BertModel"]})
+    write_checkpoint(tmp_path / "weights", config__json={"architectures": ["BertModel"]})
     assert "is an embedding model; set `task: embed`" in run(file)[1]
     assert where not in run(gateway(tmp_path, KEYED + section % ", task: embed"))[1]
 
@@ -238,7 +238,7 @@ def test_strictly_weights_must_be_sound(
 def test_a_model_that_its_settings_have_no_room_for_is_told(run: Run, tmp_path: Path) -> None:
     """Without a GPU: what of the settings contradicts the model does so everywhere."""
     config = {"architectures": ["Qwen2ForCausalLM"], "max_position_embeddings": 1024}
-    model = write(tmp_path / "weights", config__json=config)
+    model = write_checkpoint(tmp_path / "weights", config__json=config)
     section = "orchestrator: {engine: vllm, model: weights, %s}\n"
     where = "orchestrator.model, on this machine"
     out = run(gateway(tmp_path, KEYED + section % "max_model_len: 2048"))[1]

@@ -226,5 +226,5 @@ def test_a_link_is_not_replaced(old: Path, capsys: pytest.CaptureFixture[str]) -
     link = old.with_name("link.yaml")
     link.symlink_to(old)
     assert main(["migrate", "--write", str(link)]) == 1
-    assert f"{link} has 1 problem:\n  is a link to {old}" in capsys.readouterr().err
+    assert f"{link} has 1 problem:\n  a link to {old}" in capsys.readouterr().err
     assert old.read_bytes() == OLD.encode()

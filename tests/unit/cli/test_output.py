@@ -87,9 +87,9 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
     file.write_text("old")
     link.symlink_to(file)
     os.mkfifo(pipe)
-    assert refused(link) == f"is a link to {file}, and is not replaced"
-    assert refused(pipe) == refused(tmp_path) == "is no regular file, and is not replaced"
-    assert refused(tmp_path / "no") == "can't be written: No such file or directory"
+    assert refused(link) == f"a link to {file}; name that file"
+    assert refused(pipe) == refused(tmp_path) == "not a regular file; name one"
+    assert refused(tmp_path / "no") == "cannot write the file: No such file or directory"
     assert file.read_text() == "old"
 
 
@@ -107,5 +107,5 @@ def test_where_no_file_can_be_made_the_reason_is_told(tmp_path: Path) -> None:
     """Such as a name that leaves no room for another one beside it."""
     file = tmp_path / ("x" * 250)
     file.write_text("old")
-    assert refused(file) == "can't be written: File name too long"
+    assert refused(file) == "cannot write the file: File name too long"
     assert file.read_text() == "old"

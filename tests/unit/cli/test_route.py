@@ -16,12 +16,10 @@ from serve_app.cli import route
 from serve_app.cli.main import main
 from serve_app.domain import Scores
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingModel, EmbeddingSettings
-from serve_app.requests.explain import render_explanation
 from serve_app.scoring.embedding import Vector
 from tests.unit.config_texts import ONE_MODEL, VERSION
-from tests.unit.evaluation.test_measure import HEAD, PROMPTS, line, write
-from tests.unit.fakes import FakeOrchestrator, snapshot_of
-from tests.unit.requests.test_decide import call_of, decide
+from tests.unit.evaluation.labelled_sets import HEAD, PROMPTS, line, write_set
+from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, request_of, snapshot_of
 
 TEXT: Final = f"""{VERSION}
 model_providers:
@@ -83,7 +81,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cases(tmp_path: Path) -> Path:
-    return write(tmp_path, HEAD, *CASES)
+    return write_set(tmp_path, HEAD, *CASES)
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -183,33 +181,34 @@ async def test_json_is_what_the_gateway_answers(
 ) -> None:
     """The answer of ``POST /v1/route``, key by key."""
     status, out, _ = run("route", text, "--json", "--config", config)
-    ours, snapshot = json.loads(out), snapshot_of(tmp_path, TEXT)
-    said = Scores(ours["orchestrator"]["scores"] or {}, 0.12, ours["route"])
-    decided = await decide(
-        call_of(snapshot, {"messages": messages(text)}), FakeOrchestrator(said), by_content=True
-    )
-    gateways = json.loads(json.dumps(render_explanation(snapshot, decided, 0.001)))
-    assert (status, shape(ours)) == (0, shape(gateways))
-    del ours["took_ms"], gateways["took_ms"]
-    assert ours == gateways
+    printed, snapshot = json.loads(out), snapshot_of(tmp_path, TEXT)
+    scores = Scores(printed["orchestrator"]["scores"] or {}, 0.12, printed["route"])
+    gateway = Rig(snapshot, FakeUpstream({}), FakeOrchestrator(scores)).gateway
+    request = request_of(snapshot, json.dumps({"messages": messages(text)}))
+    answer = await gateway.explain(request)
+    assert isinstance(answer.body, bytes)
+    returned = json.loads(answer.body)
+    assert (status, shape(printed)) == (0, shape(returned))
+    del printed["took_ms"], returned["took_ms"]
+    assert printed == returned
 
 
 def test_without_routes_there_is_nothing_to_show(run: Run, config: Path) -> None:
     """The key that is missing from the configuration."""
     config.write_text(ONE_MODEL, "utf-8")
     assert failed(run("route", "x", "--config", config)) == (
-        f"{config} has 1 problem:\n  routing_preferences: there are no routes; add one with models\n"
+        f"{config} has 1 problem:\n  routing_preferences: no routes; add one with its models\n"
     )
 
 
 def test_a_model_that_is_not_there_fails_both(run: Run, config: Path, cases: Path) -> None:
     """A path in a configuration is the file's, one on the command line is the shell's."""
     config.write_text(TEXT + "orchestrator: {model: own.onnx}\n", "utf-8")
-    expected = f"there is no file {config.parent}/own.onnx; see orchestrator.model\n"
+    expected = f"there is no file {config.parent}/own.onnx; check orchestrator.model\n"
     assert failed(run("route", "x", "--config", config)) == expected
     assert failed(run("eval", cases, "--config", config)) == expected
     said = run("eval", cases, "--config", config, "--model", "/no/x.onnx")
-    assert failed(said) == "there is no file /no/x.onnx; see orchestrator.model\n"
+    assert failed(said) == "there is no file /no/x.onnx; check orchestrator.model\n"
 
 
 def test_a_set_is_measured(run: Run, cases: Path) -> None:
@@ -249,7 +248,7 @@ def test_archetypes_and_examples_can_be_left_out(run: Run, tmp_path: Path) -> No
     """Which changes the scores; without examples of one's own nothing changes."""
     routes = json.loads(HEAD)["routes"]
     routes[1]["examples"] = [SONNET, "A poem about rain", "Rhymes, please"]
-    plain, taught = (write(folder, text, *CASES) for folder, text in folders(tmp_path, routes))
+    plain, taught = (write_set(folder, text, *CASES) for folder, text in folders(tmp_path, routes))
     scores = [
         best_scores(report_of(run, file, *options))
         for file in (plain, taught)
@@ -276,7 +275,7 @@ def test_examples_are_drawn(run: Run, cases: Path) -> None:
         (3, 2),
     ]
     status, out, _ = run("eval", cases, "--draw", 0)
-    assert (status, out.count("examples  0 a route: 1.000 (1.000 to 1.000 in 5 draws)")) == (0, 1)
+    assert (status, out.count("examples  0 per route: 1.000 (1.000 to 1.000 in 5 draws)")) == (0, 1)
 
 
 @pytest.mark.parametrize(("limit", "status"), [("1.0", 0), ("0.99", 0), ("1.01", 1)])
@@ -285,7 +284,7 @@ def test_a_set_can_fail(limit: str, status: int, run: Run, cases: Path) -> None:
     found, out, err = run("eval", cases, "--fail-under", limit)
     assert found == status
     assert "accuracy  1.000" in out
-    assert err == ("accuracy 1.000 is under 1.01\n" if status else "")
+    assert err == ("accuracy 1.000 is below 1.01\n" if status else "")
 
 
 def test_the_confusion_is_drawn(run: Run, cases: Path, tmp_path: Path) -> None:
@@ -307,13 +306,13 @@ def test_a_report_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> Non
     (tmp_path / "before.json").write_text('{"confusion": []}', "utf-8")
     status, out, err = run("eval", cases, "--compare", tmp_path / "before.json")
     assert (status, out.startswith(f"{cases}: 2 routes")) == (1, True)
-    assert "is neither a report of `fingerpost eval --json` nor a labelled set" in err
+    assert "not a report of `fingerpost eval --json`, nor a labelled set" in err
 
 
 def test_another_set_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> None:
     """It is measured with the same settings; beside JSON the comparison is no part of it."""
     (tmp_path / "other").mkdir()
-    other = write(tmp_path / "other", HEAD, *CASES, line(SONNET, "code"))
+    other = write_set(tmp_path / "other", HEAD, *CASES, line(SONNET, "code"))
     status, out, err = run("eval", cases, "--json", "--compare", other)
     assert (status, json.loads(out)["accuracy"]) == (0, 1.0)
     assert err.startswith(f"\nCompared with {other}:\n  accuracy  0.875 -> 1.000  (+0.125)\n")
@@ -326,7 +325,7 @@ def test_another_set_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> 
         (["--threads", "0", "--min-margin", "2"], "the command line has 2 problems:\n  --min-margin: must be at most 1\n  --threads: must be at least 1"),
         (["--min-confidence", "nan"], "--min-confidence: must be at most 1"),
         (["--model", ""], "--model: must not be empty"),
-        (["--plot", "x.png"], "x.png has 1 problem:\n  --plot: name a file that ends in .svg"),
+        (["--plot", "x.png"], "x.png has 1 problem:\n  --plot: the file name must end in .svg"),
         (["--config", "/no/gateway.yaml"], "/no/gateway.yaml has 1 problem:\n  cannot read the file: No such file"),
     ],
 )  # fmt: skip
@@ -356,7 +355,7 @@ def test_a_wrong_number_of_draws_is_status_2(
     with pytest.raises(SystemExit) as caught:
         main(["eval", str(cases), option, value])
     assert caught.value.code == 2
-    assert f"argument {option}: must be a whole number from " in capsys.readouterr().err
+    assert f"argument {option}: must be an integer of at least " in capsys.readouterr().err
 
 
 def test_what_an_output_can_not_show_is_escaped(

@@ -57,5 +57,5 @@ def test_a_taken_port_is_refused(family: socket.AddressFamily, host: str) -> Non
 def test_an_address_of_another_machine_is_refused() -> None:
     """With what to change, which is not the port."""
     file = ServeFile(Path("serve.yaml"), "192.0.2.1", 8000, None)
-    with pytest.raises(LaunchError, match=r"Change http_options\.host in serve\.yaml"):
+    with pytest.raises(LaunchError, match=r"change http_options\.host in serve\.yaml"):
         refuse_taken_port(file)

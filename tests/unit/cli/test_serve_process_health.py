@@ -22,8 +22,8 @@ from serve_app.cli.serve_yaml.read import ServeFile
 from serve_app.domain import Reason
 from tests.unit.config_texts import VERSION
 from tests.unit.fakes import snapshot_of
-from tests.unit.requests.test_decide import TEXT
 
+CONFIG: Final = VERSION + "model_providers: [{model: openai/a, default: true}]\n"
 HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
 
@@ -207,8 +207,12 @@ def test_the_launcher_does_without_an_orchestrator(
 @pytest.mark.parametrize(
     ("states", "says", "message"),
     [
-        ([], "port taken", "serve run ended:\nstarting\nport taken"),
-        (["ok"], "app DEPLOY_FAILED: x", "the application could not be deployed:\nstarting\napp"),
+        ([], "port taken", "serve run ended; end of its log:\nstarting\nport taken"),
+        (
+            ["ok"],
+            "app DEPLOY_FAILED: x",
+            "Ray Serve cannot deploy the application; end of its log:\nstarting\napp",
+        ),
     ],
 )
 def test_a_gateway_that_does_not_start_is_told(
@@ -226,7 +230,9 @@ def test_a_gateway_that_never_answers_is_told(
 ) -> None:
     """After as long as it may take."""
     monkeypatch.setattr(serve_process, "START_S", 0.5)
-    with pytest.raises(LaunchError, match=r"the gateway is not healthy after 0.5 s:\n"):
+    with pytest.raises(
+        LaunchError, match=r"the gateway is not healthy after 0.5 s; end of its log:\n"
+    ):
         serve.start("ok", sleeps_s=60).wait_until_healthy()
 
 
@@ -254,11 +260,11 @@ def test_a_decision_of_the_gateway_is_shown(
 ) -> None:
     """What it was asked, and all scores of its answer."""
     site.says = answer({**EXPLAINED, **changes})
-    asked, found = _decision(snapshot_of(tmp_path, TEXT % ""), site.url).splitlines()
-    assert found == f"  {shown}"
+    prompt, decision = _decision(snapshot_of(tmp_path, CONFIG), site.url).splitlines()
+    assert decision == f"  {shown}"
     ((path, headers, body),) = site.asked
     assert (path, headers["content-type"]) == ("/v1/route", "application/json")
-    assert asked == f'  "{json.loads(body)["messages"][0]["content"]}"'
+    assert prompt == f'  "{json.loads(body)["messages"][0]["content"]}"'
     assert "authorization" not in headers
 
 
@@ -277,9 +283,9 @@ def test_a_decision_needs_the_client_key(
     monkeypatch.setenv("UNIT_KEY", "sk-1")
     monkeypatch.delenv("UNIT_NONE", raising=False)
     site.says = answer(EXPLAINED) if sent else REFUSED
-    shown = _decision(snapshot_of(tmp_path, f"{TEXT % ''}client_keys: {keys}\n"), site.url)
+    shown = _decision(snapshot_of(tmp_path, f"{CONFIG}client_keys: {keys}\n"), site.url)
     assert site.asked[0][1].get("authorization") == sent
-    assert ("sk-" in shown, "could not be asked: HTTP Error 401" in shown) == (False, sent is None)
+    assert ("sk-" in shown, "not available: HTTP Error 401" in shown) == (False, sent is None)
 
 
 @pytest.mark.parametrize("says", MUTE.values(), ids=MUTE)
@@ -289,5 +295,5 @@ def test_a_decision_that_can_not_be_had_stops_nothing(
     """The gateway is up all the same."""
     site.says = says
     snapshot = snapshot_of(tmp_path, VERSION)
-    assert _decision(snapshot, site.url).startswith("  it could not be asked: ")
+    assert _decision(snapshot, site.url).startswith("  not available: ")
     assert _decision(snapshot, "http://127.0.0.1:1").endswith("Connection refused>")

@@ -9,9 +9,9 @@ from serve_app.cli.summary import (
     NO_SUMMARY,
     deployment_names,
     keys_of,
+    snapshot_warnings,
     summary,
     summary_json,
-    warnings_of,
 )
 from serve_app.config.warnings import config_warnings
 from serve_app.domain import Json
@@ -47,7 +47,7 @@ def test_a_summary_says_what_is_served(tmp_path: Path) -> None:
         "provider vllm-h-1 (dedicated)  [UNIT_A is not set, UNIT_B is not set]",
         "provider ollama-unit-url (shared)  [UNIT_URL is not set]",
         "model openai/a, default  [UNIT_KEY is not set]",
-        "model vllm/b  [UNIT_A and UNIT_B is not set]",
+        "model vllm/b  [UNIT_A and UNIT_B are not set]",
         "models ollama/*  [UNIT_URL is not set]",
         "alias fast -> openai/a",
         "route code -> openai/a, vllm/b",
@@ -192,13 +192,13 @@ def test_variables_outside_of_providers_are_told(
         "client_keys: [$UNIT_A, $UNIT_KEY, sk-1]\n"
         "routing: {session_cache: {type: %s, url: 'redis://:$UNIT_B@h:$UNIT_URL/$UNIT_A'}}\n"
     )
-    redis = warnings_of(snapshot_of(tmp_path, VERSION + text % "redis"))
+    redis = snapshot_warnings(snapshot_of(tmp_path, VERSION + text % "redis"))
     assert redis[-2:] == [
         "client_keys[1]: UNIT_KEY is not set; set it, or no client can use this key",
         "routing.session_cache.url: UNIT_B and UNIT_URL are not set; set them, or sessions are not kept",
     ]
     memory = snapshot_of(tmp_path, VERSION + text % "memory")
-    assert warnings_of(memory) == redis[:-1]
+    assert snapshot_warnings(memory) == redis[:-1]
     assert f"warning: {redis[-2]}" in summary(memory)
 
 
@@ -208,11 +208,11 @@ def test_variables_of_the_orchestrator_s_server_are_told(
     """Of its address and its key, where it is asked at all."""
     monkeypatch.setenv("UNIT_A", "x")
     text = "orchestrator: {engine: %s, model: m, base_url: 'http://$UNIT_A:$UNIT_URL', access_key: '$UNIT_KEY'}\n"
-    assert warnings_of(snapshot_of(tmp_path, VERSION + text % "http")) == [
+    assert snapshot_warnings(snapshot_of(tmp_path, VERSION + text % "http")) == [
         "orchestrator.base_url: UNIT_URL is not set; set it, or its server cannot be called",
         "orchestrator.access_key: UNIT_KEY is not set; set it, or its server cannot be called",
     ]
-    told = warnings_of(snapshot_of(tmp_path, VERSION + text % "embedding"))
+    told = snapshot_warnings(snapshot_of(tmp_path, VERSION + text % "embedding"))
     assert not any("is not set" in warning for warning in told)
 
 

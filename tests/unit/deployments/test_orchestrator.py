@@ -139,7 +139,7 @@ async def test_missing_model_file_does_not_fail_replica(tmp_path: Path, make: Ma
     """With a missing model file, the replica answers with the path and the configuration key."""
     orchestrator = make(", model: own.onnx")
     assert await down(orchestrator) == (
-        f"the embedded engine is unavailable: there is no file {tmp_path}/own.onnx; see orchestrator.model"
+        f"the embedded engine is unavailable: there is no file {tmp_path}/own.onnx; check orchestrator.model"
     )
     assert await orchestrator.decisions() == 0
 
@@ -147,9 +147,7 @@ async def test_missing_model_file_does_not_fail_replica(tmp_path: Path, make: Ma
 async def test_invalid_model_file_does_not_fail_replica(tmp_path: Path, make: Make) -> None:
     """With an invalid model file, the replica answers with the path and the error of onnxruntime."""
     (tmp_path / "own.onnx").write_bytes(b"hello")
-    start = (
-        f"the embedded engine is unavailable: {tmp_path}/own.onnx is no ONNX model that runs here: "
-    )
+    start = f"the embedded engine is unavailable: {tmp_path}/own.onnx is not a usable ONNX model: "
     assert (await down(make(", model: own.onnx"))).startswith(start)
 
 

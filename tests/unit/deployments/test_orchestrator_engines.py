@@ -22,7 +22,7 @@ ROUTES: Final = (
     Route("poems", "poems, song lyrics and rhymes", ()),
 )
 SCORES: Final = Scores({"code": 0.7, "poems": 0.2}, 0.12, "code", doubt=0.1)
-STARTING: Final = Unavailable(Reason.ORCHESTRATOR_BUSY, "the engine is starting; ask again")
+STARTING: Final = Unavailable(Reason.ORCHESTRATOR_BUSY, "the engine is starting; retry")
 VLLM: Final = "engine: vllm, model: m"
 
 Make = Callable[[str], Orchestrator]

@@ -6,11 +6,11 @@ from typing import Final
 
 import pytest
 
+from deployments.exchanges import transport
 from deployments.frame import decode_reply, encode_request
 from deployments.handles import DataPaths
 from deployments.meter import ServeMeter
 from deployments.provider import ProviderClient
-from deployments.exchanges import transport
 from deployments.reload import needs_restart, watch
 from serve_app.config import watch as watching
 from serve_app.domain import ModelRef

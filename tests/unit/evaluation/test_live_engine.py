@@ -16,7 +16,7 @@ from serve_app.engines.vllm import engine
 from serve_app.engines.vllm.settings import VllmSettings
 from tests.unit.config_texts import VERSION
 from tests.unit.engines.chat_server import SECRET, Server, completion, says
-from tests.unit.evaluation.test_measure import HEAD, PROMPTS, line, write
+from tests.unit.evaluation.labelled_sets import HEAD, PROMPTS, line, write_set
 
 CASES: Final = [line(*prompt) for prompt in PROMPTS]
 WORDLESS: Final = line("", None, messages=[])
@@ -25,7 +25,7 @@ CODE: Final = ("function", "loop", "SQL", "expression")
 
 @pytest.fixture
 def cases(tmp_path: Path) -> Path:
-    return write(tmp_path, HEAD, *CASES, WORDLESS)
+    return write_set(tmp_path, HEAD, *CASES, WORDLESS)
 
 
 def configured(directory: Path, section: str) -> Path:
@@ -62,14 +62,14 @@ async def test_a_server_is_measured(
     assert err == ""
     assert lines[2] == "accuracy  1.000  best route is right, of the cases with a route"
     assert lines[3] == "decided   0.800  of all cases"
-    assert lines[4].endswith(" ms a decision, engine http, model m")
+    assert lines[4].endswith(" ms per decision, engine http, model m")
     assert lines[5] == (
-        "no answer 1 of the cases, which count as wrong: "
+        "no answer 1 of 10 cases, which count as wrong: "
         f"{server.place} returned an error (status 500)"
     )
     assert lines[-2:] == [
         "No match, by threshold",
-        "  the engine names a route and gives no scores, so there is nothing to compare",
+        "  this engine returns no scores, so no threshold can be measured",
     ]
     assert len(server.bodies) == len(PROMPTS)
     assert len(server.peers) == 1
@@ -82,7 +82,7 @@ async def test_a_report_of_a_server_is_json(
     server.answer = decides
     section = f"engine: http, base_url: '{server.url}', access_key: {SECRET}, model: m"
     (tmp_path / "other").mkdir()
-    other = write(tmp_path / "other", HEAD, CASES[0])
+    other = write_set(tmp_path / "other", HEAD, CASES[0])
     said = ("--model", "Arch-Router", "--family", "generic", "--json", "--compare", other)
     plot = tmp_path / "x.svg"
     file = configured(tmp_path, section)
@@ -129,7 +129,7 @@ async def test_a_server_that_is_not_there_is_told_at_once(
     assert await run(cases, "--config", file) == 1
     assert capsys.readouterr() == (
         "",
-        "the engine can't be measured: cannot connect to 127.0.0.1:9\n",
+        "cannot measure the engine: cannot connect to 127.0.0.1:9\n",
     )
 
 
@@ -191,7 +191,7 @@ async def test_a_language_model_is_shown_what_the_gateway_would_show(
     """Both sides of a conversation; an embedding model the user's."""
     turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Write a haiku")]
     messages: list[Json] = [{"role": role, "content": text} for role, text in turns]
-    talk = write(tmp_path, HEAD, line("", "poems", messages=messages))
+    talk = write_set(tmp_path, HEAD, line("", "poems", messages=messages))
     for task in ("generate", "embed"):
         file = configured(tmp_path, f"engine: vllm, model: m, task: {task}")
         assert await run(talk, "--config", file) == 0
@@ -206,7 +206,7 @@ async def test_a_report_of_vllm_is_text(
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 0
     out = capsys.readouterr().out
     assert "with min_confidence 0.12 and min_margin 0, of all cases" in out
-    assert " a decision, engine vllm, model /w/m\n" in out
+    assert " per decision, engine vllm, model /w/m\n" in out
     assert "recommended: " in out
     assert "cosine" not in out
 
@@ -242,18 +242,18 @@ async def test_an_engine_is_ended_where_a_measurement_fails(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Here the first question has no answer."""
-    busy = Unavailable(Reason.ORCHESTRATOR_ERROR, "vLLM raised ValueError")
+    busy = Unavailable(Reason.ORCHESTRATOR_ERROR, "vLLM failed with ValueError")
     monkeypatch.setattr(fake, "said", busy)
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
-    assert "the engine can't be measured: vLLM raised" in capsys.readouterr().err
+    assert "cannot measure the engine: vLLM raised" in capsys.readouterr().err
     assert fake.made[0].closed == 1
 
 
 WRONG: Final = {
-    "--engine vllm": "--engine: engine vllm needs `model:`; add it; name a gateway.yaml that has it with --config",
-    "--engine http --model m": "--engine: engine http needs `base_url:`; add it; name a gateway.yaml that",
-    "--engine vllm --model m --draw 1": "--draw: is for engine embedding alone; leave it out",
-    "--engine vllm --model m --no-archetypes": "--no-archetypes: is for engine embedding alone",
+    "--engine vllm": "--engine: engine vllm needs `model:`; add it, or name a gateway.yaml that has it with --config",
+    "--engine http --model m": "--engine: engine http needs `base_url:`; add it, or name a gateway.yaml that",
+    "--engine vllm --model m --draw 1": "--draw: only works with engine embedding; remove it",
+    "--engine vllm --model m --no-archetypes": "--no-archetypes: only works with engine embedding",
 }
 
 
@@ -300,7 +300,7 @@ async def test_one_text_is_asked_of_the_engine_that_decides(
     assert await routed("Oslo", "--config", file) == 1
     assert capsys.readouterr() == (
         "",
-        (f"the engine http gave no decision: {server.place} returned an error (status 500)\n"),
+        (f"engine http is unavailable: {server.place} returned an error (status 500)\n"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Labelled sets: how they are read, and what is reckoned from what an engine said about them."""
+"""Labelled sets: how they are read, and what is calculated from the scores of an engine."""
 
 import json
 from collections import Counter
@@ -14,40 +14,24 @@ from serve_app.domain import Json, Route, Turn
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.evaluation.draws import draw_examples
 from serve_app.evaluation.labelled_set import Case, LabelledSet, read_set
-from serve_app.evaluation.measure import COLLIDING, NOWHERE, CaseOutcome, Evaluation, evaluate
+from serve_app.evaluation.measure import COLLIDING, NO_ROUTE, CaseOutcome, RouteQuality, evaluate
 from serve_app.scoring.archetypes import ARCHETYPES
 from serve_app.scoring.embedding import Vector
-
-CODE: Final = {"name": "code", "description": "writing, explaining and debugging code"}
-POEMS: Final = {"name": "poems", "description": "poems, song lyrics and rhymes"}
-HEAD: Final = json.dumps({"routes": [CODE, POEMS]})
-
-
-def line(text: str, expect: str | None, /, **more: Json) -> str:
-    said = {"messages": [{"role": "user", "content": text}], "expect": expect}
-    return json.dumps({**said, **more}, ensure_ascii=False)
-
+from tests.unit.evaluation.labelled_sets import (
+    CODE,
+    HEAD,
+    OUTCOMES,
+    POEMS,
+    PROMPTS,
+    evaluation_of,
+    line,
+    outcome,
+    write_set,
+)
 
 BARE: Final = EmbeddingSettings(archetypes=False)
 GOOD: Final = line("Write a haiku", "poems")
 MISSED: Final = line("A ballad about the sea, in rhymes", "code")
-PROMPTS: Final = [
-    ("Write a Python function that adds two numbers", "code"),
-    ("Why does this loop never end?", "code"),
-    ("Fix the bug in my SQL query", "code"),
-    ("Explain what this regular expression does", "code"),
-    ("Write a sonnet about autumn", "poems"),
-    ("Four lines that rhyme with moon", "poems"),
-    ("Lyrics for a song about trains", "poems"),
-    ("How much is the rent of a flat in Oslo?", None),
-    ("Which planet has the most moons?", None),
-]
-
-
-def write(directory: Path, *lines: str) -> Path:
-    file = directory / "set.jsonl"
-    file.write_text("\n".join(lines) + "\n", "utf-8")
-    return file
 
 
 def test_a_set_is_read(tmp_path: Path) -> None:
@@ -59,7 +43,7 @@ def test_a_set_is_read(tmp_path: Path) -> None:
         {"role": "assistant", "content": "Hello"},
     ]
     odd = "two\u2028lines\x85and\x1cmore"
-    file = write(
+    file = write_set(
         tmp_path, head, "", line(odd, "code", id=7), " ", line("", None, messages=dialogue)
     )
     read = read_set(file)
@@ -82,8 +66,8 @@ def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
 
 
 NO_ROUTES = (1, "", 'must be {"routes": [{"name": ..., "description": ...}, ...]}')
-NO_NAMES = "needs a name and a description, both texts"
-NO_EXPECT = "is no route of line 1, nor null"
+NO_NAMES = "must have a name and a description, both strings"
+EXPECT = "must be a route of line 1 or null, not"
 
 
 def head(*routes: Json) -> str:
@@ -108,17 +92,17 @@ WRONG: dict[str, tuple[list[str], list[tuple[int, str, str]]]] = {
     "an empty description": ([head({**CODE, "description": ""}), GOOD], [(1, "routes[0]", NO_NAMES)]),
     "no name": ([head({"description": "x"}), GOOD], [(1, "routes[0]", NO_NAMES)]),
     "a number as name": ([head({**CODE, "name": 1}), GOOD], [(1, "routes[0]", NO_NAMES)]),
-    "two of one name": ([head(CODE, POEMS), GOOD], [(1, "routes[2]", "another route is named 'poems'")]),
-    "examples a text": ([head({**CODE, "examples": "x"}), GOOD], [(1, "routes[0].examples", "must be a list of texts")]),
-    "examples numbers": ([head({**CODE, "examples": ["x", 1]}), GOOD], [(1, "routes[0].examples", "must be a list of texts")]),
-    "no cases": ([HEAD], [(2, "", "holds no cases; add one a line")]),
-    "case no JSON": ([HEAD, GOOD, "{", GOOD], [(3, "", "is no JSON object")]),
-    "case too deep": ([HEAD, '{"a":' * 99_999], [(2, "", "is no JSON object")]),
-    "case a list": ([HEAD, "", "[1]"], [(3, "", "is no JSON object")]),
-    "unknown expect": ([HEAD, line("x", "cod")], [(2, "expect", f"'cod' {NO_EXPECT}")]),
-    "empty expect": ([HEAD, line("x", "")], [(2, "expect", f"'' {NO_EXPECT}")]),
-    "expect a list": ([HEAD, line("x", None, expect=["code"])], [(2, "expect", f"['code'] {NO_EXPECT}")]),
-    "no expect": ([HEAD, json.dumps({"messages": []})], [(2, "expect", f"'' {NO_EXPECT}")]),
+    "two of one name": ([head(CODE, POEMS), GOOD], [(1, "routes[2]", "duplicate route 'poems'; keep one")]),
+    "examples a text": ([head({**CODE, "examples": "x"}), GOOD], [(1, "routes[0].examples", "must be a list of strings")]),
+    "examples numbers": ([head({**CODE, "examples": ["x", 1]}), GOOD], [(1, "routes[0].examples", "must be a list of strings")]),
+    "no cases": ([HEAD], [(2, "", "no cases; add one per line")]),
+    "case no JSON": ([HEAD, GOOD, "{", GOOD], [(3, "", "must be a JSON object")]),
+    "case too deep": ([HEAD, '{"a":' * 99_999], [(2, "", "must be a JSON object")]),
+    "case a list": ([HEAD, "", "[1]"], [(3, "", "must be a JSON object")]),
+    "unknown expect": ([HEAD, line("x", "cod")], [(2, "expect", f"{EXPECT} 'cod'")]),
+    "empty expect": ([HEAD, line("x", "")], [(2, "expect", f"{EXPECT} ''")]),
+    "expect a list": ([HEAD, line("x", None, expect=["code"])], [(2, "expect", f"{EXPECT} ['code']")]),
+    "no expect": ([HEAD, json.dumps({"messages": []})], [(2, "expect", f"{EXPECT} ''")]),
     "no messages": ([HEAD, json.dumps({"expect": None})], [(2, "messages", "messages must be a list")]),
     "messages a text": ([HEAD, line("x", "code", messages="x")], [(2, "messages", "messages must be a list")]),
     "message a text": ([HEAD, line("x", "code", messages=["x"])], [(2, "messages", "messages[0] must be an object")]),
@@ -131,7 +115,7 @@ def test_what_is_wrong_is_told(
     lines: list[str], expected: list[tuple[int, str, str]], tmp_path: Path
 ) -> None:
     """With the file, the line, the place in it, and what should stand there."""
-    file = write(tmp_path, *lines)
+    file = write_set(tmp_path, *lines)
     with pytest.raises(ConfigError) as caught:
         read_set(file)
     assert caught.value.file == str(file)
@@ -141,15 +125,15 @@ def test_what_is_wrong_is_told(
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     """In the order of the lines; what is right between them changes nothing."""
     first = json.dumps({"routes": [CODE, {"name": "x"}, CODE, POEMS]})
-    file = write(tmp_path, first, GOOD, "{", line("x", "no"), line("x", None, messages=1), GOOD)
+    file = write_set(tmp_path, first, GOOD, "{", line("x", "no"), line("x", None, messages=1), GOOD)
     with pytest.raises(ConfigError) as caught:
         read_set(file)
     assert str(caught.value).splitlines() == [
         f"{file} has 5 problems:",
         f"  line 1: routes[1]: {NO_NAMES}",
-        "  line 1: routes[2]: another route is named 'code'",
-        "  line 3: is no JSON object",
-        f"  line 4: expect: 'no' {NO_EXPECT}",
+        "  line 1: routes[2]: duplicate route 'code'; keep one",
+        "  line 3: must be a JSON object",
+        f"  line 4: expect: {EXPECT} 'no'",
         "  line 5: messages: messages must be a list",
     ]
 
@@ -172,30 +156,6 @@ def test_a_file_has_to_be_utf_8(tmp_path: Path) -> None:
         read_set(file)
 
 
-def outcome(
-    expect: str | None, best: str, score: float, decided: str | None, ms: int = 1
-) -> CaseOutcome:
-    return CaseOutcome(Case((Turn("user", "x"),), expect), best, score, decided, ms / 1e3)
-
-
-def evaluation_of(*outcomes: CaseOutcome, names: Sequence[str] = ("a", "b")) -> Evaluation:
-    """What is known of a set whose cases came out like this."""
-    routes = tuple(Route(name, f"about {name}", ()) for name in names)
-    cases = tuple(outcome.case for outcome in outcomes)
-    return Evaluation(LabelledSet("set.jsonl", routes, cases), EmbeddingSettings(), outcomes, ())
-
-
-OUTCOMES: Final = (
-    outcome("a", "a", 0.9, "a", 1),
-    outcome("a", "b", 0.5, "b", 2),
-    outcome("a", "a", 0.3, None, 3),
-    outcome("b", "b", 0.7, "b", 4),
-    outcome(None, "a", 0.4, "a", 5),
-    outcome(None, "b", 0.1, None, 6),
-)
-"""Six cases, small enough to be reckoned by hand."""
-
-
 def test_shares_are_reckoned() -> None:
     """Three of four best routes are right; three of six decisions are."""
     found = evaluation_of(*OUTCOMES)
@@ -210,20 +170,20 @@ def test_confusion_is_counted() -> None:
     """By what was expected and what was decided; from it precision and recall."""
     found = evaluation_of(*OUTCOMES, names=("a", "b", "c"))
     assert found.confusion() == Counter(
-        [("a", "a"), ("a", "b"), ("a", NOWHERE), ("b", "b"), (NOWHERE, "a"), (NOWHERE, NOWHERE)]
+        [("a", "a"), ("a", "b"), ("a", NO_ROUTE), ("b", "b"), (NO_ROUTE, "a"), (NO_ROUTE, NO_ROUTE)]
     )
     assert list(found.by_route()) == [
-        ("a", 1 / 2, 1 / 3, 3),
-        ("b", 1 / 2, 1, 1),
-        ("c", None, None, 0),
-        (NOWHERE, 1 / 2, 1 / 2, 2),
+        RouteQuality("a", 1 / 2, 1 / 3, 3),
+        RouteQuality("b", 1 / 2, 1, 1),
+        RouteQuality("c", None, None, 0),
+        RouteQuality(NO_ROUTE, 1 / 2, 1 / 2, 2),
     ]
 
 
 def test_thresholds_are_tried() -> None:
     """From 0 to 0.5: fewer and fewer right ones stay, more and more of the others are found."""
     found = evaluation_of(*OUTCOMES)
-    rows = {limit: (inside, outside) for limit, inside, outside in found.thresholds()}
+    rows = {row.min_confidence: (row.accuracy, row.no_match_found) for row in found.thresholds()}
     assert list(rows) == pytest.approx([step / 50 for step in range(26)])
     assert rows[0.0] == rows[0.1] == (3 / 4, 0.0)  # a score that is equal is enough
     assert rows[0.12] == rows[0.3] == (3 / 4, 1 / 2)
@@ -266,7 +226,7 @@ def engine() -> EmbeddingEngine:
 
 
 def labelled(directory: Path, *more: str) -> LabelledSet:
-    return read_set(write(directory, HEAD, *(line(*prompt) for prompt in PROMPTS), *more))
+    return read_set(write_set(directory, HEAD, *(line(*prompt) for prompt in PROMPTS), *more))
 
 
 class Progress:
@@ -304,7 +264,7 @@ def test_a_case_without_words_matches_nothing(
     more = [line("", expect, messages=messages) for messages in silent]
     found = evaluate(labelled(tmp_path, *more), EmbeddingSettings(), Progress(), engine)
     kept = found.outcomes[len(PROMPTS) :]
-    assert [(o.best, o.score, o.decided, o.right) for o in kept] == [(NOWHERE, 0, None, False)] * 3
+    assert [(o.best, o.score, o.decided, o.right) for o in kept] == [(NO_ROUTE, 0, None, False)] * 3
     assert found.accuracy == pytest.approx(1.0 if expect is None else 7 / 10)
     assert found.decided == pytest.approx(1.0 if expect is None else 9 / 12)
 
@@ -313,13 +273,14 @@ def test_descriptions_that_are_nearly_one_are_told(engine: EmbeddingEngine, tmp_
     """The nearest pair first, each pair once."""
     verse = {"name": "poetry", "description": POEMS["description"]}
     other = {"name": "poem", "description": "poems, lyrics of songs and rhymes"}
-    file = write(tmp_path, json.dumps({"routes": [CODE, POEMS, verse, other]}), GOOD)
+    file = write_set(tmp_path, json.dumps({"routes": [CODE, POEMS, verse, other]}), GOOD)
     found = evaluate(read_set(file), EmbeddingSettings(), Progress(), engine).collisions
-    assert {frozenset(pair) for _, *pair in found} == {
+    assert {frozenset((pair.route, pair.other)) for pair in found} == {
         frozenset(pair) for pair in (("poems", "poetry"), ("poems", "poem"), ("poetry", "poem"))
     }
-    assert [cosine for cosine, _, _ in found] == sorted((c for c, _, _ in found), reverse=True)
-    assert all(COLLIDING <= cosine <= 1.0001 for cosine, _, _ in found)
+    cosines = [pair.cosine for pair in found]
+    assert cosines == sorted(cosines, reverse=True)
+    assert all(COLLIDING <= cosine <= 1.0001 for cosine in cosines)
 
 
 def test_a_draw_leaves_out_what_it_drew(engine: EmbeddingEngine, tmp_path: Path) -> None:

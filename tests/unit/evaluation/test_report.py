@@ -12,9 +12,9 @@ from serve_app.config.locations import ConfigError
 from serve_app.domain import Json
 from serve_app.engines.embedding.engine import EmbeddingSettings
 from serve_app.evaluation.confusion_svg import as_svg
-from serve_app.evaluation.measure import NOWHERE, Draws, Evaluation
+from serve_app.evaluation.measure import NO_ROUTE, Collision, Draws, Evaluation
 from serve_app.evaluation.report import compare, read_report, report_json, report_text, table
-from tests.unit.evaluation.test_measure import OUTCOMES, evaluation_of, outcome
+from tests.unit.evaluation.labelled_sets import OUTCOMES, evaluation_of, outcome
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
 FOUND: Final = evaluation_of(*OUTCOMES)
@@ -52,7 +52,7 @@ def test_a_report_is_text() -> None:
         FOUND,
         settings=EmbeddingSettings(min_margin=0.05, threads=2),
         draws=(Draws(1, (0.5, 0.75)),),
-        collisions=((0.914, "b", "a"),),
+        collisions=(Collision(0.914, "b", "a"),),
     )
     lines = report_text(found)
     start = lines.index("No match, by threshold")
@@ -61,8 +61,8 @@ def test_a_report_is_text() -> None:
         "",
         "accuracy  0.750  best route is right, of the cases with a route",
         "decided   0.500  with min_confidence 0.12 and min_margin 0.05, of all cases",
-        "latency   p50 3.5 ms, p99 6.0 ms a decision, 2 thread(s), at most 64 tokens",
-        "examples  1 a route: 0.625 (0.500 to 0.750 in 2 draws)",
+        "latency   p50 3.5 ms, p99 6.0 ms per decision, 2 thread(s), at most 64 tokens",
+        "examples  1 per route: 0.625 (0.500 to 0.750 in 2 draws)",
         "",
         "By route, with thresholds",
         "  route       precision  recall  cases",
@@ -93,7 +93,7 @@ def test_a_report_is_text() -> None:
 def test_a_report_without_no_match_says_so() -> None:
     """Where a figure can't be had there is a dash or a sentence, and no line is about draws."""
     text = "\n".join(report_text(evaluation_of(*OUTCOMES[3:4])))
-    assert "  the set has no case without a route, so there is nothing to tell apart\n" in text
+    assert "  the set has no case without a route, so no threshold can be measured\n" in text
     assert "  a                   -       -      0\n" in text
     assert text.endswith("Descriptions that collide (cosine)\n  none")
     assert "examples " not in text
@@ -110,10 +110,10 @@ def test_a_report_of_many_routes_lists_the_confusion() -> None:
         "      2  route 2   route 3",
         "      1  route 0   route 4",
     ]
-    assert lines[start + 17] == "  18 kinds of confusion in all; --json has them"
+    assert lines[start + 17] == "  18 pairs in total; --json lists all of them"
     assert sum(line.startswith("  route ") for line in lines) == 21  # by route, with its head
     assert max(map(len, lines)) < 100
-    assert "  0 kinds of confusion in all; --json has them" in report_text(many(20))
+    assert "  0 pairs in total; --json lists all of them" in report_text(many(20))
 
 
 @pytest.mark.parametrize(("count", "matrix"), [(11, True), (12, False)])
@@ -128,7 +128,7 @@ def test_a_report_is_json() -> None:
         FOUND,
         settings=EmbeddingSettings(model=Path("/m.onnx"), archetypes=False),
         draws=(Draws(1, (0.5, 0.75)),),
-        collisions=((0.9, "b", "a"),),
+        collisions=(Collision(0.9, "b", "a"),),
     )
     report = report_json(found)
     assert json.loads(json.dumps(report)) == report
@@ -160,7 +160,7 @@ def test_a_report_is_json() -> None:
         "routes": [
             {"name": "a", "precision": 1 / 2, "recall": 1 / 3, "cases": 3},
             {"name": "b", "precision": 1 / 2, "recall": 1.0, "cases": 1},
-            {"name": NOWHERE, "precision": 1 / 2, "recall": 1 / 2, "cases": 2},
+            {"name": NO_ROUTE, "precision": 1 / 2, "recall": 1 / 2, "cases": 2},
         ],
         "recommended_min_confidence": 0.42,
         "auroc": 0.875,
@@ -251,8 +251,8 @@ def test_every_name_is_there() -> None:
     outcomes = [outcome(name, name, 0.5, name) for name in ODD_NAMES]
     found = evaluation_of(*outcomes, names=ODD_NAMES)
     shown, text = texts(parsed(found)), "\n".join(report_text(found))
-    assert all(shown.count(name) == 2 for name in (*ODD_NAMES, NOWHERE))
-    assert all(text.count(name) >= 2 for name in (*ODD_NAMES, NOWHERE))
+    assert all(shown.count(name) == 2 for name in (*ODD_NAMES, NO_ROUTE))
+    assert all(text.count(name) >= 2 for name in (*ODD_NAMES, NO_ROUTE))
 
 
 def test_what_xml_can_not_hold_is_left_out_of_a_picture() -> None:
@@ -295,8 +295,8 @@ def test_a_report_is_read(indent: int | None, tmp_path: Path) -> None:
         ({"confusion": []}, "file, latency_ms, routes"),
         ({"file": "x", "latency_ms": {}, "routes": [{"name": 1, "recall": "a"}], "auroc": "b"}, "latency_ms.p50, routes[0].name, routes[0].recall, auroc"),
         ({"file": 1, "latency_ms": 2, "routes": 3, "accuracy": "4", "decided": "5", "auroc": "6"}, "file, latency_ms, routes, accuracy, decided"),
-        ([1, 2], "the whole"),
-        (None, "the whole"),
+        ([1, 2], "all"),
+        (None, "all"),
         ({"routes": [{"name": "a", "description": "b"}]}, "file, latency_ms, routes[0].recall"),
     ],
 )  # fmt: skip
@@ -307,6 +307,6 @@ def test_what_is_no_report_is_told(content: Json, places: str, tmp_path: Path) -
     with pytest.raises(ConfigError) as caught:
         read_report(file)
     assert str(caught.value) == (
-        f"{file} has 1 problem:\n  is neither a report of `fingerpost eval --json` nor a labelled "
-        f"set with cases; missing or of another kind: {places}"
+        f"{file} has 1 problem:\n  not a report of `fingerpost eval --json`, nor a labelled "
+        f"set; missing or invalid: {places}"
     )

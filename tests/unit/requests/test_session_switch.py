@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serve_app.domain import Binding, ModelRef
-from tests.unit.affinity.test_sessions import (
+from tests.unit.affinity.session_rig import (
     CALLS,
     CODE,
     NOTHING,

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from serve_app.cli.serve_yaml.check import Checked, check_serve
-from serve_app.cli.summary import warnings_of
+from serve_app.cli.summary import snapshot_warnings
 from serve_app.config.locations import ConfigError, Problem
 from tests.unit.config_texts import VERSION
 
@@ -88,7 +88,7 @@ def test_of_the_file_for_a_gpu_only_the_weights_are_noted() -> None:
     assert found.snapshot is not None
     engine = found.snapshot.config.orchestrator
     assert (engine.engine, engine.device, engine.download) == ("vllm", "cuda", False)
-    (note,) = warnings_of(found.snapshot)
+    (note,) = snapshot_warnings(found.snapshot)
     assert note == (
         f"orchestrator.model, on this machine: there is no folder {engine.model}; see "
         "orchestrator.model, and set `download: true` if it is the id of a model on a hub"
