@@ -104,9 +104,8 @@ class StreamBrokenError(Exception):
 class Chunks(Protocol):
     """The bytes of an answer as they come.
 
-    Raises StreamBrokenError when they stop early. Whoever holds it closes it, also when nothing
-    was read yet, which is why this is no plain generator: closing one that was never started
-    runs none of its code.
+    Raises StreamBrokenError when they stop early. The holder closes it, also before the first
+    read. A generator does not do: closing one that was never started runs none of its code.
     """
 
     def __aiter__(self) -> Self:
@@ -118,7 +117,7 @@ class Chunks(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Gives the exchange up and closes its connection; more than once does no harm."""
+        """Ends the exchange and closes its connection; may be called more than once."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Options of a serve.yaml that Ray Serve accepts, with an effect that nobody intends."""
+"""Options of a serve.yaml that Ray Serve accepts, with an effect that is rarely intended."""
 
 from collections.abc import Mapping
 from typing import Final, TypeGuard

@@ -208,7 +208,7 @@ def test_missing_model_fails(run: Run, config: Path, cases: Path) -> None:
     assert failed(run("route", "x", "--config", config)) == expected
     assert failed(run("eval", cases, "--config", config)) == expected
     result = run("eval", cases, "--config", config, "--model", "/no/x.onnx")
-    assert failed(result) == "there is no file /no/x.onnx; see orchestrator.model\n"
+    assert failed(result) == "there is no file /no/x.onnx; check orchestrator.model\n"
 
 
 def test_set_is_measured(run: Run, cases: Path) -> None:
