@@ -1,6 +1,6 @@
 """Generates the configuration reference for people, and the JSON Schema for editors.
 
-``make reference`` writes docs/reference.md and configs/gateway.schema.json.
+``make reference`` writes docs/reference/configuration.md and configs/gateway.schema.json.
 """
 
 import json
@@ -43,7 +43,10 @@ Unknown keys are errors, and types are strict: `"8000"` is a string, not a numbe
 def files(model: type[BaseModel] = GatewayConfig) -> dict[str, str]:
     """The files that ``make reference`` writes: their contents by their paths in the project."""
     schema = json.dumps(json_schema(model), ensure_ascii=False, indent=2) + "\n"
-    return {"configs/gateway.schema.json": schema, "docs/reference/configuration.md": reference(model)}
+    return {
+        "configs/gateway.schema.json": schema,
+        "docs/reference/configuration.md": reference(model),
+    }
 
 
 def reference(model: type[BaseModel]) -> str:
