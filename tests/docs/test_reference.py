@@ -25,13 +25,13 @@ PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_generated_files_are_current(name: str) -> None:
+def test_generated_files_are_current(name: str) -> None:
     """Each is what `make reference` would write now."""
     assert (ROOT / name).read_text("utf-8") == FILES[name], "run `make reference` and commit"
 
 
-def test_the_command_writes_both(tmp_path: Path) -> None:
-    """At their places below the project, and nothing else."""
+def test_command_writes_both_files(tmp_path: Path) -> None:
+    """It writes nothing else."""
     for folder in ("configs", "docs/reference"):
         (tmp_path / folder).mkdir(parents=True)
     write_files(tmp_path)
@@ -57,8 +57,8 @@ def sections(schema: Any, place: str = "") -> Iterator[tuple[str, Any]]:
             yield from sections(part, place)
 
 
-def test_every_key_says_what_it_is_for() -> None:
-    """By the description of its field; where it is a section, by the docstring of its class."""
+def test_every_key_is_described() -> None:
+    """The description is that of its field, or the docstring of its section."""
     lacking = [
         f"{place}.{key}" if place else key
         for place, section in sections(SCHEMA)
@@ -68,16 +68,16 @@ def test_every_key_says_what_it_is_for() -> None:
     assert not lacking, f"give these keys of schema.py a description: {', '.join(lacking)}"
 
 
-def test_every_section_says_what_it_is_for() -> None:
-    """By the docstring of its class."""
+def test_every_section_is_described() -> None:
+    """The description is the docstring of its class."""
     whole = GatewayConfig.model_json_schema()
     found = {"": whole, **whole["$defs"]}
     lacking = [name for name, part in found.items() if not part.get("description")]
     assert not lacking, f"give these classes of schema.py a docstring: {', '.join(lacking)}"
 
 
-def test_the_schema_is_one_that_editors_understand() -> None:
-    """Draft 7, closed everywhere, without references, and without the names of our classes."""
+def test_schema_suits_editors() -> None:
+    """It is draft 7, closed, without references, and without names of Python classes."""
     jsonschema.Draft7Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == "http://json-schema.org/draft-07/schema#"
     assert all(section["additionalProperties"] is False for _, section in sections(SCHEMA))
@@ -101,8 +101,8 @@ EXAMPLES: Final = dict(examples())
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_names_the_schema(name: str) -> None:
-    """Whoever copies it has an editor that completes keys; in the project the file is there."""
+def test_example_names_the_schema(name: str) -> None:
+    """A copied example makes the editor complete keys; the file is in the project."""
     first = EXAMPLES[name].partition("\n")[0]
     found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert found is not None
@@ -110,8 +110,8 @@ def test_an_example_names_the_schema(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_schema_says_of_an_example_what_we_say(name: str) -> None:
-    """Most are good; what is wrong with others is an unknown key or a wrong type."""
+def test_schema_and_loader_agree_on_examples(name: str) -> None:
+    """Most are valid; the others have unknown keys or wrong types."""
     content = yaml.safe_load(EXAMPLES[name])
     assert VALIDATOR.is_valid(content) is _fits(content)
 
@@ -120,11 +120,11 @@ SHAPES: Final = (
     "missing", "extra_forbidden", "_type", "literal_error", "enum", "less_than", "greater_than",
     "too_short", "too_long", "pattern_mismatch", "union_tag", "finite_number",
 )  # fmt: skip
-"""Kinds of pydantic's findings that JSON Schema has words for; our own checks of a value are none."""
+"""Kinds of pydantic's errors that JSON Schema can express; custom checks of a value are not."""
 
 
 def _fits(content: Any) -> bool:
-    """True where the loader finds keys, types and limits good."""
+    """True if the loader accepts keys, types and limits."""
     try:
         GatewayConfig.model_validate(content)
     except ValidationError as error:
@@ -134,7 +134,7 @@ def _fits(content: Any) -> bool:
 
 
 def readable() -> dict[str, Any]:
-    """Broken configurations that are at least YAML, without numbers that JSON lacks."""
+    """Broken configurations that are valid YAML, without numbers that JSON lacks."""
     found = {}
     for name, (text, _) in BROKEN.items():
         try:
@@ -150,19 +150,19 @@ READABLE: Final = readable()
 
 
 @pytest.mark.parametrize("name", READABLE)
-def test_the_schema_and_the_loader_agree(name: str) -> None:
-    """What one refuses the other refuses, and what one takes the other takes."""
+def test_schema_and_loader_agree(name: str) -> None:
+    """They accept and refuse the same broken files."""
     assert VALIDATOR.is_valid(READABLE[name]) is _fits(READABLE[name])
 
 
-def test_that_comparison_has_both_outcomes() -> None:
-    """There is enough to compare, good and bad; some files are bad for other reasons."""
+def test_agreement_is_tested_with_both_outcomes() -> None:
+    """There are enough valid and invalid files to compare."""
     bad = sum(not VALIDATOR.is_valid(content) for content in READABLE.values())
     assert bad > 20
     assert len(READABLE) - bad > 20
 
 
-def test_the_guide_shows_what_check_says(
+def test_guide_shows_the_output_of_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of its broken example, to the letter."""
@@ -189,7 +189,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_to_headings_resolve(page: Path) -> None:
-    """In the page itself, and in the others."""
+    """Links may lead to the page itself or to another one."""
     for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text("utf-8")):
         other = page.parent / target if target else page
         if not target.startswith(("http://", "https://")) and other.suffix == ".md":

@@ -1,4 +1,4 @@
-"""``fingerpost check``: what it says of files, and when that is bad."""
+"""``fingerpost check``: what it reports, and when it fails."""
 
 import json
 import subprocess
@@ -11,8 +11,8 @@ import pytest
 
 from serve_app.cli.main import main
 from serve_app.cli.summary import summary, summary_json
-from tests.unit.cli.checkpoints import write_checkpoint
 from tests.unit.config_texts import VERSION
+from tests.unit.engines.vllm.checkpoints import write_checkpoint
 from tests.unit.fakes import snapshot_of
 
 KEYED: Final = VERSION + "model_providers:\n  - {model: openai/a, access_key: $UNIT_KEY}\n"
@@ -57,7 +57,7 @@ def serve(directory: Path, text: str = SERVE) -> Path:
     return file
 
 
-def test_a_good_file_is_summed_up(run: Run, tmp_path: Path) -> None:
+def test_good_file_is_summarized(run: Run, tmp_path: Path) -> None:
     """Unset keys and warnings are shown, and are not failures."""
     for text in (KEYED, NOTED + NOTED_MODEL):
         snapshot = snapshot_of(tmp_path, text)
@@ -72,17 +72,19 @@ def test_a_good_file_is_summed_up(run: Run, tmp_path: Path) -> None:
         (KEYED + "client_keys: [$UNIT_KEY]\nlisteners: [{type: model, name: x}]\n", "--strict: UNIT_KEY is not set, 2 warnings\n"),
     ],
 )  # fmt: skip
-def test_strictly_they_are_failures(text: str, why: str, run: Run, tmp_path: Path) -> None:
-    """Exit status 1; all is shown, and then what it failed for."""
+def test_strict_check_fails_for_unset_keys_and_warnings(
+    text: str, why: str, run: Run, tmp_path: Path
+) -> None:
+    """The exit status is 1, and the reasons follow the summary."""
     snapshot = snapshot_of(tmp_path, text)
     file = tmp_path / "gateway.yaml"
     assert run(file, "--strict") == (1, "\n".join(summary(snapshot)) + "\n", why)
 
 
-def test_strictly_a_clean_file_is_good(
+def test_strict_check_accepts_a_clean_file(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its keys set and nothing to note."""
+    """All keys are set, and there is no warning."""
     monkeypatch.setenv("UNIT_KEY", "x")
     status, out, err = run(gateway(tmp_path, KEYED), "--strict")
     assert (status, err) == (0, "")
@@ -96,48 +98,48 @@ def read(run: Run, *arguments: object) -> tuple[int, Any]:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_programs_get_one_object(strict: bool, run: Run, tmp_path: Path) -> None:
-    """What the configuration comes to, and whether that is good."""
+def test_json_has_the_summary_and_the_verdict(strict: bool, run: Run, tmp_path: Path) -> None:
+    """The output is one object."""
     snapshot = snapshot_of(tmp_path, KEYED)
     file = tmp_path / "gateway.yaml"
-    status, found = read(run, file, *(["--strict"] if strict else []))
+    status, report = read(run, file, *(["--strict"] if strict else []))
     expected = {"ok": not strict, "file": str(file), "serve": None, "problems": []}
-    assert (status, found) == (int(strict), {**expected, **summary_json(snapshot)})
-    assert found["warnings"] == []
+    assert (status, report) == (int(strict), {**expected, **summary_json(snapshot)})
+    assert report["warnings"] == []
 
 
-def test_programs_get_problems(run: Run, tmp_path: Path) -> None:
-    """With the same keys, each with its file, and its line where it has one."""
+def test_json_has_the_problems(run: Run, tmp_path: Path) -> None:
+    """Each has its file, and its line if there is one; all other keys are present as well."""
     good = read(run, gateway(tmp_path, KEYED))[1]
-    status, found = read(
+    status, report = read(
         run, gateway(tmp_path, VERSION + "zzz: 1\nmodel_providers: 1\n"), "--strict"
     )
-    assert (status, found["ok"], list(found)) == (1, False, list(good))
-    assert [(p["line"], p["place"]) for p in found["problems"]] == [
+    assert (status, report["ok"], list(report)) == (1, False, list(good))
+    assert [(p["line"], p["place"]) for p in report["problems"]] == [
         (2, "zzz"),
         (3, "model_providers"),
     ]
-    assert found["problems"][1]["message"] == "must be a list, not 1"
-    assert {p["file"] for p in found["problems"]} == {found["file"]}
-    assert (found["version"], found["models"], found["warnings"]) == (None, [], [])
+    assert report["problems"][1]["message"] == "must be a list, not 1"
+    assert {p["file"] for p in report["problems"]} == {report["file"]}
+    assert (report["version"], report["models"], report["warnings"]) == (None, [], [])
     missing = read(run, tmp_path / "no.yaml")[1]["problems"][0]
     assert (missing["line"], missing["place"]) == (None, "")
 
 
-def test_a_serve_file_names_the_configuration(run: Run, tmp_path: Path) -> None:
-    """Which is summed up, with the names that entries under deployments may have."""
+def test_serve_file_names_the_configuration(run: Run, tmp_path: Path) -> None:
+    """The summary lists the names that entries under deployments may have."""
     snapshot = snapshot_of(tmp_path, KEYED)
     status, out, err = run("--serve", serve(tmp_path))
     assert (status, err) == (0, "")
     names = "Ingress, Orchestrator, Affinity, provider-shared, provider-openai"
     assert out.splitlines() == [*summary(snapshot), f"deployments {names}"]
-    found = read(run, "--serve", serve(tmp_path))[1]
-    assert (found["ok"], found["file"]) == (True, str(tmp_path / "gateway.yaml"))
-    assert found["serve"] == str(tmp_path / "serve.yaml")
+    report = read(run, "--serve", serve(tmp_path))[1]
+    assert (report["ok"], report["file"]) == (True, str(tmp_path / "gateway.yaml"))
+    assert report["serve"] == str(tmp_path / "serve.yaml")
 
 
-def test_both_files_are_told_about(run: Run, tmp_path: Path) -> None:
-    """First what is wrong with the serve file."""
+def test_problems_of_both_files_are_reported(run: Run, tmp_path: Path) -> None:
+    """Those of the serve.yaml come first."""
     bad = gateway(tmp_path, VERSION + "zzz: 1\n")
     file = serve(tmp_path, SERVE + "    deploiments: []\n")
     status, out, err = run("--serve", file)
@@ -147,65 +149,65 @@ def test_both_files_are_told_about(run: Run, tmp_path: Path) -> None:
         "  line 5: applications[0].deploiments: unknown key; did you mean 'deployments'?\n"
         f"{bad} has 1 problem:\n  line 2: zzz: unknown key"
     )
-    found = read(run, "--serve", file)[1]
-    assert [p["file"] for p in found["problems"]] == [str(file), str(bad)]
+    report = read(run, "--serve", file)[1]
+    assert [p["file"] for p in report["problems"]] == [str(file), str(bad)]
     gateway(tmp_path, KEYED)
-    found = read(run, "--serve", file)[1]
-    assert (len(found["problems"]), found["models"], found["ok"]) == (1, ["openai/a"], False)
+    report = read(run, "--serve", file)[1]
+    assert (len(report["problems"]), report["models"], report["ok"]) == (1, ["openai/a"], False)
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_a_serve_file_that_can_not_be_read_hides_nothing(
+def test_unreadable_serve_file_does_not_hide_the_configuration(
     good: bool, run: Run, tmp_path: Path
 ) -> None:
     """A configuration that is named beside it is checked all the same."""
     file = gateway(tmp_path, KEYED if good else VERSION + "zzz: 1\n")
     missing = tmp_path / "no.yaml"
-    found = read(run, file, "--serve", missing)[1]
-    problems = [problem["file"] for problem in found["problems"]]
+    report = read(run, file, "--serve", missing)[1]
+    problems = [problem["file"] for problem in report["problems"]]
     assert problems == [str(missing), *([] if good else [str(file)])]
-    assert found["models"] == (["openai/a"] if good else [])
+    assert report["models"] == (["openai/a"] if good else [])
     status, out, err = run("--serve", missing)
     assert (status, out) == (1, "")
     assert err == f"{missing} has 1 problem:\n  cannot read the file: No such file or directory\n"
 
 
-def test_notes_on_a_serve_file_are_shown(run: Run, tmp_path: Path) -> None:
-    """And strictly they are failures."""
+def test_warnings_about_a_serve_file_are_shown(run: Run, tmp_path: Path) -> None:
+    """They are failures with --strict."""
     gateway(tmp_path, VERSION)
     text = SERVE + "    deployments: [{{name: Ingress, num_replicas: 2}}]\n"
     file = serve(tmp_path, text)
-    note = (
+    warning = (
         f"{file}: line 5: applications[0].deployments[0].num_replicas: "
         "ignored: the deployment autoscales; add `autoscaling_config: null`"
     )
     status, out, err = run("--serve", file)
-    assert (status, err, f"\nwarning: {note}\n" in out) == (0, "", True)
-    status, found = read(run, "--serve", file, "--strict")
-    assert (status, found["warnings"]) == (1, [note])
+    assert (status, err, f"\nwarning: {warning}\n" in out) == (0, "", True)
+    status, report = read(run, "--serve", file, "--strict")
+    assert (status, report["warnings"]) == (1, [warning])
 
 
-def test_another_application_has_no_configuration(run: Run, tmp_path: Path) -> None:
-    """So there is nothing to sum up, and that is bad."""
+def test_file_without_applications_has_no_summary(run: Run, tmp_path: Path) -> None:
+    """The result is not good."""
     file = tmp_path / "serve.yaml"
     file.write_text("applications: []\n")
-    found = read(run, "--serve", file)[1]
-    assert (found["ok"], found["file"], found["deployments"]) == (False, None, [])
+    report = read(run, "--serve", file)[1]
+    assert (report["ok"], report["file"], report["deployments"]) == (False, None, [])
 
 
-def test_without_a_serve_file_ray_is_left_alone(tmp_path: Path) -> None:
-    """It takes seconds to import, and a configuration can be checked where it is not installed."""
-    asked = (
+def test_check_of_a_configuration_does_not_import_ray(tmp_path: Path) -> None:
+    """Ray takes seconds to import, and may not be installed."""
+    code = (
         "import sys; from serve_app.cli.main import main; status = main(['check', sys.argv[1]]); "
         "sys.exit(status or 'ray' in sys.modules)"
     )
-    command = [sys.executable, "-c", asked, str(gateway(tmp_path, KEYED))]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (said.returncode, said.stderr) == (0, "")
+    command = [sys.executable, "-c", code, str(gateway(tmp_path, KEYED))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_weights_are_looked_at(run: Run, tmp_path: Path) -> None:
-    """What vLLM could not load is a note, as the engine's machine may be another one."""
+def test_unusable_weights_are_warnings(run: Run, tmp_path: Path) -> None:
+    """They are not problems, because the engine may run on another machine."""
     section = "orchestrator: {engine: vllm, model: weights%s}\n"
     file = gateway(tmp_path, KEYED + section % "")
     where = "warning: orchestrator.model, on this machine: "
@@ -222,10 +224,10 @@ def test_weights_are_looked_at(run: Run, tmp_path: Path) -> None:
     assert where not in run(gateway(tmp_path, KEYED + section % ", task: embed"))[1]
 
 
-def test_strictly_weights_must_be_sound(
+def test_strict_check_fails_for_unusable_weights(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of a hub are not looked at."""
+    """Weights that are downloaded are not checked."""
     monkeypatch.setenv("UNIT_KEY", "x")
     section = "orchestrator: {engine: vllm, model: a/b%s}\n"
     file = gateway(tmp_path, KEYED + section % "")
@@ -235,8 +237,8 @@ def test_strictly_weights_must_be_sound(
     assert run(file, "--strict")[0] == 0
 
 
-def test_a_model_that_its_settings_have_no_room_for_is_told(run: Run, tmp_path: Path) -> None:
-    """Without a GPU: what of the settings contradicts the model does so everywhere."""
+def test_settings_that_contradict_the_model_are_warnings(run: Run, tmp_path: Path) -> None:
+    """No GPU is needed to find them."""
     config = {"architectures": ["Qwen2ForCausalLM"], "max_position_embeddings": 1024}
     model = write_checkpoint(tmp_path / "weights", config__json=config)
     section = "orchestrator: {engine: vllm, model: weights, %s}\n"

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and how it ends."""
+"""The command line: its output, and its exit status."""
 
 import re
 import tomllib
@@ -17,8 +17,8 @@ from tests.unit.fakes import snapshot_of
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
-def test_a_bad_file_fails(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit status 1, all problems on standard error, no traceback."""
+def test_bad_file_fails(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit status is 1, and all problems go to standard error without a traceback."""
     bad = tmp_path / "gateway.yaml"
     bad.write_text(VERSION + "zzz: 1\nmodel_providers: 1\n")
     (tmp_path / "serve.yaml").write_text(
@@ -33,16 +33,16 @@ def test_a_bad_file_fails(command: str, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
-def test_a_missing_file_fails(
+def test_missing_file_fails(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 1 and the reason."""
+    """The exit status is 1, with the reason."""
     assert main([command, str(tmp_path / "no.yaml")]) == 1
     assert "cannot read the file: No such file or directory" in capsys.readouterr().err
 
 
-def test_run_needs_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is started without the environment file."""
+def test_run_needs_the_environment_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is started without it."""
     snapshot_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(
@@ -69,41 +69,43 @@ def serve_file(folder: Path, entry: str) -> Path:
     return file
 
 
-def test_run_refuses_what_serve_would_wait_for(
+def test_run_refuses_what_serve_would_never_deploy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At once: Serve deploys nothing then, and says so far up in its log, if at all."""
+    """Serve would wait without end, and hardly report it."""
     assert main(["run", str(serve_file(tmp_path, "{name: provider-openia}"))]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "line 5: applications[0].deployments[0].name" in told.err
-    assert told.err.endswith("did you mean 'provider-openai'?\n")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "line 5: applications[0].deployments[0].name" in captured.err
+    assert captured.err.endswith("did you mean 'provider-openai'?\n")
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"), [("", "the log\n"), ("{name: Ingress, num_replica: 2}", "'num_replicas'?\n")]
+    ("entry", "end"), [("", "the log\n"), ("{name: Ingress, num_replica: 2}", "'num_replicas'?\n")]
 )
-def test_a_start_that_fails_says_what_is_wrong_with_the_file(
+def test_failed_start_reports_problems_of_the_file(
     entry: str,
-    said: str,
+    end: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After the end of Serve's own log; of a good file there is nothing to say."""
+    """They follow the end of Serve's log; a good file adds nothing."""
 
     def fails(*_: object) -> None:
         raise LaunchError("serve run ended:\nthe log")
 
     monkeypatch.setattr(serve_process, "run", fails)
     assert main(["run", str(serve_file(tmp_path, entry))]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("serve run ended:\nthe log\n")
-    assert told.endswith(said)
+    captured = capsys.readouterr().err
+    assert captured.startswith("serve run ended:\nthe log\n")
+    assert captured.endswith(end)
 
 
-def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without client keys nothing listens where other machines reach it."""
+def test_run_refuses_other_machines_without_client_keys(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing listens where other machines can reach it."""
     snapshot_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(f"applications: [{{args: {{config: '{tmp_path}/gateway.yaml'}}}}]\n")
@@ -118,10 +120,8 @@ def test_run_refuses_an_open_door(tmp_path: Path, capsys: pytest.CaptureFixture[
         ["check", "a", "b"], ["check", "--serve"], ["migrate"], ["migrate", "a", "b"],
     ],
 )  # fmt: skip
-def test_a_wrong_command_is_status_2(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """And how it is used goes to standard error."""
+def test_usage_error_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The usage goes to standard error."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
@@ -163,8 +163,8 @@ def old(tmp_path: Path) -> Path:
     return file
 
 
-def test_an_old_file_is_printed_anew(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its comments, and without a note or a line too many; the file stays as it is."""
+def test_migrate_prints_the_new_format(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The comments are kept, the changes go to standard error, and the file is not changed."""
     assert main(["migrate", str(old)]) == 0
     out, err = capsys.readouterr()
     assert out == OLD.replace("v0.3.0", "v0.4.0")
@@ -172,8 +172,8 @@ def test_an_old_file_is_printed_anew(old: Path, capsys: pytest.CaptureFixture[st
     assert old.read_bytes() == OLD.encode()
 
 
-def test_an_old_file_is_replaced(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its mode; a second time there is nothing to do."""
+def test_migrate_replaces_the_file(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The mode is kept, and a second run changes nothing."""
     assert main(["migrate", "--write", str(old)]) == 0
     assert capsys.readouterr().out == ""
     assert old.read_bytes() == OLD.replace("v0.3.0", "v0.4.0").encode()
@@ -184,8 +184,8 @@ def test_an_old_file_is_replaced(old: Path, capsys: pytest.CaptureFixture[str]) 
     assert old.stat().st_mtime_ns == before
 
 
-def test_notes_on_an_old_file_are_told(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On standard error, so that the new form can go into a file."""
+def test_migrate_prints_warnings(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They go to standard error, so that standard output can be redirected to a file."""
     twice = "      routing_preferences: [{name: code, description: %s}]\n"
     text = (
         OLD.replace("  # best", "")
@@ -204,10 +204,10 @@ def test_notes_on_an_old_file_are_told(old: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("write", [[], ["--write"]])
-def test_what_can_not_be_migrated_is_left(
+def test_invalid_file_is_not_migrated(
     write: list[str], old: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 1, the reason on standard error, nothing on standard output."""
+    """The exit status is 1, and the reason goes to standard error."""
     for content, why in (
         (b"a: [\n", "has 1 problem:\n  line 2: invalid YAML"),
         (b"\xff\xfe", "cannot read the file: it is not UTF-8"),
@@ -221,8 +221,8 @@ def test_what_can_not_be_migrated_is_left(
     assert "cannot read the file: No such file or directory" in capsys.readouterr().err
 
 
-def test_a_link_is_not_replaced(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It would stop being one."""
+def test_migrate_does_not_replace_a_link(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The link would become a file."""
     link = old.with_name("link.yaml")
     link.symlink_to(old)
     assert main(["migrate", "--write", str(link)]) == 1

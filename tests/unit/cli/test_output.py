@@ -1,4 +1,4 @@
-"""What commands write."""
+"""Output of the commands: to terminals, and to files."""
 
 import io
 import json
@@ -27,10 +27,10 @@ def terminal(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
         ("utf-8", "é 写 \\ud83d"),
     ],
 )
-def test_what_an_encoding_lacks_is_escaped(
+def test_characters_that_an_encoding_lacks_are_escaped(
     encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the line is ended as it is asked to be."""
+    """The line ends as requested."""
     written = terminal(monkeypatch, encoding)
     say("é 写 \ud83d", end="")
     assert written.getvalue().decode(encoding) == shown
@@ -38,22 +38,24 @@ def test_what_an_encoding_lacks_is_escaped(
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "utf-16"])
 @pytest.mark.parametrize("text", ["plain", "é 写 😀", "half \ud83d"])
-def test_json_stays_json(encoding: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the terminal can show."""
+def test_json_is_valid_in_any_encoding(
+    encoding: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal may lack characters."""
     written = terminal(monkeypatch, encoding)
     say_json({"text": text})
     assert json.loads(written.getvalue().decode(encoding)) == {"text": text}
 
 
-def test_json_is_readable_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signs that the terminal has stand for themselves."""
+def test_json_shows_characters_that_the_encoding_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not escaped."""
     written = terminal(monkeypatch, "utf-8")
     say_json(["写"])
     assert written.getvalue().decode() == '[\n  "写"\n]\n'
 
 
-def test_who_stops_reading_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is printed from then on, and nothing complains."""
+def test_closed_pipe_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the output is dropped."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as closed:
@@ -61,8 +63,8 @@ def test_who_stops_reading_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
         say("two", closed)
 
 
-def test_a_file_is_replaced(tmp_path: Path) -> None:
-    """Its bytes change, its mode stays, and nothing is left beside it."""
+def test_file_is_replaced(tmp_path: Path) -> None:
+    """The mode is kept, and no other file is left in the folder."""
     file = tmp_path / "gateway.yaml"
     file.write_text("old")
     file.chmod(0o640)
@@ -82,7 +84,7 @@ def refused(file: Path) -> str:
 
 
 def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
-    """A link, as a mounted configuration is one, would stop being a link."""
+    """A link, as of a mounted configuration, would become a file."""
     file, link, pipe = tmp_path / "a", tmp_path / "link", tmp_path / "pipe"
     file.write_text("old")
     link.symlink_to(file)
@@ -93,8 +95,8 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
     assert file.read_text() == "old"
 
 
-def test_what_can_not_be_written_leaves_the_old_file(tmp_path: Path) -> None:
-    """And no other beside it."""
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    """No other file is left in the folder."""
     file = tmp_path / "gateway.yaml"
     file.write_text("old")
     with pytest.raises(UnicodeEncodeError):
@@ -103,8 +105,8 @@ def test_what_can_not_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_where_no_file_can_be_made_the_reason_is_told(tmp_path: Path) -> None:
-    """Such as a name that leaves no room for another one beside it."""
+def test_failed_creation_of_a_file_is_reported(tmp_path: Path) -> None:
+    """The reason may be a name that is too long for a temporary file."""
     file = tmp_path / ("x" * 250)
     file.write_text("old")
     assert refused(file) == "cannot write the file: File name too long"

@@ -1,4 +1,4 @@
-"""The command line about routing: ``fingerpost route`` and ``fingerpost eval``."""
+"""``fingerpost route`` and ``fingerpost eval`` with the embedded engine."""
 
 import io
 import json
@@ -88,16 +88,16 @@ def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8"))
 
 
-def failed(said: tuple[int, str, str]) -> str:
-    """What a command that failed says: on standard error only, and no traceback."""
-    status, out, err = said
+def failed(result: tuple[int, str, str]) -> str:
+    """The standard error of a command that failed; it has no other output and no traceback."""
+    status, out, err = result
     assert (status, out) == (1, "")
     assert "Traceback" not in err
     return err
 
 
-def test_a_text_is_routed(run: Run, config: Path) -> None:
-    """What was seen, every route's score, the decision, and the models with their why."""
+def test_prompt_is_routed(run: Run, config: Path) -> None:
+    """The output has the prompt, all scores, the decision and the models with their reasons."""
     status, out, err = run("route", SONNET, "--config", config)
     assert (status, err) == (0, "")
     seen, _, head, first, second, _, decided, *models = out.splitlines()
@@ -110,8 +110,8 @@ def test_a_text_is_routed(run: Run, config: Path) -> None:
     assert models == ["  1. openai/a: model 1 of route 'poems'"]
 
 
-def test_what_matches_no_route_is_the_default(run: Run, config: Path) -> None:
-    """The scores are shown all the same, with the threshold that none reached."""
+def test_prompt_without_a_route_gets_the_default_model(run: Run, config: Path) -> None:
+    """The scores are shown with the threshold that none reached."""
     config.write_text(TEXT + "orchestrator: {min_confidence: 0.9, min_margin: 0.5}\n", "utf-8")
     status, out, _ = run("route", SONNET, "--config", config)
     assert status == 0
@@ -122,8 +122,8 @@ def test_what_matches_no_route_is_the_default(run: Run, config: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " \n", "[]", '{"messages": []}', "<system-reminder>x"])
-def test_nothing_said_matches_nothing(text: str, run: Run, config: Path) -> None:
-    """There is nothing to score, which is no error."""
+def test_prompt_without_text_matches_no_route(text: str, run: Run, config: Path) -> None:
+    """There is nothing to score, and that is not an error."""
     status, out, _ = run("route", text, "--config", config)
     assert (status, out.count("  -  ")) == (0, 2)
     assert "decided: no route (reason no_match; " in out
@@ -149,22 +149,22 @@ def messages(*texts: str) -> list[dict[str, str]]:
         (json.dumps(messages("half \ud83d")), ["half \ud83d"]),
     ],
 )
-def test_standard_input_is_text_or_messages(
+def test_standard_input_is_a_prompt_or_messages(
     content: str | bytes,
     seen: list[str],
     run: Run,
     config: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """JSON is messages where it holds some; all else is what the user says, as far as it reads."""
+    """JSON with messages is read as such, anything else as a prompt."""
     pipe(monkeypatch, content if isinstance(content, bytes) else content.encode())
     status, out, err = run("route", "-", "--json", "--config", config)
     assert (status, err) == (0, "")
     assert [turn["content"] for turn in json.loads(out)["orchestrator"]["seen"]] == seen
 
 
-def test_messages_that_can_not_be_read_fail(run: Run, config: Path) -> None:
-    """With the place."""
+def test_invalid_messages_fail(run: Run, config: Path) -> None:
+    """The error has the path of the message."""
     assert failed(run("route", "[1]", "--config", config)) == "messages[0] must be an object\n"
 
 
@@ -176,10 +176,10 @@ def shape(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("text", [SONNET, ""])
-async def test_json_is_what_the_gateway_answers(
+async def test_json_is_the_answer_of_the_gateway(
     text: str, run: Run, config: Path, tmp_path: Path
 ) -> None:
-    """The answer of ``POST /v1/route``, key by key."""
+    """It has the keys and values of ``POST /v1/route``."""
     status, out, _ = run("route", text, "--json", "--config", config)
     printed, snapshot = json.loads(out), snapshot_of(tmp_path, TEXT)
     scores = Scores(printed["orchestrator"]["scores"] or {}, 0.12, printed["route"])
@@ -193,26 +193,26 @@ async def test_json_is_what_the_gateway_answers(
     assert printed == returned
 
 
-def test_without_routes_there_is_nothing_to_show(run: Run, config: Path) -> None:
-    """The key that is missing from the configuration."""
+def test_configuration_without_routes_fails(run: Run, config: Path) -> None:
+    """The error names the missing key."""
     config.write_text(ONE_MODEL, "utf-8")
     assert failed(run("route", "x", "--config", config)) == (
         f"{config} has 1 problem:\n  routing_preferences: no routes; add one with its models\n"
     )
 
 
-def test_a_model_that_is_not_there_fails_both(run: Run, config: Path, cases: Path) -> None:
-    """A path in a configuration is the file's, one on the command line is the shell's."""
+def test_missing_model_fails(run: Run, config: Path, cases: Path) -> None:
+    """A relative path starts at the configuration, or else at the current folder."""
     config.write_text(TEXT + "orchestrator: {model: own.onnx}\n", "utf-8")
     expected = f"there is no file {config.parent}/own.onnx; check orchestrator.model\n"
     assert failed(run("route", "x", "--config", config)) == expected
     assert failed(run("eval", cases, "--config", config)) == expected
-    said = run("eval", cases, "--config", config, "--model", "/no/x.onnx")
-    assert failed(said) == "there is no file /no/x.onnx; check orchestrator.model\n"
+    result = run("eval", cases, "--config", config, "--model", "/no/x.onnx")
+    assert failed(result) == "there is no file /no/x.onnx; see orchestrator.model\n"
 
 
-def test_a_set_is_measured(run: Run, cases: Path) -> None:
-    """The report on standard output, no progress bar where nobody looks, exit status 0."""
+def test_set_is_measured(run: Run, cases: Path) -> None:
+    """The report goes to standard output without a progress bar."""
     status, out, err = run("eval", cases)
     assert (status, err) == (0, "")
     assert out.startswith(f"{cases}: 2 routes, 7 cases with a route, 2 without\n\naccuracy  1.000")
@@ -225,12 +225,12 @@ def report_of(run: Run, *arguments: object) -> Any:
     return json.loads(out)
 
 
-def test_settings_are_taken_from_all_over(run: Run, cases: Path, config: Path) -> None:
-    """The command line over the configuration over what holds otherwise."""
+def test_options_override_the_configuration(run: Run, cases: Path, config: Path) -> None:
+    """The configuration overrides the defaults."""
     section = "orchestrator: {min_confidence: 0.3, min_margin: 0.1, threads: 2}\n"
     config.write_text(TEXT + section, "utf-8")
-    said = ("--config", config, "--min-margin", 0.2, "--max-query-tokens", 32, "--no-archetypes")
-    assert report_of(run, cases, *said)["settings"] == {
+    options = ("--config", config, "--min-margin", 0.2, "--max-query-tokens", 32, "--no-archetypes")
+    assert report_of(run, cases, *options)["settings"] == {
         "model": None,
         "threads": 2,
         "max_query_tokens": 32,
@@ -244,8 +244,8 @@ def best_scores(report: Any) -> list[tuple[float, float]]:
     return [(row["accuracy"], row["no_match_found"]) for row in report["thresholds"]]
 
 
-def test_archetypes_and_examples_can_be_left_out(run: Run, tmp_path: Path) -> None:
-    """Which changes the scores; without examples of one's own nothing changes."""
+def test_archetypes_and_examples_can_be_ignored(run: Run, tmp_path: Path) -> None:
+    """Ignoring them changes the scores; a set without examples stays the same."""
     routes = json.loads(HEAD)["routes"]
     routes[1]["examples"] = [SONNET, "A poem about rain", "Rhymes, please"]
     plain, taught = (write_set(folder, text, *CASES) for folder, text in folders(tmp_path, routes))
@@ -268,7 +268,7 @@ def folders(directory: Path, routes: Any) -> list[tuple[Path, str]]:
 
 
 def test_examples_are_drawn(run: Run, cases: Path) -> None:
-    """A line for each number, with as many draws as asked for."""
+    """The report has a line for each number of examples."""
     report = report_of(run, cases, "--draw", 1, 3, "--draws", 2)
     assert [(draws["examples"], len(draws["accuracies"])) for draws in report["examples"]] == [
         (1, 2),
@@ -279,23 +279,23 @@ def test_examples_are_drawn(run: Run, cases: Path) -> None:
 
 
 @pytest.mark.parametrize(("limit", "status"), [("1.0", 0), ("0.99", 0), ("1.01", 1)])
-def test_a_set_can_fail(limit: str, status: int, run: Run, cases: Path) -> None:
-    """When fewer cases than wanted find their route; the report is printed all the same."""
+def test_low_accuracy_fails(limit: str, status: int, run: Run, cases: Path) -> None:
+    """The report is printed all the same."""
     found, out, err = run("eval", cases, "--fail-under", limit)
     assert found == status
     assert "accuracy  1.000" in out
     assert err == ("accuracy 1.000 is below 1.01\n" if status else "")
 
 
-def test_the_confusion_is_drawn(run: Run, cases: Path, tmp_path: Path) -> None:
-    """Into the file that is named, also when the set fails."""
+def test_confusion_matrix_is_written(run: Run, cases: Path, tmp_path: Path) -> None:
+    """The file is written even if the accuracy is too low."""
     plot = tmp_path / "confusion.svg"
     assert run("eval", cases, "--plot", plot, "--fail-under", 2)[0] == 1
     assert "poems" in "".join(ET.fromstring(plot.read_bytes()).itertext())  # noqa: S314 - our own
 
 
-def test_a_report_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> None:
-    """One of an earlier run, read from its file; what is none is told after the report."""
+def test_report_is_compared_with_an_earlier_one(run: Run, cases: Path, tmp_path: Path) -> None:
+    """A file that is not a report is an error after the report."""
     before = report_of(run, cases)
     (tmp_path / "before.json").write_text(json.dumps({**before, "accuracy": 0.5}), "utf-8")
     status, out, err = run("eval", cases, "--compare", tmp_path / "before.json")
@@ -309,8 +309,8 @@ def test_a_report_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> Non
     assert "not a report of `fingerpost eval --json`, nor a labelled set" in err
 
 
-def test_another_set_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> None:
-    """It is measured with the same settings; beside JSON the comparison is no part of it."""
+def test_report_is_compared_with_another_set(run: Run, cases: Path, tmp_path: Path) -> None:
+    """The set is measured with the same settings; with --json the comparison goes to standard error."""
     (tmp_path / "other").mkdir()
     other = write_set(tmp_path / "other", HEAD, *CASES, line(SONNET, "code"))
     status, out, err = run("eval", cases, "--json", "--compare", other)
@@ -329,16 +329,14 @@ def test_another_set_is_compared_with(run: Run, cases: Path, tmp_path: Path) -> 
         (["--config", "/no/gateway.yaml"], "/no/gateway.yaml has 1 problem:\n  cannot read the file: No such file"),
     ],
 )  # fmt: skip
-def test_a_bad_value_fails_by_name(
-    arguments: list[str], expected: str, run: Run, cases: Path
-) -> None:
-    """Before anything is measured."""
+def test_bad_option_fails(arguments: list[str], expected: str, run: Run, cases: Path) -> None:
+    """The error names the option, and nothing is measured."""
     assert expected in failed(run("eval", cases, *arguments))
 
 
 @pytest.mark.parametrize("option", ["--plot", "--compare"])
-def test_a_file_that_can_not_be_had_fails(option: str, run: Run, cases: Path) -> None:
-    """The report is not lost for it."""
+def test_missing_folder_or_report_fails(option: str, run: Run, cases: Path) -> None:
+    """The report is printed all the same."""
     status, out, err = run("eval", cases, option, "/no/such.svg")
     assert (status, out.startswith(f"{cases}: 2 routes")) == (1, True)
     assert err.startswith("/no/such.svg has 1 problem:\n")
@@ -348,20 +346,18 @@ def test_a_file_that_can_not_be_had_fails(option: str, run: Run, cases: Path) ->
 @pytest.mark.parametrize(
     ("option", "value"), [("--draw", "-1"), ("--draw", "x"), ("--draws", "0"), ("--draws", "1.5")]
 )
-def test_a_wrong_number_of_draws_is_status_2(
+def test_bad_number_of_draws_is_status_2(
     option: str, value: str, cases: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And what may stand there goes to standard error."""
+    """Standard error has the allowed range."""
     with pytest.raises(SystemExit) as caught:
         main(["eval", str(cases), option, value])
     assert caught.value.code == 2
     assert f"argument {option}: must be an integer of at least " in capsys.readouterr().err
 
 
-def test_what_an_output_can_not_show_is_escaped(
-    config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A terminal without Chinese, and half a surrogate pair, fail no command."""
+def test_unencodable_prompt_is_escaped(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a limited terminal nor half a surrogate pair fails a command."""
     for encoding, shown in (("ascii", "\\u5199 \\ud83d"), ("utf-8", "写 \\ud83d")):
         terminal = io.BytesIO()
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, encoding))
@@ -370,10 +366,10 @@ def test_what_an_output_can_not_show_is_escaped(
 
 
 @pytest.mark.parametrize("command", ["route", "eval"])
-def test_who_stops_reading_sees_no_traceback(
+def test_closed_output_gives_no_traceback(
     command: str, config: Path, cases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with ``| head -1``; closing the output afterwards is no error either."""
+    """Closing the output afterwards, as ``| head -1`` does, is not an error either."""
     reader, writer = os.pipe()
     os.close(reader)
     asked = ["route", "x", "--config", str(config)]
@@ -382,11 +378,11 @@ def test_who_stops_reading_sees_no_traceback(
         assert main(asked if command == "route" else ["eval", str(cases)]) == 0
 
 
-def test_a_program_whose_pipe_has_ended_says_nothing(config: Path) -> None:
-    """The same at its very end, where Python itself would complain."""
+def test_closed_pipe_gives_no_error_at_exit(config: Path) -> None:
+    """Python itself would report it at the end."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "serve_app.cli.main", "route", SONNET, "--config", str(config)]
-    said = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
-    assert (said.returncode, said.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, b"")

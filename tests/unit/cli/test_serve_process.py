@@ -10,8 +10,8 @@ from serve_app.cli.serve_process import cluster_environment, refuse_taken_port
 from serve_app.cli.serve_yaml.read import ServeFile
 
 
-def test_a_cluster_has_an_environment_of_its_own(tmp_path: Path) -> None:
-    """What is set wins over the settings, and our own places win over both."""
+def test_environment_of_a_cluster_is_its_own(tmp_path: Path) -> None:
+    """Variables that are set override the settings, and paths of the cluster override both."""
     base = {"A": "base", "B": "base", "RAY_TMPDIR": "/elsewhere"}
     settings = {"B": "settings", "C": "settings", "RAY_SERVE_HAPROXY_SOCKET_PATH": "/x"}
     environ = cluster_environment(base, settings, tmp_path)
@@ -21,8 +21,8 @@ def test_a_cluster_has_an_environment_of_its_own(tmp_path: Path) -> None:
     assert (base["RAY_TMPDIR"], settings["B"]) == ("/elsewhere", "settings")
 
 
-def test_two_clusters_share_no_place(tmp_path: Path) -> None:
-    """Every path that Serve's proxy and Ray use lies in the home directory."""
+def test_two_clusters_share_no_path(tmp_path: Path) -> None:
+    """Every path of Serve's proxy and of Ray is in the home folder of the cluster."""
     one, two = (cluster_environment({}, {}, tmp_path / name) for name in "ab")
     paths = {name for name, value in one.items() if value.startswith("/")}
     assert all(one[name].startswith(f"{tmp_path}/a") for name in paths)
@@ -30,21 +30,21 @@ def test_two_clusters_share_no_place(tmp_path: Path) -> None:
     assert {"RAY_TMPDIR", "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH"} < paths
 
 
-def test_ports_that_are_set_stay(tmp_path: Path) -> None:
-    """A port is looked for only where nobody has said one."""
+def test_ports_that_are_set_are_kept(tmp_path: Path) -> None:
+    """Free ports are chosen for the others."""
     free = cluster_environment({}, {}, tmp_path)
     ports = {name for name in free if name.endswith("_PORT")}
-    said = dict.fromkeys(ports, "7")
+    chosen = dict.fromkeys(ports, "7")
     assert ports
     assert all(free[name].isdecimal() for name in ports)
-    assert cluster_environment(said, {}, tmp_path).items() >= said.items()
+    assert cluster_environment(chosen, {}, tmp_path).items() >= chosen.items()
 
 
 @pytest.mark.parametrize(
     ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 )
-def test_a_taken_port_is_refused(family: socket.AddressFamily, host: str) -> None:
-    """And a free one is not, with either kind of address."""
+def test_taken_port_is_refused(family: socket.AddressFamily, host: str) -> None:
+    """A free one is accepted, with IPv4 and IPv6."""
     with socket.socket(family) as taken:
         taken.bind((host, 0))
         taken.listen()
@@ -54,8 +54,8 @@ def test_a_taken_port_is_refused(family: socket.AddressFamily, host: str) -> Non
     refuse_taken_port(file)
 
 
-def test_an_address_of_another_machine_is_refused() -> None:
-    """With what to change, which is not the port."""
+def test_address_of_another_machine_is_refused() -> None:
+    """The message names the key to change."""
     file = ServeFile(Path("serve.yaml"), "192.0.2.1", 8000, None)
     with pytest.raises(LaunchError, match=r"change http_options\.host in serve\.yaml"):
         refuse_taken_port(file)

@@ -1,4 +1,4 @@
-"""How the launcher waits for the gateway, and the decision that it shows then."""
+"""How the launcher waits for the gateway, and the decision that it shows afterwards."""
 
 import json
 import os
@@ -34,18 +34,18 @@ def answer(content: Any) -> bytes:
 
 
 class Site:
-    """Writes the same bytes to whoever asks; remembers what was asked."""
+    """Answers every request with the same bytes, and records the requests."""
 
     def __init__(self) -> None:
         self.says = b""
-        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 size = int(self.headers.get("content-length", 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                site.asked.append((self.path, headers, self.rfile.read(size)))
+                site.requests.append((self.path, headers, self.rfile.read(size)))
                 self.wfile.write(site.says)
                 self.close_connection = True
 
@@ -81,31 +81,31 @@ MUTE: Final = {
 }
 
 
-def test_health_is_what_the_gateway_says(site: Site) -> None:
-    """At the one place where it says so."""
+def test_health_is_read_from_the_gateway(site: Site) -> None:
+    """It is requested at ``/healthz``."""
     site.says = answer({"status": "ok"})
     assert read_health(site.url) == {"status": "ok"}
-    assert [path for path, _, _ in site.asked] == ["/healthz"]
+    assert [path for path, _, _ in site.requests] == ["/healthz"]
 
 
 @pytest.mark.parametrize("says", MUTE.values(), ids=MUTE)
-def test_a_gateway_that_says_nothing_has_no_health(says: bytes, site: Site) -> None:
-    """Nor has one that is not there; none of it is an error while it starts."""
+def test_health_of_a_silent_gateway_is_none(says: bytes, site: Site) -> None:
+    """No answer is not an error while the gateway starts."""
     site.says = says
     assert read_health(site.url) is None
     assert read_health("http://127.0.0.1:1") is None
 
 
-def test_no_proxy_stands_before_this_machine(site: Site) -> None:
-    """Whatever the environment says of others."""
+def test_health_is_read_without_a_proxy(site: Site) -> None:
+    """The environment may name a proxy for other hosts."""
     site.says = answer({"status": "ok"})
     code = f"from serve_app.cli.serve_process import read_health; print(read_health({site.url!r}))"
     environ = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
     environ["http_proxy"] = "http://127.0.0.1:1"
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
     )
-    assert (said.stdout, said.stderr) == ("{'status': 'ok'}\n", "")
+    assert (done.stdout, done.stderr) == ("{'status': 'ok'}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_no_proxy_stands_before_this_machine(site: Site) -> None:
         ([], True),
     ],
 )
-def test_an_orchestrator_that_may_still_start_is_waited_for(health: Any, settled: bool) -> None:
-    """One that has said what is wrong with it, or that is not needed, is not."""
+def test_only_a_starting_orchestrator_is_unsettled(health: Any, settled: bool) -> None:
+    """One that reports a fault, or is not used, is settled."""
     assert is_settled(health) is settled
 
 
@@ -188,16 +188,16 @@ TIMEOUT: Final = Reason.ORCHESTRATOR_TIMEOUT.value
 @pytest.mark.parametrize(
     "states", [["ok"], [TIMEOUT, TIMEOUT, "ok"], [TIMEOUT, "orchestrator_error"]]
 )
-def test_the_launcher_waits_for_all_of_it(states: list[str], serve: Serve) -> None:
-    """For an orchestrator, until it answers or says what is wrong with it."""
+def test_launcher_waits_for_the_orchestrator(states: list[str], serve: Serve) -> None:
+    """It waits until the orchestrator answers or reports a fault."""
     took_s = serve.start(*states).wait_until_healthy()
     assert 0.2 * (len(states) - 1) <= took_s < 30
 
 
-def test_the_launcher_does_without_an_orchestrator(
+def test_launcher_goes_on_without_an_orchestrator(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a while, counted from the first answer of the rest."""
+    """It waits a limited time from the first answer of the gateway."""
     monkeypatch.setattr(serve_process, "ORCHESTRATOR_S", 0.5)
     started = time.monotonic()
     took_s = serve.start(TIMEOUT, sleeps_s=0.5).wait_until_healthy()
@@ -215,20 +215,20 @@ def test_the_launcher_does_without_an_orchestrator(
         ),
     ],
 )
-def test_a_gateway_that_does_not_start_is_told(
+def test_failed_start_is_reported(
     states: list[str], says: str, message: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once, with the end of its log."""
+    """The error has the end of the log."""
     monkeypatch.setattr(serve_process, "read_health", lambda _url: None)
     with pytest.raises(LaunchError) as caught:
         serve.start(*states, says=says).wait_until_healthy()
     assert str(caught.value).startswith(message)
 
 
-def test_a_gateway_that_never_answers_is_told(
+def test_gateway_that_never_answers_is_reported(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After as long as it may take."""
+    """The error follows after the longest start."""
     monkeypatch.setattr(serve_process, "START_S", 0.5)
     with pytest.raises(
         LaunchError, match=r"the gateway is not healthy after 0.5 s; end of its log:\n"
@@ -255,14 +255,14 @@ EXPLAINED: Final = {
         ),
     ],
 )
-def test_a_decision_of_the_gateway_is_shown(
+def test_decision_of_the_gateway_is_shown(
     changes: dict[str, Any], shown: str, site: Site, tmp_path: Path
 ) -> None:
-    """What it was asked, and all scores of its answer."""
+    """The output has the prompt and all scores."""
     site.says = answer({**EXPLAINED, **changes})
     prompt, decision = _decision(snapshot_of(tmp_path, CONFIG), site.url).splitlines()
     assert decision == f"  {shown}"
-    ((path, headers, body),) = site.asked
+    ((path, headers, body),) = site.requests
     assert (path, headers["content-type"]) == ("/v1/route", "application/json")
     assert prompt == f'  "{json.loads(body)["messages"][0]["content"]}"'
     assert "authorization" not in headers
@@ -276,22 +276,20 @@ def test_a_decision_of_the_gateway_is_shown(
         ("[$UNIT_NONE]", None),
     ],
 )
-def test_a_decision_needs_the_client_key(
+def test_decision_is_requested_with_the_client_key(
     keys: str, sent: str | None, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first one, if its variable is set; else the gateway refuses, and that is shown."""
+    """Without its variable the gateway refuses, and that is shown."""
     monkeypatch.setenv("UNIT_KEY", "sk-1")
     monkeypatch.delenv("UNIT_NONE", raising=False)
     site.says = answer(EXPLAINED) if sent else REFUSED
     shown = _decision(snapshot_of(tmp_path, f"{CONFIG}client_keys: {keys}\n"), site.url)
-    assert site.asked[0][1].get("authorization") == sent
+    assert site.requests[0][1].get("authorization") == sent
     assert ("sk-" in shown, "not available: HTTP Error 401" in shown) == (False, sent is None)
 
 
 @pytest.mark.parametrize("says", MUTE.values(), ids=MUTE)
-def test_a_decision_that_can_not_be_had_stops_nothing(
-    says: bytes, site: Site, tmp_path: Path
-) -> None:
+def test_missing_decision_is_not_an_error(says: bytes, site: Site, tmp_path: Path) -> None:
     """The gateway is up all the same."""
     site.says = says
     snapshot = snapshot_of(tmp_path, VERSION)

@@ -1,4 +1,4 @@
-"""What a configuration comes to, for people and for programs."""
+"""The summary of a configuration, as text and as JSON."""
 
 from pathlib import Path
 
@@ -7,7 +7,6 @@ import pytest
 from serve_app.cli.run import example
 from serve_app.cli.summary import (
     NO_SUMMARY,
-    deployment_names,
     keys_of,
     snapshot_warnings,
     summary,
@@ -15,6 +14,7 @@ from serve_app.cli.summary import (
 )
 from serve_app.config.warnings import config_warnings
 from serve_app.domain import Json
+from serve_app.graph import deployment_names
 from tests.unit.config_texts import VERSION
 from tests.unit.fakes import snapshot_of
 
@@ -37,8 +37,8 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_summary_says_what_is_served(tmp_path: Path) -> None:
-    """Providers, models, aliases and routes, with the variables that are not set."""
+def test_summary_lists_what_is_served(tmp_path: Path) -> None:
+    """It has providers, models, aliases and routes, and the variables that are not set."""
     snapshot = snapshot_of(tmp_path, TEXT)
     lines = [line for line in summary(snapshot) if not line.startswith("warning: ")]
     assert lines == [
@@ -54,8 +54,8 @@ def test_a_summary_says_what_is_served(tmp_path: Path) -> None:
     ]
 
 
-def test_a_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the value of a variable nor a key that stands in the file."""
+def test_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither values of variables nor literal keys are shown."""
     for name in NAMES:
         monkeypatch.setenv(name, "sk-1")
     text = TEXT.replace("$UNIT_KEY", "sk-1") + "client_keys: [sk-1]\n"
@@ -65,8 +65,8 @@ def test_a_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "not set" not in shown
 
 
-def test_a_summary_tells_that_a_key_is_missing(tmp_path: Path) -> None:
-    """A vendor that needs a key and has none configured can't answer."""
+def test_summary_shows_a_missing_access_key(tmp_path: Path) -> None:
+    """A provider that needs a key and has none cannot answer."""
     snapshot = snapshot_of(tmp_path, VERSION + "model_providers:\n  - model: openai/a\n")
     assert "model openai/a  [access_key is not set]" in summary(snapshot)
 
@@ -79,10 +79,10 @@ def test_a_summary_tells_that_a_key_is_missing(tmp_path: Path) -> None:
         (list(NAMES), "openai/a"),
     ],
 )
-def test_an_example_works(
+def test_example_names_a_model_with_its_key(
     set_: list[str], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names a model whose keys are there, the default if it can."""
+    """It prefers the default model."""
     for name in set_:
         monkeypatch.setenv(name, "x")
     text = example(snapshot_of(tmp_path, TEXT), "http://h:8000")
@@ -91,10 +91,10 @@ def test_an_example_works(
 
 
 @pytest.mark.parametrize("set_", [[], ["UNIT_A"]])
-def test_without_keys_an_example_asks_for_them(
+def test_example_without_keys_lists_models(
     set_: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What works without any key is the list of models."""
+    """The list of models works without any key."""
     for name in set_:
         monkeypatch.setenv(name, "x")
     text = example(snapshot_of(tmp_path, TEXT), "http://h:8000")
@@ -102,8 +102,8 @@ def test_without_keys_an_example_asks_for_them(
     assert "make demo" in text
 
 
-def test_an_example_needs_a_configured_key(tmp_path: Path) -> None:
-    """A vendor's model without access_key is none that works."""
+def test_example_needs_an_access_key(tmp_path: Path) -> None:
+    """A model without the access_key that it needs is not named."""
     snapshot = snapshot_of(
         tmp_path, VERSION + "model_providers:\n  - {model: openai/a, default: true}\n"
     )
@@ -118,14 +118,16 @@ def test_an_example_needs_a_configured_key(tmp_path: Path) -> None:
         ("[sk-1]", ' -H "Authorization: Bearer ..."'),
     ],
 )
-def test_an_example_shows_the_client_key_by_name(keys: str, header: str, tmp_path: Path) -> None:
-    """The shell expands the variable; a literal key is not repeated."""
+def test_example_shows_the_client_key_by_name(keys: str, header: str, tmp_path: Path) -> None:
+    """The shell expands the variable, and a literal key is not repeated."""
     text = example(snapshot_of(tmp_path, f"{TEXT}client_keys: {keys}\n"), "http://h")
     assert text.startswith(f"  curl{header} http://h/")
 
 
-def test_programs_are_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys by the names of their variables, each with whether it is set."""
+def test_summary_as_json_has_the_same_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys are the names of their variables, each with whether it is set."""
     monkeypatch.setenv("UNIT_A", "x")
     snapshot = snapshot_of(tmp_path, TEXT)
     assert summary_json(snapshot) == {
@@ -156,10 +158,10 @@ def key(name: str) -> dict[str, Json]:
     return {"name": name, "set": False}
 
 
-def test_a_provider_has_the_keys_of_all_its_models(
+def test_provider_has_the_keys_of_all_its_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each variable once; a key that a vendor needs and nobody configured is not set."""
+    """Each variable is listed once, with a missing access_key."""
     monkeypatch.setenv("UNIT_A", "x")
     snapshot = snapshot_of(
         tmp_path,
@@ -175,18 +177,18 @@ def test_a_provider_has_the_keys_of_all_its_models(
     assert line in summary(snapshot)
 
 
-def test_an_empty_configuration_has_a_summary(tmp_path: Path) -> None:
-    """What can't be used has the same keys with nothing in them."""
-    found = summary_json(snapshot_of(tmp_path, VERSION + "model_aliases: {any: {target: auto}}\n"))
-    assert (found["default"], found["aliases"]) == (None, {"any": "auto"})
-    assert list(NO_SUMMARY) == list(found)
+def test_empty_configuration_has_a_summary(tmp_path: Path) -> None:
+    """The summary of an unusable one has the same keys without values."""
+    result = summary_json(snapshot_of(tmp_path, VERSION + "model_aliases: {any: {target: auto}}\n"))
+    assert (result["default"], result["aliases"]) == (None, {"any": "auto"})
+    assert list(NO_SUMMARY) == list(result)
     assert not any(NO_SUMMARY.values())
 
 
-def test_variables_outside_of_providers_are_told(
+def test_unset_variables_outside_of_providers_are_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of client keys, and of Redis where it is in use; what is set is no warning."""
+    """These are those of client keys, and of Redis if it is used."""
     monkeypatch.setenv("UNIT_A", "x")
     text = (
         "client_keys: [$UNIT_A, $UNIT_KEY, sk-1]\n"
@@ -202,22 +204,22 @@ def test_variables_outside_of_providers_are_told(
     assert f"warning: {redis[-2]}" in summary(memory)
 
 
-def test_variables_of_the_orchestrator_s_server_are_told(
+def test_unset_variables_of_the_orchestrator_are_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of its address and its key, where it is asked at all."""
+    """Its address and its key count only if the engine uses them."""
     monkeypatch.setenv("UNIT_A", "x")
     text = "orchestrator: {engine: %s, model: m, base_url: 'http://$UNIT_A:$UNIT_URL', access_key: '$UNIT_KEY'}\n"
     assert snapshot_warnings(snapshot_of(tmp_path, VERSION + text % "http")) == [
         "orchestrator.base_url: UNIT_URL is not set; set it, or its server cannot be called",
         "orchestrator.access_key: UNIT_KEY is not set; set it, or its server cannot be called",
     ]
-    told = snapshot_warnings(snapshot_of(tmp_path, VERSION + text % "embedding"))
-    assert not any("is not set" in warning for warning in told)
+    warnings = snapshot_warnings(snapshot_of(tmp_path, VERSION + text % "embedding"))
+    assert not any("is not set" in warning for warning in warnings)
 
 
 def test_deployments_depend_on_the_configuration(tmp_path: Path) -> None:
-    """Affinity is there with the memory only, and a provider's own where its path is dedicated."""
+    """Affinity needs the memory store, and a provider's deployment a dedicated data path."""
     text = TEXT.replace('http://h:1"', 'http://h:1", data_path: inline')
     text += "routing: {session_cache: {type: redis, url: redis://h}}\n"
     names = deployment_names(snapshot_of(tmp_path, text))

@@ -1,4 +1,4 @@
-"""Broken configurations, each with all that is to be said about it: line, path and text."""
+"""Broken configurations, each with all its problems: line, path and message."""
 
 from serve_app.providers.table import INTERFACES
 from tests.unit.config_texts import ONE_MODEL as G
@@ -105,7 +105,7 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "orchestrator text": (V + "orchestrator: embedding\n", [(2, "orchestrator", "must be a mapping of keys, not 'embedding'")]),
     "overrides": ((V + "overrides:\n" "  always_route: 1\n" "  prompt: x\n"), [(3, "overrides.always_route", "must be true or false, not 1"), (4, "overrides.prompt", f"unknown key; known keys: {OVERRIDES}")]),
 
-    # What once failed in another way, or said too much:
+    # Files that once failed in another way, or reported too many problems:
     "a slash first, and default": (V + "model_providers:\n  - model: /openai/gpt-4o\n    default: true\n", [(3, "model_providers[0].model", f"'/openai/gpt-4o' {NO_SLASH}")]),
     "a slash first, and a name": (V + "model_providers:\n  - model: /openai/gpt-4o\n    name: x\n", [(3, "model_providers[0].model", f"'/openai/gpt-4o' {NO_SLASH}")]),
     "an alias by the bare name of an entry that is left out": (LEFT_OUT % "a" + "    target: a\n", [NO_BOOL]),

@@ -1,4 +1,4 @@
-"""Broken configurations, more of them: older forms, Plano's sections, anchors, odd values."""
+"""More broken configurations: older formats, Plano's sections, anchors, odd values."""
 
 from tests.unit.config.broken import KEYS, Found
 from tests.unit.config_texts import ONE_MODEL as G

@@ -1,4 +1,4 @@
-"""Whatever a file holds, it is read or a ConfigError says why not."""
+"""Any file is read, or refused with a ConfigError."""
 
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,10 @@ def dumped(tree: Any, **style: Any) -> bytes:
 @MANY
 @given(FILES, st.sampled_from([None, True, False]))
 @example({"version": "v0.4.0", "overrides": {"upstream_tls_ca_path": "~\x00"}}, None)
-def test_any_structure_of_known_keys(tmp_path: Path, tree: Any, flow: bool | None) -> None:
-    """Fitting values, others, and keys that nobody knows."""
+def test_any_structure_of_known_keys_is_read_or_refused(
+    tmp_path: Path, tree: Any, flow: bool | None
+) -> None:
+    """It has valid values, invalid ones, and unknown keys."""
     outcome(tmp_path, dumped(tree, default_flow_style=flow))
 
 
@@ -64,10 +66,10 @@ def test_any_structure_of_known_keys(tmp_path: Path, tree: Any, flow: bool | Non
         min_size=1, max_size=4,
     ),
 )  # fmt: skip
-def test_any_change_of_a_good_file(
+def test_any_change_of_a_good_file_is_read_or_refused(
     tmp_path: Path, content: bytes, changes: list[tuple[float, int, bytes]]
 ) -> None:
-    """Something cut out, something put in, anywhere."""
+    """Parts are removed and inserted anywhere."""
     for where, length, put in changes:
         at = int(where * len(content))
         content = content[:at] + put + content[at + length :]
@@ -83,8 +85,8 @@ def test_any_change_of_a_good_file(
 @example('"\\ud800": 1')
 @example("? a")
 @example("&a [*a]")
-def test_any_signs_of_yaml(tmp_path: Path, text: str) -> None:
-    """Most of them are no YAML."""
+def test_any_characters_of_yaml_are_read_or_refused(tmp_path: Path, text: str) -> None:
+    """Most of these texts are not YAML."""
     outcome(tmp_path, text.encode())
 
 
@@ -93,15 +95,15 @@ def test_any_signs_of_yaml(tmp_path: Path, text: str) -> None:
     st.sampled_from(["!!int", "!!float", "!!bool", "!!timestamp", "!!binary", "!!null", "!!str", "!!seq", "!!map", "!!set", "!!omap", "!!pairs", "!x", "!"]),
     st.text(st.sampled_from(list("0123456789abcdefxoT:+-_.~ ")), max_size=12),
 )  # fmt: skip
-def test_any_tag_on_anything(tmp_path: Path, tag: str, text: str) -> None:
-    """What a tag can't make of a value is a problem, not an exception."""
+def test_any_tag_is_read_or_refused(tmp_path: Path, tag: str, text: str) -> None:
+    """A value that does not match its tag is a problem, not an exception."""
     outcome(tmp_path, f"version: v0.4.0\nsystem_prompt: {tag} '{text}'\n".encode())
 
 
 @MANY
 @given(st.integers(1, 80), st.sampled_from(["{a: ", "[", "a:\n"]))
-def test_any_depth(tmp_path: Path, depth: int, opening: str) -> None:
-    """Also deeper than anybody reads."""
+def test_any_depth_is_read_or_refused(tmp_path: Path, depth: int, opening: str) -> None:
+    """Too deep a nesting is a problem."""
     if opening == "a:\n":
         text = "".join("  " * level + "a:\n" for level in range(depth))
     else:
@@ -112,20 +114,22 @@ def test_any_depth(tmp_path: Path, depth: int, opening: str) -> None:
 
 @MANY
 @given(OLDER, st.data())
-def test_a_problem_is_where_it_was_written(tmp_path: Path, tree: Any, data: st.DataObject) -> None:
-    """An unknown key anywhere in an older file is named with its line and its own path."""
+def test_unknown_key_of_an_older_file_is_located(
+    tmp_path: Path, tree: Any, data: st.DataObject
+) -> None:
+    """The problem has the line and the path in the older format."""
     places = list(_mappings(tree, ""))
     path, section = data.draw(st.sampled_from(places))
     section["zzqq"] = data.draw(JUNK)
     content = dumped(tree, default_flow_style=False)
-    found = outcome(tmp_path, content)
-    assert isinstance(found, ConfigError)
+    result = outcome(tmp_path, content)
+    assert isinstance(result, ConfigError)
     (line,) = [
         number
         for number, text in enumerate(content.decode().split("\n"), 1)
         if text.lstrip("- ").startswith("zzqq:")
     ]
-    mine = [problem for problem in found.problems if problem.path.endswith("zzqq")]
+    mine = [problem for problem in result.problems if problem.path.endswith("zzqq")]
     assert [(problem.line, problem.path) for problem in mine] == [(line, f"{path}zzqq")]
     assert mine[0].message.startswith("unknown key")
 
@@ -143,8 +147,8 @@ def _mappings(value: Any, path: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ["a\0b", "", "x" * 5000, "/", "\udc80"])
-def test_any_name_of_a_file(name: str) -> None:
-    """What can't be a file's name can't be read."""
+def test_impossible_file_name_is_refused(name: str) -> None:
+    """A name that cannot belong to a file is a ConfigError."""
     with pytest.raises(ConfigError) as caught:
         load(name)
     assert caught.value.problems[0].message.startswith("cannot read the file: ")

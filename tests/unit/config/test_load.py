@@ -34,15 +34,15 @@ def problems_of(directory: Path, content: str | bytes) -> tuple[Problem, ...]:
     return caught.value.problems
 
 
-@pytest.mark.parametrize(("text", "found"), ALL.values(), ids=ALL)
-def test_a_broken_file_is_explained(text: str, found: Found, tmp_path: Path) -> None:
-    """All problems at once, in the file's order, each with its line, its path and a way out."""
+@pytest.mark.parametrize(("text", "result"), ALL.values(), ids=ALL)
+def test_broken_file_is_reported(text: str, result: Found, tmp_path: Path) -> None:
+    """All problems are reported together, each with its line, its path and its fix."""
     actual = [(p.line, p.path, p.message) for p in problems_of(tmp_path, text)]
-    assert actual == found
+    assert actual == result
 
 
-def test_lines_are_found_far_down(tmp_path: Path) -> None:
-    """Comments, blank lines and block texts do not shift a line."""
+def test_lines_are_counted_through_the_file(tmp_path: Path) -> None:
+    """Comments, blank lines and block scalars do not shift a line."""
     text = f"# first\n\n{VERSION}\n# more\nmodel_providers:\n\n  - model: |-\n      openai/a\n\n    # here\n    nonsense: 1\n"
     (problem,) = problems_of(tmp_path, text)
     assert (problem.line, problem.path) == (12, "model_providers[0].nonsense")
@@ -66,10 +66,10 @@ def test_lines_are_found_far_down(tmp_path: Path) -> None:
         (b"version: v0.4.0\nlisteners: 2020-13-45\n", 2, "invalid YAML"),
     ],
 )
-def test_what_is_no_configuration_is_explained(
+def test_file_that_is_not_a_configuration_is_reported(
     content: bytes, line: int, text: str, tmp_path: Path
 ) -> None:
-    """Bytes that are no YAML, or YAML that is no mapping, are one problem with its line."""
+    """Bytes that are not YAML, or YAML that is not a mapping, are one problem with its line."""
     (problem,) = problems_of(tmp_path, content)
     assert text in problem.message
     assert problem.line == line
@@ -85,22 +85,22 @@ def test_what_is_no_configuration_is_explained(
     ],
     ids=["laughs", "recursive list", "recursive map", "deep"],
 )  # fmt: skip
-def test_anchors_that_multiply_are_refused(text: str, tmp_path: Path) -> None:
-    """Neither a billion laughs nor an anchor inside itself takes the memory."""
+def test_expanding_anchors_are_refused(text: str, tmp_path: Path) -> None:
+    """Neither a billion laughs nor an anchor inside itself uses up the memory."""
     (problem,) = problems_of(tmp_path, text)
     assert "nested too deeply, or anchors expand to too many values" in problem.message
     assert problem.line > 1
 
 
-def test_merges_that_multiply_are_refused(tmp_path: Path) -> None:
-    """Merge keys multiply like anchors, and are bounded like them."""
+def test_expanding_merges_are_refused(tmp_path: Path) -> None:
+    """Merge keys expand like anchors, and have the same limit."""
     levels = [f"x{n}: &x{n} {{<<: [{', '.join([f'*x{n - 1}'] * 10)}]}}\n" for n in range(1, 7)]
     problems = problems_of(tmp_path, VERSION + "x0: &x0 {a: 1}\n" + "".join(levels))
     assert any("anchors expand to too many values" in problem.message for problem in problems)
 
 
-def test_a_merge_may_be_overridden(tmp_path: Path) -> None:
-    """A key of one's own beside a merge wins, as YAML has it, and is no duplicate."""
+def test_merge_may_be_overridden(tmp_path: Path) -> None:
+    """An own key beside a merge takes precedence and is not a duplicate."""
     snapshot = snapshot_of(
         tmp_path,
         VERSION + "model_providers:\n  - &first\n    model: openai/a\n    access_key: $KEY\n"
@@ -112,8 +112,8 @@ def test_a_merge_may_be_overridden(tmp_path: Path) -> None:
     ]
 
 
-def test_a_plain_anchor_is_fine(tmp_path: Path) -> None:
-    """An anchor is a way to write a value once."""
+def test_plain_anchor_is_accepted(tmp_path: Path) -> None:
+    """An anchor writes a value once."""
     snapshot = snapshot_of(
         tmp_path,
         VERSION + "model_providers:\n  - model: openai/a\n    access_key: &k $KEY\n"
@@ -142,14 +142,14 @@ def test_a_plain_anchor_is_fine(tmp_path: Path) -> None:
         "model_providers:\n  - model: vllm/a\n    base_url: http://host/v1?key=sk-secret\n",
     ],
 )
-def test_a_key_is_never_shown(text: str, tmp_path: Path) -> None:
-    """However a key is misplaced, no message repeats it."""
+def test_keys_are_not_shown_in_messages(text: str, tmp_path: Path) -> None:
+    """No message repeats a key, wherever it is misplaced."""
     for problem in problems_of(tmp_path, VERSION + text):
         assert SECRET not in str(problem)
 
 
-def test_a_loaded_key_is_never_shown(tmp_path: Path) -> None:
-    """A repr of what was loaded holds no key."""
+def test_keys_are_not_shown_in_the_repr(tmp_path: Path) -> None:
+    """The repr of a loaded configuration contains no key."""
     snapshot = snapshot_of(
         tmp_path,
         f"{VERSION}client_keys: [{SECRET}]\nmodel_providers:\n  - model: openai/a\n    access_key: {SECRET}\n",
@@ -158,14 +158,14 @@ def test_a_loaded_key_is_never_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [".inf", ".nan", "-1", "0"])
-def test_a_timeout_is_a_finite_time(value: str, tmp_path: Path) -> None:
+def test_timeouts_must_be_finite(value: str, tmp_path: Path) -> None:
     """Every wait has an end."""
     (problem,) = problems_of(tmp_path, f"{VERSION}timeouts:\n  total_s: {value}\n")
     assert (problem.line, problem.path) == (3, "timeouts.total_s")
 
 
-def test_a_wildcard_is_no_target(tmp_path: Path) -> None:
-    """An alias and a route name models; `provider/*` is none."""
+def test_wildcard_is_not_a_target(tmp_path: Path) -> None:
+    """An alias and a route name models, and `provider/*` is not one."""
     problems = problems_of(
         tmp_path,
         VERSION
@@ -178,8 +178,8 @@ def test_a_wildcard_is_no_target(tmp_path: Path) -> None:
     ]
 
 
-def test_an_ambiguous_target_shows_the_full_names(tmp_path: Path) -> None:
-    """A bare name that two models have is no model; the message names both."""
+def test_ambiguous_target_is_refused(tmp_path: Path) -> None:
+    """The message has the full names of the models that share a bare name."""
     (problem,) = problems_of(
         tmp_path,
         VERSION
@@ -190,8 +190,8 @@ def test_an_ambiguous_target_shows_the_full_names(tmp_path: Path) -> None:
     assert "vllm/gpt" in problem.message
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """The system's reason is given, for a missing file and for a directory."""
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    """The message has the reason of the system; a folder is refused as well."""
     for file, reason in ((tmp_path / "no.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError) as caught:
             compile_snapshot(file)
@@ -199,14 +199,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         assert f"cannot read the file: {reason}" in str(problem)
 
 
-def test_a_file_has_a_size(tmp_path: Path) -> None:
-    """Beyond 4 MiB it is no configuration, and is not parsed."""
+def test_too_large_a_file_is_refused(tmp_path: Path) -> None:
+    """A file above 4 MiB is not parsed."""
     (problem,) = problems_of(tmp_path, VERSION + "#" * (4 << 20))
     assert "file is larger than 4194304 bytes" in problem.message
 
 
-def test_the_version_follows_the_bytes(tmp_path: Path) -> None:
-    """Any change, a comment's too, is another version; equal bytes are the same one."""
+def test_version_depends_on_the_bytes(tmp_path: Path) -> None:
+    """Any change, even of a comment, gives another version."""
     versions = [
         snapshot_of(tmp_path, text).policy.version
         for text in (ONE_MODEL, ONE_MODEL + "# x\n", ONE_MODEL)
@@ -216,13 +216,13 @@ def test_the_version_follows_the_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"])
-def test_every_version_of_plano_is_taken(version: str, tmp_path: Path) -> None:
-    """The versions that Plano's files have had are read as the newest one."""
+def test_every_version_of_plano_is_accepted(version: str, tmp_path: Path) -> None:
+    """Older versions are read as the newest one."""
     assert snapshot_of(tmp_path, f"version: {version}\n").config.version == "v0.4.0"
 
 
-def test_a_whole_file_is_read(tmp_path: Path) -> None:
-    """Every key of the schema finds its place."""
+def test_whole_file_is_read(tmp_path: Path) -> None:
+    """Every key of the schema is present in the result."""
     config = snapshot_of(
         tmp_path,
         VERSION
@@ -241,7 +241,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
 
 
 def test_problems_of_the_caller_are_added(tmp_path: Path) -> None:
-    """Problems of schema and caller come in the file's order, each once."""
+    """All problems are in the order of lines, each once."""
     file = tmp_path / "gateway.yaml"
     file.write_text(VERSION + "zzz: 1\nmodel_aliases:\n  fast: 1\n")
     loaded = load(file)
@@ -273,7 +273,7 @@ ENVIRON = {"A": "1", "B_2": "two", "EMPTY": "", "NESTED": "$A"}
     ],
 )
 def test_references_are_expanded_once(text: str, expected: str) -> None:
-    """Both forms are replaced; a value is never looked into again."""
+    """Both forms are replaced; references inside values are not."""
     assert expand(text, ENVIRON) == expected
 
 
@@ -294,20 +294,20 @@ def test_unset_references_are_all_named(text: str, names: str) -> None:
 
 
 def test_references_are_listed() -> None:
-    """Their names, in order."""
+    """The names are in their order."""
     assert references("$A/${B_2}/c$/$D") == ("A", "B_2", "D")
 
 
 @pytest.mark.parametrize(
     ("name", "text"), [("modle", "; did you mean 'model'?"), ("zzz", ""), ("", "")]
 )
-def test_near_words_are_proposed(name: str, text: str) -> None:
-    """One word, when one is near."""
+def test_similar_names_are_proposed(name: str, text: str) -> None:
+    """At most one is proposed."""
     assert did_you_mean(name, ["model", "name"]) == text
 
 
-def test_a_place_is_written_as_a_path() -> None:
-    """Keys with dots, positions in brackets."""
+def test_location_is_written_as_a_path() -> None:
+    """Keys are joined by dots, and indexes are in brackets."""
     assert path_text(("a", 0, "b", "c", 1, 2)) == "a[0].b.c[1][2]"
     assert path_text(()) == ""
 
@@ -367,7 +367,7 @@ FEW = settings(
 @given(FILES | TREES)
 @example({"version": "v0.4.0", "model_providers": [{"model": "/a/b", "default": True}]})
 def test_any_structure_is_read_or_refused(tmp_path: Path, tree: Any) -> None:
-    """Whatever YAML says, the snapshot is there or a ConfigError says why not."""
+    """Either there is a snapshot, or a ConfigError gives the reason."""
     error = refusal(tmp_path / "gateway.yaml", yaml.safe_dump(tree, allow_unicode=True).encode())
     assert error is None or all(problem.message for problem in error.problems)
 
@@ -380,6 +380,6 @@ def test_any_structure_is_read_or_refused(tmp_path: Path, tree: Any) -> None:
 @example(b"a: !!bool x")
 @example(b"a: !!timestamp x")
 def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
-    """Garbage is a ConfigError, never another exception."""
+    """Garbage is a ConfigError and no other exception."""
     error = refusal(tmp_path / "gateway.yaml", content)
     assert error is None or error.problems

@@ -1,4 +1,4 @@
-"""A gateway that is given no file."""
+"""The configuration of a gateway without a file."""
 
 import pytest
 
@@ -22,8 +22,8 @@ PROVIDERS = [
 ]
 
 
-def test_every_provider_of_plano_is_there() -> None:
-    """As a wildcard; clients bring their keys where the environment has none."""
+def test_every_provider_of_plano_is_served() -> None:
+    """Each is a wildcard; without a key in the environment clients send theirs."""
     loaded = load(None, {})
     entries = loaded.config.model_providers
     assert [entry.model for entry in entries] == [f"{name}/*" for name in PROVIDERS]
@@ -33,21 +33,21 @@ def test_every_provider_of_plano_is_there() -> None:
 
 
 @pytest.mark.parametrize(("provider", "name"), KEYS.items())
-def test_a_key_in_the_environment_is_referred_to(provider: str, name: str) -> None:
-    """By its name only; an empty one is none."""
+def test_key_in_the_environment_is_referenced(provider: str, name: str) -> None:
+    """Only its name is used, and an empty key does not count."""
     for value in ("sk-secret", ""):
         config = load(None, {name: value, "OTHER": "x"}).config
-        found = {
+        result = {
             entry.model: (entry.access_key, entry.passthrough_auth)
             for entry in config.model_providers
         }
         expected = (f"${name}", False) if value else (None, True)
-        assert found.pop(f"{provider}/*") == expected
-        assert set(found.values()) == {(None, True)}
+        assert result.pop(f"{provider}/*") == expected
+        assert set(result.values()) == {(None, True)}
 
 
-def test_the_version_follows_what_is_made() -> None:
-    """Another key, another version; its value makes no difference."""
+def test_version_depends_on_the_keys() -> None:
+    """Another variable gives another version, another value does not."""
     versions = [
         load(None, environ).version
         for environ in ({}, {"DO_API_KEY": "a"}, {"DO_API_KEY": "b"}, {"GROQ_API_KEY": "a"})
@@ -57,16 +57,16 @@ def test_the_version_follows_what_is_made() -> None:
     assert all(len(version) == 12 for version in versions)
 
 
-def test_this_process_has_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is taken where none is handed in."""
+def test_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is used if none is passed."""
     for name in KEYS.values():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MISTRAL_API_KEY", "x")
     assert load(None).version == load(None, {"MISTRAL_API_KEY": "x"}).version
 
 
-def test_problems_say_that_there_is_no_file() -> None:
-    """In place of its name, and without a line."""
+def test_problems_name_the_missing_file() -> None:
+    """The text replaces the file's name, and there is no line."""
     loaded = load(None, {})
     with pytest.raises(ConfigError) as caught:
         raise_problems(loaded, [loaded.problem(("model_providers", 1, "model"), "is nothing")])
@@ -75,12 +75,12 @@ def test_problems_say_that_there_is_no_file() -> None:
     )
 
 
-def test_any_model_can_be_named() -> None:
-    """Of each provider; there is no default, and there are no routes."""
+def test_any_model_of_a_provider_can_be_named() -> None:
+    """There is no default model, and there are no routes."""
     snapshot = compile_snapshot(None, {"OPENAI_API_KEY": "x"})
     assert snapshot.policy.wildcards == frozenset(PROVIDERS)
-    found = snapshot.policy.resolve("groq/llama-4")
-    assert found is not None
-    assert str(found[0]) == "groq/llama-4"
+    result = snapshot.policy.resolve("groq/llama-4")
+    assert result is not None
+    assert str(result[0]) == "groq/llama-4"
     assert (snapshot.policy.default, snapshot.policy.routes) == (None, ())
     assert snapshot.providers.wildcards["openai"].access_key == "$OPENAI_API_KEY"

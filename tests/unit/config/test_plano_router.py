@@ -1,4 +1,4 @@
-"""Plano's self-hosting: an entry of model_providers that matches routes."""
+"""Plano's self-hosted router: an entry of model_providers that matches routes."""
 
 import os
 from pathlib import Path
@@ -56,7 +56,7 @@ async def engine_of(directory: Path, text: str) -> tuple[HttpEngineSettings, Htt
         ("vllm/m", "model: vllm/m, base_url: $WHERE", "http://w:1/v1", "generic"),
     ],
 )
-async def test_the_model_is_asked_at_its_address(
+async def test_model_is_called_at_its_address(
     named: str,
     entry: str,
     address: str,
@@ -64,7 +64,7 @@ async def test_the_model_is_asked_at_its_address(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By its bare name and with its key, as its family is used to."""
+    """It is called by its bare name and with its key, in the format of its family."""
     monkeypatch.setenv("WHERE", "http://w:1")
     monkeypatch.setenv("ITS_KEY", "sk-secret")
     text = text_of(f"llm_routing_model: {named}", f"{entry}, access_key: $ITS_KEY")
@@ -79,8 +79,8 @@ async def test_the_model_is_asked_at_its_address(
     assert config_warnings(snapshot_of(tmp_path, text).config, os.environ) == []
 
 
-async def test_the_rest_of_the_section_holds(tmp_path: Path) -> None:
-    """Plano's length of context is the budget, unless that is given; so is the family."""
+async def test_other_settings_of_the_section_are_kept(tmp_path: Path) -> None:
+    """Plano's context length is used unless max_model_len is set."""
     overrides = "llm_routing_model: plano/Plano-Orchestrator, orchestrator_model_context_length: "
     section = "family: arch-router, deadline_ms: 1000, fallback: none"
     text = text_of(f"{overrides}4096", PLANO, section)
@@ -101,15 +101,15 @@ async def test_the_rest_of_the_section_holds(tmp_path: Path) -> None:
     ]
 
 
-def test_of_several_entries_the_one_with_an_address_counts(tmp_path: Path) -> None:
-    """The first of them, with its own key."""
+def test_first_entry_with_an_address_is_used(tmp_path: Path) -> None:
+    """It is called with its own key."""
     entry = "model: vllm/m, base_url: 'http://h'}\n  - {model: vllm/m, base_url: 'http://i', access_key: $K"
     section = snapshot_of(tmp_path, text_of("llm_routing_model: vllm/m", entry)).config.orchestrator
     assert (section.engine, section.base_url, section.access_key) == ("http", "http://h", None)
 
 
-def test_a_file_with_the_key_lies_beside_the_configuration(tmp_path: Path) -> None:
-    """For an entry's key, and for the section's own."""
+def test_key_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
+    """That holds for the key of an entry and of the section."""
     (tmp_path / "key").write_text("sk-secret")
     texts = (
         text_of("llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, access_key: 'file:key'"),
@@ -133,7 +133,7 @@ SAID: Final[dict[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("section", SAID)
-def test_a_section_that_says_more_goes_first(section: str, tmp_path: Path) -> None:
+def test_section_with_an_engine_or_model_takes_precedence(section: str, tmp_path: Path) -> None:
     """The override is ignored, with a warning."""
     text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
     config = snapshot_of(tmp_path, text).config
@@ -141,8 +141,8 @@ def test_a_section_that_says_more_goes_first(section: str, tmp_path: Path) -> No
     assert BOTH in config_warnings(config, {})
 
 
-def test_a_section_that_says_the_same_is_in_force(tmp_path: Path) -> None:
-    """So there is nothing to tell."""
+def test_section_with_the_same_server_gives_no_warning(tmp_path: Path) -> None:
+    """Nothing is ignored."""
     section = "engine: http, model: Plano-Orchestrator, base_url: 'http://h:10000'"
     text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
     assert config_warnings(snapshot_of(tmp_path, text).config, {}) == []
@@ -165,10 +165,10 @@ def test_a_section_that_says_the_same_is_in_force(tmp_path: Path) -> None:
         ("openai/b", "model: openai/b", "'openai/b' has no base_url; add one"),
     ],
 )
-def test_a_model_without_an_address_is_noticed(
+def test_model_without_an_address_is_a_warning(
     named: str, entry: str, why: str, tmp_path: Path
 ) -> None:
-    """The embedded engine stays, the warning gives the reason, and the length bounds nothing."""
+    """The embedded engine stays, the warning gives the reason, and the length is unused."""
     text = text_of(f"llm_routing_model: '{named}', orchestrator_model_context_length: 4096", entry)
     config = snapshot_of(tmp_path, text).config
     assert config.orchestrator == OrchestratorSection()
@@ -178,8 +178,8 @@ def test_a_model_without_an_address_is_noticed(
     ]
 
 
-def test_what_does_not_go_with_a_question_is_noticed(tmp_path: Path) -> None:
-    """Headers of an entry are for its clients' requests; their values are not shown."""
+def test_headers_that_are_not_sent_are_a_warning(tmp_path: Path) -> None:
+    """Headers of an entry belong to requests of clients; their values are not shown."""
     entry = f"{PLANO}, headers: {{x-key: sk-secret}}, http_host: other"
     config = snapshot_of(
         tmp_path, text_of("llm_routing_model: plano/Plano-Orchestrator", entry)
@@ -189,8 +189,8 @@ def test_what_does_not_go_with_a_question_is_noticed(tmp_path: Path) -> None:
     assert warning == f"{MODEL}: routing requests lack {whose}; remove them"
 
 
-def test_a_client_s_key_does_not_go_with_a_question(tmp_path: Path) -> None:
-    """Equal questions of several clients are one."""
+def test_client_key_that_is_not_sent_is_a_warning(tmp_path: Path) -> None:
+    """Equal questions of several clients share one answer."""
     text = text_of(
         "llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, passthrough_auth: true"
     )

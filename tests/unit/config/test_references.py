@@ -1,4 +1,4 @@
-"""References to the environment and to files: what they stand for, and what is said without them."""
+"""References to the environment and to files: their values, and errors for missing ones."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ ENVIRON = {"A": "one", "B_2": "two", "EMPTY": "", "DOLLAR": "$A"}
     ],
 )
 def test_variables_are_replaced(text: str, expanded: str, names: tuple[str, ...]) -> None:
-    """Both forms, wherever they stand; a value is not looked at again."""
+    """Both forms are replaced anywhere; references inside values are not."""
     assert expand(text, ENVIRON) == expanded
     assert references(text) == names
     assert missing(text, ENVIRON) == ()
@@ -48,8 +48,8 @@ def test_variables_are_replaced(text: str, expanded: str, names: tuple[str, ...]
         ("$A$NO${OTHER}$NO", ("NO", "OTHER")),
     ],
 )
-def test_all_that_is_unset_is_named(text: str, names: tuple[str, ...]) -> None:
-    """An empty variable counts as none; each name is told once."""
+def test_unset_variables_are_named(text: str, names: tuple[str, ...]) -> None:
+    """An empty variable counts as unset, and each name appears once."""
     with pytest.raises(MissingEnvironmentError) as caught:
         expand(text, ENVIRON)
     assert caught.value.names == names == missing(text, ENVIRON)
@@ -59,8 +59,8 @@ def test_all_that_is_unset_is_named(text: str, names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("content", ["sk-1", "sk-1\n", " \r\n\tsk-1 \n\n"])
-def test_a_file_stands_for_its_content(content: str, tmp_path: Path) -> None:
-    """White space around it, as editors leave it, does not count."""
+def test_file_reference_is_replaced_by_its_content(content: str, tmp_path: Path) -> None:
+    """White space around the content is removed."""
     file = tmp_path / "k$A y"
     file.write_text(content)
     text = f"file:{file}"
@@ -70,8 +70,8 @@ def test_a_file_stands_for_its_content(content: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe", b"k" * 70_000])
-def test_a_file_without_a_key_is_named(content: bytes | None, tmp_path: Path) -> None:
-    """Missing, empty, no text, or far too large: the file is told, and nothing of it."""
+def test_file_without_a_key_is_named(content: bytes | None, tmp_path: Path) -> None:
+    """It is missing, empty, not text, or far too large; no content is shown."""
     file = tmp_path / "key"
     if content is not None:
         file.write_bytes(content)
@@ -82,20 +82,20 @@ def test_a_file_without_a_key_is_named(content: bytes | None, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["", "/dev/zero", "a\0b", "/dev/null/x", "x" * 5000])
-def test_what_is_no_file_is_not_read(name: str) -> None:
-    """Folders, devices and impossible names are as a missing file."""
+def test_only_regular_files_are_read(name: str) -> None:
+    """Folders, devices and impossible names count as missing files."""
     assert missing(f"file:{name}", {}) == (f"file:{name}",)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """Nobody may ever write into it."""
+def test_pipe_is_not_read(tmp_path: Path) -> None:
+    """It might never be written."""
     os.mkfifo(tmp_path / "pipe")
     text = f"file:{tmp_path}/pipe"
     assert missing(text, {}) == (text,)
 
 
-def test_what_stands_for_a_secret_is_known() -> None:
-    """The values of the references in a text, and none of what is written out."""
+def test_secrets_are_the_values_of_references() -> None:
+    """Literal parts of the string are not secrets."""
     assert secrets("Bearer $A, ${B_2}", ENVIRON) == ("one", "two")
     assert secrets("Bearer x", ENVIRON) == ()
 
@@ -112,12 +112,12 @@ def test_what_stands_for_a_secret_is_known() -> None:
         ("file:~nobody-has-this-name/one", "file:/etc/gateway/~nobody-has-this-name/one"),
     ],
 )
-def test_a_file_is_looked_for_beside_the_configuration(text: str, expected: str) -> None:
-    """A relative name does not depend on where a process runs."""
+def test_relative_key_file_starts_at_the_configuration(text: str, expected: str) -> None:
+    """The current folder does not matter."""
     assert absolute(text, Path("/etc/gateway")) == expected
 
 
-def test_a_file_may_be_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``~`` is the home of whoever runs the gateway."""
+def test_key_file_may_be_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``~`` is the home folder of the user who runs the gateway."""
     monkeypatch.setenv("HOME", "/home/somebody")
     assert absolute("file:~/key", Path("/etc")) == "file:/home/somebody/key"

@@ -1,4 +1,4 @@
-"""Older forms of Plano's file: what they come to, and where problems in them are shown."""
+"""Older formats of Plano's file: how they are converted, and where their problems are shown."""
 
 from pathlib import Path
 
@@ -36,8 +36,8 @@ def routes_of(config: GatewayConfig) -> list[tuple[str, str, list[str]]]:
 
 
 @pytest.mark.parametrize("version", OLDER)
-def test_routes_under_models_are_lifted(version: str, tmp_path: Path) -> None:
-    """In the order of their first mention, with models in theirs; the first description holds."""
+def test_routes_under_models_are_moved_to_the_top_level(version: str, tmp_path: Path) -> None:
+    """They are in the order of their first mention, and the first description is kept."""
     config = config_of(tmp_path, f"version: {version}\n{INLINE}")
     assert routes_of(config) == [
         ("code", "first", ["openai/a", "openai/b"]),
@@ -52,7 +52,7 @@ def test_routes_under_models_are_lifted(version: str, tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_of_today_keeps_them_where_they_are(tmp_path: Path) -> None:
+def test_routes_under_models_are_ignored_in_new_files(tmp_path: Path) -> None:
     """From v0.4.0 on they are ignored, with a warning."""
     config = config_of(tmp_path, VERSION + INLINE)
     assert config.routing_preferences == []
@@ -62,8 +62,8 @@ def test_a_file_of_today_keeps_them_where_they_are(tmp_path: Path) -> None:
     ]
 
 
-def test_a_route_at_the_top_level_wins(tmp_path: Path) -> None:
-    """It stays as it is and comes first; what only models name follows."""
+def test_route_at_the_top_level_takes_precedence(tmp_path: Path) -> None:
+    """It stays unchanged and comes first; routes under models follow."""
     config = config_of(
         tmp_path,
         f"{OLD}{INLINE}routing_preferences:\n"
@@ -80,8 +80,8 @@ def test_a_route_at_the_top_level_wins(tmp_path: Path) -> None:
     ]
 
 
-def test_items_may_lack_what_plano_does_not_ask_for(tmp_path: Path) -> None:
-    """Without a description the name has to do; without a name there is no route."""
+def test_incomplete_routes_are_accepted(tmp_path: Path) -> None:
+    """Without a description the name is matched; without a name there is no route."""
     text = f"{OLD}model_providers:\n  - model: openai/a\n    routing_preferences: [{{name: c}}, {{description: d}}, {{name: ''}}]\n"
     snapshot = snapshot_of(tmp_path, text)
     assert routes_of(snapshot.config) == [("c", "", ["openai/a"])]
@@ -93,8 +93,8 @@ def test_items_may_lack_what_plano_does_not_ask_for(tmp_path: Path) -> None:
     ]
 
 
-def test_a_description_that_is_empty_first_stays_so(tmp_path: Path) -> None:
-    """The first one holds whatever it is, as in Plano; a later empty one is no conflict."""
+def test_first_description_is_kept_even_if_empty(tmp_path: Path) -> None:
+    """A later empty description is not a conflict."""
     text = f"{OLD}model_providers:\n" + "".join(
         f"  - model: openai/{name}\n    routing_preferences: [{{name: c{description}}}]\n"
         for name, description in (("a", ""), ("b", ", description: d"), ("c", ""))
@@ -104,8 +104,8 @@ def test_a_description_that_is_empty_first_stays_so(tmp_path: Path) -> None:
     assert sum("is ignored" in warning for warning in config_warnings(config, {})) == 1
 
 
-def test_a_model_with_two_endpoints_is_in_a_route_once(tmp_path: Path) -> None:
-    """However often it is named."""
+def test_model_with_two_endpoints_is_in_a_route_once(tmp_path: Path) -> None:
+    """Several entries may name it."""
     config = load(_written(tmp_path, OLD + INLINE.replace("openai/b", "openai/a"))).config
     assert {tuple(route.models) for route in config.routing_preferences} == {("openai/a",)}
 
@@ -116,16 +116,16 @@ def _written(directory: Path, text: str) -> Path:
     return file
 
 
-def test_the_older_name_of_the_list_is_noticed(tmp_path: Path) -> None:
-    """In any version of the format."""
+def test_old_name_of_the_list_is_a_warning(tmp_path: Path) -> None:
+    """It is accepted in any version of the format."""
     for version in (*OLDER, "v0.4.0"):
         config = config_of(tmp_path, f"version: {version}\nllm_providers:\n  - model: openai/a\n")
         assert [entry.model for entry in config.model_providers] == ["openai/a"]
         assert config_warnings(config, {}) == ["llm_providers is the old name of model_providers; rename it"]  # fmt: skip
 
 
-def test_empty_parts_are_no_older_forms() -> None:
-    """They stay as they are; a listener without anything is none."""
+def test_empty_parts_are_not_converted() -> None:
+    """They stay unchanged, and an empty listener is dropped."""
     values = {
         "version": "v0.3.0",
         "listeners": {"egress_traffic": None, "ingress_traffic": {}},
@@ -142,8 +142,8 @@ def test_empty_parts_are_no_older_forms() -> None:
     assert values["version"] == "v0.3.0"
 
 
-def test_places_lead_back_to_what_was_written(tmp_path: Path) -> None:
-    """Past entries that are left out, new names, and routes that were moved."""
+def test_locations_lead_back_to_the_file(tmp_path: Path) -> None:
+    """They lead past dropped entries, new names and moved routes."""
     loaded = load(
         _written(
             tmp_path,
@@ -196,9 +196,9 @@ def test_places_lead_back_to_what_was_written(tmp_path: Path) -> None:
         ("\n  - model: openai/a\n", "b", False),
     ],
 )
-def test_what_can_not_be_read_may_be_what_is_meant(
+def test_unreadable_entry_may_be_the_one_that_is_named(
     entries: str, name: str, left_out: bool, tmp_path: Path
 ) -> None:
-    """A reference to it is no second mistake."""
+    """A reference to it is not a second problem."""
     loaded = load(_written(tmp_path, f"{VERSION}model_providers:{entries}"))
     assert loaded.leaves_out(name) is left_out

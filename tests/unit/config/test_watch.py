@@ -1,4 +1,4 @@
-"""The watch over a file: what is good replaces the whole, what is bad changes nothing."""
+"""The watch over a file: a valid change replaces the state, an invalid one changes nothing."""
 
 import os
 import threading
@@ -41,8 +41,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_changed_file_replaces_the_whole(file: Path) -> None:
-    """At the next look; without a change nothing happens."""
+def test_changed_file_replaces_the_state(file: Path) -> None:
+    """It is replaced at the next reading; without a change nothing happens."""
     adopted: list[State] = []
     watching = Watch(str(file), compiling(file), adopted.append)
     assert not watching.look()
@@ -58,8 +58,8 @@ def test_a_changed_file_replaces_the_whole(file: Path) -> None:
     ("text", "why"),
     [("bad", "gateway.yaml has 1 problem:\n  line 1: x: is bad"), ("bug", "RuntimeError while")],
 )
-def test_a_bad_file_changes_nothing(file: Path, text: str, why: str) -> None:
-    """It is told of, once, until the file is good again, be it the same as before."""
+def test_bad_file_changes_nothing(file: Path, text: str, why: str) -> None:
+    """The error is reported once, and cleared when the file is good again."""
     heard: list[str | None] = []
     watching = Watch(str(file), compiling(file), on_change=lambda: heard.append(watching.error))
     file.write_text(text)
@@ -74,8 +74,8 @@ def test_a_bad_file_changes_nothing(file: Path, text: str, why: str) -> None:
     assert [error is None for error in heard] == [False, True]
 
 
-def test_what_can_t_be_adopted_is_bad(file: Path) -> None:
-    """Then the old state stays in force."""
+def test_state_that_cannot_be_adopted_is_refused(file: Path) -> None:
+    """The old state stays active."""
 
     def adopt(state: State) -> None:
         raise ConfigError(state.version, (Problem(0, "", "not here"),))
@@ -87,8 +87,8 @@ def test_what_can_t_be_adopted_is_bad(file: Path) -> None:
     assert watching.error == "two has 1 problem:\n  not here"
 
 
-def test_a_file_may_go_and_come_back(file: Path) -> None:
-    """A moment without it, as editors and mounts make it, loses nothing."""
+def test_file_may_disappear_and_return(file: Path) -> None:
+    """A moment without it, as with editors and mounts, loses nothing."""
     watching = Watch(str(file), compiling(file))
     file.unlink()
     assert not watching.look()
@@ -98,8 +98,8 @@ def test_a_file_may_go_and_come_back(file: Path) -> None:
     assert (watching.current.version, watching.error) == ("two", None)
 
 
-def test_a_folder_behind_a_link_may_be_swapped(tmp_path: Path, file: Path) -> None:
-    """As Kubernetes does it with a ConfigMap."""
+def test_swapped_folder_is_noticed(tmp_path: Path, file: Path) -> None:
+    """Kubernetes swaps the folder of a ConfigMap."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "gateway.yaml").write_text(name)
@@ -113,8 +113,8 @@ def test_a_folder_behind_a_link_may_be_swapped(tmp_path: Path, file: Path) -> No
     assert watching.current == State("two")
 
 
-def test_old_versions_are_kept_for_a_while(file: Path) -> None:
-    """The last KEPT of them, the one in force included."""
+def test_last_versions_are_kept(file: Path) -> None:
+    """KEPT of them are kept, with the active one."""
     watching = Watch(str(file), compiling(file))
     for number in range(KEPT + 2):
         file.write_text(f"v{number}")
@@ -124,8 +124,8 @@ def test_old_versions_are_kept_for_a_while(file: Path) -> None:
     assert watching.of("") is None
 
 
-def test_half_a_file_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who finds it changed waits until nobody writes it."""
+def test_half_written_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed file is read once it stops changing."""
     monkeypatch.setattr(watch, "SETTLED_S", 0.4)
     path = tmp_path / "gateway.yaml"
     path.write_text("one")
@@ -146,8 +146,8 @@ def test_half_a_file_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert seen == ["x" * 12]
 
 
-def test_it_looks_by_itself(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a thread that ends with it; without a file there is nothing to look at."""
+def test_watch_reads_in_its_own_thread(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread ends with the watch; without a file there is none."""
     monkeypatch.setattr(watch, "WATCH_S", 0.01)
     changed = threading.Event()
     watching = Watch(str(file), compiling(file), on_change=changed.set)

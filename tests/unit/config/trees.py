@@ -1,4 +1,4 @@
-"""Configurations at random: from the keys of the schema, and from files that are good."""
+"""Random configurations: from the keys of the schema, and from valid files."""
 
 from pathlib import Path
 from types import NoneType, UnionType
@@ -30,7 +30,7 @@ JUNK = st.recursive(
 
 
 def values_of(form: Any, depth: int = 0) -> st.SearchStrategy[Any]:
-    """What a field of this type may hold, mostly; sometimes something else altogether."""
+    """Values that mostly fit a field of this type, and sometimes do not."""
     return st.one_of(*[_fitting(form, depth)] * 7, JUNK)
 
 
@@ -54,7 +54,7 @@ def _fitting(form: Any, depth: int) -> st.SearchStrategy[Any]:
 
 
 def sections_of(model: type[BaseModel], depth: int = 0) -> st.SearchStrategy[dict[str, Any]]:
-    """A section with any of its keys, all that are required, and rarely one that is unknown."""
+    """A section with any of its keys, all required ones, and rarely an unknown one."""
     fields = model.model_fields
     known = {name: values_of(field.annotation, depth) for name, field in fields.items()}
     required = {name: known[name] for name, field in fields.items() if field.is_required()}
@@ -74,7 +74,7 @@ FILES = st.builds(
         },
     ),
 )
-"""Whole files, older forms among them."""
+"""Whole files, older formats included."""
 
 ENTRIES = st.fixed_dictionaries(
     {"model": st.sampled_from(["openai/a", "openai/b", "ollama/c"])},
@@ -118,4 +118,4 @@ OLDER = st.fixed_dictionaries(
         **{key: value for key, value in parts.items() if key not in {"models", "renamed"}},
     }
 )
-"""Files whose older parts can be read."""
+"""Files whose older parts are valid."""

@@ -36,10 +36,12 @@ def configured(directory: Path, section: str) -> Path:
 
 async def decides(request: web.Request) -> web.StreamResponse:
     """Knows code when it sees some, fails once, and takes all else for poems."""
-    said = (await request.json())["messages"][0]["content"]
-    if "Oslo" in said:
+    text = (await request.json())["messages"][0]["content"]
+    if "Oslo" in text:
         return web.Response(status=500)
-    return completion('{"route": "%s"}' % ("code" if any(w in said for w in CODE) else "poems"))
+    return completion(
+        '{"route": "%s"}' % ("code" if any(word in text for word in CODE) else "poems")
+    )
 
 
 async def run(*arguments: object) -> int:
@@ -47,10 +49,10 @@ async def run(*arguments: object) -> int:
     return await asyncio.to_thread(main, ["eval", *map(str, arguments)])
 
 
-async def test_a_server_is_measured(
+async def test_server_is_measured(
     server: Server, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It gives no scores, so there are shares and no thresholds; an error is no answer."""
+    """It returns no scores, so the report has no thresholds; an error is no answer."""
     server.answer = decides
     file = configured(
         tmp_path,
@@ -75,18 +77,18 @@ async def test_a_server_is_measured(
     assert len(server.peers) == 1
 
 
-async def test_a_report_of_a_server_is_json(
+async def test_report_of_a_server_is_json(
     server: Server, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With what was asked, and neither its address nor its key; another set is asked, too."""
+    """It has the settings without the address and the key; another set is measured, too."""
     server.answer = decides
     section = f"engine: http, base_url: '{server.url}', access_key: {SECRET}, model: m"
     (tmp_path / "other").mkdir()
     other = write_set(tmp_path / "other", HEAD, CASES[0])
-    said = ("--model", "Arch-Router", "--family", "generic", "--json", "--compare", other)
+    options = ("--model", "Arch-Router", "--family", "generic", "--json", "--compare", other)
     plot = tmp_path / "x.svg"
     file = configured(tmp_path, section)
-    assert await run(cases, "--config", file, *said, "--plot", plot) == 0
+    assert await run(cases, "--config", file, *options, "--plot", plot) == 0
     out, err = capsys.readouterr()
     report = json.loads(out)
     assert (report["engine"], report["accuracy"], report["decided"]) == ("http", 1.0, 0.8)
@@ -101,10 +103,10 @@ async def test_a_report_of_a_server_is_json(
     assert b"(no answer)" in plot.read_bytes()
 
 
-async def test_plano_s_own_model_is_measured(
+async def test_model_of_plano_s_override_is_measured(
     server: Server, cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """That of the override; the embedded engine still can be, with thresholds of its own."""
+    """The embedded engine can be chosen instead, with its own thresholds."""
     server.answer = says("other")
     file = tmp_path / "gateway.yaml"
     entry = f"{{model: plano/Plano-Orchestrator, base_url: '{server.url}'}}"
@@ -121,10 +123,10 @@ async def test_plano_s_own_model_is_measured(
     assert report["settings"]["min_confidence"] == 0.12
 
 
-async def test_a_server_that_is_not_there_is_told_at_once(
+async def test_unreachable_server_fails(
     cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing was measured, so there is no report."""
+    """There is no report."""
     file = configured(tmp_path, "engine: http, model: m, base_url: 'http://127.0.0.1:9'")
     assert await run(cases, "--config", file) == 1
     assert capsys.readouterr() == (
@@ -138,21 +140,21 @@ class FakeVllm:
 
     made: "list[FakeVllm]" = []  # noqa: RUF012 - of the test
     starts = True
-    said: "Scores | Unavailable" = Scores({"code": 0.9, "poems": 0.1}, 0.12, "code", doubt=0.0)
+    reply: "Scores | Unavailable" = Scores({"code": 0.9, "poems": 0.1}, 0.12, "code", doubt=0.0)
 
     def __init__(self, settings: VllmSettings, **others: Any) -> None:
         self.settings, self.others = settings, others
         self.fault = ""
         self.closed = 0
-        self.asked: list[Question] = []
+        self.questions: list[Question] = []
         self.made.append(self)
 
     def wait(self, timeout_s: float) -> bool:
         return self.starts
 
     async def score(self, question: Question) -> Scores | Unavailable:
-        self.asked.append(question)
-        return self.said
+        self.questions.append(question)
+        return self.reply
 
     def close(self) -> None:
         self.closed += 1
@@ -168,10 +170,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeVllm]:
 async def test_vllm_is_measured(
     fake: type[FakeVllm], cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Made of the configuration with what the command line says instead, and ended."""
+    """The options of the command line override the configuration, and the engine is closed."""
     file = configured(tmp_path, "engine: vllm, model: m, max_num_seqs: 7, min_confidence: 0.3")
-    said = ("--model", "/w/Arch-Router", "--mode", "trie", "--device", "cpu")
-    assert await run(cases, "--config", file, *said, "--json") == 0
+    options = ("--model", "/w/Arch-Router", "--mode", "trie", "--device", "cpu")
+    assert await run(cases, "--config", file, *options, "--json") == 0
     (engine,) = fake.made
     assert (engine.settings.model, engine.settings.mode) == ("/w/Arch-Router", "trie")
     assert (engine.settings.device, engine.settings.max_num_seqs) == ("cpu", 7)
@@ -185,24 +187,24 @@ async def test_vllm_is_measured(
     assert len(report["thresholds"]) == 26
 
 
-async def test_a_language_model_is_shown_what_the_gateway_would_show(
+async def test_engine_reads_what_the_gateway_would_send(
     fake: type[FakeVllm], tmp_path: Path
 ) -> None:
-    """Both sides of a conversation; an embedding model the user's."""
+    """A language model reads the whole conversation, an embedding model the user's messages."""
     turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Write a haiku")]
     messages: list[Json] = [{"role": role, "content": text} for role, text in turns]
     talk = write_set(tmp_path, HEAD, line("", "poems", messages=messages))
     for task in ("generate", "embed"):
         file = configured(tmp_path, f"engine: vllm, model: m, task: {task}")
         assert await run(talk, "--config", file) == 0
-    seen = [[(turn.role, turn.text) for turn in engine.asked[0].turns] for engine in fake.made]
+    seen = [[(turn.role, turn.text) for turn in engine.questions[0].turns] for engine in fake.made]
     assert seen == [turns, [turns[0], turns[2]]]
 
 
-async def test_a_report_of_vllm_is_text(
+async def test_report_of_vllm_is_text(
     fake: type[FakeVllm], cases: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a configuration; its thresholds hold, and there are no cosines."""
+    """It has thresholds, and no cosines."""
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 0
     out = capsys.readouterr().out
     assert "with min_confidence 0.12 and min_margin 0, of all cases" in out
@@ -215,7 +217,7 @@ async def test_a_report_of_vllm_is_text(
     ("fault", "why"),
     [("no GPU", "no GPU"), ("", "it did not start within 1800 s")],
 )
-async def test_an_engine_that_does_not_start_is_ended(
+async def test_engine_that_does_not_start_is_closed(
     fault: str,
     why: str,
     fake: type[FakeVllm],
@@ -223,7 +225,7 @@ async def test_an_engine_that_does_not_start_is_ended(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """And its fault told."""
+    """The error has its fault."""
 
     def wait(self: FakeVllm, timeout_s: float) -> bool:
         self.fault = fault
@@ -235,17 +237,17 @@ async def test_an_engine_that_does_not_start_is_ended(
     assert fake.made[0].closed == 1
 
 
-async def test_an_engine_is_ended_where_a_measurement_fails(
+async def test_engine_is_closed_after_a_failed_measurement(
     fake: type[FakeVllm],
     cases: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Here the first question has no answer."""
+    """The first question is not answered."""
     busy = Unavailable(Reason.ORCHESTRATOR_ERROR, "vLLM failed with ValueError")
-    monkeypatch.setattr(fake, "said", busy)
+    monkeypatch.setattr(fake, "reply", busy)
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
-    assert "cannot measure the engine: vLLM raised" in capsys.readouterr().err
+    assert "cannot measure the engine: vLLM failed with ValueError" in capsys.readouterr().err
     assert fake.made[0].closed == 1
 
 
@@ -258,21 +260,21 @@ WRONG: Final = {
 
 
 @pytest.mark.parametrize(("arguments", "expected"), WRONG.items())
-async def test_what_does_not_go_together_is_told(
+async def test_options_that_do_not_fit_are_refused(
     arguments: str, expected: str, cases: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before anything is started."""
+    """Nothing is started."""
     assert await run(cases, *arguments.split()) == 1
     assert expected in capsys.readouterr().err
 
 
-def test_the_command_line_needs_no_engine() -> None:
-    """Who only checks a file waits for neither Ray nor vLLM."""
+def test_command_line_imports_no_engine() -> None:
+    """Checking a file needs neither Ray nor vLLM."""
     code = (
         "import sys, serve_app.cli.main; print({'deployments', 'vllm', 'torch'} & set(sys.modules))"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "set()\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 ROUTES: Final = """
@@ -287,10 +289,10 @@ async def routed(*arguments: object) -> int:
     return await asyncio.to_thread(main, ["route", *map(str, arguments)])
 
 
-async def test_one_text_is_asked_of_the_engine_that_decides(
+async def test_prompt_is_sent_to_the_configured_engine(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not of the embedded one, which would say something else."""
+    """The embedded engine would decide otherwise."""
     server.answer = says('{"route": "poems"}')
     file = configured(tmp_path, f"engine: http, model: m, base_url: '{server.url}'")
     file.write_text(file.read_text("utf-8") + ROUTES, "utf-8")
@@ -304,17 +306,17 @@ async def test_one_text_is_asked_of_the_engine_that_decides(
     )
 
 
-async def test_one_text_is_asked_of_vllm(
+async def test_prompt_is_decided_by_vllm(
     fake: type[FakeVllm], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Which is started for it, with the routes and the whole conversation, and ended."""
+    """The engine is started with the routes, reads the conversation, and is closed."""
     file = configured(tmp_path, "engine: vllm, model: /w/m")
     file.write_text(file.read_text("utf-8") + ROUTES, "utf-8")
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     messages.append({"role": "user", "content": "a haiku"})
     assert await routed(json.dumps(messages), "--config", file, "--json") == 0
     (engine,) = fake.made
-    assert [turn.role for turn in engine.asked[0].turns] == ["user", "assistant", "user"]
+    assert [turn.role for turn in engine.questions[0].turns] == ["user", "assistant", "user"]
     assert [route.name for route in engine.others["routes"]] == ["code", "poems"]
     assert engine.closed == 1
     shown = json.loads(capsys.readouterr().out)

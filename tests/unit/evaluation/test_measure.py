@@ -34,8 +34,8 @@ GOOD: Final = line("Write a haiku", "poems")
 MISSED: Final = line("A ballad about the sea, in rhymes", "code")
 
 
-def test_a_set_is_read(tmp_path: Path) -> None:
-    """Routes with their examples, then cases as turns; blank lines and other keys are nothing."""
+def test_set_is_read(tmp_path: Path) -> None:
+    """Blank lines and unknown keys are skipped."""
     head = json.dumps({"routes": [{**CODE, "examples": ["fix it"], "models": ["x/y"]}, POEMS]})
     dialogue = [
         {"role": "system", "content": "Be brief."},
@@ -58,8 +58,8 @@ def test_a_set_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
-    """With carriage returns, and the last one with nothing."""
+def test_line_ends_of_windows_are_kept(tmp_path: Path) -> None:
+    """They are the same afterwards."""
     file = tmp_path / "set.jsonl"
     file.write_bytes(f"{HEAD}\r\n\r\n{GOOD}".encode())
     assert read_set(file).cases == (Case((Turn("user", "Write a haiku"),), "poems"),)
@@ -111,10 +111,10 @@ WRONG: dict[str, tuple[list[str], list[tuple[int, str, str]]]] = {
 
 
 @pytest.mark.parametrize(("lines", "expected"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_told(
+def test_invalid_set_is_reported(
     lines: list[str], expected: list[tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    """With the file, the line, the place in it, and what should stand there."""
+    """Each problem has its line, its path and its fix."""
     file = write_set(tmp_path, *lines)
     with pytest.raises(ConfigError) as caught:
         read_set(file)
@@ -122,8 +122,8 @@ def test_what_is_wrong_is_told(
     assert [(p.line, p.path, p.message) for p in caught.value.problems] == expected
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
-    """In the order of the lines; what is right between them changes nothing."""
+def test_all_problems_of_a_set_are_reported_together(tmp_path: Path) -> None:
+    """They are in the order of lines."""
     first = json.dumps({"routes": [CODE, {"name": "x"}, CODE, POEMS]})
     file = write_set(tmp_path, first, GOOD, "{", line("x", "no"), line("x", None, messages=1), GOOD)
     with pytest.raises(ConfigError) as caught:
@@ -138,16 +138,16 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """With the system's reason; so is a directory."""
+def test_missing_set_is_refused(tmp_path: Path) -> None:
+    """The error has the reason of the system; a folder is refused as well."""
     for file, why in ((tmp_path / "no.jsonl", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError, match=f"cannot read the file: .*{why}") as caught:
             read_set(file)
         assert caught.value.file == str(file)
 
 
-def test_a_file_has_to_be_utf_8(tmp_path: Path) -> None:
-    """Which is said of one that is not, with the byte where it ends to be."""
+def test_set_must_be_utf_8(tmp_path: Path) -> None:
+    """The error has the position of the first invalid byte."""
     file = tmp_path / "set.jsonl"
     file.write_bytes(f"{HEAD}\n".encode() + b"\xff")
     with pytest.raises(
@@ -156,23 +156,23 @@ def test_a_file_has_to_be_utf_8(tmp_path: Path) -> None:
         read_set(file)
 
 
-def test_shares_are_reckoned() -> None:
-    """Three of four best routes are right; three of six decisions are."""
-    found = evaluation_of(*OUTCOMES)
-    assert found.accuracy == pytest.approx(3 / 4)
-    assert found.decided == pytest.approx(3 / 6)
+def test_accuracy_and_decided_are_shares() -> None:
+    """Three of four best routes and three of six decisions are right."""
+    result = evaluation_of(*OUTCOMES)
+    assert result.accuracy == pytest.approx(3 / 4)
+    assert result.decided == pytest.approx(3 / 6)
     assert [outcome.right for outcome in OUTCOMES] == [True, False, True, True, False, False]
-    assert found.latency_ms(0.5) == pytest.approx(3.5)
-    assert found.latency_ms(1.0) == pytest.approx(6)
+    assert result.latency_ms(0.5) == pytest.approx(3.5)
+    assert result.latency_ms(1.0) == pytest.approx(6)
 
 
-def test_confusion_is_counted() -> None:
-    """By what was expected and what was decided; from it precision and recall."""
-    found = evaluation_of(*OUTCOMES, names=("a", "b", "c"))
-    assert found.confusion() == Counter(
+def test_confusion_counts_expected_and_decided() -> None:
+    """Precision and recall follow from it."""
+    result = evaluation_of(*OUTCOMES, names=("a", "b", "c"))
+    assert result.confusion() == Counter(
         [("a", "a"), ("a", "b"), ("a", NO_ROUTE), ("b", "b"), (NO_ROUTE, "a"), (NO_ROUTE, NO_ROUTE)]
     )
-    assert list(found.by_route()) == [
+    assert list(result.by_route()) == [
         RouteQuality("a", 1 / 2, 1 / 3, 3),
         RouteQuality("b", 1 / 2, 1, 1),
         RouteQuality("c", None, None, 0),
@@ -180,16 +180,16 @@ def test_confusion_is_counted() -> None:
     ]
 
 
-def test_thresholds_are_tried() -> None:
-    """From 0 to 0.5: fewer and fewer right ones stay, more and more of the others are found."""
-    found = evaluation_of(*OUTCOMES)
-    rows = {row.min_confidence: (row.accuracy, row.no_match_found) for row in found.thresholds()}
+def test_thresholds_trade_accuracy_for_no_match() -> None:
+    """From 0 to 0.5 fewer right routes remain, and more cases without a route are found."""
+    result = evaluation_of(*OUTCOMES)
+    rows = {row.min_confidence: (row.accuracy, row.no_match_found) for row in result.thresholds()}
     assert list(rows) == pytest.approx([step / 50 for step in range(26)])
     assert rows[0.0] == rows[0.1] == (3 / 4, 0.0)  # a score that is equal is enough
     assert rows[0.12] == rows[0.3] == (3 / 4, 1 / 2)
     assert rows[0.32] == rows[0.4] == (2 / 4, 1 / 2)
     assert rows[0.42] == rows[0.5] == (2 / 4, 1.0)
-    assert found.recommended() == 0.42
+    assert result.recommended() == 0.42
 
 
 @pytest.mark.parametrize(
@@ -205,19 +205,19 @@ def test_thresholds_are_tried() -> None:
 def test_auroc_is_a_share_of_pairs(
     inside: list[float], outside: list[float], expected: float
 ) -> None:
-    """Of a case with a route and one without: how often the first scores higher; a tie is half."""
+    """It counts how often a case with a route scores higher than one without; a tie is half."""
     outcomes = [outcome("a", "a", score, "a") for score in inside]
     outcomes += [outcome(None, "a", score, "a") for score in outside]
     assert evaluation_of(*outcomes).auroc() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kept", [OUTCOMES[:4], OUTCOMES[4:]])
-def test_without_both_kinds_there_is_nothing_to_tell_apart(kept: tuple[CaseOutcome, ...]) -> None:
-    """A set of one kind alone has no thresholds; the other figures stay what they are."""
-    found = evaluation_of(*kept)
-    assert (found.thresholds(), found.recommended(), found.auroc()) == ([], None, None)
-    assert found.decided == pytest.approx(1 / 2)
-    assert found.accuracy == (3 / 4 if kept == OUTCOMES[:4] else 0.0)
+def test_thresholds_need_both_kinds_of_cases(kept: tuple[CaseOutcome, ...]) -> None:
+    """The other figures do not need them."""
+    result = evaluation_of(*kept)
+    assert (result.thresholds(), result.recommended(), result.auroc()) == ([], None, None)
+    assert result.decided == pytest.approx(1 / 2)
+    assert result.accuracy == (3 / 4 if kept == OUTCOMES[:4] else 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -241,53 +241,50 @@ class Progress:
 
 
 def test_every_case_is_decided(engine: EmbeddingEngine, tmp_path: Path) -> None:
-    """In their order, with the engine's scores, and progress sees all of them."""
+    """Outcomes are in the order of the cases, and all pass through the progress."""
     read, progress = labelled(tmp_path), Progress()
-    found = evaluate(read, EmbeddingSettings(), progress, engine)
-    assert [outcome.case for outcome in found.outcomes] == list(read.cases) == progress.seen
-    assert (found.accuracy, found.decided) == (1.0, 1.0)
-    assert all(outcome.seconds > 0 for outcome in found.outcomes)
-    assert (found.labelled, found.settings, found.draws) == (read, EmbeddingSettings(), ())
-    assert found.collisions == ()
+    result = evaluate(read, EmbeddingSettings(), progress, engine)
+    assert [outcome.case for outcome in result.outcomes] == list(read.cases) == progress.seen
+    assert (result.accuracy, result.decided) == (1.0, 1.0)
+    assert all(outcome.seconds > 0 for outcome in result.outcomes)
+    assert (result.labelled, result.settings, result.draws) == (read, EmbeddingSettings(), ())
+    assert result.collisions == ()
 
 
 @pytest.mark.parametrize("expect", [None, "code"])
-def test_a_case_without_words_matches_nothing(
+def test_case_without_text_matches_no_route(
     expect: str | None, engine: EmbeddingEngine, tmp_path: Path
 ) -> None:
-    """As in the gateway, which asks no engine about it; where a route is expected it is missed."""
+    """As in the gateway, no engine is called; an expected route counts as missed."""
     silent: list[Json] = [
         [],
         [{"role": "assistant", "content": "Write code"}],
         [{"role": "user", "content": "<system-reminder>Write code</system-reminder>"}],
     ]
     more = [line("", expect, messages=messages) for messages in silent]
-    found = evaluate(labelled(tmp_path, *more), EmbeddingSettings(), Progress(), engine)
-    kept = found.outcomes[len(PROMPTS) :]
+    result = evaluate(labelled(tmp_path, *more), EmbeddingSettings(), Progress(), engine)
+    kept = result.outcomes[len(PROMPTS) :]
     assert [(o.best, o.score, o.decided, o.right) for o in kept] == [(NO_ROUTE, 0, None, False)] * 3
-    assert found.accuracy == pytest.approx(1.0 if expect is None else 7 / 10)
-    assert found.decided == pytest.approx(1.0 if expect is None else 9 / 12)
+    assert result.accuracy == pytest.approx(1.0 if expect is None else 7 / 10)
+    assert result.decided == pytest.approx(1.0 if expect is None else 9 / 12)
 
 
-def test_descriptions_that_are_nearly_one_are_told(engine: EmbeddingEngine, tmp_path: Path) -> None:
-    """The nearest pair first, each pair once."""
+def test_similar_descriptions_are_collisions(engine: EmbeddingEngine, tmp_path: Path) -> None:
+    """The most similar pair comes first, each pair once."""
     verse = {"name": "poetry", "description": POEMS["description"]}
     other = {"name": "poem", "description": "poems, lyrics of songs and rhymes"}
     file = write_set(tmp_path, json.dumps({"routes": [CODE, POEMS, verse, other]}), GOOD)
-    found = evaluate(read_set(file), EmbeddingSettings(), Progress(), engine).collisions
-    assert {frozenset((pair.route, pair.other)) for pair in found} == {
+    result = evaluate(read_set(file), EmbeddingSettings(), Progress(), engine).collisions
+    assert {frozenset((pair.route, pair.other)) for pair in result} == {
         frozenset(pair) for pair in (("poems", "poetry"), ("poems", "poem"), ("poetry", "poem"))
     }
-    cosines = [pair.cosine for pair in found]
+    cosines = [pair.cosine for pair in result]
     assert cosines == sorted(cosines, reverse=True)
     assert all(COLLIDING <= cosine <= 1.0001 for cosine in cosines)
 
 
-def test_a_draw_leaves_out_what_it_drew(engine: EmbeddingEngine, tmp_path: Path) -> None:
-    """One case of eight is always missed, unless it is drawn; the share tells how many are asked.
-
-    However many examples are wanted, a route keeps one case that is asked.
-    """
+def test_drawn_cases_are_not_counted(engine: EmbeddingEngine, tmp_path: Path) -> None:
+    """One case of eight is always missed unless it is drawn, so the share shows how many count."""
     read = labelled(tmp_path, MISSED)
     drawn = {count: draw_examples(read, engine, BARE, count, 12) for count in (0, 1, 9)}
     assert {count: set(draws.accuracies) for count, draws in drawn.items()} == {
@@ -299,7 +296,7 @@ def test_a_draw_leaves_out_what_it_drew(engine: EmbeddingEngine, tmp_path: Path)
 
 
 def test_draws_are_reproducible(engine: EmbeddingEngine, tmp_path: Path) -> None:
-    """Each draw has its own seed, so that more of them begin with the same ones."""
+    """Each draw has its own seed, so that more draws begin with the same ones."""
     read = labelled(tmp_path, MISSED)
     some = draw_examples(read, engine, BARE, 1, 30)
     more = draw_examples(read, engine, BARE, 1, 35)
@@ -309,10 +306,10 @@ def test_draws_are_reproducible(engine: EmbeddingEngine, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("archetypes", [False, True])
-def test_a_draw_is_with_the_bank_or_without(
+def test_draws_follow_the_archetypes_setting(
     archetypes: bool, engine: EmbeddingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the settings say."""
+    """They are with the bank of prompts or without."""
     read, asked, embed = labelled(tmp_path), [""], engine.model.embed
 
     def remembering(text: str) -> Vector:
@@ -324,10 +321,8 @@ def test_a_draw_is_with_the_bank_or_without(
     assert (ARCHETYPES[0].prompts[0] in asked) is archetypes
 
 
-def test_the_sets_own_examples_are_no_part_of_a_draw(
-    engine: EmbeddingEngine, tmp_path: Path
-) -> None:
-    """Drawn ones take their place; nothing else of the routes changes."""
+def test_drawn_examples_replace_those_of_the_set(engine: EmbeddingEngine, tmp_path: Path) -> None:
+    """Nothing else of the routes changes."""
     read = labelled(tmp_path)
     taught = replace(
         read, routes=tuple(replace(route, examples=("x", "y")) for route in read.routes)
@@ -336,8 +331,8 @@ def test_the_sets_own_examples_are_no_part_of_a_draw(
     assert drawn[0] == drawn[1]
 
 
-def test_a_case_without_words_is_never_drawn(engine: EmbeddingEngine, tmp_path: Path) -> None:
-    """Nor is it found: it is asked and missed."""
+def test_case_without_text_is_never_drawn(engine: EmbeddingEngine, tmp_path: Path) -> None:
+    """It counts as missed."""
     read = labelled(tmp_path, line(" ", "code"))
     assert draw_examples(read, engine, BARE, 0, 1).accuracies == (7 / 8,)
     assert draw_examples(read, engine, BARE, 9, 1).accuracies == (2 / 3,)

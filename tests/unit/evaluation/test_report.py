@@ -1,4 +1,4 @@
-"""An evaluation on paper: the text, the JSON, the picture, and what changed."""
+"""Reports of an evaluation: text, JSON, SVG, and the comparison of two."""
 
 import json
 from dataclasses import replace
@@ -39,22 +39,22 @@ def many(count: int, *wrong: tuple[int, int]) -> Evaluation:
         ([["a", ""], ["b", "ccc"]], (), ["a", "b  ccc"]),
     ],
 )
-def test_a_table_has_even_columns(
+def test_table_has_aligned_columns(
     rows: list[list[str]], right: tuple[int, ...], lines: list[str]
 ) -> None:
-    """As wide as their widest cell, with nothing at the end of a line."""
+    """A column is as wide as its widest cell, and lines have no trailing space."""
     assert table(rows, right) == lines
 
 
-def test_a_report_is_text() -> None:
-    """All of a small one, to the letter."""
-    found = replace(
+def test_report_is_text() -> None:
+    """The whole text of a small set is compared."""
+    result = replace(
         FOUND,
         settings=EmbeddingSettings(min_margin=0.05, threads=2),
         draws=(Draws(1, (0.5, 0.75)),),
         collisions=(Collision(0.914, "b", "a"),),
     )
-    lines = report_text(found)
+    lines = report_text(result)
     start = lines.index("No match, by threshold")
     assert lines[:start] == [
         "set.jsonl: 2 routes, 4 cases with a route, 2 without",
@@ -90,8 +90,8 @@ def test_a_report_is_text() -> None:
     ]
 
 
-def test_a_report_without_no_match_says_so() -> None:
-    """Where a figure can't be had there is a dash or a sentence, and no line is about draws."""
+def test_report_without_no_match_cases_explains_it() -> None:
+    """Missing figures are a dash or a sentence."""
     text = "\n".join(report_text(evaluation_of(*OUTCOMES[3:4])))
     assert "  the set has no case without a route, so no threshold can be measured\n" in text
     assert "  a                   -       -      0\n" in text
@@ -99,8 +99,8 @@ def test_a_report_without_no_match_says_so() -> None:
     assert "examples " not in text
 
 
-def test_a_report_of_many_routes_lists_the_confusion() -> None:
-    """A matrix of twenty would be too wide: the most frequent mistakes, and how many there are."""
+def test_report_of_many_routes_lists_the_confusion() -> None:
+    """It has the most frequent mistakes and their number, instead of a wide matrix."""
     wrong = [(0, 1)] * 3 + [(2, 3)] * 2 + [(0, number) for number in range(4, 20)]
     lines = report_text(many(20, *wrong))
     start = lines.index("Confusion")
@@ -117,20 +117,20 @@ def test_a_report_of_many_routes_lists_the_confusion() -> None:
 
 
 @pytest.mark.parametrize(("count", "matrix"), [(11, True), (12, False)])
-def test_a_matrix_is_shown_as_long_as_it_is_small(count: int, matrix: bool) -> None:
-    """No route is one of the twelve names that it may have."""
+def test_small_confusion_is_a_matrix(count: int, matrix: bool) -> None:
+    """It has at most twelve names, with "no route" as one of them."""
     assert any("expected \\ decided" in line for line in report_text(many(count))) is matrix
 
 
-def test_a_report_is_json() -> None:
-    """What the text says and all that it leaves out; nothing is lost on the way through a file."""
-    found = replace(
+def test_report_is_json() -> None:
+    """It has everything of the text and more, and survives a file."""
+    result = replace(
         FOUND,
         settings=EmbeddingSettings(model=Path("/m.onnx"), archetypes=False),
         draws=(Draws(1, (0.5, 0.75)),),
         collisions=(Collision(0.9, "b", "a"),),
     )
-    report = report_json(found)
+    report = report_json(result)
     assert json.loads(json.dumps(report)) == report
     confusion = report.pop("confusion")
     assert {(pair["expected"], pair["decided"]): pair["times"] for pair in confusion} == (
@@ -169,8 +169,8 @@ def test_a_report_is_json() -> None:
     }
 
 
-def test_a_report_of_what_can_not_be_known_is_json() -> None:
-    """Null, and lists without anything in them; never NaN."""
+def test_missing_figures_are_null() -> None:
+    """Lists are empty, and there is no NaN."""
     report = report_json(evaluation_of(*OUTCOMES[3:4]))
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     keys = ("recommended_min_confidence", "auroc", "thresholds", "collisions", "examples")
@@ -179,8 +179,8 @@ def test_a_report_of_what_can_not_be_known_is_json() -> None:
     assert report["routes"][0] == {"name": "a", "precision": None, "recall": None, "cases": 0}
 
 
-def test_against_itself_nothing_has_changed() -> None:
-    """Every difference is nought, also when one of the two comes out of a file."""
+def test_report_equals_itself() -> None:
+    """Every difference is zero, also through a file."""
     report = report_json(FOUND)
     assert compare(report, json.loads(json.dumps(report))) == [
         "Compared with set.jsonl:",
@@ -192,13 +192,13 @@ def test_against_itself_nothing_has_changed() -> None:
     ]
 
 
-def worse(found: Evaluation) -> Evaluation:
+def worse(result: Evaluation) -> Evaluation:
     """The first case, which was right, is missed."""
-    return replace(found, outcomes=(outcome("a", "b", 0.0, "b", 7), *found.outcomes[1:]))
+    return replace(result, outcomes=(outcome("a", "b", 0.0, "b", 7), *result.outcomes[1:]))
 
 
-def test_what_changed_is_told() -> None:
-    """From what it was to what it is, with the recall of the routes that changed."""
+def test_comparison_shows_the_changes() -> None:
+    """It has the recall of the routes that changed."""
     now, before = report_json(worse(FOUND)), report_json(FOUND)
     assert compare(now, before) == [
         "Compared with set.jsonl:",
@@ -212,8 +212,8 @@ def test_what_changed_is_told() -> None:
     assert "  accuracy  0.500 -> 0.750  (+0.250)" in compare(before, now)
 
 
-def test_another_set_can_be_compared_with() -> None:
-    """A route that it does not have has no recall before; without no match there is no AUROC."""
+def test_comparison_with_another_set_is_partial() -> None:
+    """A new route has no recall before, and a set without no match has no AUROC."""
     lines = compare(report_json(FOUND), report_json(many(2)))
     assert not any("auroc" in line for line in lines)
     assert lines[-4:] == [
@@ -224,16 +224,16 @@ def test_another_set_can_be_compared_with() -> None:
     ]
 
 
-def parsed(found: Evaluation) -> ET.Element:
-    return ET.fromstring(as_svg(found))  # noqa: S314 - our own picture
+def parsed(result: Evaluation) -> ET.Element:
+    return ET.fromstring(as_svg(result))  # noqa: S314 - our own picture
 
 
 def texts(svg: ET.Element) -> list[str]:
     return [element.text or "" for element in svg.iter(f"{SVG}text")]
 
 
-def test_a_picture_is_drawn() -> None:
-    """A cell for every pair, dark where a row's cases went, with their number where there are any."""
+def test_confusion_is_drawn_as_svg() -> None:
+    """Each pair has a cell, darker with its share, and the count if there is one."""
     svg = parsed(FOUND)
     assert svg.tag == f"{SVG}svg"
     assert texts(svg)[:2] == ["set.jsonl: accuracy 0.750", "rows: expected, columns: decided"]
@@ -246,27 +246,27 @@ def test_a_picture_is_drawn() -> None:
     assert light == ["1"]
 
 
-def test_every_name_is_there() -> None:
-    """In the picture and in the text, whatever signs it holds."""
+def test_odd_names_are_shown() -> None:
+    """They are in the picture and in the text."""
     outcomes = [outcome(name, name, 0.5, name) for name in ODD_NAMES]
-    found = evaluation_of(*outcomes, names=ODD_NAMES)
-    shown, text = texts(parsed(found)), "\n".join(report_text(found))
+    result = evaluation_of(*outcomes, names=ODD_NAMES)
+    shown, text = texts(parsed(result)), "\n".join(report_text(result))
     assert all(shown.count(name) == 2 for name in (*ODD_NAMES, NO_ROUTE))
     assert all(text.count(name) >= 2 for name in (*ODD_NAMES, NO_ROUTE))
 
 
-def test_what_xml_can_not_hold_is_left_out_of_a_picture() -> None:
-    """Control characters and half surrogate pairs become question marks, in the file's name, too."""
-    found = evaluation_of(*OUTCOMES, names=("\x00\x1b\ud800", "two\nlines"))
-    found = replace(found, labelled=replace(found.labelled, file="\udcff.jsonl"))
-    shown = texts(parsed(found))
+def test_characters_that_xml_forbids_are_replaced() -> None:
+    """Control characters and half surrogate pairs become question marks."""
+    result = evaluation_of(*OUTCOMES, names=("\x00\x1b\ud800", "two\nlines"))
+    result = replace(result, labelled=replace(result.labelled, file="\udcff.jsonl"))
+    shown = texts(parsed(result))
     assert shown[0] == "?.jsonl: accuracy 0.750"
     assert (shown.count("???"), shown.count("two?lines")) == (2, 2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
-def test_a_picture_has_room_for_all(count: int) -> None:
-    """Every row and every column lies in it, and each name stands twice."""
+def test_picture_has_room_for_all_cells(count: int) -> None:
+    """Every row and column is inside, and each name appears twice."""
     svg = parsed(many(count))
     size: Json = {side: int(svg.get(side) or 0) for side in ("width", "height")}
     for cell in svg.findall(f"{SVG}rect")[1:]:
@@ -277,8 +277,8 @@ def test_a_picture_has_room_for_all(count: int) -> None:
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_a_report_is_read(indent: int | None, tmp_path: Path) -> None:
-    """As it was written; a file that is no JSON as a whole may be a set, and one that is not there, too."""
+def test_report_is_read(indent: int | None, tmp_path: Path) -> None:
+    """A file that is missing or not JSON as a whole is not a report, and may be a set."""
     file = tmp_path / "report.json"
     assert read_report(file) is None
     file.write_text(json.dumps(report_json(FOUND), indent=indent), "utf-8")
@@ -300,8 +300,8 @@ def test_a_report_is_read(indent: int | None, tmp_path: Path) -> None:
         ({"routes": [{"name": "a", "description": "b"}]}, "file, latency_ms, routes[0].recall"),
     ],
 )  # fmt: skip
-def test_what_is_no_report_is_told(content: Json, places: str, tmp_path: Path) -> None:
-    """With what it lacks, at most five places, in one problem."""
+def test_invalid_report_is_refused(content: Json, places: str, tmp_path: Path) -> None:
+    """One problem lists at most five missing or invalid parts."""
     file = tmp_path / "other.json"
     file.write_text(json.dumps(content), "utf-8")
     with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""What Serve takes of a serve.yaml in silence, and a deployment would then suffer from."""
+"""Options of a serve.yaml that Serve accepts, with an effect that nobody intends."""
 
 from pathlib import Path
 from typing import Final
@@ -7,7 +7,8 @@ import pytest
 
 from serve_app.app import build
 from serve_app.cli.serve_yaml.check import check_serve
-from serve_app.cli.serve_yaml.pitfalls import AT_MOST, AT_MOST_ELSE, DRAIN_S
+from serve_app.graph import deployments_of
+from serve_app.snapshot import compile_snapshot
 from tests.deploy.sites import CONFIGS, graph
 from tests.unit.config_texts import VERSION
 
@@ -29,8 +30,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("gateway.yaml").write_text(VERSION + MODELS)
 
 
-def found(text: str) -> tuple[list[str], list[str]]:
-    """The problems, and the notes, each with its place."""
+def check_text(text: str) -> tuple[list[str], list[str]]:
+    """The problems and the warnings, each with its path."""
     Path("serve.yaml").write_text(text)
     checked = check_serve(Path("serve.yaml"))
     problems = [f"{p.path}: {p.message}" for error in checked.errors for p in error.problems]
@@ -42,9 +43,9 @@ def deployed(*entries: str) -> str:
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, 70000])
-def test_a_port_that_is_none_is_refused(port: int) -> None:
-    """Serve takes any number."""
-    problems, _ = found(HTTP.replace("1}", f"1, port: {port}}}") + APP)
+def test_invalid_port_is_refused(port: int) -> None:
+    """Serve accepts any number."""
+    problems, _ = check_text(HTTP.replace("1}", f"1, port: {port}}}") + APP)
     assert problems == ["http_options.port: must be from 1 to 65535"]
 
 
@@ -60,29 +61,29 @@ def test_a_port_that_is_none_is_refused(port: int) -> None:
         (31000, "ingress replicas"),
     ],
 )
-def test_a_port_that_is_taken_is_refused(port: int, whose: str) -> None:
-    """By what listens on the same node."""
-    problems, _ = found(HTTP.replace("1}", f"1, port: {port}}}") + APP)
-    said = f"port {port} is used by {whose}; choose another one, such as 8000"
-    assert problems == [f"http_options.port: {said}"]
+def test_port_of_another_service_is_refused(port: int, whose: str) -> None:
+    """The message names the service that listens on it on every node."""
+    problems, _ = check_text(HTTP.replace("1}", f"1, port: {port}}}") + APP)
+    message = f"port {port} is used by {whose}; choose another one, such as 8000"
+    assert problems == [f"http_options.port: {message}"]
 
 
 @pytest.mark.parametrize("port", [1, 80, 8000, 29999, 31001, 65535])
-def test_any_other_port_is_good(port: int) -> None:
-    """The first and the last one, too."""
-    assert found(HTTP.replace("1}", f"1, port: {port}}}") + APP) == ([], [])
+def test_any_other_port_is_accepted(port: int) -> None:
+    """The first and the last port are accepted, too."""
+    assert check_text(HTTP.replace("1}", f"1, port: {port}}}") + APP) == ([], [])
 
 
-def test_where_nothing_would_listen_is_told() -> None:
-    """Serve runs the replicas, and nobody reaches them."""
-    problems, _ = found(HTTP + APP + "proxy_location: Disabled\n")
+def test_disabled_proxy_is_refused() -> None:
+    """Serve would run the replicas, and no client could reach them."""
+    problems, _ = check_text(HTTP + APP + "proxy_location: Disabled\n")
     assert problems == ["proxy_location: 'Disabled' starts no proxy; set 'HeadOnly' or 'EveryNode'"]
 
 
-def test_tls_that_would_not_be_is_told() -> None:
-    """HAProxy has no word of a certificate, so the keys of clients would go in clear."""
+def test_tls_options_are_refused() -> None:
+    """HAProxy does not support certificates, so client keys would be sent unencrypted."""
     tls = HTTP.replace("1}", "1, ssl_keyfile: /k, ssl_certfile: /c}")
-    problems, _ = found(tls + APP)
+    problems, _ = check_text(tls + APP)
     assert [problem.split(";")[0] for problem in problems] == [
         "http_options.ssl_certfile: HAProxy does not terminate TLS",
         "http_options.ssl_keyfile: HAProxy does not terminate TLS",
@@ -90,9 +91,9 @@ def test_tls_that_would_not_be_is_told() -> None:
 
 
 @pytest.mark.parametrize("entry", ["Ingress", "", "[a]", "5"])
-def test_an_entry_that_is_no_mapping_is_told(entry: str) -> None:
-    """Serve's own schema stumbles over it; its neighbours are checked all the same."""
-    problems, _ = found(
+def test_deployment_that_is_not_a_mapping_is_refused(entry: str) -> None:
+    """Serve's own schema would crash on it; the other entries are checked all the same."""
+    problems, _ = check_text(
         deployed("{name: Ingress}", entry, "{name: provider-shared, num_replica: 1}")
     )
     assert problems == [
@@ -101,11 +102,13 @@ def test_an_entry_that_is_no_mapping_is_told(entry: str) -> None:
     ]
 
 
-def test_what_serve_stumbles_over_is_a_problem() -> None:
-    """And no traceback."""
-    problems, _ = found(deployed("{name: Ingress, num_replicas: 2, gang_scheduling_config: x}"))
+def test_value_that_crashes_serve_is_a_problem() -> None:
+    """The command prints no traceback."""
+    problems, _ = check_text(
+        deployed("{name: Ingress, num_replicas: 2, gang_scheduling_config: x}")
+    )
     assert any("of a type that Serve does not expect" in problem for problem in problems)
-    problems, _ = found(APP.replace("serve_app.app:build", "[1]"))
+    problems, _ = check_text(APP.replace("serve_app.app:build", "[1]"))
     assert "applications[0].import_path: must be a string, not a list" in problems
 
 
@@ -117,14 +120,14 @@ def test_what_serve_stumbles_over_is_a_problem() -> None:
         ("{name: Orchestrator, autoscaling_config: {target_ongoing_requests: 65}}", 65, 64),
     ],
 )  # fmt: skip
-def test_a_target_that_is_never_there_is_noted(entry: str, target: int, most: int) -> None:
-    """A replica takes fewer requests than the number that would add one."""
-    said = (
+def test_unreachable_scaling_target_is_a_warning(entry: str, target: int, most: int) -> None:
+    """A replica accepts fewer requests than the number that would add a replica."""
+    message = (
         "applications[0].deployments[0].autoscaling_config.target_ongoing_requests: "
         f"{target} is above max_ongoing_requests ({most}), so the deployment never scales up; "
         "lower it"
     )
-    assert found(deployed(entry)) == ([], [said])
+    assert check_text(deployed(entry)) == ([], [message])
 
 
 @pytest.mark.parametrize(
@@ -137,16 +140,16 @@ def test_a_target_that_is_never_there_is_noted(entry: str, target: int, most: in
         "{name: Ingress, graceful_shutdown_timeout_s: 600}",
     ],
 )
-def test_what_can_be_reached_is_not_noted(entry: str) -> None:
-    """Nor a short end of what carries no stream."""
-    assert found(deployed(entry)) == ([], [])
+def test_sound_options_give_no_warning(entry: str) -> None:
+    """A short drain is sound for a deployment without streams."""
+    assert check_text(deployed(entry)) == ([], [])
 
 
-def test_what_cuts_streams_is_noted() -> None:
-    """A replica's end, or Serve's own limit, before the longest answer is over."""
+def test_timeouts_that_cut_streams_are_warnings() -> None:
+    """The drain of a replica, and Serve's request timeout, must not be shorter than an answer."""
     text = deployed("{name: provider-openai, graceful_shutdown_timeout_s: 10}")
     text = text.replace("127.0.0.1}", "127.0.0.1, request_timeout_s: 5}")
-    assert found(text) == (
+    assert check_text(text) == (
         [],
         [
             "http_options.request_timeout_s: 5 s is below timeouts.total_s (600 s), so Serve cuts longer answers; raise it, or remove it",
@@ -155,10 +158,10 @@ def test_what_cuts_streams_is_noted() -> None:
     )
 
 
-def test_longer_answers_ask_for_longer_ends() -> None:
-    """Of each deployment that carries them, unless it has been given the time."""
+def test_long_answers_need_longer_drains() -> None:
+    """The warning names each deployment with streams whose drain is not configured."""
     Path("gateway.yaml").write_text(VERSION + MODELS + "timeouts: {total_s: 1200}\n")
-    _, (note,) = found(deployed("{name: Ingress, graceful_shutdown_timeout_s: 1260}"))
+    _, (note,) = check_text(deployed("{name: Ingress, graceful_shutdown_timeout_s: 1260}"))
     assert note == (
         "applications[0].deployments: replicas of provider-shared, provider-openai that stop cut "
         "their streams after 660 s, before timeouts.total_s (1200 s); "
@@ -166,15 +169,17 @@ def test_longer_answers_ask_for_longer_ends() -> None:
     )
     names = ("Ingress", "provider-shared", "provider-openai")
     given = [f"{{name: {name}, graceful_shutdown_timeout_s: 1260}}" for name in names]
-    assert found(deployed(*given)) == ([], [])
+    assert check_text(deployed(*given)) == ([], [])
 
 
-def test_what_is_taken_for_the_builders_is() -> None:
-    """The options of a deployment that serve.yaml says nothing of."""
-    deployments = graph(build({"config": str(CONFIGS / "gateway.yaml")}))
-    assert {"Ingress", "Orchestrator", "provider-shared", "provider-openai"} <= deployments.keys()
+def test_serve_gets_the_options_of_the_graph() -> None:
+    """The builder binds each deployment with the options that the checks assume."""
+    config = CONFIGS / "gateway.yaml"
+    deployments = graph(build({"config": str(config)}))
+    specs = {spec.name: spec.options for spec in deployments_of(compile_snapshot(config))}
+    assert set(specs) == set(deployments)
     for name, deployment in deployments.items():
-        config = deployment._deployment_config
-        assert config.max_ongoing_requests == AT_MOST.get(name, AT_MOST_ELSE), name
-        if name not in {"Orchestrator", "Affinity"}:
-            assert config.graceful_shutdown_timeout_s == DRAIN_S, name
+        bound = deployment._deployment_config
+        assert bound.max_ongoing_requests == specs[name]["max_ongoing_requests"], name
+        drain_s = specs[name].get("graceful_shutdown_timeout_s")
+        assert drain_s in {None, bound.graceful_shutdown_timeout_s}, name

@@ -1,4 +1,4 @@
-"""What a serve.yaml may say, and what Serve would make of it; needs Serve's schema, no cluster."""
+"""The check of a serve.yaml; it needs Serve's schema, and no cluster."""
 
 from pathlib import Path
 from typing import Final
@@ -43,17 +43,17 @@ def checked(text: str, config: Path | None = None) -> Checked:
 
 
 def problems(text: str, config: Path | None = None) -> Found:
-    found = checked(text, config).errors
-    assert [error.file for error in found] == ["serve.yaml"] * len(found)
-    return [(p.line, p.path, p.message) for error in found for p in error.problems]
+    result = checked(text, config).errors
+    assert [error.file for error in result] == ["serve.yaml"] * len(result)
+    return [(p.line, p.path, p.message) for error in result for p in error.problems]
 
 
 def deployed(*entries: str) -> str:
     return APP + "    deployments:\n" + "".join(f"      - {entry}\n" for entry in entries)
 
 
-def test_a_good_file_is_good(tmp_path: Path) -> None:
-    """With whatever Serve takes; the configuration is the one that it names."""
+def test_good_file_has_neither_problems_nor_warnings(tmp_path: Path) -> None:
+    """Any option of Serve is accepted, and the named configuration is compiled."""
     text = deployed(
         "{name: Ingress, num_replicas: 2, autoscaling_config: null}",
         "{name: provider-openai, ray_actor_options: {num_cpus: 0.5}, max_ongoing_requests: 10}",
@@ -62,35 +62,35 @@ def test_a_good_file_is_good(tmp_path: Path) -> None:
         "{name: provider-shared, num_replicas: auto}",
     )
     text += "    logging_config: {log_level: WARNING}\nproxy_location: HeadOnly\n"
-    found = checked(text)
-    assert (found.errors, found.warnings) == ((), ())
-    assert found.config == tmp_path / "gateway.yaml"
-    assert found.snapshot is not None
-    assert list(found.snapshot.policy.models) == ["openai/a", "vllm/b"]
+    result = checked(text)
+    assert (result.errors, result.warnings) == ((), ())
+    assert result.config == tmp_path / "gateway.yaml"
+    assert result.snapshot is not None
+    assert list(result.snapshot.policy.models) == ["openai/a", "vllm/b"]
 
 
-def test_the_projects_own_files_are_good() -> None:
-    """Found from any working directory, as the builder finds their configurations."""
+def test_packaged_files_are_good() -> None:
+    """Their configurations are found from any folder, as by the builder."""
     configs = Path(__file__).parents[4] / "configs"
     names = set()
     for file in configs.glob("*serve*.yaml"):
-        found = check_serve(file)
-        assert (found.errors, found.warnings) == ((), ())
-        assert found.snapshot is not None
-        assert found.config is None or found.config.parent == configs
+        result = check_serve(file)
+        assert (result.errors, result.warnings) == ((), ())
+        assert result.snapshot is not None
+        assert result.config is None or result.config.parent == configs
         names.add(file.name)
     assert names == {"demo.serve.yaml", "serve.gpu.yaml", "serve.yaml", "zero.serve.yaml"}
 
 
-def test_of_the_file_for_a_gpu_only_the_weights_are_noted() -> None:
-    """They are whoever's the machine is."""
-    found = check_serve(Path(__file__).parents[4] / "configs/serve.gpu.yaml")
-    assert found.snapshot is not None
-    engine = found.snapshot.config.orchestrator
+def test_missing_weights_are_the_only_warning_of_the_gpu_file() -> None:
+    """Each machine has its own weights."""
+    result = check_serve(Path(__file__).parents[4] / "configs/serve.gpu.yaml")
+    assert result.snapshot is not None
+    engine = result.snapshot.config.orchestrator
     assert (engine.engine, engine.device, engine.download) == ("vllm", "cuda", False)
-    (note,) = snapshot_warnings(found.snapshot)
+    (note,) = snapshot_warnings(result.snapshot)
     assert note == (
-        f"orchestrator.model, on this machine: there is no folder {engine.model}; see "
+        f"orchestrator.model, on this machine: there is no folder {engine.model}; check "
         "orchestrator.model, and set `download: true` if it is the id of a model on a hub"
     )
 
@@ -146,15 +146,15 @@ WRONG: Final[dict[str, tuple[str, Found]]] = {
 
 
 @pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG)
-def test_what_serve_would_refuse_is_told(text: str, expected: Found) -> None:
-    """And what it would take in silence: the line, the place, and the way out."""
+def test_invalid_file_is_reported(text: str, expected: Found) -> None:
+    """Each problem has its line, its path and its fix, also where Serve ignores it."""
     here = str(Path.cwd())
-    found = [(line, at, message.replace(here, "HERE")) for line, at, message in problems(text)]
-    assert found == expected
+    result = [(line, at, message.replace(here, "HERE")) for line, at, message in problems(text)]
+    assert result == expected
 
 
-def test_all_problems_are_told_at_once() -> None:
-    """In the order of the lines, one for each place, also where the import path is wrong."""
+def test_all_problems_are_reported_together() -> None:
+    """They are in the order of lines, one for each location."""
     text = deployed("{name: Ingres, num_replicas: no, ray_actor_options: {num_cpu: 1}}")
     text = text.replace(":build", ":biuld").replace("http_options", "http_option")
     assert [(line, path) for line, path, _ in problems(text)] == [
@@ -167,8 +167,8 @@ def test_all_problems_are_told_at_once() -> None:
     ]
 
 
-def test_no_secret_is_told() -> None:
-    """What stands in an environment or a password is not repeated."""
+def test_secrets_are_not_shown() -> None:
+    """Values of environments and passwords are not repeated."""
     text = APP.replace("{host:", "{ssl_keyfile_password: [sk-secret], host:")
     text += "    runtime_env: [sk-secret]\n"
     assert problems(text) == [
@@ -177,8 +177,8 @@ def test_no_secret_is_told() -> None:
     ]
 
 
-def test_code_that_is_named_is_not_imported() -> None:
-    """Only the cluster may have it."""
+def test_named_code_is_not_imported() -> None:
+    """It may exist on the cluster only."""
     text = deployed(
         "{name: Ingress, autoscaling_config: {policy: {policy_function: 'no.such:f'}}}",
         "{name: Orchestrator, request_router_config: {request_router_class: 'no.such:C'}}",
@@ -187,26 +187,26 @@ def test_code_that_is_named_is_not_imported() -> None:
     assert problems(text) == []
 
 
-def test_affinity_is_gone_where_bindings_are_in_redis() -> None:
-    """Its old entry would fail the application."""
+def test_affinity_is_unknown_with_redis() -> None:
+    """Its entry would make Serve refuse the application."""
     Path("gateway.yaml").write_text(
         CONFIG + "routing: {session_cache: {type: redis, url: redis://h}}\n"
     )
-    found = problems(deployed("name: Affinity"))
+    result = problems(deployed("name: Affinity"))
     message = "no deployment 'Affinity': sessions are kept in Redis; remove this entry"
-    assert found == [(6, f"{DEPLOYMENT}.name", message)]
+    assert result == [(6, f"{DEPLOYMENT}.name", message)]
 
 
-def test_client_keys_open_the_door() -> None:
-    """With them other machines may be served."""
+def test_client_keys_allow_other_machines() -> None:
+    """With client keys the gateway may listen on all addresses."""
     Path("gateway.yaml").write_text(CONFIG + "client_keys: [$UNIT_KEY]\n")
     assert problems(APP.replace("127.0.0.1", "0.0.0.0")) == []
 
 
-def test_a_number_of_replicas_needs_more() -> None:
-    """Serve goes on scaling unless that is switched off, which is no failure."""
-    found = checked(deployed("{name: Ingress, num_replicas: 2}", "{name: Affinity}"))
-    assert (found.errors, found.warnings) == (
+def test_fixed_replicas_are_a_warning_with_autoscaling() -> None:
+    """Serve goes on scaling unless that is switched off."""
+    result = checked(deployed("{name: Ingress, num_replicas: 2}", "{name: Affinity}"))
+    assert (result.errors, result.warnings) == (
         (),
         (
             f"serve.yaml: line 6: {DEPLOYMENT}.num_replicas: ignored: the deployment autoscales; add `autoscaling_config: null`",
@@ -214,31 +214,31 @@ def test_a_number_of_replicas_needs_more() -> None:
     )
 
 
-def test_a_bad_configuration_is_told_with_the_rest() -> None:
-    """Then deployments can't be compared with it, but all else is checked."""
+def test_bad_configuration_is_reported_with_the_file() -> None:
+    """The names of deployments cannot be checked then, all else is."""
     Path("gateway.yaml").write_text(VERSION + "zzz: 1\n")
-    found = checked(deployed("{name: anything, num_replica: 1}"))
-    assert [error.file for error in found.errors] == [
+    result = checked(deployed("{name: anything, num_replica: 1}"))
+    assert [error.file for error in result.errors] == [
         "serve.yaml",
         str(Path.cwd() / "gateway.yaml"),
     ]
-    assert [p.path for p in found.errors[0].problems] == [f"{DEPLOYMENT}.num_replica"]
-    assert found.snapshot is None
+    assert [p.path for p in result.errors[0].problems] == [f"{DEPLOYMENT}.num_replica"]
+    assert result.snapshot is None
 
 
 @pytest.mark.parametrize("named", ["/etc/fingerpost/gateway.yaml", "gateway.yaml", "mine.yaml"])
 def test_another_configuration_can_be_checked(named: str) -> None:
-    """Which the path may become on another machine; the named one need not be here."""
+    """The path in the file may belong to another machine and need not exist."""
     Path("mine.yaml").write_text(CONFIG)
-    found = checked(APP.replace("gateway.yaml", named), Path("mine.yaml"))
-    assert (found.errors, found.config) == ((), Path("mine.yaml"))
+    result = checked(APP.replace("gateway.yaml", named), Path("mine.yaml"))
+    assert (result.errors, result.config) == ((), Path("mine.yaml"))
     note = f"{Path.cwd()}/gateway.yaml is not checked, mine.yaml is; leave one of them out"
     expected = [f"serve.yaml: line 4: {AT}.args.config: {note}"] if named == "gateway.yaml" else []
-    assert list(found.warnings) == expected
+    assert list(result.warnings) == expected
 
 
-def test_a_configuration_that_is_not_there_is_told() -> None:
-    """Whoever named it."""
+def test_missing_configuration_is_reported() -> None:
+    """It does not matter which option or file names it."""
     (error,) = checked(APP, Path("no.yaml")).errors
     message = "cannot read the file: No such file or directory"
     assert (error.file, error.problems) == ("no.yaml", (Problem(0, "", message),))
@@ -247,8 +247,8 @@ def test_a_configuration_that_is_not_there_is_told() -> None:
 SECOND: Final = "  - {name: b, route_prefix: /b, import_path: %s, args: {config: %s}}\n"
 
 
-def test_applications_of_others_may_stand_beside() -> None:
-    """Of theirs only what Serve's schema says is checked; without ours one of them is in its place."""
+def test_foreign_applications_are_allowed() -> None:
+    """Only Serve's schema applies to them; a file without an application of the gateway is refused."""
     assert problems(APP + SECOND % ("shop.main:app", "{x: 1}")) == []
     assert problems(APP + SECOND % ("shop.main:app", "x, deployment: []")) == []
     bad = (APP + SECOND % ("shop.main:app", "x")).replace("serve_app.app:build", "other:app")
@@ -261,13 +261,13 @@ def test_applications_of_others_may_stand_beside() -> None:
     assert [path for _, path, _ in problems(near)] == ["applications[1].import_path"]
 
 
-def test_several_of_ours_are_all_checked() -> None:
-    """Each with its own configuration; the first one is summed up. Serve wants two names."""
+def test_all_applications_of_the_gateway_are_checked() -> None:
+    """Each has its own configuration, and the first one is summarized."""
     Path("b.yaml").write_text(VERSION)
     two = APP + SECOND % ("serve_app.app.build", "b.yaml")
-    found = checked(two)
-    assert found.errors == ()
-    assert found.config == Path.cwd() / "gateway.yaml"
+    result = checked(two)
+    assert result.errors == ()
+    assert result.config == Path.cwd() / "gateway.yaml"
     assert [path for _, path, _ in problems(two.replace("b.yaml", "c.yaml"))] == [
         "applications[1].args.config"
     ]
@@ -277,7 +277,7 @@ def test_several_of_ours_are_all_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "file is empty; start with `applications:`"),
         ("- 1\n", "must be a mapping of keys, such as `applications:`"),
@@ -285,11 +285,11 @@ def test_several_of_ours_are_all_checked() -> None:
         (APP + "applications: []\n", "applications: duplicate key"),
     ],
 )
-def test_what_is_no_serve_file_is_told_alone(text: str, said: str) -> None:
-    """As for a gateway.yaml."""
+def test_file_that_is_not_a_serve_file_is_reported_alone(text: str, message: str) -> None:
+    """The messages are those for a gateway.yaml."""
     with pytest.raises(ConfigError) as caught:
         checked(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -303,14 +303,14 @@ def test_what_is_no_serve_file_is_told_alone(text: str, said: str) -> None:
         (("{name: Orchestrator, ray_actor_options: {num_gpus: 0.3}}",), None),
     ],
 )  # fmt: skip
-def test_an_engine_for_a_gpu_is_given_one(entries: tuple[str, ...], hint: str | None) -> None:
-    """Else the replica starts, and its model never does."""
+def test_engine_for_a_gpu_needs_one(entries: tuple[str, ...], hint: str | None) -> None:
+    """Without it the replica would start, and its model would not."""
     section = "orchestrator: {engine: vllm, model: a/b, download: true, device: %s}\n"
     text = deployed(*entries) if entries else APP
     Path("gateway.yaml").write_text(CONFIG + section % "cuda")
-    found = checked(text)
-    assert found.errors == ()
-    (said,) = found.warnings or ("serve.yaml: None",)
-    assert said.startswith(f"serve.yaml: {hint}")
+    result = checked(text)
+    assert result.errors == ()
+    (message,) = result.warnings or ("serve.yaml: None",)
+    assert message.startswith(f"serve.yaml: {hint}")
     Path("gateway.yaml").write_text(CONFIG + section % "auto")
     assert checked(text).warnings == ()

@@ -28,22 +28,22 @@ def serve_file(directory: Path, text: str) -> ServeFile:
         ("http_options: {host: '::1'}\n" + APP, "::1", 8000, "http://[::1]:8000"),
     ],
 )  # fmt: skip
-def test_a_serve_file_is_read(text: str, host: str, port: int, url: str, tmp_path: Path) -> None:
-    """The address with Serve's own defaults, where to reach it, and the configuration."""
+def test_serve_file_is_read(text: str, host: str, port: int, url: str, tmp_path: Path) -> None:
+    """The result has Serve's default address, the URL from this machine, and the configuration."""
     read = serve_file(tmp_path, text)
     assert (read.host, read.port, read.url) == (host, port, url)
     assert (read.path, read.config) == (tmp_path / "serve.yaml", Path("gateway.yaml"))
 
 
-def test_a_home_directory_is_expanded(tmp_path: Path) -> None:
-    """As a shell would."""
+def test_home_folder_is_expanded(tmp_path: Path) -> None:
+    """``~`` is replaced as by a shell."""
     read = serve_file(tmp_path, "applications: [{args: {config: ~/gateway.yaml}}]\n")
     assert read.config == Path.home() / "gateway.yaml"
 
 
 @pytest.mark.parametrize("application", ["{}", "{args: }", "{args: {}}", "{name: x}"])
-def test_an_application_may_name_no_file(application: str, tmp_path: Path) -> None:
-    """Then it serves what the environment has keys for."""
+def test_application_without_config_is_read(application: str, tmp_path: Path) -> None:
+    """The gateway is then configured by the keys in the environment."""
     file = tmp_path / "serve.yaml"
     file.write_text(f"applications: [{application}]\n")
     assert read_serve_file(file).config is None
@@ -88,7 +88,7 @@ def test_a_file_that_is_not_a_serve_file_is_refused(
     "options",
     ["[1]", "x", "{port: x}", "{port: [1]}", "{port: }", "{port: 0}", "{port: 65536}", "{host: }"],
 )
-def test_bad_http_options_are_named(options: str, tmp_path: Path) -> None:
+def test_bad_http_options_are_refused(options: str, tmp_path: Path) -> None:
     """The problem is at the options, not at the application."""
     with pytest.raises(ConfigError) as caught:
         serve_file(tmp_path, f"http_options: {options}\n{APP}")
@@ -99,15 +99,15 @@ def test_bad_http_options_are_named(options: str, tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_serve_file_is_named(tmp_path: Path) -> None:
-    """With the system's reason."""
+def test_missing_serve_file_is_refused(tmp_path: Path) -> None:
+    """The message has the reason of the system."""
     with pytest.raises(ConfigError) as caught:
         read_serve_file(tmp_path / "no.yaml")
     assert "cannot read the file: No such file or directory" in str(caught.value)
 
 
-def test_an_environment_file_is_lines(tmp_path: Path) -> None:
-    """One variable each; comments and blank lines are none, and the first sign separates."""
+def test_environment_file_is_read_by_lines(tmp_path: Path) -> None:
+    """The first equals sign separates; comments and blank lines are skipped."""
     file = tmp_path / "serve.env"
     file.write_text("# first\n\n A=1 \nB=\nC=x=y\r\n  # B=2\nD=é # not a comment\n", "utf-8")
     assert read_env_file(file) == {"A": "1", "B": "", "C": "x=y", "D": "é # not a comment"}

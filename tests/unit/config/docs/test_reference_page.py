@@ -1,4 +1,4 @@
-"""The reference and the JSON Schema of schemas made for it: whatever pydantic can say is told."""
+"""The reference and the JSON Schema, of schemas that are made for these tests."""
 
 from enum import Enum
 from typing import Annotated, Any, Final, Literal
@@ -91,7 +91,7 @@ LEAF: Final = "[`branch.leaf`](#branchleaf)"
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "cells"),
     {
         "plain": ["any value", "required", "this \\| that"],
         "word": ["string, may be empty", "empty", "d"],
@@ -122,13 +122,13 @@ LEAF: Final = "[`branch.leaf`](#branchleaf)"
         "no": ["true or false", "false", "d"],
     }.items(),
 )  # fmt: skip
-def test_a_key_is_told_in_words(key: str, told: list[str]) -> None:
-    """Type with its limits, default, meaning."""
-    assert ROWS[key] == told
+def test_key_is_described_in_words(key: str, cells: list[str]) -> None:
+    """The row has its type with limits, its default and its meaning."""
+    assert ROWS[key] == cells
 
 
 def test_every_section_has_one_table() -> None:
-    """In the schema's order, each before what is inside of it, with a list of links to them."""
+    """Tables are in the order of the schema, with a list of links to them."""
     page = reference(Whole)
     titles = [line[3:] for line in page.splitlines() if line.startswith("## ")]
     assert titles == [
@@ -140,8 +140,8 @@ def test_every_section_has_one_table() -> None:
     assert page.endswith("| `type` | `speed` | required |  |\n")
 
 
-def test_a_section_is_told_by_its_docstring() -> None:
-    """As Markdown, with all its paragraphs; bytes are told as mebibytes, too."""
+def test_section_is_described_by_its_docstring() -> None:
+    """It is Markdown with all paragraphs; bytes are shown as MiB, too."""
     page = reference(Whole)
     assert "\n## `old[]`\n\nAs it was before.\n\nNobody writes it any more.\n\n| key |" in page
     row = "| `size_bytes` | integer, from 1024 (1 KiB) to 1073741824 (1024 MiB) | 2097152 (2 MiB) | how much |"
@@ -185,15 +185,15 @@ class Holder(Strict):
     b: Same
 
 
-def test_sections_at_one_place_are_told_apart() -> None:
-    """Also without a key that says which it is; links lead to the right one."""
+def test_sections_at_one_location_are_distinguished() -> None:
+    """Links lead to the right one, also without a distinguishing key."""
     page = reference(Forms)
     assert "[`part`, another form](#part-another-form) or" in page
     assert "| `ab` | `1` | 1 |" in page
 
 
-def test_equal_anchors_are_counted() -> None:
-    """As GitHub counts them."""
+def test_equal_anchors_are_numbered() -> None:
+    """They are numbered as by GitHub."""
     page = reference(Clash)
     assert "- [`a.b`](#ab)\n- [`ab`](#ab-1)\n" in page
 
@@ -201,8 +201,8 @@ def test_equal_anchors_are_counted() -> None:
 SCHEMA: Final = json_schema(Whole)
 
 
-def test_the_schema_stands_alone() -> None:
-    """Sections are written out, the most telling keys first; nothing of pydantic is left."""
+def test_schema_has_no_references() -> None:
+    """Sections are written out, important keys come first, and pydantic's keys are removed."""
     assert list(SCHEMA)[:4] == ["$schema", "title", "description", "type"]
     assert SCHEMA["properties"]["named"] == {
         "description": "As it was before.",
@@ -225,8 +225,8 @@ def test_the_schema_stands_alone() -> None:
     assert SCHEMA["properties"]["sources"]["description"] == "A price list. A stop watch."
 
 
-def test_the_schema_judges() -> None:
-    """It takes what is right, and refuses what is not."""
+def test_schema_validates_files() -> None:
+    """It accepts a valid file and refuses an invalid one."""
     valid = jsonschema.Draft7Validator(SCHEMA).is_valid
     good = {"plain": None, "needed": 1, "branch": {"leaf": {"size_bytes": 1024}}}
     assert valid({**good, "sources": [{"type": "speed"}, {"type": "cost", "url": "x"}]})
@@ -247,8 +247,8 @@ class Ring(Strict):
     next: "Ring | None" = None
 
 
-def test_a_section_in_itself_is_an_error() -> None:
-    """It can't be written out."""
+def test_recursive_section_is_an_error() -> None:
+    """It cannot be written out."""
     with pytest.raises(ValueError, match="Ring contains itself"):
         json_schema(Ring)
 
@@ -259,8 +259,8 @@ class Bare(BaseModel):
     c: list[Any] = []
 
 
-def test_what_says_nothing_of_itself_is_shown_all_the_same() -> None:
-    """Its tables have no text, and nothing is made up."""
+def test_section_without_descriptions_is_shown() -> None:
+    """Its meanings are empty, and nothing is invented."""
     table = "| key | type | default | meaning |\n|---|---|---|---|\n"
     assert f"\n## Top level\n\n{table}| `a` | mapping, see [`a`](#a) |" in reference(Bare)
     assert "| `b` | mapping of names to strings, may be empty | empty |  |" in reference(Bare)

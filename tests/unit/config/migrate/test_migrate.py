@@ -1,4 +1,4 @@
-"""Older files, written in the form of v0.4.0."""
+"""Older files, rewritten in the format of v0.4.0."""
 
 import json
 import random
@@ -55,8 +55,8 @@ def checked(directory: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("text", DEMOS)
-def test_a_demo_is_rewritten(text: str, tmp_path: Path) -> None:
-    """It says the same in the new form, and keeps its comments."""
+def test_demo_is_rewritten(text: str, tmp_path: Path) -> None:
+    """It means the same in the new format, and keeps its comments."""
     new = yaml.safe_load(checked(tmp_path, text))
     assert new["version"] == "v0.4.0"
     assert "llm_providers" not in new
@@ -65,8 +65,8 @@ def test_a_demo_is_rewritten(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_a_vector_is_rewritten(name: str, tmp_path: Path) -> None:
-    """What can be read at all comes to the same configuration; the rest is a ConfigError."""
+def test_vector_is_rewritten(name: str, tmp_path: Path) -> None:
+    """A readable file means the same afterwards; any other is a ConfigError."""
     if name in {"both llm+model providers", "legacy listeners none prov"}:
         with pytest.raises(ConfigError):
             migrate(VECTORS[name], "gateway.yaml")
@@ -74,8 +74,8 @@ def test_a_vector_is_rewritten(name: str, tmp_path: Path) -> None:
         checked(tmp_path, VECTORS[name])
 
 
-def test_the_whole_text(tmp_path: Path) -> None:
-    """Nothing moves but what has to; comments go with what they are about."""
+def test_whole_text_is_rewritten(tmp_path: Path) -> None:
+    """Only what has to move is moved, and comments move with their item."""
     text = DEMOS[1].replace("\n\n", "\n")
     assert DEMOS[1].startswith("# The first form")
     migrated = migrate(text, "gateway.yaml")
@@ -165,21 +165,21 @@ CASES = {
 
 
 @pytest.mark.parametrize(("old", "new"), CASES.values(), ids=CASES)
-def test_odd_texts(old: str, new: str, tmp_path: Path) -> None:
-    """Wherever the parts stand, and however they are written."""
+def test_odd_texts_are_rewritten(old: str, new: str, tmp_path: Path) -> None:
+    """The order and the style of the parts do not matter."""
     assert checked(tmp_path, OLD + old) == f"version: v0.4.0\n{new}"
 
 
-def test_a_text_of_brackets_is_rewritten(tmp_path: Path) -> None:
-    """It stays one; a comment in it has no place, and a note says so."""
+def test_flow_style_is_kept(tmp_path: Path) -> None:
+    """A comment inside cannot be kept, and a warning names it."""
     text = "{version: v0.3.0, llm_providers: [{model: openai/a, routing_preferences: [{name: a}, # x\n {name: b}]}]}\n"
     migrated = migrate(text, "gateway.yaml")
     assert config_of(tmp_path, migrated.text) == config_of(tmp_path, text)
     assert migrated.text.startswith("{version: v0.4.0, model_providers: [")
 
 
-def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
-    """They do so afterwards, too."""
+def test_line_ends_of_windows_are_kept(tmp_path: Path) -> None:
+    """They are the same afterwards."""
     text = f"---\n# a\n{OLD}llm_providers:\n  - model: openai/a\n".replace("\n", "\r\n")
     assert checked(tmp_path, text) == text.replace("v0.3.0", "v0.4.0").replace("llm_", "model_")
 
@@ -194,8 +194,8 @@ def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
         "listeners:\n  egress_traffic: &l {message_format: openai}\n  ingress_traffic:\n    <<: *l\nmodel_providers:\n  - model: openai/a\n    routing_preferences: [{name: a}]\n",
     ],
 )
-def test_what_is_merged_in_is_refused(text: str, tmp_path: Path) -> None:
-    """What ``<<`` brings in can't be taken out; the file loads all the same."""
+def test_merged_keys_are_refused(text: str, tmp_path: Path) -> None:
+    """What ``<<`` merges cannot be removed; the file itself can be loaded."""
     with pytest.raises(ConfigError) as caught:
         migrate(OLD + text, "gateway.yaml")
     assert str(caught.value) == (
@@ -217,8 +217,8 @@ def test_what_is_merged_in_is_refused(text: str, tmp_path: Path) -> None:
         ("\ud800", 1),
     ],
 )  # fmt: skip
-def test_what_is_no_configuration_is_refused(text: str, line: int) -> None:
-    """With the line of its first problem."""
+def test_file_that_is_not_a_configuration_is_refused(text: str, line: int) -> None:
+    """The error has the line of its first problem."""
     with pytest.raises(ConfigError) as caught:
         migrate(text, "gateway.yaml")
     assert caught.value.problems[0].line == line
@@ -226,8 +226,8 @@ def test_what_is_no_configuration_is_refused(text: str, line: int) -> None:
 
 @MANY
 @given(FILES, st.sampled_from([None, True, False]))
-def test_a_file_of_today_stays_as_it_is(tree: Any, flow: bool | None) -> None:
-    """Byte for byte, whatever else is wrong with it."""
+def test_file_in_the_new_format_is_not_changed(tree: Any, flow: bool | None) -> None:
+    """It stays the same byte for byte, even with problems."""
     tree.pop("llm_providers", None)
     tree = {**tree, "version": "v0.4.0", "listeners": []}
     text = yaml.dump(tree, Dumper=Plain, default_flow_style=flow)
@@ -237,10 +237,10 @@ def test_a_file_of_today_stays_as_it_is(tree: Any, flow: bool | None) -> None:
 
 @MANY
 @given(OLDER, st.sampled_from([None, True, False]), st.integers(2, 4), st.randoms())
-def test_any_older_file_says_the_same(
+def test_any_older_file_means_the_same(
     tmp_path: Path, tree: Any, flow: bool | None, indent: int, chance: random.Random
 ) -> None:
-    """With comments anywhere between its lines and behind them."""
+    """Comments may be anywhere between its lines and after them."""
     text = yaml.dump(
         tree, Dumper=Plain, default_flow_style=flow, indent=indent, sort_keys=False, width=1000
     )
@@ -264,7 +264,7 @@ def test_any_older_file_says_the_same(
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 9), st.text(max_size=3)), max_size=3),
 )
 def test_any_text_is_rewritten_or_refused(text: str, changes: list[tuple[float, int, str]]) -> None:
-    """Never another exception, and never another meaning."""
+    """There is no other exception, and the meaning never changes."""
     for where, length, put in changes:
         at = int(where * len(text))
         text = text[:at] + put + text[at + length :]

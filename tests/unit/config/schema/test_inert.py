@@ -1,4 +1,4 @@
-"""Plano's own verdicts on 56 configurations, and ours."""
+"""Verdicts on 56 configurations, compared with those of Plano."""
 
 import json
 from pathlib import Path
@@ -61,8 +61,8 @@ def verdict(directory: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_a_verdict_is_that_of_plano(name: str, tmp_path: Path) -> None:
-    """Unless the table above says otherwise, and why."""
+def test_verdict_is_that_of_plano(name: str, tmp_path: Path) -> None:
+    """The table of differences has the exceptions with their reasons."""
     plano = VECTORS[name]["plano"]
     ours = verdict(tmp_path, VECTORS[name]["config"])
     assert ours == (DIFFERENCES[name].ours if name in DIFFERENCES else plano)
@@ -70,14 +70,14 @@ def test_a_verdict_is_that_of_plano(name: str, tmp_path: Path) -> None:
 
 
 def test_each_difference_is_about_a_configuration() -> None:
-    """All 56 are there, and no row is left over."""
+    """All 56 configurations are present, and no row is unused."""
     assert len(VECTORS) == 56
     assert set(DIFFERENCES) | set(LATER) <= set(VECTORS)
     assert all(VECTORS[name]["plano"] == "accepts" for name in LATER)
 
 
-def test_ratelimits_are_accepted_by_one_who_knows(tmp_path: Path) -> None:
-    """With a warning instead of the problem."""
+def test_ratelimits_are_accepted_with_ignore_unsupported(tmp_path: Path) -> None:
+    """A warning replaces the problem."""
     text = f"{VECTORS['ratelimits']['config']}ignore_unsupported: true\n"
     assert verdict(tmp_path, text) == "accepts"
     assert (
@@ -91,14 +91,14 @@ def snapshot_of(name: str) -> Snapshot:
 
 
 @pytest.mark.parametrize("file", DEMOS, ids=lambda file: str(file.stem))
-def test_a_demo_is_read_as_it_is(file: Path) -> None:
+def test_demo_is_read_unchanged(file: Path) -> None:
     """Files such as Plano's demos need no change."""
     assert load(file).problems == ()
     assert compile_snapshot(file).config.version == "v0.4.0"
 
 
-def test_the_demo_of_aliases_resolves() -> None:
-    """Bare names, full names, and names of a wildcard."""
+def test_demo_of_aliases_resolves() -> None:
+    """Aliases name bare models, full models and models of a wildcard."""
     policy = snapshot_of("aliases.yaml").policy
     assert {alias: str(model) for alias, model in policy.aliases.items()} == {
         "acme.summary.v2": "openai/gpt-5-mini",
@@ -110,8 +110,8 @@ def test_the_demo_of_aliases_resolves() -> None:
     assert str(policy.default) == "openai/gpt-5-mini"
 
 
-def test_the_demo_of_preferences_has_routes() -> None:
-    """A route under two models has both, in their order."""
+def test_demo_of_preferences_has_routes() -> None:
+    """A route under two models has both in their order."""
     snapshot = snapshot_of("preferences.yaml")
     assert [(route.name, [*map(str, route.models)]) for route in snapshot.policy.routes] == [
         ("reading code", ["openai/gpt-5"]),
@@ -123,8 +123,8 @@ def test_the_demo_of_preferences_has_routes() -> None:
     assert "plano/Plano-Orchestrator" in snapshot.policy.models
 
 
-def test_the_oldest_demo_is_the_same_in_new_words() -> None:
-    """Listeners by direction are a list, models have their new name."""
+def test_oldest_demo_is_converted() -> None:
+    """Listeners become a list, and the list of models gets its new name."""
     config = snapshot_of("oldest.yaml").config
     assert [(one.type, one.name, one.port, one.timeout) for one in config.listeners] == [
         ("model", "egress_traffic", 12000, "30s"),

@@ -22,8 +22,8 @@ def model_of(directory: Path, name: str) -> str | None:
     ).config.orchestrator.model
 
 
-def test_every_setting_has_a_value(tmp_path: Path) -> None:
-    """The shipped model and its thresholds."""
+def test_settings_have_defaults(tmp_path: Path) -> None:
+    """They are the shipped model and its thresholds."""
     expected = OrchestratorSection(
         engine="embedding",
         model=None,
@@ -39,8 +39,8 @@ def test_every_setting_has_a_value(tmp_path: Path) -> None:
         assert snapshot_of(tmp_path, text).config.orchestrator == expected
 
 
-def test_every_setting_can_be_set(tmp_path: Path) -> None:
-    """Whole numbers will do for thresholds."""
+def test_settings_can_be_set(tmp_path: Path) -> None:
+    """Integers are accepted for thresholds."""
     text = "{engine: embedding, min_confidence: 1, min_margin: 0.2, max_query_tokens: 8, threads: 4, deadline_ms: 60000}"
     assert snapshot_of(
         tmp_path, f"{VERSION}orchestrator: {text}\n"
@@ -62,16 +62,16 @@ def test_every_setting_can_be_set(tmp_path: Path) -> None:
         ("engine: http, model: m, base_url: 'http://h'", 5.0, True),
     ],
 )
-def test_deadlines_go_by_the_engine(
+def test_default_deadline_depends_on_the_engine(
     text: str, deadline_s: float, *, generates: bool, tmp_path: Path
 ) -> None:
-    """Unless one is set; and language models are shown whole conversations."""
+    """Language models read whole conversations."""
     section = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{text}}}\n").config.orchestrator
     assert (section.deadline_s, section.generates) == (deadline_s, generates)
 
 
-def test_the_families_are_those_that_there_are() -> None:
-    """The schema can't import them, so it says them again."""
+def test_families_of_the_schema_are_those_of_the_engines() -> None:
+    """The schema cannot import them and repeats them."""
     families = get_args(OrchestratorSection.model_fields["family"].annotation)
     assert families == ("auto", *FAMILIES)
 
@@ -87,15 +87,15 @@ def test_the_families_are_those_that_there_are() -> None:
         ("engine: http, model: 'a/b:latest', base_url: 'http://h'", "a/b:latest"),
     ],
 )
-def test_names_are_no_paths(text: str, model: str, tmp_path: Path) -> None:
-    """What a server or a hub calls a model stays as it is; vLLM's own folder is beside the file."""
+def test_model_names_of_servers_and_hubs_are_kept(text: str, model: str, tmp_path: Path) -> None:
+    """A folder for vLLM is relative to the file."""
     config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{text}}}\n").config
     assert config.orchestrator.model == model.format(here=tmp_path)
     assert config_warnings(config, {}) == []
 
 
-def test_the_server_s_key_is_in_no_text(tmp_path: Path) -> None:
-    """Nor is its address, which may hold a password."""
+def test_key_of_the_server_is_not_shown(tmp_path: Path) -> None:
+    """Its address, which may contain a password, is not shown either."""
     text = "engine: http, model: m, base_url: 'http://u:p@h', access_key: hunter2"
     (tmp_path / "gateway.yaml").write_text(f"{VERSION}orchestrator: {{{text}}}\n", "utf-8")
     shown = repr(load(tmp_path / "gateway.yaml").config)
@@ -103,26 +103,24 @@ def test_the_server_s_key_is_in_no_text(tmp_path: Path) -> None:
     assert "u:p" not in shown
 
 
-def test_a_relative_model_lies_beside_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Wherever a process runs, and however the file was named."""
+def test_relative_model_starts_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder and the spelling of the file's path do not matter."""
     assert model_of(tmp_path, "m.onnx") == str(tmp_path / "m.onnx")
     assert model_of(tmp_path, "models/m.onnx") == str(tmp_path / "models" / "m.onnx")
     monkeypatch.chdir(tmp_path)
     assert model_of(Path(), "m.onnx") == str(tmp_path / "m.onnx")
 
 
-def test_other_models_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An absolute path is one, and a tilde is a home; of somebody unknown it is part of a name."""
+def test_absolute_model_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tilde means the home folder, or is part of the name for an unknown user."""
     monkeypatch.setenv("HOME", "/home/me")
     assert model_of(tmp_path, "/models/m.onnx") == "/models/m.onnx"
     assert model_of(tmp_path, "~/m.onnx") == "/home/me/m.onnx"
     assert model_of(tmp_path, "~no_such_user/m") == str(tmp_path / "~no_such_user" / "m")
 
 
-def test_a_model_beside_a_problem_is_placed_too(tmp_path: Path) -> None:
-    """What the rest of a file says changes nothing."""
+def test_relative_model_is_resolved_beside_a_problem(tmp_path: Path) -> None:
+    """Other problems of the file do not matter."""
     (tmp_path / "gateway.yaml").write_text(
         f"{VERSION}zzz: 1\norchestrator: {{model: m.onnx}}\n", "utf-8"
     )
@@ -132,32 +130,32 @@ def test_a_model_beside_a_problem_is_placed_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["m.onnx", ".", "x" * 300, "a/b/c"])
-def test_a_model_that_is_not_there_is_noticed(name: str, tmp_path: Path) -> None:
-    """It may be there on the engine's machine, so nothing is refused."""
+def test_missing_model_is_a_warning(name: str, tmp_path: Path) -> None:
+    """It may exist on the machine of the engine."""
     config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{model: {name!r}}}\n").config
     assert config_warnings(config, {}) == [
         f"orchestrator.model: no file {tmp_path / name} on this machine; correct the path"
     ]
 
 
-def test_a_model_that_is_there_is_fine(tmp_path: Path) -> None:
-    """Whatever it holds; that is for the engine to say."""
+def test_existing_model_gives_no_warning(tmp_path: Path) -> None:
+    """Its content is checked by the engine."""
     (tmp_path / "m.onnx").touch()
     config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{model: m.onnx}}\n").config
     assert config_warnings(config, {}) == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, MAX_EXAMPLES])
-def test_a_single_example_is_noticed(count: int, tmp_path: Path) -> None:
-    """It helps little; none, two or more are as they should be."""
+def test_single_example_is_a_warning(count: int, tmp_path: Path) -> None:
+    """It helps little; none, two or more give no warning."""
     route = "  - {name: %s, description: d, models: [gpt-4o], examples: %s}\n"
     text = f"{ONE_MODEL}routing_preferences:\n" + route % ("a b", ["x"] * count) + route % ("c", [])
-    found = config_warnings(snapshot_of(tmp_path, text).config, {})
-    assert found == ["route 'a b': a single example helps little; add two more"] * (count == 1)
+    result = config_warnings(snapshot_of(tmp_path, text).config, {})
+    assert result == ["route 'a b': a single example helps little; add two more"] * (count == 1)
 
 
-def test_what_is_not_in_force_is_noticed(tmp_path: Path) -> None:
-    """A line for each key that Plano has and that changes nothing here."""
+def test_ignored_keys_of_plano_are_warnings(tmp_path: Path) -> None:
+    """There is a line for each key that is present."""
     text = (
         f"{ONE_MODEL}listeners: [{{type: model, name: x}}]\nrouting_preferences:\n  - {{name: a, "
         "description: d, models: [gpt-4o], selection_policy: {prefer: fastest}}\n"
@@ -192,10 +190,10 @@ WHO = {
         ("engine: vllm, model: m, download: true, task: embed", "gpu_memory_gb: 5, quantization: fp8", ()),
     ],
 )  # fmt: skip
-def test_settings_of_other_engines_are_noticed(
+def test_settings_of_other_engines_are_warnings(
     engine: str, text: str, unused: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """By their names alone; what has its usual value is none."""
+    """Defaults give no warning."""
     section = text if engine == "embedding" else f"{engine}, {text}"
     config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{section}}}\n").config
     assert config_warnings(config, {"K": "x"}) == [
@@ -217,8 +215,8 @@ def test_settings_of_other_engines_are_noticed(
         ("http://[$IP:8000", "is not a URL: Invalid IPv6 URL"),
     ],
 )
-def test_the_server_s_address_must_be_one(url: str, fault: str, tmp_path: Path) -> None:
-    """As every provider's; said with its line, before anything is started."""
+def test_invalid_base_url_is_a_problem(url: str, fault: str, tmp_path: Path) -> None:
+    """It has the same checks as that of a provider, with its line."""
     text = f"{VERSION}orchestrator:\n  engine: http\n  model: m\n  base_url: {url!r}\n"
     with pytest.raises(ConfigError) as raised:
         snapshot_of(tmp_path, text)
@@ -228,8 +226,8 @@ def test_the_server_s_address_must_be_one(url: str, fault: str, tmp_path: Path) 
     assert "hunter2" not in str(raised.value)
 
 
-def test_an_address_that_is_not_in_force_is_no_problem(tmp_path: Path) -> None:
-    """Another engine ignores it, with a warning; that of a provider is reported at its entry."""
+def test_base_url_of_another_engine_is_not_checked(tmp_path: Path) -> None:
+    """It gives a warning; that of a provider is reported at its entry."""
     snapshot_of(tmp_path, f"{VERSION}orchestrator: {{base_url: 'h:1'}}\n")
     entry = "{model: vllm/m, base_url: 'h:1'}"
     text = f"{VERSION}model_providers: [{entry}]\noverrides: {{llm_routing_model: vllm/m}}\n"
