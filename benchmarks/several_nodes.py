@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/several_nodes.py [--phases head upgrade]
 
-The cluster is a small version of the one in docs/deploy.md: a head without replicas, two nodes with
+The cluster is a small version of the one in docs/operate/ec2.md: a head without replicas, two nodes with
 CPUs for ingress and provider clients, one replica of each on both, and a node with a resource that
 stands for a GPU, for the Orchestrator. The nodes share a token and a real Redis, which holds the
 state of Ray's head and the sessions. Clients use the HAProxies of the two nodes with CPUs in turn,

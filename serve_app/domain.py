@@ -1,6 +1,6 @@
 """The values that everything else speaks in; frozen, free of I/O, and picklable.
 
-The words are those of docs/architecture.md: a *model* is ``provider/name``, a *candidate* is a
+The words are those of docs/design/glossary.md: a *model* is ``provider/name``, a *candidate* is a
 model in a decision, a *route* is a described list of models, a *dialect* is a wire format.
 """
 

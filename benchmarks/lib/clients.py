@@ -1,7 +1,7 @@
 """Clients of several gateways, as those behind a load balancer, and the outcome of each request.
 
 A client takes the gateways in turn. It skips a gateway that refuses the connection until its health
-check succeeds: /-/healthz, as docs/deploy.md asks of a load balancer. It retries nothing else: a
+check succeeds: /-/healthz, as docs/operate/ec2.md asks of a load balancer. It retries nothing else: a
 request that breaks after the gateway has accepted it is lost. Each request has a connection of its
 own, so that no failure comes from an old connection. Every answer is read to its end.
 """

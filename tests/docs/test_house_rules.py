@@ -114,6 +114,14 @@ def test_links_between_texts_resolve(file: Path) -> None:
             assert (file.parent / target).exists(), target
 
 
+def test_pages_that_sources_name_exist() -> None:
+    """In a comment, a message or a configuration."""
+    files = {*SOURCES, *WORDED, ROOT / "Makefile", ROOT / "Dockerfile", ROOT / "cluster.yaml"}
+    for file in files - {Path(__file__)}:
+        for name in re.findall(r"(?<![\w/.])docs/[\w/.-]+\.(?:md|svg)", file.read_text("utf-8")):
+            assert (ROOT / name).exists(), (file, name)
+
+
 def test_architecture_page_has_the_layers_of_the_contract() -> None:
     """In the order of pyproject.toml, and every module of the core has a line."""
     page = (ROOT / "docs/design/architecture.md").read_text("utf-8")

@@ -1,6 +1,6 @@
 """Generates the configuration reference for people, and the JSON Schema for editors.
 
-``make reference`` writes docs/reference.md and configs/gateway.schema.json.
+``make reference`` writes docs/reference/configuration.md and configs/gateway.schema.json.
 """
 
 import json

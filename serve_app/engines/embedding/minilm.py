@@ -3,7 +3,7 @@
 The package's own graph converts its int8 weights to floats and computes with these. The bundled
 one, ``minilm.onnx``, multiplies int8 by int8, which takes half the time, and has no weights:
 ``minilm.json`` lists the bytes of the package's file that each tensor is made of. Both files come
-from benchmarks/minilm/build_graph.py; docs/decisions/0005-minilm-graph.md explains how it keeps the
+from benchmarks/minilm/build_graph.py; docs/design/decisions/0005-minilm-graph.md explains how it keeps the
 accuracy, and what was measured.
 """
 
