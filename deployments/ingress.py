@@ -10,12 +10,12 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.environment import hop_bytes, unmet
+from deployments.exchanges import transport
 from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, HandleUpstream
 from deployments.meter import ServeMeter
-from deployments.reload import needs_restart, transport, watch
+from deployments.reload import needs_restart, watch
 from serve_app.access.exposure import exposure_problem
 from serve_app.affinity.guarded import NoStore
-from serve_app.affinity.redis import RedisStore
 from serve_app.api.app import ApiDependencies, create_api
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.references import MissingEnvironmentError, expand
@@ -141,6 +141,8 @@ def _store(started: Snapshot, affinity: DeploymentHandle | None) -> AffinityStor
     """Where bindings are kept: the Affinity deployment, or Redis if there is none."""
     if affinity is not None:
         return HandleStore(affinity)
+    from serve_app.affinity.redis import RedisStore  # noqa: PLC0415 - redis is optional, and large
+
     section = started.config.routing
     url = section.session_cache.url or ""
     try:

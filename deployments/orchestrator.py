@@ -12,7 +12,6 @@ from ray import get_runtime_context, is_initialized
 from deployments.meter import ServeMeter
 from deployments.reload import watch
 from serve_app.domain import Question, Reason, Scores, Unavailable
-from serve_app.engines import http
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.faults import EngineFaultError
 from serve_app.engines.guard import Guard, breaker
@@ -100,6 +99,8 @@ class Orchestrator:
                 gpu_share=_gpu_share(),
             )
         elif section.engine == "http":
+            from serve_app.engines import http  # noqa: PLC0415 - the others do without aiohttp
+
             tls_ca = self._snapshot.config.overrides.upstream_tls_ca_path
             inner = http.HttpEngine(
                 http.HttpEngineSettings.from_section(section, deadline_s, tls_ca), os.environ

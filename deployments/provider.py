@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from deployments.exchanges import transport
 from deployments.frame import (
     UnreadableFrameError,
     decode_request,
@@ -13,7 +14,7 @@ from deployments.frame import (
     encode_reply,
 )
 from deployments.meter import ServeMeter
-from deployments.reload import transport, watch
+from deployments.reload import watch
 from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault, UpstreamRequest
 
 _MIN_LOOK_INTERVAL_S = 0.5

@@ -1,14 +1,10 @@
 """The watch over the configuration file that every replica keeps."""
 
-import os
 from collections.abc import Callable, Collection
 
 from deployments.meter import ServeMeter
-from serve_app.config.schema.gateway import Timeouts
 from serve_app.config.watch import Watch
 from serve_app.domain import DataPath
-from serve_app.providers.endpoints import ProviderTable
-from serve_app.providers.transport import Transport
 from serve_app.snapshot import Snapshot, compile_snapshot
 
 
@@ -31,20 +27,6 @@ def watch(
     )
     meter.in_force(watching.current.version)
     return watching
-
-
-def transport(watching: Watch[Snapshot]) -> Transport:
-    """Exchanges by the watched configuration.
-
-    A request keeps the version that it began with, while the watch keeps that version.
-    """
-
-    def source(version: str) -> tuple[ProviderTable, Timeouts]:
-        snapshot = watching.of(version) or watching.current
-        return snapshot.providers, snapshot.config.timeouts
-
-    ca = watching.current.config.overrides.upstream_tls_ca_path
-    return Transport(source, os.environ, ca)
 
 
 def needs_restart(started: Snapshot, now: Snapshot, own: Collection[str]) -> list[str]:

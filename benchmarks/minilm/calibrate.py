@@ -1,7 +1,7 @@
-"""Read TABLE of build_graph.py off the exact model and the made-up sentences; prints it.
+"""Measures TABLE of build_graph.py with the exact model and the made-up sentences; prints it.
 
-Run it only when the weights change: `python calibrate.py PACKAGE/model.onnx VOCABULARY`, with
-onnx, onnxruntime and tokenizers installed.
+Run it only when the weights change: `python benchmarks/minilm/calibrate.py PACKAGE/model.onnx
+VOCABULARY`, with onnx, onnxruntime and tokenizers installed.
 """
 
 import sys
@@ -18,12 +18,12 @@ from tokenizers import BertWordPieceTokenizer
 
 LIMIT = {"qkv": 3.6, "up": 4.3}  # largest magnitude a channel may have before it is split
 HIDDEN = 4  # hidden units kept in fp32 in a layer with outliers
-HIDDEN_LIMIT = 7.0  # a layer whose largest hidden value is below this needs none
+HIDDEN_LIMIT = 7.0  # below this largest hidden value a layer needs none
 Array = NDArray[Any]
 
 
 def activations(package: Path, vocab: Path) -> list[dict[str, Array]]:
-    """For each layer the inputs of qkv, o, up and down, over the tokens of all sentences."""
+    """Returns the inputs of qkv, o, up and down of each layer, over all tokens of all sentences."""
     model = onnx.load(str(package))
     made = {out: node for node in model.graph.node for out in node.output}
     inputs = [
@@ -40,7 +40,7 @@ def activations(package: Path, vocab: Path) -> list[dict[str, Array]]:
     texts: list[list[int]] = [tokenizer.encode(s).ids for s in SENTENCES]
     for at in (0, 16, 32):  # three long ones
         texts.append([101, *[i for t in texts[at : at + 8] for i in t[1:-1]][:200], 102])
-    found: dict[tuple[str, int], list[Array]] = {k: [] for k in named}
+    inputs_by_place: dict[tuple[str, int], list[Array]] = {k: [] for k in named}
     for ids in texts:
         x = np.array([ids])
         feeds = {
@@ -49,12 +49,15 @@ def activations(package: Path, vocab: Path) -> list[dict[str, Array]]:
             "token_type_ids": np.zeros_like(x),
         }
         for key, value in zip(named, session.run(list(named.values()), feeds), strict=True):
-            found[key].append(np.asarray(value)[0])
-    return [{k: np.concatenate(found[k, i]) for k in ("qkv", "o", "up", "down")} for i in range(6)]
+            inputs_by_place[key].append(np.asarray(value)[0])
+    return [
+        {k: np.concatenate(inputs_by_place[k, i]) for k in ("qkv", "o", "up", "down")}
+        for i in range(6)
+    ]
 
 
 def copies(peak: Array, limit: float) -> dict[int, int]:
-    """How many equal parts each outlier channel becomes; the added rows are a multiple of 4."""
+    """Returns the number of equal parts of each outlier channel; added rows are a multiple of 4."""
     count = np.maximum(1, np.ceil(peak / limit)).astype(int)
     while (count.sum() - len(count)) % 4:
         count[np.argmax(peak / count)] += 1

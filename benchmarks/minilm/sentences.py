@@ -1,4 +1,4 @@
-"""Made-up sentences from which the fixed tables (outlier channels, ranges) are read off."""
+"""Made-up sentences with which calibrate.py measures outlier channels and ranges."""
 
 SENTENCES = """How do I reset my password?
 I want to book a flight from Paris to Oslo next Tuesday morning.

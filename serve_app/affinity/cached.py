@@ -1,4 +1,4 @@
-"""What an ingress remembers of sessions, in front of the store that all ingresses share."""
+"""The local cache of an ingress, in front of the affinity store that all ingresses share."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -8,31 +8,31 @@ from serve_app.domain import Binding, ModelRef
 from serve_app.ports import AffinityStore, Clock
 
 FRESH_S: Final = 5.0
-"""A remembered binding answers for so long; then the store is asked again."""
+"""Time for which a cached binding is used without reading the store."""
 
 
 class WatchedStore(AffinityStore, Protocol):
-    """A store that never raises, and says when its answer is none."""
+    """A store that never raises, and reports its faults."""
 
     @property
     def trouble(self) -> str | None:
-        """Why the last operation had no answer; None where it had one."""
+        """The fault of the last operation; None if it was answered."""
         ...
 
 
 @dataclass(slots=True)
-class _Remembered:
+class _Entry:
     binding: Binding
-    asked_at: float
-    """When the store said so."""
+    read_at: float
+    """Time of the answer of the store."""
     used_at: float
 
 
 class CachedStore:
-    """A store in front of another one. Hits are remembered for a while, misses never.
+    """A store in front of another one, with a cache of hits, but not of misses.
 
-    What the other one has forgotten although it was used within its time to live, because it
-    was started anew, is put back from here. While it gives no answers, what is remembered holds.
+    A binding that the other store has lost within its time to live, because it was restarted, is
+    written back from the cache. While the other store is unavailable, the cache is used alone.
     """
 
     def __init__(
@@ -43,80 +43,80 @@ class CachedStore:
         self._ttl_s = ttl_s
         self._fresh_s = min(FRESH_S, ttl_s / 4)
         self._clock = clock
-        self._known: OrderedDict[str, _Remembered] = OrderedDict()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<CachedStore {len(self._known)}/{self._max_entries} bindings>"
+        return f"<CachedStore {len(self._entries)}/{self._max_entries} bindings>"
 
     async def get(self, key: str) -> Binding | None:
-        """The binding, at most FRESH_S old unless the store gives no answers."""
+        """The binding, at most FRESH_S old unless the store is unavailable."""
         return (await self.find(key))[0]
 
     async def find(self, key: str) -> tuple[Binding | None, bool]:
-        """As ``get``, and True where the store was asked and gave no answer."""
-        remembered = self._live(key)
-        if remembered is not None:
-            remembered.used_at = self._clock()
-            if remembered.used_at - remembered.asked_at < self._fresh_s:
-                return remembered.binding, False
-        found = await self._inner.get(key)
-        away = self._inner.trouble is not None
-        if found is None and remembered is not None:
-            if away:
-                return remembered.binding, True
-            return await self._put_back(key, remembered.binding), False
-        if found is not None:
-            self._remember(key, found)
-        return found, away
+        """As ``get``, and True if the store was needed but is unavailable."""
+        entry = self._live(key)
+        if entry is not None:
+            entry.used_at = self._clock()
+            if entry.used_at - entry.read_at < self._fresh_s:
+                return entry.binding, False
+        binding = await self._inner.get(key)
+        unavailable = self._inner.trouble is not None
+        if binding is None and entry is not None:
+            if unavailable:
+                return entry.binding, True
+            return await self._put_back(key, entry.binding), False
+        if binding is not None:
+            self._remember(key, binding)
+        return binding, unavailable
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
-        """Binds in the store, and remembers what is bound there now.
+        """Binds in the store and in the cache.
 
-        While the store gives no answers the binding holds here, and is put there later.
+        While the store is unavailable, the binding is only cached, and written to it later.
         """
         stored = await self._inner.bind(key, binding, instead_of=instead_of)
         if stored:
             self._remember(key, binding)
         elif self._inner.trouble is None:
-            self._known.pop(key, None)
+            self._entries.pop(key, None)
         else:
             return self.hold(key, binding, instead_of=instead_of)
         return stored
 
     def hold(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
-        """Binds here alone, for a store that gives no answers; it is put there at its next use."""
-        remembered = self._live(key)
-        bound = None if remembered is None else remembered.binding.model
+        """Binds in the cache only; the binding is written to the store at its next use."""
+        entry = self._live(key)
+        bound = None if entry is None else entry.binding.model
         if bound != instead_of:
             return False
         self._remember(key, binding)
-        self._known[key].asked_at = float("-inf")
+        self._entries[key].read_at = float("-inf")
         return True
 
     async def _put_back(self, key: str, binding: Binding) -> Binding | None:
-        """A binding that the store should still have, or what another put there first."""
+        """Writes a binding back to the store. Returns it, or the one that is bound there meanwhile."""
         if await self._inner.bind(key, binding, instead_of=None):
             self._remember(key, binding)
             return binding
-        found = None if self._inner.trouble is not None else await self._inner.get(key)
-        if found is None:
+        other = None if self._inner.trouble is not None else await self._inner.get(key)
+        if other is None:
             return binding
-        self._remember(key, found)
-        return found
+        self._remember(key, other)
+        return other
 
-    def _live(self, key: str) -> _Remembered | None:
-        remembered = self._known.get(key)
-        if remembered is None:
+    def _live(self, key: str) -> _Entry | None:
+        entry = self._entries.get(key)
+        if entry is None:
             return None
-        if self._clock() - remembered.used_at >= self._ttl_s:
-            del self._known[key]
+        if self._clock() - entry.used_at >= self._ttl_s:
+            del self._entries[key]
             return None
-        self._known.move_to_end(key)
-        return remembered
+        self._entries.move_to_end(key)
+        return entry
 
     def _remember(self, key: str, binding: Binding) -> None:
         now = self._clock()
-        self._known[key] = _Remembered(binding, now, now)
-        self._known.move_to_end(key)
-        if len(self._known) > self._max_entries:
-            self._known.popitem(last=False)
+        self._entries[key] = _Entry(binding, now, now)
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)

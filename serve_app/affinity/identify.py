@@ -1,7 +1,7 @@
-"""Which session a request belongs to: a header that says so, or a key made of what stays the same.
+"""The session of a request: named by a header, or identified by the beginning of its conversation.
 
-The implicit key and the tenant's prefix are Plano's, byte for byte, so that both find the other's
-bindings.
+The implicit key and the tenant's prefix are the same as Plano's, byte for byte, so that both find
+the bindings of the other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,53 +14,53 @@ from serve_app.domain import AUTO_NAMES, Conversation
 
 EXPLICIT_HEADER: Final = "x-model-affinity"
 OFF_HEADERS: Final = ("x-plano-cache", "x-fingerpost-affinity")
-"""``off`` in one of them leaves a request without a session."""
+"""``off`` in one of them means that the request has no session."""
 
 BUDGET_HEADER: Final = "x-plano-max-switch-spend-pct"
-"""The share of what staying would have cost that switches of a session may cost."""
+"""Maximum cost of switches of a session, in percent of its cost without switches."""
 
 IMPLICIT_SALT: Final = "plano-affinity-v1"
 
-_LONGEST: Final = 256
+_MAX_NAME_CHARACTERS: Final = 256
 _FNV_OFFSET: Final = 0xCBF29CE484222325
 _FNV_PRIME: Final = 0x100000001B3
 _END_OF_CHUNK: Final = b"\x1f"
-_MAX_KNOWN: Final = 4096
+_MAX_CACHED_HASHES: Final = 4096
 
-LONGEST_IMPLICIT: Final = 64 << 10
+MAX_FNV_BYTES: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session, as a request names it."""
+    """The session of a request."""
 
     id: str
-    """What the client said, or the implicit key."""
+    """The client's name of it, or the implicit key."""
     tenant: str = ""
     lane: str = ""
-    """The name that was asked for: empty for none, or an alias. Lanes do not meet."""
+    """The requested model: empty, or an alias. Each lane of a session has its own binding."""
 
     @property
     def key(self) -> str:
-        """Under which the binding is kept."""
+        """The key of the binding in the store."""
         text = f"{self.tenant}:{self.id}" if self.tenant else self.id
         return f"{text}:lane:{self.lane}" if self.lane else text
 
 
 def wanted_headers(client_headers: Iterable[str], tenant_header: str | None) -> frozenset[bytes]:
-    """The names of all headers that decide about sessions, in lower case."""
+    """The names of all headers that affect sessions, in lower case."""
     names = [EXPLICIT_HEADER, *OFF_HEADERS, BUDGET_HEADER, *client_headers]
     names += [] if tenant_header is None else [tenant_header]
     return frozenset(name.lower().encode() for name in names)
 
 
 def is_off(headers: Mapping[str, str]) -> bool:
-    """True when the request asks to be left without a session."""
+    """True if a header of the request turns sessions off."""
     return any(headers.get(name, "").strip().lower() == "off" for name in OFF_HEADERS)
 
 
 def named_session(headers: Mapping[str, str], client_headers: Sequence[str]) -> str | None:
-    """What the client calls its session; None when it does not say."""
+    """The client's name of its session. Returns None if no header sets one."""
     for name in (EXPLICIT_HEADER, *client_headers):
         value = headers.get(name.lower(), "").strip()
         if value:
@@ -69,7 +69,7 @@ def named_session(headers: Mapping[str, str], client_headers: Sequence[str]) -> 
 
 
 def tenant_of(headers: Mapping[str, str], tenant_header: str | None) -> str:
-    """The tenant, empty where there is none."""
+    """The tenant of a request; empty if there is none."""
     return "" if tenant_header is None else _short(headers.get(tenant_header.lower(), "").strip())
 
 
@@ -103,18 +103,18 @@ def _is_implicit(config: GatewayConfig) -> bool:
 
 
 def implicit_session(tenant: str, system: str, tools: str, first_user: str) -> str:
-    """The key of a conversation that nobody named: its beginning stays the same over its turns.
+    """The key of a conversation without a name, from its beginning, which no later turn changes.
 
     ``system`` holds the system and developer texts joined by newlines, ``tools`` the names of the
     tools joined by commas. Source: Plano 0.4, FNV-1a with 64 bits over salt and parts, each of
-    them ended by the byte 0x1f. Of more than LONGEST_IMPLICIT bytes it is another hash, because
-    FNV takes 0.2 us a byte here; with Plano such a session is not shared.
+    them followed by the byte 0x1f. For more than MAX_FNV_BYTES it is another hash, because FNV
+    takes 0.2 us per byte here; such a session is not shared with Plano.
     """
     return f"implicit:{_hashed(tenant, system, tools, first_user)}"
 
 
 def prefix_hash(tenant: str, system: str, tools: str) -> str:
-    """What stands for a conversation's system prompt and tools: 16 hex digits, as above."""
+    """The hash of a conversation's system prompt and tools: 16 hex digits, computed as above."""
     return _hashed(tenant, system, tools)
 
 
@@ -122,19 +122,19 @@ def _hashed(*parts: str) -> str:
     salted = (IMPLICIT_SALT, *parts)
     content = b"".join(part.encode("utf-8", "replace") + _END_OF_CHUNK for part in salted)
     digest = blake2b(content, digest_size=8).digest()
-    if len(content) > LONGEST_IMPLICIT:
+    if len(content) > MAX_FNV_BYTES:
         return digest.hex()
-    known = _hashes.get(digest)
-    if known is None:
-        known = f"{_fnv1a(content):016x}"
-        _hashes[digest] = known
-        if len(_hashes) > _MAX_KNOWN:
+    cached = _hashes.get(digest)
+    if cached is None:
+        cached = f"{_fnv1a(content):016x}"
+        _hashes[digest] = cached
+        if len(_hashes) > _MAX_CACHED_HASHES:
             del _hashes[next(iter(_hashes))]
-    return known
+    return cached
 
 
 _hashes: dict[bytes, str] = {}
-"""Computed hashes by a quick one of the same bytes; every turn of a session asks again."""
+"""Cache of hashes, by a faster hash of the same bytes; every turn of a session needs its own."""
 
 
 def _fnv1a(content: bytes) -> int:
@@ -145,7 +145,7 @@ def _fnv1a(content: bytes) -> int:
 
 
 def _short(value: str) -> str:
-    """A value as part of a key: what is long, or no plain text, goes in by its hash."""
-    if len(value) <= _LONGEST and value.isprintable():
+    """A value as part of a key; replaced by its hash if it is long or not printable."""
+    if len(value) <= _MAX_NAME_CHARACTERS and value.isprintable():
         return value
     return "sha256:" + sha256(value.encode("utf-8", "replace")).hexdigest()

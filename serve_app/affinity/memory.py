@@ -1,4 +1,4 @@
-"""Bindings in memory: the least recently used go first, each lives for a time after its use."""
+"""Bindings in memory: each expires some time after its use, the least recently used are evicted."""
 
 from collections import OrderedDict
 
@@ -9,7 +9,7 @@ from serve_app.ports import Clock
 class MemoryStore:
     """Bindings of at most ``max_entries`` sessions, each for ``ttl_s`` seconds after its last use.
 
-    Plain methods: nothing here waits, so no two calls can meet in the middle of one.
+    Its methods do not await anything, so calls cannot interleave.
     """
 
     def __init__(self, *, max_entries: int, ttl_s: float, clock: Clock) -> None:
@@ -22,7 +22,7 @@ class MemoryStore:
         return f"<MemoryStore {len(self._bindings)}/{self._max_entries} bindings>"
 
     def get(self, key: str) -> Binding | None:
-        """The live binding of a session; using it keeps it alive."""
+        """The live binding of a session; reading it extends its life."""
         entry = self._bindings.pop(key, None)
         if entry is None or entry[1] <= self._clock():
             return None

@@ -1,8 +1,8 @@
-"""A binding as the JSON value that Plano keeps of a session, so that both can share one store.
+"""Bindings in the JSON format of Plano, so that both can share one store.
 
 Source: katanemo/plano, crates/brightstaff, session_cache: SessionBinding and RouteVisit. Plano
-reads strictly, and a value of another type loses it the whole binding: counts and times are whole
-and not negative, ``prefix_hash`` is a number of 64 bits, ``default_model`` is never null.
+parses strictly, and drops the whole binding if a value has another type: counts and times are
+integers of at least 0, ``prefix_hash`` is an integer of 64 bits, ``default_model`` is never null.
 """
 
 import json
@@ -16,9 +16,9 @@ _HASH = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
 def write_binding(binding: Binding) -> bytes:
-    """The value with all its keys.
+    """The JSON value of a binding, with all keys.
 
-    A ``prefix_hash`` is kept when it is 64 bits as 16 lower-case hexadecimal digits, else dropped.
+    A ``prefix_hash`` that is not 16 lower-case hexadecimal digits is dropped.
     """
     spend = binding.spend
     value = {
@@ -42,78 +42,78 @@ def write_binding(binding: Binding) -> bytes:
         ],
         "session_cost_usd": _dollars(spend.session_cost_usd),
     }
-    # A client may send half a surrogate pair, which no other JSON parser would read.
+    # A client may send an unpaired surrogate, which no other JSON parser accepts.
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
 
 
 def read_binding(value: bytes) -> Binding | None:
-    """The binding that a value holds; None when it names no model that a session could be on."""
+    """The binding in a value. Returns None if it has no valid model."""
     try:
-        found = json.loads(value.decode())
+        fields = json.loads(value.decode())
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         return None
     try:
-        model = ModelRef.parse(_text(found.get("anchor_model")))
+        model = ModelRef.parse(_text(fields.get("anchor_model")))
     except ValueError:
         return None
-    route = _text(found.get("route_name"))
+    route = _text(fields.get("route_name"))
     return Binding(
         model=model,
-        # It may end in a header of an answer, and others write to this store, too.
+        # Others write to this store, too, and the name may be sent in a header.
         route=route if route and route.isprintable() else None,
-        lane=_text(found.get("requested_model")),
-        last_used=float(_count(found.get("last_used"))),
-        default_model=_text(found.get("default_model")) or None,
-        prefix_hash=_digits_of(found.get("prefix_hash")),
-        cached_tokens=_count(found.get("cached_tokens")),
+        lane=_text(fields.get("requested_model")),
+        last_used=float(_count(fields.get("last_used"))),
+        default_model=_text(fields.get("default_model")) or None,
+        prefix_hash=_digits_of(fields.get("prefix_hash")),
+        cached_tokens=_count(fields.get("cached_tokens")),
         spend=Spend(
-            baseline_usd=_dollars(found.get("baseline_usd")),
-            switch_spend_usd=_dollars(found.get("switch_spend_usd")),
-            session_cost_usd=_dollars(found.get("session_cost_usd")),
-            switches=_count(found.get("switches")),
-            history=_history(found.get("history")),
+            baseline_usd=_dollars(fields.get("baseline_usd")),
+            switch_spend_usd=_dollars(fields.get("switch_spend_usd")),
+            session_cost_usd=_dollars(fields.get("session_cost_usd")),
+            switches=_count(fields.get("switches")),
+            history=_history(fields.get("history")),
         ),
     )
 
 
-def _history(found: Json) -> tuple[Visit, ...]:
+def _history(value: Json) -> tuple[Visit, ...]:
     visits = [
         Visit(
             _text(item["model"]),
             float(_count(item.get("last_used"))),
             _count(item.get("cached_tokens")),
         )
-        for item in (found if isinstance(found, list) else ())
+        for item in (value if isinstance(value, list) else ())
         if isinstance(item, dict) and _text(item.get("model"))
     ]
-    # Plano updates its entries in place, so theirs are in no order.
+    # Plano updates entries in place, so they are not ordered.
     visits.sort(key=lambda visit: visit.last_used)
     return tuple(visits[-MAX_VISITS:])
 
 
-def _text(found: Json) -> str:
-    return found if isinstance(found, str) else ""
+def _text(value: Json) -> str:
+    return value if isinstance(value, str) else ""
 
 
-def _is_number(found: Json) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool)
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _count(found: Json) -> int:
-    if not _is_number(found) or not 0 <= found <= _MAX_COUNT:  # NaN is in no range
+def _count(value: Json) -> int:
+    if not _is_number(value) or not 0 <= value <= _MAX_COUNT:  # NaN is in no range
         return 0
-    return min(int(found), _MAX_COUNT)
+    return min(int(value), _MAX_COUNT)
 
 
-def _dollars(found: Json) -> float:
-    if not _is_number(found):
+def _dollars(value: Json) -> float:
+    if not _is_number(value):
         return 0.0
     try:
-        dollars = float(found)
-    except OverflowError:  # a whole number of more than 308 digits
+        dollars = float(value)
+    except OverflowError:  # an integer of more than 308 digits
         return 0.0
     return dollars if math.isfinite(dollars) else 0.0
 
@@ -124,7 +124,7 @@ def _number_of(prefix_hash: str | None) -> int | None:
     return int(prefix_hash, 16)
 
 
-def _digits_of(found: Json) -> str | None:
-    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= _MAX_COUNT:
+def _digits_of(value: Json) -> str | None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_COUNT:
         return None
-    return f"{found:016x}"
+    return f"{value:016x}"

@@ -1,4 +1,4 @@
-"""The life of a binding: found before a decision, kept or made when an answer is committed."""
+"""The life of a binding: read before a decision, kept or written when an answer is committed."""
 
 import time
 from collections.abc import Callable
@@ -13,45 +13,45 @@ from serve_app.telemetry.record import Observer
 
 
 class HoldingStore(AffinityStore, Protocol):
-    """A store that never raises, and that can bind without the one behind it."""
+    """A store that never raises, and that can bind without the store behind it."""
 
     async def find(self, key: str) -> tuple[Binding | None, bool]:
-        """As ``get``, and True where the one behind it was asked in vain."""
+        """As ``get``, and True if the store behind it is unavailable."""
         ...
 
     def hold(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
-        """As ``bind``, at once and here alone."""
+        """As ``bind``, at once and without the store behind it."""
         ...
 
 
 class SessionEvent(StrEnum):
-    """What happens to sessions; the label of ``fingerpost_session_events_total``."""
+    """Events of sessions; the label of ``fingerpost_session_events_total``."""
 
     HIT = "hit"
     MISS = "miss"
     VOID = "void"
-    """There was a binding, to a model that may no longer answer."""
+    """There was a binding, but to a model that may not answer this request."""
     STORE = "store"
     REBIND = "rebind"
     LOST = "lost"
-    """Nothing was bound: another request of the same session was quicker."""
+    """Nothing was bound, because another request of the session was faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """A request's session, and what was found of it."""
+    """The session of a request, and its binding."""
 
     session: Session
     found: Binding | None
-    """The binding that the store holds, also where it is void."""
+    """The binding in the store, even if it is void."""
     live: bool = False
-    """The binding holds for this request."""
+    """True if the binding applies to this request."""
     away: bool = False
-    """The store gave this request no answer, so it waits for it no second time."""
+    """True if the store was unavailable, so the request does not wait for it again."""
 
     @property
     def state(self) -> str:
-        """``hit``, ``miss`` or ``void``, as ``x-fingerpost-affinity`` says it."""
+        """``hit``, ``miss`` or ``void``, the value of ``x-fingerpost-affinity``."""
         if self.found is None:
             return SessionEvent.MISS
         return SessionEvent.HIT if self.live else SessionEvent.VOID
@@ -59,7 +59,7 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """What a session with a budget writes down at every turn."""
+    """The state of a session with a budget, written at every turn."""
 
     default_model: str
     prefix_hash: str
@@ -67,7 +67,7 @@ class BudgetState:
 
 
 class Sessions:
-    """Finds and makes bindings. Nothing here fails a request: the store may be anything."""
+    """Reads and writes bindings. Faults of the store never fail a request."""
 
     def __init__(
         self,
@@ -76,14 +76,14 @@ class Sessions:
         prices: Callable[[], PriceTable],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """``prices`` is called whenever a budget needs them."""
+        """``prices`` is called when a budget needs them."""
         self._store = store
         self._make_prices = prices
         self._observer = observer
         self._wall_clock = wall_clock
 
     async def find(self, session: Session, may_answer: Callable[[ModelRef], bool]) -> SessionState:
-        """What is known of a session; live where its model may answer this request."""
+        """The state of a session; its binding is live if its model may answer this request."""
         found, away = await self._store.find(session.key)
         if found is None:
             self._count(SessionEvent.MISS)
@@ -94,32 +94,33 @@ class Sessions:
 
     async def settle(
         self,
-        place: SessionState,
+        state: SessionState,
         model: ModelRef,
         route: str | None,
-        books: BudgetState | None = None,
+        budget: BudgetState | None = None,
     ) -> None:
         """Binds the session to the model that has answered.
 
-        Put if absent where nothing was found, compare and set where another model was: who comes
-        too late keeps its answer, not its binding. With ``books`` the same model is set anew.
+        Puts a binding if there was none, or swaps the one that was found. If another request was
+        faster, the answer stays, but not its binding. With a ``budget``, a binding to the same
+        model is written again.
         """
-        before = None if place.found is None else place.found.model
-        moved = place.found is None or (route is not None and place.found.route != route)
-        if before == model and books is None and not moved:
+        before = None if state.found is None else state.found.model
+        moved = state.found is None or (route is not None and state.found.route != route)
+        if before == model and budget is None and not moved:
             return
-        binding = Binding(model, route, lane=place.session.lane, last_used=self.now())
-        if books is not None:
+        binding = Binding(model, route, lane=state.session.lane, last_used=self.now())
+        if budget is not None:
             binding = replace(
                 binding,
-                default_model=books.default_model,
-                prefix_hash=books.prefix_hash,
-                spend=books.spend,
+                default_model=budget.default_model,
+                prefix_hash=budget.prefix_hash,
+                spend=budget.spend,
             )
-        if place.away:
-            stored = self._store.hold(place.session.key, binding, instead_of=before)
+        if state.away:
+            stored = self._store.hold(state.session.key, binding, instead_of=before)
         else:
-            stored = await self._store.bind(place.session.key, binding, instead_of=before)
+            stored = await self._store.bind(state.session.key, binding, instead_of=before)
         if not stored:
             self._count(SessionEvent.LOST)
         elif before != model:
@@ -127,7 +128,7 @@ class Sessions:
 
     @property
     def prices(self) -> PriceTable:
-        """What models cost, for sessions with a budget."""
+        """The prices of models, for sessions with a budget."""
         return self._make_prices()
 
     def now(self) -> float:

@@ -1,5 +1,5 @@
-"""Faults that any engine may have."""
+"""Faults of engines of any kind."""
 
 
 class EngineFaultError(Exception):
-    """An engine that can't be made; the text says why, and what to do."""
+    """An engine that cannot be made; the text tells why, and what to do."""

@@ -10,21 +10,21 @@ from serve_app.ports import Clock
 
 
 class Engine(Protocol):
-    """Scores questions synchronously; may raise whatever it likes."""
+    """Scores questions synchronously; may raise any exception."""
 
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
-        """The scores; ``in_time`` says whether anybody still waits for them."""
+        """The scores; ``in_time`` returns False when no request waits for them any more."""
         ...
 
     def prepare(self, routes: tuple[Route, ...]) -> None:
-        """Gets ready for questions about these routes."""
+        """Prepares for questions about these routes."""
         ...
 
 
 class EngineThread:
     """An orchestrator that runs an engine on one thread of its own, and sheds load.
 
-    A question is turned away at once when those before it will take longer than it may wait.
+    A question is refused at once if those before it will take longer than it may wait.
     """
 
     def __init__(self, engine: Engine, *, deadline_s: float, clock: Clock) -> None:
@@ -36,14 +36,14 @@ class EngineThread:
         self._typical_s = 0.0
 
     async def score(self, question: Question) -> Scores | Unavailable:
-        """The engine's scores, or "busy", also for a question that has waited for too long."""
-        waits_s = self._deadline_s
+        """The engine's scores, or "busy", also if the question waited in the queue for too long."""
+        limit_s = self._deadline_s
         if question.within_s is not None:
-            waits_s = min(waits_s, question.within_s)
-        if self._queued * self._typical_s > waits_s:
-            detail = f"{self._queued} questions wait, {self._typical_s * 1e3:.0f} ms each"
+            limit_s = min(limit_s, question.within_s)
+        if self._queued * self._typical_s > limit_s:
+            detail = f"{self._queued} questions are queued, {self._typical_s * 1e3:.0f} ms each"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
-        ends_at = self._clock() + waits_s
+        ends_at = self._clock() + limit_s
         self._queued += 1
         try:
             loop = asyncio.get_running_loop()
@@ -54,16 +54,18 @@ class EngineThread:
     def _run(self, question: Question, ends_at: float) -> Scores | Unavailable:
         started = self._clock()
         if started >= ends_at:
-            return Unavailable(Reason.ORCHESTRATOR_BUSY, "it waited for too long")
-        said = self._engine.score(question, lambda: self._clock() < ends_at)
-        took = self._clock() - started
-        self._typical_s += (took - self._typical_s) / 8 if self._typical_s else took
-        return said
+            return Unavailable(
+                Reason.ORCHESTRATOR_BUSY, "the question waited in the queue for too long"
+            )
+        result = self._engine.score(question, lambda: self._clock() < ends_at)
+        took_s = self._clock() - started
+        self._typical_s += (took_s - self._typical_s) / 8 if self._typical_s else took_s
+        return result
 
     def prepare(self, routes: tuple[Route, ...]) -> None:
-        """Has the engine get ready for these routes, once it comes to it. Any thread may call it."""
+        """Queues the preparation of these routes. Any thread may call it."""
         self._pool.submit(self._engine.prepare, routes)
 
     def close(self) -> None:
-        """Ends the thread once it is idle; questions that wait are dropped."""
+        """Ends the thread once it is idle; queued questions are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from serve_app.domain import Question
-from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings, seen
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings, text_of
 from serve_app.evaluation.labelled_set import Case, LabelledSet
 from serve_app.evaluation.measure import Draws, case_outcome, share_of
 from serve_app.scoring.archetypes import ARCHETYPES
@@ -63,4 +63,4 @@ def _chosen(
 
 
 def _text(case: Case) -> str:
-    return seen(Question(recent(case.turns), (), ""))
+    return text_of(Question(recent(case.turns), (), ""))

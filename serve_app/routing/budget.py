@@ -1,9 +1,9 @@
-"""Whether a session may change its model: what the change costs against what staying has cost.
+"""Whether a session may switch its model: the cost of the switch against a budget.
 
-A provider reads what it has cached at a fraction of the price. A session that changes its model
-leaves that cache behind, and the new model reads everything anew. A change that costs is allowed
-while all such costs together stay within a share of what the session would have paid for reading
-its cache had it never changed. Source: Plano, ``routing_budget``.
+A provider charges a fraction of the price for cached input. A session that switches its model
+loses that cache, and the new model reads the whole context at full price. A switch that costs
+something is allowed while all such costs together stay within a share of what the session would
+have paid for reading its cache without switches. Source: Plano, ``routing_budget``.
 """
 
 from dataclasses import dataclass, replace
@@ -14,41 +14,41 @@ from serve_app.domain import MAX_VISITS, Binding, ModelRef, Spend, Visit
 from serve_app.ports import ModelPrice
 
 WARM_S: Final = 300.0
-"""Providers keep a cache for so long after its last use."""
+"""Time for which providers keep a cache after its last use."""
 
 _MILLION: Final = 1_000_000
 _MAX_PERCENT: Final = 100.0
 
 
 class SwitchReason(StrEnum):
-    """Why a change was allowed or not; the words are Plano's."""
+    """Why a switch was allowed or not; the values are Plano's."""
 
     SAME_ANCHOR = "same_anchor"
-    """There is no change."""
+    """The candidate is the model of the session."""
     FREE = "free"
-    """It costs nothing, or nothing is cached that could be lost."""
+    """The switch costs nothing, or there is no cache to lose."""
     WITHIN_CAP = "within_cap"
     OVER_CAP = "over_cap"
-    """The one reason for which the session stays on its model."""
+    """The only reason for refusing a switch."""
     NO_PRICING = "no_pricing"
-    """One of the two models has no price, so there is nothing to go by."""
+    """One of the two models has no price, so the cost is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What changes may cost."""
+    """The limit on the cost of switches."""
 
     max_switch_spend_pct: float
-    """0..100, of what the session would have paid without any change."""
+    """0..100, percent of the cost of the session without switches."""
     replenish_on_rebind: bool = True
-    """A session whose cache is gone starts from zero."""
+    """True if the budget starts anew when the cache has expired."""
     cache_read_discount: float = 0.1
-    """What cached input costs, as a share of other input, where a price list does not say."""
+    """Price of cached input, as a share of the input price, if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The prices of the model that a session is on, of the other, and of its first one."""
+    """The prices of a session's model, of the candidate, and of its first model."""
 
     anchor: ModelPrice | None
     candidate: ModelPrice | None
@@ -57,37 +57,37 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a session is to change to, and when."""
+    """A switch that a session could make."""
 
     candidate: ModelRef
     context_tokens: int
-    """Of the request, as we count them; what the provider counted goes first."""
+    """Tokens of the request, as estimated; the provider's count has precedence."""
     now: float
     """Seconds since the epoch."""
     prefix_hash: str | None = None
-    """Stands for the request's system prompt and tools."""
+    """Hash of the request's system prompt and tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchDecision:
-    """Whether the candidate answers, and the session's books after that."""
+    """Whether the candidate answers, and the spend of the session after that."""
 
     allowed: bool
-    """False: the session stays on its model."""
+    """False if the session stays on its model."""
     reason: SwitchReason
     cost_usd: float | None
-    """Of the change, negative where it saves money; None where there are no prices."""
+    """Cost of the switch, negative if it saves money; None if there are no prices."""
     default_model: str
-    """The model that the session would have stayed on."""
+    """The model of the session without switches."""
     spend: Spend
 
 
 def decide_switch(
     binding: Binding | None, proposal: Proposal, prices: Prices, budget: Budget
 ) -> SwitchDecision:
-    """Whether a session changes to the candidate, and what its binding's books then say.
+    """Decides whether a session switches to the candidate, and computes its spend after that.
 
-    Without a warm cache there is nothing to lose: the candidate answers, and the books start anew.
+    Without a warm cache there is nothing to lose: the candidate answers, and the spend starts anew.
     """
     if binding is None or not is_warm(binding, now=proposal.now, prefix_hash=proposal.prefix_hash):
         return _rebound(binding, proposal, budget)
@@ -97,7 +97,7 @@ def decide_switch(
     spend = replace(
         binding.spend,
         baseline_usd=binding.spend.baseline_usd
-        + _read(prices.default, tokens, budget.cache_read_discount),
+        + _read_cost(prices.default, tokens, budget.cache_read_discount),
     )
     reason = _reason(cost, spend, budget, same=binding.model == proposal.candidate)
     allowed = reason is not SwitchReason.OVER_CAP
@@ -120,17 +120,17 @@ def decide_switch(
 
 
 def is_warm(binding: Binding, *, now: float, prefix_hash: str | None) -> bool:
-    """True while a provider can still have cached what the session is about.
+    """True while a provider may still have the session's context cached.
 
-    A prompt that begins otherwise than the last one finds no cache, however recent it is; an
-    unknown beginning is taken for the same.
+    A prompt with another beginning than the last one misses the cache, however recent it is; an
+    unknown beginning counts as the same.
     """
     return now - binding.last_used <= WARM_S and not _drifted(binding, prefix_hash)
 
 
 def read_percent(header: str) -> float | None:
-    """The number in ``x-plano-max-switch-spend-pct``; None unless it is one from 0 to 100."""
-    if "_" in header or not header.isascii():  # which Python's own numbers may hold
+    """The value of ``x-plano-max-switch-spend-pct``. Returns None unless it is from 0 to 100."""
+    if "_" in header or not header.isascii():  # which float() would accept
         return None
     try:
         percent = float(header)
@@ -159,9 +159,9 @@ def _reason(cost: float | None, spend: Spend, budget: Budget, *, same: bool) -> 
 
 
 def _cost(prices: Prices, tokens: int, warm: int, discount: float) -> float | None:
-    """What the candidate's reading of the context costs more than the anchor's of its cache.
+    """The additional cost of the context for the candidate, compared with the anchor's cache.
 
-    ``warm`` tokens of it the candidate still has from its own last turn.
+    The candidate still has ``warm`` tokens of it cached from its own last turn.
     """
     if prices.anchor is None or prices.candidate is None:
         return None
@@ -170,8 +170,8 @@ def _cost(prices: Prices, tokens: int, warm: int, discount: float) -> float | No
     return (fresh + cached - tokens * _cached_usd(prices.anchor, discount)) / _MILLION
 
 
-def _read(rates: ModelPrice | None, tokens: int, discount: float) -> float:
-    """What reading a cached context costs; nothing where there is no price."""
+def _read_cost(rates: ModelPrice | None, tokens: int, discount: float) -> float:
+    """The cost of reading a cached context; 0 if there is no price."""
     return 0.0 if rates is None else tokens * _cached_usd(rates, discount) / _MILLION
 
 
@@ -181,7 +181,7 @@ def _cached_usd(rates: ModelPrice, discount: float) -> float:
 
 
 def _warm_tokens(spend: Spend, proposal: Proposal, tokens: int) -> int:
-    """How much of the context the candidate still has cached from an earlier turn."""
+    """The tokens of the context that the candidate still has cached from an earlier turn."""
     for visit in spend.history:
         if visit.model == str(proposal.candidate):
             warm = 0.0 <= proposal.now - visit.last_used <= WARM_S
@@ -190,7 +190,7 @@ def _warm_tokens(spend: Spend, proposal: Proposal, tokens: int) -> int:
 
 
 def _rebound(binding: Binding | None, proposal: Proposal, budget: Budget) -> SwitchDecision:
-    """The candidate, because there is no cache that it could lose."""
+    """The decision for the candidate, because there is no cache to lose."""
     spend, default = Spend(), None
     if binding is not None:
         kept = () if _drifted(binding, proposal.prefix_hash) else binding.spend.history
@@ -209,7 +209,7 @@ def _rebound(binding: Binding | None, proposal: Proposal, budget: Budget) -> Swi
 
 
 def _visited(spend: Spend, model: ModelRef, binding: Binding | None, proposal: Proposal) -> Spend:
-    """The books with this turn's visit as the newest; those longest ago go first."""
+    """The spend with this turn's visit as the newest; the oldest visits are dropped first."""
     tokens = proposal.context_tokens
     if tokens <= 0 and binding is not None:
         tokens = binding.cached_tokens

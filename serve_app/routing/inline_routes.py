@@ -1,4 +1,4 @@
-"""Routes that a request brings along."""
+"""Routes in the body of a request."""
 
 from hashlib import sha256
 from typing import Final
@@ -19,10 +19,10 @@ from serve_app.routing.policy import Policy, no_model, route_of
 
 MAX_ROUTES: Final = 128
 MAX_ROUTE_CHARACTERS: Final = 64 << 10
-"""Of the routes of one request, all texts together: each of them costs the engine time."""
+"""Characters of all texts in the routes of one request, each of which costs the engine time."""
 
 MAX_PREFERENCES: Final = 4 * MAX_ROUTE_CHARACTERS
-"""Characters of JSON that the routes of one request may take; checking them blocks the loop."""
+"""Characters of JSON of the routes of one request, whose validation blocks the event loop."""
 
 _PREFERENCES = TypeAdapter(list[RoutingPreference])
 
@@ -30,20 +30,21 @@ _PREFERENCES = TypeAdapter(list[RoutingPreference])
 def read_preferences(
     document: Document, policy: Policy, *, known_only: bool
 ) -> tuple[Route, ...] | None:
-    """The routes that a request brings along; None when it brings none.
+    """The routes in the body of a request. Returns None if it has none.
 
-    With ``known_only`` every model has to be one that the gateway serves; otherwise any
-    ``provider/name`` will do. Raises InvalidRequest that names the field.
+    With ``known_only`` every model must be one that the gateway serves; otherwise any
+    ``provider/name`` is allowed. Raises InvalidRequest that names the field.
     """
     member = document.members.get(PREFERENCES)
     if member is None or member.value is None:
         return None
     value = member.value
     if member.value_end - member.value_start > MAX_PREFERENCES:
-        message = f"{PREFERENCES} may take at most {MAX_PREFERENCES} characters"
+        message = f"{PREFERENCES}: is longer than {MAX_PREFERENCES} characters of JSON; shorten it"
         raise InvalidRequest(message, PREFERENCES)
     if isinstance(value, list) and len(value) > MAX_ROUTES:
-        raise InvalidRequest(f"{PREFERENCES} may hold at most {MAX_ROUTES} routes", PREFERENCES)
+        message = f"{PREFERENCES}: has more than {MAX_ROUTES} routes; send fewer"
+        raise InvalidRequest(message, PREFERENCES)
     try:
         entries = _PREFERENCES.validate_python(value)
     except ValidationError as error:
@@ -55,11 +56,13 @@ def read_preferences(
     for index, name in enumerate(names):
         check_name(name, f"{PREFERENCES}[{index}].name")
         if name in names[:index]:
-            place = f"{PREFERENCES}[{index}].name"
-            raise InvalidRequest(f"{place}: another route is named {name!r}", place)
+            path = f"{PREFERENCES}[{index}].name"
+            raise InvalidRequest(f"{path}: duplicate route {name!r}; keep one", path)
     size = sum(len(e.name) + len(e.description) + sum(map(len, e.examples)) for e in entries)
     if size > MAX_ROUTE_CHARACTERS:
-        message = f"{PREFERENCES} may hold at most {MAX_ROUTE_CHARACTERS} characters of text"
+        message = (
+            f"{PREFERENCES}: has more than {MAX_ROUTE_CHARACTERS} characters of text; shorten it"
+        )
         raise InvalidRequest(message, PREFERENCES)
     return tuple(
         route_of(entry, _models(entry, index, policy, known_only=known_only))
@@ -72,18 +75,18 @@ def _models(
 ) -> tuple[ModelRef, ...]:
     models = []
     for position, name in enumerate(entry.models):
-        place = f"{PREFERENCES}[{index}].models[{position}]"
-        check_name(name, place)
-        found = policy.resolve(name)
-        if found is not None:
-            models.append(found[0])
+        path = f"{PREFERENCES}[{index}].models[{position}]"
+        check_name(name, path)
+        resolved = policy.resolve(name)
+        if resolved is not None:
+            models.append(resolved[0])
             continue
         try:
             model = ModelRef.parse(name)
         except ValueError:
             model = None
         if model is None or known_only:
-            raise InvalidRequest(f"{place}: {no_model(policy, name, policy.aliases)}", place)
+            raise InvalidRequest(f"{path}: {no_model(policy, name, policy.aliases)}", path)
         models.append(model)
     return tuple(models)
 

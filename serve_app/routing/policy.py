@@ -1,6 +1,6 @@
 """The policy: names, aliases and routes of one configuration, compiled, immutable, versioned.
 
-A request takes the policy once, when it arrives, and keeps that one to its end.
+A request uses the policy that is current when it arrives, to its end.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -19,29 +19,29 @@ _NEAREST = 3
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the names that clients use stand for."""
+    """The meaning of the names that clients use."""
 
     version: str
     models: Mapping[str, ModelRef]
     """By full name."""
     wildcards: frozenset[str]
-    """Providers of which every model may be named."""
+    """Providers with a wildcard, of which any model may be requested."""
     bare: Mapping[str, tuple[ModelRef, ...]]
-    """Models by their name without the provider; several where it is ambiguous."""
+    """Models by their name without the provider; several if it is ambiguous."""
     hints: Mapping[str, ModelRef]
     """Models by the ``name`` of their configuration entry."""
     aliases: Mapping[str, ModelRef | None]
-    """None where the alias leaves the choice to the gateway."""
+    """Models by alias; None if the alias leaves the choice to the gateway."""
     routes: tuple[Route, ...]
     default: ModelRef | None
     always_route: bool = False
-    """Also requests that name a model are decided by content, where a route matches."""
+    """True if requests that name a model are also decided by content."""
 
     def resolve(self, name: str) -> tuple[ModelRef, Reason] | None:
-        """The model that a name stands for, and whether it is explicit or an alias.
+        """The model of a name, and whether the name is explicit or an alias.
 
-        In this order: a configured model, an alias, a bare name that only one model has, and a
-        wildcard. None when it is none of them.
+        In this order: a configured model, an alias, the name of one model without its provider,
+        and a wildcard. Returns None for any other name.
         """
         if name in self.models:
             return self.models[name], Reason.EXPLICIT
@@ -61,25 +61,25 @@ class Policy:
         return name.lower() in AUTO_NAMES or (name in self.aliases and self.aliases[name] is None)
 
     def knows(self, name: str) -> bool:
-        """True for a name that a request may have."""
+        """True for a name that is allowed in a request."""
         return self.leaves_open(name) or self.resolve(name) is not None
 
     def resolve_hint(self, name: str) -> ModelRef | None:
-        """The model that a provider hint stands for: an entry's name, or any model's name."""
+        """The model of a provider hint: the name of an entry, or of any model."""
         if name in self.hints:
             return self.hints[name]
-        found = self.resolve(name)
-        return None if found is None else found[0]
+        resolved = self.resolve(name)
+        return None if resolved is None else resolved[0]
 
     def names(self) -> list[str]:
-        """Every name that a client can be shown: models, then aliases, in configuration order.
+        """The names to list for clients: models, then aliases, in configuration order.
 
-        Where there are routes, ``auto`` comes last.
+        If there are routes, ``auto`` comes last.
         """
         return [*self.models, *self.aliases, *([AUTO] if self.routes else [])]
 
     def nearest(self, name: str) -> tuple[str, ...]:
-        """Known names that a client may have meant; empty when none is near."""
+        """Similar names that exist; empty if there are none."""
         if name in self.bare:
             return tuple(str(model) for model in self.bare[name])
         guesses = [f"{provider}/{name}" for provider in sorted(self.wildcards) if "/" not in name]
@@ -88,7 +88,7 @@ class Policy:
 
 
 def compile_policy(loaded: LoadedConfig) -> tuple[Policy, list[Problem]]:
-    """The policy of a configuration, and what is wrong with its names."""
+    """The policy of a configuration, and the problems of its names."""
     config = loaded.config
     models, wildcards = _models(config)
     policy = Policy(
@@ -109,7 +109,7 @@ def compile_policy(loaded: LoadedConfig) -> tuple[Policy, list[Problem]]:
 
 
 def _models(config: GatewayConfig) -> tuple[list[ModelRef], list[str]]:
-    """Each model once, however many endpoints it has."""
+    """The models, without duplicates, and the providers with wildcards."""
     models, wildcards = dict[ModelRef, None](), []
     for entry in config.model_providers:
         provider, _, name = entry.model.partition("/")
@@ -153,21 +153,23 @@ def _aliases(
     aliases: dict[str, ModelRef | None] = {}
     problems: list[Problem] = []
     for alias, entry in loaded.config.model_aliases.items():
-        place = ("model_aliases", alias)
-        found = policy.resolve(entry.target)
+        location = ("model_aliases", alias)
+        resolved = policy.resolve(entry.target)
         if alias.lower() in AUTO_NAMES:
             problems.append(
-                loaded.problem(place, "this name leaves the choice to the gateway; take another")
+                loaded.problem(
+                    location, "is reserved for the choice by the gateway; use another name"
+                )
             )
         elif alias in policy.models:
-            problems.append(loaded.problem(place, "a model has this name; take another"))
-        elif found is not None:
-            aliases[alias] = found[0]
+            problems.append(loaded.problem(location, "is the name of a model; use another name"))
+        elif resolved is not None:
+            aliases[alias] = resolved[0]
         elif entry.target.lower() == AUTO:
             aliases[alias] = None
         elif not loaded.leaves_out(entry.target):
             problems.append(
-                loaded.problem((*place, "target"), unknown_model(loaded, policy, entry.target))
+                loaded.problem((*location, "target"), unknown_model(loaded, policy, entry.target))
             )
     return aliases, problems
 
@@ -176,20 +178,20 @@ def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], li
     routes: list[Route] = []
     problems: list[Problem] = []
     for index, entry in enumerate(loaded.config.routing_preferences):
-        place = ("routing_preferences", index)
+        location = ("routing_preferences", index)
         if any(route.name == entry.name for route in routes):
             problems.append(
-                loaded.problem((*place, "name"), f"another route is named {entry.name!r}")
+                loaded.problem((*location, "name"), f"duplicate route {entry.name!r}; keep one")
             )
         models = []
         for position, name in enumerate(entry.models):
-            found = policy.resolve(name)
-            if found is not None:
-                models.append(found[0])
+            resolved = policy.resolve(name)
+            if resolved is not None:
+                models.append(resolved[0])
             elif not loaded.leaves_out(name):
                 problems.append(
                     loaded.problem(
-                        (*place, "models", position), unknown_model(loaded, policy, name)
+                        (*location, "models", position), unknown_model(loaded, policy, name)
                     )
                 )
         routes.append(route_of(entry, tuple(models)))
@@ -197,14 +199,14 @@ def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], li
 
 
 def route_of(entry: RoutingPreference, models: tuple[ModelRef, ...]) -> Route:
-    """The route that an entry of ``routing_preferences`` describes, if only by its name."""
+    """The route of an entry of ``routing_preferences``; its name replaces a missing description."""
     prefer = entry.selection_policy.prefer if entry.selection_policy else Prefer.NONE
     description = entry.description or entry.name
     return Route(entry.name, description, models, prefer, tuple(entry.examples))
 
 
 def unknown_model(loaded: LoadedConfig, policy: Policy, name: str) -> str:
-    """``no_model`` for a name in a configuration: with its own name for the list of models."""
+    """``no_model`` for a configuration, with the key that its version has for the models."""
     listed = path_text(loaded.written(("model_providers",)))
     return no_model(policy, name, loaded.config.model_aliases, listed)
 
@@ -212,14 +214,14 @@ def unknown_model(loaded: LoadedConfig, policy: Policy, name: str) -> str:
 def no_model(
     policy: Policy, name: str, aliases: Collection[str], listed: str = "model_providers"
 ) -> str:
-    """What is wrong with a model's name that stands for no model, and the way out."""
+    """The message about a name that is not a model."""
     if name in aliases:
         return f"{name!r} is an alias; name the model itself"
     if name in policy.bare:
-        return f"{name!r} could be {' or '.join(map(str, policy.bare[name]))}; name one of them"
+        return f"{name!r} is ambiguous; use {' or '.join(map(str, policy.bare[name]))}"
     near = did_you_mean(name, [*policy.models, *policy.bare])
-    way_out = near or f"; add it to {listed}"
-    return f"no entry of {listed} is named {name!r}{way_out}"
+    fix = near or f"; add it to {listed}"
+    return f"no entry of {listed} is named {name!r}{fix}"
 
 
 def _duplicates(loaded: LoadedConfig) -> list[Problem]:
@@ -227,15 +229,17 @@ def _duplicates(loaded: LoadedConfig) -> list[Problem]:
     names: set[str] = set()
     default: str | None = None
     for index, entry in enumerate(loaded.config.model_providers):
-        place = ("model_providers", index)
+        location = ("model_providers", index)
         if entry.name is not None and entry.name in names:
             problems.append(
-                loaded.problem((*place, "name"), f"another entry is named {entry.name!r}")
+                loaded.problem((*location, "name"), f"duplicate name {entry.name!r}; keep one")
             )
         names.update([entry.name] if entry.name else [])
         if entry.default and default not in {None, entry.model}:
             problems.append(
-                loaded.problem((*place, "default"), f"{default!r} is the default already")
+                loaded.problem(
+                    (*location, "default"), f"{default!r} is already the default; keep one"
+                )
             )
         elif entry.default:
             default = entry.model

@@ -1,4 +1,4 @@
-"""Decides which models may answer a request, and why; a plain function of policy and request."""
+"""Decides which models may answer a request, and why, by plain functions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ from serve_app.routing.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """What a client said about the model."""
+    """The model that a client requests."""
 
     model: str | None
-    """None when the key is absent."""
+    """None if the key is absent."""
     hint: str | None = None
     """The value of ``x-arch-llm-provider-hint``."""
     fallbacks: tuple[str, ...] = ()
@@ -32,35 +32,35 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class ByContent:
-    """Not decided by name: an orchestrator has to score these routes."""
+    """A decision by content: an orchestrator has to score these routes."""
 
     routes: tuple[Route, ...]
     otherwise: RouteDecision | None = None
-    """Where a model was named all the same: what holds when no route matches."""
+    """The decision if no route matches, where the request names a model."""
 
 
 def decide(
-    policy: Policy, wish: ModelChoice, routes: tuple[Route, ...] | None = None
+    policy: Policy, choice: ModelChoice, routes: tuple[Route, ...] | None = None
 ) -> RouteDecision | ByContent:
-    """What a wish comes to.
+    """The decision by name, or the routes for a decision by content.
 
-    A hint and a name are explicit and stay so, unless the policy always routes. A name that is
-    absent, empty, ``none`` or ``auto``, or an alias of these, is decided by content where there
-    are routes (``routes``, else the policy's own), else it is the default model.
+    A hint or a name is explicit, unless the policy always routes. A name that is absent, empty,
+    ``none`` or ``auto``, or an alias of these, is decided by content if there are routes
+    (``routes``, else those of the policy); otherwise it means the default model.
     Raises UnknownModel, NoModel or InvalidRequest.
     """
     routes = policy.routes if routes is None else routes
-    name = wish.hint or wish.model
+    name = choice.hint or choice.model
     if name is None or policy.leaves_open(name):
         return ByContent(routes) if routes else default(policy, Reason.DEFAULT)
-    if wish.hint:
-        check_name(wish.hint, HINT_HEADER)
-        hinted = policy.resolve_hint(wish.hint)
+    if choice.hint:
+        check_name(choice.hint, HINT_HEADER)
+        hinted = policy.resolve_hint(choice.hint)
         if hinted is None:
-            raise UnknownModel(wish.hint, policy.nearest(wish.hint), HINT_HEADER)
-        named = _named(policy, hinted, Reason.EXPLICIT, wish)
+            raise UnknownModel(choice.hint, policy.nearest(choice.hint), HINT_HEADER)
+        named = _named(policy, hinted, Reason.EXPLICIT, choice)
     else:
-        named = _named(policy, *_resolve(policy, name, "model"), wish)
+        named = _named(policy, *_resolve(policy, name, "model"), choice)
     return ByContent(routes, named) if policy.always_route and routes else named
 
 
@@ -81,25 +81,25 @@ def default(policy: Policy, reason: Reason, routes: tuple[Route, ...] = ()) -> R
     raise NoModel
 
 
-def by_scores(policy: Policy, asked: ByContent, said: Scores | Unavailable) -> RouteDecision:
-    """The winning route's models and then the default; without a winner what holds then.
+def by_scores(policy: Policy, question: ByContent, scores: Scores | Unavailable) -> RouteDecision:
+    """The models of the winning route and then the default; without a winner another decision.
 
-    That is the model that was named, if one was, else the default. Raises NoModel.
+    That is the model that the request names, if any, else the default. Raises NoModel.
     """
-    if isinstance(said, Unavailable):
-        return asked.otherwise or default(policy, said.reason, asked.routes)
-    for route in asked.routes:
-        if route.name == said.winner:
-            reason = Reason.CACHED if said.cached else Reason.ROUTE
-            return _routed(policy, asked, route, reason, said.routes.get(route.name))
-    if asked.otherwise is not None:
-        return asked.otherwise
-    decision = default(policy, Reason.NO_MATCH, asked.routes)
-    return replace(decision, confidence=confidence(max(said.routes.values(), default=None)))
+    if isinstance(scores, Unavailable):
+        return question.otherwise or default(policy, scores.reason, question.routes)
+    for route in question.routes:
+        if route.name == scores.winner:
+            reason = Reason.CACHED if scores.cached else Reason.ROUTE
+            return _routed(policy, question, route, reason, scores.routes.get(route.name))
+    if question.otherwise is not None:
+        return question.otherwise
+    decision = default(policy, Reason.NO_MATCH, question.routes)
+    return replace(decision, confidence=confidence(max(scores.routes.values(), default=None)))
 
 
 def pinned(policy: Policy, routes: tuple[Route, ...], binding: Binding) -> RouteDecision:
-    """The model that a session is on, then the rest of its route, then the default."""
+    """The model of a session, then the other models of its route, then the default."""
     rest = next((route.models for route in routes if route.name == binding.route), ())
     last: tuple[ModelRef, ...] = () if policy.default is None else (policy.default,)
     models = tuple(dict.fromkeys([binding.model, *rest, *last]))
@@ -108,34 +108,34 @@ def pinned(policy: Policy, routes: tuple[Route, ...], binding: Binding) -> Route
 
 
 def confidence(score: float | None) -> float | None:
-    """A score as a number from 0 to 1; None where nothing was scored."""
+    """A score limited to 0..1. Returns None if nothing was scored."""
     return None if score is None else min(max(score, 0.0), 1.0)
 
 
 def _routed(
-    policy: Policy, asked: ByContent, route: Route, reason: Reason, score: float | None
+    policy: Policy, question: ByContent, route: Route, reason: Reason, score: float | None
 ) -> RouteDecision:
     last: tuple[ModelRef, ...] = () if policy.default is None else (policy.default,)
-    if asked.otherwise is not None:
+    if question.otherwise is not None:
         reason = Reason.ALWAYS_ROUTE
-        last = (*asked.otherwise.candidates, *last)
+        last = (*question.otherwise.candidates, *last)
     models = tuple(dict.fromkeys([*route.models, *last]))
     return RouteDecision(models, reason, route.name, confidence(score))
 
 
-def _named(policy: Policy, model: ModelRef, reason: Reason, wish: ModelChoice) -> RouteDecision:
-    others = [_resolve_fallback(policy, name) for name in wish.fallbacks]
+def _named(policy: Policy, model: ModelRef, reason: Reason, choice: ModelChoice) -> RouteDecision:
+    others = [_resolve_fallback(policy, name) for name in choice.fallbacks]
     return RouteDecision(tuple(dict.fromkeys([model, *others])), reason)
 
 
 def _resolve_fallback(policy: Policy, name: str) -> ModelRef:
     if policy.leaves_open(name):
-        raise InvalidRequest(f"{name!r} is no model to fall back to; name one", "models")
+        raise InvalidRequest(f"{name!r} is not a model; name one as fallback", "models")
     return _resolve(policy, name, "models")[0]
 
 
 def _resolve(policy: Policy, name: str, param: str) -> tuple[ModelRef, Reason]:
-    found = policy.resolve(name)
-    if found is None:
+    resolved = policy.resolve(name)
+    if resolved is None:
         raise UnknownModel(name, policy.nearest(name), param)
-    return found
+    return resolved

@@ -1,8 +1,8 @@
-"""Kinds of tasks that people give to language models, each with a few ways to ask for it.
+"""Kinds of tasks for language models, each with a few prompts that ask for it.
 
-A route's description says what belongs there; users say something else. A route that is about one
-of these kinds inherits its prompts, and is then also compared with how people ask. Written for
-this purpose, from the taxonomy alone and not from any test set.
+A route's description names topics, but users write requests. A route that is about one of these
+kinds inherits its prompts, and is then also compared with requests. They were written for this
+purpose, from the taxonomy alone and not from any test set.
 """
 
 from typing import Final, NamedTuple
@@ -227,4 +227,4 @@ ARCHETYPES: Final = (
         ),
     ),
 )
-"""The bank, embedded once when an engine starts."""
+"""The archetype bank, embedded once when an engine starts."""

@@ -1,15 +1,15 @@
-"""The embedding scorer: how near a text is to each route, from sentence embeddings alone.
+"""The embedding scorer: the similarity of a text to each route, from sentence embeddings alone.
 
-A route's score is a blend of cosines between the text and, of the route,
+The score of a route is a weighted sum of cosines between the text and
 
-- ``name: description`` as a whole (a quarter),
+- ``name: description`` of the route as a whole (a quarter),
 - its name (a quarter),
-- the nearest phrase of its description (a half): a list of topics is near to a text about one.
+- the nearest phrase of its description (a half), because a text is about one of several topics.
 
-Where the route is about a kind of task that the archetype bank knows, half of the score comes
-from the bank's prompts. Where it has examples, up to half of it comes from them; a single one
-says little about a broad route, and weighs little. benchmarks/routing_accuracy.py measures what
-each part is worth.
+If the route is about a kind of task in the archetype bank, half of the score comes from the
+bank's prompts. If it has examples, up to half of it comes from them; a single one represents a
+broad route badly, and has a small weight. benchmarks/routing_accuracy.py measures what each part
+contributes.
 """
 
 import re
@@ -25,23 +25,23 @@ from serve_app.domain import Route, Scores
 from serve_app.scoring.archetypes import ARCHETYPES, Archetype
 
 Vector: TypeAlias = npt.NDArray[np.float32]
-"""Of unit length, so that a dot product is a cosine."""
+"""A vector of unit length, so that a dot product is a cosine."""
 
 Matrix: TypeAlias = npt.NDArray[np.float32]
-"""Vectors, one a row."""
+"""Vectors as rows."""
 
 Embed: TypeAlias = Callable[[str], Vector]
 
 MAX_TEXTS: Final = 16384
-"""Embeddings of route texts that are kept; 1.5 KB each at 384 dimensions."""
+"""Number of cached embeddings of route texts; 1.5 KB each at 384 dimensions."""
 
 MAX_ROWS: Final = 16384
-"""Rows of the sets of routes that are kept ready, all together; the oldest sets go first."""
+"""Number of rows of all cached sets of routes; the oldest sets are evicted first."""
 
 _WHOLE, _NAME, _PHRASE = 0.25, 0.25, 0.5
 _ARCHETYPE_WEIGHT, _ARCHETYPE_NEAR = 0.5, 0.5
 _EXAMPLE_WEIGHTS: Final = (0.0, 0.2, 0.3, 0.4, 0.45, 0.5)
-"""By number of examples; the last one for all larger numbers."""
+"""Weights by number of examples; the last one applies to all larger numbers."""
 
 _MAX_PHRASES: Final = 24
 _PHRASE_ENDS = re.compile(r"[,;:/()&]|\.\s|\band\b|\bor\b")
@@ -49,11 +49,11 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class OutOfTimeError(Exception):
-    """The texts of the routes could not be embedded in time; what was done is kept."""
+    """The texts of the routes could not be embedded in time; those that were are cached."""
 
 
 def phrases(description: str) -> tuple[str, ...]:
-    """The topics that a description lists; the description itself where it lists none."""
+    """The topics in a description; the description itself if it is not a list."""
     parts = (part.strip(" .\n") for part in _PHRASE_ENDS.split(description))
     return tuple(part for part in parts if part)[:_MAX_PHRASES] or (description,)
 
@@ -64,7 +64,7 @@ def readable(name: str) -> str:
 
 
 def texts_of(routes: Iterable[Route]) -> list[str]:
-    """All that is embedded of these routes, each text once."""
+    """The texts of these routes that are embedded, without duplicates."""
     texts: list[str] = []
     for route in routes:
         texts += [_whole_text(route), readable(route.name), *phrases(route.description)]
@@ -73,7 +73,7 @@ def texts_of(routes: Iterable[Route]) -> list[str]:
 
 
 def texts_of_bank(archetypes: Iterable[Archetype]) -> list[str]:
-    """All that is embedded of these archetypes, each text once."""
+    """The texts of these archetypes that are embedded, without duplicates."""
     texts: list[str] = []
     for kind in archetypes:
         texts += [_kind_text(kind), *kind.prompts]
@@ -89,30 +89,49 @@ def _kind_text(kind: Archetype) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class _InheritedPrompts:
+    """The prompts of the archetype bank that a route inherits."""
+
+    route: int
+    rows: npt.NDArray[np.intp]
+    """Their rows in the bank."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Examples:
+    """The examples of a route."""
+
+    route: int
+    vectors: Matrix
+    mean: Vector
+    """Their mean direction."""
+    weight: float
+    """Their share of the route's score."""
+
+
+@dataclass(frozen=True, slots=True)
 class _CompiledRoutes:
-    """What a text is compared with; rows of the matrices belong to routes in their order."""
+    """The vectors that a text is compared with; rows are in the order of the routes."""
 
     wholes: Matrix
     names: Matrix
     phrases: Matrix
     phrase_starts: npt.NDArray[np.intp]
-    """The row in ``phrases`` at which each route's phrases begin."""
-    archetypes: tuple[tuple[int, npt.NDArray[np.intp]], ...]
-    """Route and rows of the bank's prompts that it inherits."""
-    examples: tuple[tuple[int, Matrix, Vector, float], ...]
-    """Route, its examples, their direction on average, and their weight."""
+    """The row in ``phrases`` at which the phrases of each route begin."""
+    inherited: tuple[_InheritedPrompts, ...]
+    examples: tuple[_Examples, ...]
 
     @property
     def rows(self) -> int:
         return (
             2 * len(self.wholes)
             + len(self.phrases)
-            + sum(len(own) for _, own, _, _ in self.examples)
+            + sum(len(examples.vectors) for examples in self.examples)
         )
 
 
 class EmbeddingScorer:
-    """Scores texts against routes. Keeps what it embedded of routes, bounded; of texts nothing.
+    """Scores texts against routes. Caches embeddings of routes, within limits, but none of texts.
 
     Not safe for use by several threads at once.
     """
@@ -142,11 +161,11 @@ class EmbeddingScorer:
     ) -> Scores:
         """The scores of the routes for a text.
 
-        Raises OutOfTimeError when ``in_time`` says no before all texts of the routes, which may
-        be new, are embedded; a later call goes on from there.
+        Raises OutOfTimeError if ``in_time`` returns False before all texts of the routes, which
+        may be new, are embedded; a later call continues from there.
         """
-        known = self._prepare(routes, in_time)
-        values = self._values(self._embed(text), known)
+        compiled = self._prepare(routes, in_time)
+        values = self._values(self._embed(text), compiled)
         order = np.argsort(-values, kind="stable")
         best = float(values[order[0]])
         second = float(values[order[1]]) if len(order) > 1 else -1.0
@@ -167,78 +186,76 @@ class EmbeddingScorer:
             self._prepare(routes, lambda: True)
 
     def missing(self, routes: tuple[Route, ...]) -> list[str]:
-        """The texts of these routes that ``score`` would have to embed first."""
+        """The texts of these routes that ``score`` would embed first."""
         if routes in self._sets:
             return []
         return [text for text in texts_of(routes) if text not in self._texts]
 
     def similarity(self, routes: tuple[Route, ...]) -> Matrix:
-        """Cosines between the routes' descriptions, ``(n, n)``: near 1 is hard to tell apart."""
+        """Cosines between the routes' descriptions, ``(n, n)``; near 1 they are hard to distinguish."""
         wholes = self._prepare(routes, lambda: True).wholes
         return wholes @ wholes.T
 
-    def _values(self, query: Vector, known: _CompiledRoutes) -> Vector:
-        nearest = np.maximum.reduceat(known.phrases @ query, known.phrase_starts)
-        values: Vector = _WHOLE * (known.wholes @ query) + _NAME * (known.names @ query)
+    def _values(self, query: Vector, compiled: _CompiledRoutes) -> Vector:
+        nearest = np.maximum.reduceat(compiled.phrases @ query, compiled.phrase_starts)
+        values: Vector = _WHOLE * (compiled.wholes @ query) + _NAME * (compiled.names @ query)
         values += _PHRASE * nearest
-        if known.archetypes and self._bank is not None:
+        if compiled.inherited and self._bank is not None:
             prompts = self._bank @ query
-            for route, rows in known.archetypes:
-                near = np.sort(prompts[rows])[-2:].mean()
-                values[route] += _ARCHETYPE_WEIGHT * (near - values[route])
-        for route, examples, middle, weight in known.examples:
-            near = ((examples @ query).max() + middle @ query) / 2
-            values[route] += weight * (near - values[route])
+            for inherited in compiled.inherited:
+                near = np.sort(prompts[inherited.rows])[-2:].mean()
+                values[inherited.route] += _ARCHETYPE_WEIGHT * (near - values[inherited.route])
+        for examples in compiled.examples:
+            near = ((examples.vectors @ query).max() + examples.mean @ query) / 2
+            values[examples.route] += examples.weight * (near - values[examples.route])
         return values
 
     def _prepare(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _CompiledRoutes:
-        known = self._sets.get(routes)
-        if known is None:
-            known = self._compile(routes, in_time)
-            self._sets[routes] = known
-            self._rows += known.rows
+        compiled = self._sets.get(routes)
+        if compiled is None:
+            compiled = self._compile(routes, in_time)
+            self._sets[routes] = compiled
+            self._rows += compiled.rows
             while self._rows > MAX_ROWS and len(self._sets) > 1:
                 self._rows -= self._sets.popitem(last=False)[1].rows
         else:
             self._sets.move_to_end(routes)
-        return known
+        return compiled
 
     def _compile(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _CompiledRoutes:
         def rows(texts: Iterable[str]) -> Matrix:
             return np.stack([self._text(text, in_time) for text in texts])
 
         wholes = rows(_whole_text(route) for route in routes)
-        lists = [phrases(route.description) for route in routes]
+        topics = [phrases(route.description) for route in routes]
         examples = []
         for index, route in enumerate(routes):
             if route.examples:
-                own = rows(route.examples)
-                weight = _EXAMPLE_WEIGHTS[min(len(own), len(_EXAMPLE_WEIGHTS) - 1)]
-                examples.append((index, own, _unit(own.mean(axis=0)), weight))
+                vectors = rows(route.examples)
+                weight = _EXAMPLE_WEIGHTS[min(len(vectors), len(_EXAMPLE_WEIGHTS) - 1)]
+                examples.append(_Examples(index, vectors, _unit(vectors.mean(axis=0)), weight))
         return _CompiledRoutes(
             wholes=wholes,
             names=rows(readable(route.name) for route in routes),
-            phrases=rows(phrase for listed in lists for phrase in listed),
-            phrase_starts=np.cumsum([0, *map(len, lists[:-1])], dtype=np.intp),
-            archetypes=tuple(self._inherited(wholes)),
+            phrases=rows(topic for listed in topics for topic in listed),
+            phrase_starts=np.cumsum([0, *map(len, topics[:-1])], dtype=np.intp),
+            inherited=tuple(self._inherited(wholes)),
             examples=tuple(examples),
         )
 
-    def _inherited(self, wholes: Matrix) -> Iterable[tuple[int, npt.NDArray[np.intp]]]:
+    def _inherited(self, wholes: Matrix) -> Iterable[_InheritedPrompts]:
         if not self._kinds:
             return
         for route, near in enumerate(wholes @ np.stack(self._kinds).T >= _ARCHETYPE_NEAR):
             if near.any():
-                yield (
-                    route,
-                    np.concatenate([self._prompt_rows[kind] for kind in np.flatnonzero(near)]),
-                )
+                rows = np.concatenate([self._prompt_rows[kind] for kind in np.flatnonzero(near)])
+                yield _InheritedPrompts(route, rows)
 
     def _text(self, text: str, in_time: Callable[[], bool]) -> Vector:
-        known = self._texts.get(text)
-        if known is not None:
+        cached = self._texts.get(text)
+        if cached is not None:
             self._texts.move_to_end(text)
-            return known
+            return cached
         if not in_time():
             raise OutOfTimeError
         vector = self._embed(text)

@@ -1,10 +1,10 @@
-"""What of a conversation an engine looks at.
+"""The part of a conversation that an engine gets.
 
-The embedding scorer: what the user said last, with context. A follow-up such as "and tomorrow?"
-says nothing alone, so earlier turns of the user join in until there is enough to go by. Answers
-are left out: they are long, and they are about the last route.
+The embedding scorer gets the last turns of the user. A follow-up such as "and tomorrow?" is
+meaningless alone, so earlier turns are added until there are enough words. Answers are left out:
+they are long, and they are about the last route.
 
-A language model: the last turns of both sides. It has a budget of its own, in tokens.
+A language model gets the last turns of both sides. Its prompt has a budget of its own, in tokens.
 """
 
 import re
@@ -14,12 +14,12 @@ from typing import Final
 from serve_app.domain import Turn
 
 ENOUGH_WORDS: Final = 24
-"""Once the user's last turns hold so many words, no earlier ones are needed."""
+"""Words in the last turns of the user after which no earlier turn is added."""
 
 MAX_RECENT_TURNS: Final = 5
 
-KEPT_CHARACTERS: Final = 2000
-"""Of a longer turn so many are kept at each end; the scorer's own limit is in tokens, and lower."""
+RECENT_END_CHARACTERS: Final = 2000
+"""Characters kept at each end of a recent turn; the scorer's own limit, in tokens, is lower."""
 
 ENVELOPES: Final = (
     "system-reminder",
@@ -33,27 +33,27 @@ ENVELOPES: Final = (
     "local-command-stdout",
     "local-command-stderr",
 )
-"""Tags by which coding agents put words of their own into the user's turns."""
+"""Tags of texts that coding agents insert into the user's turns."""
 
-SHOWN_TURNS: Final = 16
-SHOWN_CHARACTERS: Final = 64_000
-"""Of a longer turn so many are shown to a language model, half of them from each end.
+MAX_CONVERSATION_TURNS: Final = 16
+MAX_TURN_CHARACTERS: Final = 64_000
+"""Characters of one turn for a language model, half of them from each end.
 
-That is more than the longest usual prompt takes of one turn, 60 % of it from the head, so what is
-left out here would not be in a prompt of 8192 tokens anyway.
+A prompt of 8192 tokens, the longest default budget, uses less of a turn, so that it is the same
+as without this limit.
 """
 
-ALL_CHARACTERS: Final = 256_000
-"""Once the turns shown hold so many, older ones are left out."""
+MAX_CONVERSATION_CHARACTERS: Final = 256_000
+"""Characters of all turns for a language model after which older turns are left out."""
 
 _OPENING = re.compile(f"<({'|'.join(map(re.escape, ENVELOPES))})>")
-_BYTES_OF_A_WORD: Final = 8  # where no spaces part words
+_BYTES_PER_WORD: Final = 8  # in scripts without spaces
 
 
 def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """The user's last turns, oldest first, without envelopes and shortened in the middle.
 
-    Empty when the user said nothing in words.
+    Empty if the user wrote no text.
     """
     kept: list[Turn] = []
     words = 0
@@ -63,10 +63,10 @@ def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
         text = without_envelopes(turn.text).strip()
         if not text:
             continue
-        if len(text) > 2 * KEPT_CHARACTERS:
-            text = f"{text[:KEPT_CHARACTERS]} … {text[-KEPT_CHARACTERS:]}"
+        if len(text) > 2 * RECENT_END_CHARACTERS:
+            text = f"{text[:RECENT_END_CHARACTERS]} … {text[-RECENT_END_CHARACTERS:]}"
         kept.append(Turn("user", text))
-        words += max(len(text.split()), len(text.encode("utf-8", "replace")) // _BYTES_OF_A_WORD)
+        words += max(len(text.split()), len(text.encode("utf-8", "replace")) // _BYTES_PER_WORD)
         if words >= ENOUGH_WORDS or len(kept) == MAX_RECENT_TURNS:
             break
     return tuple(reversed(kept))
@@ -75,34 +75,34 @@ def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
 def conversation(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """The last turns of both sides, oldest first, without envelopes and shortened in the middle.
 
-    A turn without envelopes stands as it was written, white space around it included: prompts of
-    routing models are compared to the byte. Empty when the user said nothing in words.
+    A turn without envelopes stays as it is, with the white space around it, because prompts of
+    routing models must match Plano's to the byte. Empty if the user wrote no text.
     """
-    shown: list[Turn] = []
-    room = ALL_CHARACTERS
+    kept: list[Turn] = []
+    room = MAX_CONVERSATION_CHARACTERS
     for turn in reversed(turns):
         text = without_envelopes(turn.text) if turn.role == "user" else turn.text
         if not text.strip():
             continue
         if len(text) < len(turn.text):
             text = text.strip()
-        if len(text) > SHOWN_CHARACTERS:
-            half = SHOWN_CHARACTERS // 2
+        if len(text) > MAX_TURN_CHARACTERS:
+            half = MAX_TURN_CHARACTERS // 2
             text = f"{text[:half]} … {text[-half:]}"
-        shown.append(Turn(turn.role, text))
+        kept.append(Turn(turn.role, text))
         room -= len(text)
-        if len(shown) == SHOWN_TURNS or room <= 0:
+        if len(kept) == MAX_CONVERSATION_TURNS or room <= 0:
             break
-    return tuple(reversed(shown)) if any(turn.role == "user" for turn in shown) else ()
+    return tuple(reversed(kept)) if any(turn.role == "user" for turn in kept) else ()
 
 
 def without_envelopes(text: str) -> str:
-    """The text without ``<tag>...</tag>``; one that is not closed goes to the end of the text."""
+    """The text without ``<tag>...</tag>``; one that is not closed extends to the end of the text."""
     parts = []
     at = 0
-    while (found := _OPENING.search(text, at)) is not None:
-        parts.append(text[at : found.start()])
-        closing = f"</{found[1]}>"
-        end = text.find(closing, found.end())
+    while (opening := _OPENING.search(text, at)) is not None:
+        parts.append(text[at : opening.start()])
+        closing = f"</{opening[1]}>"
+        end = text.find(closing, opening.end())
         at = len(text) if end < 0 else end + len(closing)
     return "".join([*parts, text[at:]])

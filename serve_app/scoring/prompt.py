@@ -1,12 +1,12 @@
-"""What a routing model is asked, and what it may answer, by family of models.
+"""Prompts for routing models and the answers to them, by family of models.
 
-The prompts of katanemo's models are a wire format: the models were trained on these bytes, odd
-English and spacing included, so nothing in them may be changed. Source: Plano, Apache-2.0,
+The prompts of katanemo's models are a wire format: the models were trained on these bytes, with
+their English and spacing, so nothing in them may be changed. Source: Plano, Apache-2.0,
 ``orchestrator_model_v1.rs`` for Plano-Orchestrator and, up to release 0.4.18, ``router_model_v1.rs``
-for Arch-Router. The ``generic`` family is ours, and meant for any small instruct model.
+for Arch-Router. The ``generic`` family is the gateway's own, for any small instruct model.
 
-Every prompt is one message of the user. Routes stand in configuration order, so that equal routes
-make an equal beginning, which an engine's prefix cache can keep.
+Every prompt is one user message. Routes are in configuration order, so that equal routes have
+equal beginnings, which the prefix cache of an engine can reuse.
 """
 
 import json
@@ -19,26 +19,26 @@ from typing import Final, TypeAlias
 from serve_app.domain import Json, Route, Turn
 
 MAX_TURNS: Final = 16
-"""Of a longer conversation the last ones are shown, as Plano does."""
+"""Number of turns in a prompt, the last ones of the conversation, as in Plano."""
 
-LEAST_TOKENS: Final = 64
-"""So many the newest turn may take, even where the routes alone fill the budget."""
+MIN_TURN_TOKENS: Final = 64
+"""Tokens for the newest turn, even if the routes alone fill the budget."""
 
 MAX_NAMED: Final = 4
-"""Routes in one answer, of models that name several; the bound keeps the answer short."""
+"""Maximum number of routes in an answer that names several, which keeps it short."""
 
 NO_ROUTE: Final = "other"
-"""What a model that names one route says when none fits."""
+"""The answer of a model that names one route, if none fits."""
 
 Count: TypeAlias = Callable[[str], int]
-"""How many tokens a text is."""
+"""Returns the number of tokens of a text."""
 
 _ELLIPSIS: Final = "…"
-_BYTES_A_TOKEN: Final = 4
-"""What a turn that has to be shortened is shortened to at first; Plano's measure, too."""
+_BYTES_PER_TOKEN: Final = 4
+"""First estimate when a turn is shortened, as in Plano."""
 
-_MOST_CHARACTERS_A_TOKEN: Final = 6
-"""A longer text is taken for too long without being counted: counting it would take too long."""
+_MAX_CHARACTERS_PER_TOKEN: Final = 6
+"""A longer text counts as too long without being tokenized, which would take too long."""
 
 ARCH_ROUTER: Final = """
 You are a helpful assistant designed to find the best suited route.
@@ -100,113 +100,113 @@ Answer with JSON and nothing else: {"route": "NAME"}, where NAME is the name of 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The text of the one message that a routing model gets."""
+    """The user message for a routing model."""
 
     text: str
     trimmed: bool
-    """Not all of the conversation is in it."""
+    """True if parts of the conversation are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteAnswer:
-    """A whole answer as the family's models write it, and which route it means."""
+    """A whole answer in the form of a family, and the route that it means."""
 
     route: str | None
-    """None: no route fits."""
+    """None if no route fits."""
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Models that are asked in one way and answer in one way."""
+    """Models with the same form of prompts and answers."""
 
     name: str
     many: bool
-    """They answer with a list of routes, the best first."""
+    """True if they answer with a list of routes, the best first."""
     budget_tokens: int
-    """What a prompt may take unless something else is said."""
+    """Default maximum of tokens in a prompt."""
     template: str = field(repr=False)
-    lay_routes: Callable[[Sequence[Route]], str] = field(repr=False)
-    lay_turns: Callable[[Sequence[Turn]], str] = field(repr=False)
+    format_routes: Callable[[Sequence[Route]], str] = field(repr=False)
+    format_turns: Callable[[Sequence[Turn]], str] = field(repr=False)
 
     def messages(
         self, turns: Sequence[Turn], routes: Sequence[Route], *, budget: int, count: Count
     ) -> Prompt:
         """The prompt about these turns, newest kept, in at most ``budget`` tokens.
 
-        ``count`` is asked for the frame with all the routes, which is the same text for equal
-        routes and so worth remembering, and for each turn as it will stand there, but never for
-        more text than could fit. A turn of the user that does not fit whole is shortened in its
-        middle; what is older is left out.
+        ``count`` is called with the frame including all routes, which is worth caching because it
+        is the same text for equal routes, and with each formatted turn, but never with more text
+        than could fit. A user turn that does not fit is shortened in its middle; older turns are
+        left out.
 
-        Routes are never cut. Where they leave less than LEAST_TOKENS, the newest turn gets so
-        many all the same, and the prompt is over its budget: who sends it has to look.
+        Routes are never cut. If they leave less than MIN_TURN_TOKENS, the newest turn gets these
+        all the same, and the prompt exceeds its budget: the caller must check.
         """
         before, _, rest = self.template.partition("{routes}")
         between, _, after = rest.partition("{conversation}")
-        head = before + whole(self.lay_routes(routes)) + between
-        spoken = [turn for turn in turns if turn.text]
+        head = before + replace_surrogates(self.format_routes(routes)) + between
+        with_text = [turn for turn in turns if turn.text]
         room = budget - count(head + after)
-        kept, cut = self._newest(spoken[-MAX_TURNS:], room, count)
-        text = head + self.lay_turns(kept) + after
-        return Prompt(text, trimmed=cut or len(spoken) > MAX_TURNS)
+        kept, cut = self._newest(with_text[-MAX_TURNS:], room, count)
+        text = head + self.format_turns(kept) + after
+        return Prompt(text, trimmed=cut or len(with_text) > MAX_TURNS)
 
     def answers(self, routes: Sequence[Route]) -> tuple[RouteAnswer, ...]:
-        """All whole answers that say one route or none, no text twice; "none" is the last one.
+        """The answers that name one route, and at last the one that names none, without duplicates.
 
-        A route that bears the name NO_ROUTE takes its answer: then there is none for "none".
+        A route with the name NO_ROUTE has the same answer as none; then it means the route.
         """
-        known: dict[str, RouteAnswer] = {}
+        by_text: dict[str, RouteAnswer] = {}
         for name in [*(route.name for route in routes), None]:
             text = _answer(name, many=self.many)
-            known.setdefault(text, RouteAnswer(name, text))
-        return tuple(known.values())
+            by_text.setdefault(text, RouteAnswer(name, text))
+        return tuple(by_text.values())
 
     def _newest(self, turns: Sequence[Turn], room: int, count: Count) -> tuple[list[Turn], bool]:
-        """The last turns that fit, oldest first, and whether anything was cut or left out."""
+        """The last turns that fit, oldest first, and True if anything was shortened or left out."""
         kept: list[Turn] = []
         for turn in reversed(turns):
-            most = room if kept else max(room, LEAST_TOKENS)
-            if len(turn.text) <= _MOST_CHARACTERS_A_TOKEN * most:
-                same = Turn(turn.role, whole(turn.text))
-                size = self._size(same, most, count)
-                if size <= most:
-                    kept.append(same)
+            limit = room if kept else max(room, MIN_TURN_TOKENS)
+            if len(turn.text) <= _MAX_CHARACTERS_PER_TOKEN * limit:
+                valid = Turn(turn.role, replace_surrogates(turn.text))
+                size = self._size(valid, limit, count)
+                if size <= limit:
+                    kept.append(valid)
                     room -= size
                     continue
             short = None
             if turn.role == "user" or not kept:
-                short = self._shortened(turn, most, count)
+                short = self._shorten(turn, limit, count)
             return [*([] if short is None else [short]), *reversed(kept)], True
         return kept[::-1], False
 
-    def _shortened(self, turn: Turn, room: int, count: Count) -> Turn | None:
-        """The turn with as much of its ends as fits; None where nothing does."""
-        text = whole(turn.text)
-        limit = _BYTES_A_TOKEN * (room - count(self.lay_turns([Turn(turn.role, "")])))
+    def _shorten(self, turn: Turn, room: int, count: Count) -> Turn | None:
+        """The turn with as much of its ends as fits. Returns None if nothing fits."""
+        text = replace_surrogates(turn.text)
+        limit = _BYTES_PER_TOKEN * (room - count(self.format_turns([Turn(turn.role, "")])))
         while limit > 0:
-            short = Turn(turn.role, shortened(text, limit))
+            short = Turn(turn.role, shorten(text, limit))
             size = self._size(short, room, count)
             if size <= room:
                 return short if short.text else None
-            limit = limit * room // size * 15 // 16  # denser text than most; never a small step
+            limit = limit * room // size * 15 // 16  # few bytes per token; never a small step
         return None
 
     def _size(self, turn: Turn, room: int, count: Count) -> int:
-        """How many tokens a turn is; not counted, but surely more than ``room``, if it is huge."""
-        laid = self.lay_turns([turn])
-        if len(laid) > _MOST_CHARACTERS_A_TOKEN * room:
-            return len(laid) // _BYTES_A_TOKEN + 1
-        return count(laid)
+        """The tokens of a turn; for a huge one an estimate, which is certainly more than ``room``."""
+        formatted = self.format_turns([turn])
+        if len(formatted) > _MAX_CHARACTERS_PER_TOKEN * room:
+            return len(formatted) // _BYTES_PER_TOKEN + 1
+        return count(formatted)
 
 
-def shortened(text: str, limit_bytes: int) -> str:
-    """A text of at most so many bytes of UTF-8: 60 % from its head, an ellipsis, and its tail.
+def shorten(text: str, limit_bytes: int) -> str:
+    """A text of at most ``limit_bytes`` of UTF-8: 60 % from its head, an ellipsis, and its tail.
 
-    People say what they want before a long paste, or after it. Where not even the ellipsis fits,
-    the head alone.
+    People write their request before or after a long paste. If not even the ellipsis fits, only
+    the head is left.
 
-    >>> shortened("given the image In style of Andy Warhol", 12)
+    >>> shorten("given the image In style of Andy Warhol", 12)
     'given…rhol'
     """
     raw = text.encode()
@@ -214,23 +214,23 @@ def shortened(text: str, limit_bytes: int) -> str:
         return text
     room = limit_bytes - len(_ELLIPSIS.encode())
     if room <= 0:
-        return raw[:limit_bytes].decode("utf-8", "ignore")  # which leaves half characters out
+        return raw[:limit_bytes].decode("utf-8", "ignore")  # leaves incomplete characters out
     head = raw[: room * 3 // 5].decode("utf-8", "ignore")
     tail = raw[len(raw) - (room - len(head.encode())) :].decode("utf-8", "ignore")
     return f"{head}{_ELLIPSIS}{tail}"
 
 
-def whole(text: str) -> str:
-    """The text without halves of surrogate pairs, which no tokenizer takes."""
+def replace_surrogates(text: str) -> str:
+    """The text with unpaired surrogates replaced, which no tokenizer accepts."""
     return text.encode("utf-8", "replace").decode()
 
 
 def answer_schema(answers: Sequence[RouteAnswer], *, many: bool) -> dict[str, Json]:
-    """All that may be answered, and nothing else, as a JSON schema."""
-    said = [json.loads(answer.text)["route"] for answer in answers]
-    route: Json = {"type": "string", "enum": said}
+    """A JSON schema that allows exactly these answers."""
+    values = [json.loads(answer.text)["route"] for answer in answers]
+    route: Json = {"type": "string", "enum": values}
     if many:
-        names = [name for listed in said for name in listed]
+        names = [name for listed in values for name in listed]
         items = {"type": "string", "enum": names}
         route = {"type": "array", "items": items, "maxItems": MAX_NAMED}
     return {
@@ -242,15 +242,15 @@ def answer_schema(answers: Sequence[RouteAnswer], *, many: bool) -> dict[str, Js
 
 
 def _answer(route: str | None, *, many: bool) -> str:
-    """As the models were trained to write it.
+    """The text of an answer, as the models were trained to write it.
 
     >>> _answer(None, many=False), _answer("a", many=True)
     ('{"route": "other"}', '{"route": ["a"]}')
     """
-    said: Json = NO_ROUTE if route is None else route
+    value: Json = NO_ROUTE if route is None else route
     if many:
-        said = [] if route is None else [route]
-    return whole(_spaced({"route": said}))
+        value = [] if route is None else [route]
+    return replace_surrogates(_spaced({"route": value}))
 
 
 def _spaced(value: Json) -> str:
@@ -266,7 +266,7 @@ def _array_of_routes(routes: Sequence[Route]) -> str:
 
 
 def _lines_of_routes(routes: Sequence[Route]) -> str:
-    """As tools without parameters, one a line."""
+    """The routes as tools without parameters, one per line."""
     parameters = {"type": "object", "properties": {}, "required": []}
     return "\n".join(
         _spaced({"name": route.name, "description": route.description, "parameters": parameters})
@@ -294,7 +294,7 @@ def _indented_turns(turns: Sequence[Turn]) -> str:
 
 
 def _script(turns: Sequence[Turn]) -> str:
-    """One line a turn, whatever it holds."""
+    """The turns as a script, one line each."""
     return "\n".join(f"{turn.role}: {_spaced(turn.text)}" for turn in turns)
 
 
@@ -304,8 +304,8 @@ def _plano(name: str, template: str) -> Family:
         many=True,
         budget_tokens=8192,
         template=template,
-        lay_routes=_lines_of_routes,
-        lay_turns=_indented_turns,
+        format_routes=_lines_of_routes,
+        format_turns=_indented_turns,
     )
 
 
@@ -315,19 +315,19 @@ _ROWS: Final = (
         many=False,
         budget_tokens=2048,
         template=ARCH_ROUTER,
-        lay_routes=_array_of_routes,
-        lay_turns=_array_of_turns,
+        format_routes=_array_of_routes,
+        format_turns=_array_of_turns,
     ),
     _plano("plano-orchestrator", PLANO_ORCHESTRATOR),
-    # the same with single braces, as others send it
+    # the same with single braces, as its model card has it
     _plano("plano-orchestrator-card", PLANO_ORCHESTRATOR.replace("{{", "{").replace("}}", "}")),
     Family(
         name="generic",
         many=False,
         budget_tokens=2048,
         template=GENERIC,
-        lay_routes=_list_of_routes,
-        lay_turns=_script,
+        format_routes=_list_of_routes,
+        format_turns=_script,
     ),
 )
 
@@ -337,12 +337,12 @@ _NAMES: Final = re.compile(r"(?<![a-z])(?:(arch[-_ ]?router)|plano[-_ ]?orchestr
 
 
 def family_of(model: str) -> str:
-    """The family of a model by its name or path; of two names that a path holds, the last counts.
+    """The family of a model by its name or path; of two names in a path, the last one counts.
 
     >>> family_of("katanemo/Arch-Router-1.5B"), family_of("/models/plano_orchestrator_4b")
     ('arch-router', 'plano-orchestrator')
     """
-    found = _NAMES.findall(model.lower())
-    if not found:
+    matches = _NAMES.findall(model.lower())
+    if not matches:
         return "generic"
-    return "arch-router" if found[-1] else "plano-orchestrator"
+    return "arch-router" if matches[-1] else "plano-orchestrator"

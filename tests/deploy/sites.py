@@ -14,7 +14,7 @@ from serve_app.app import build
 from serve_app.cli.serve_yaml.read import read_env_file
 from serve_app.config.locations import ConfigError
 from serve_app.config.references import references
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 ROOT: Final = Path(__file__).parents[2]
 CONFIGS: Final = ROOT / "configs"
@@ -46,7 +46,7 @@ def graph(app: serve.Application) -> dict[str, serve.Deployment]:
 def gateway_problems(folder: Path, text: str, given: Collection[str]) -> list[str]:
     """Why a gateway.yaml can't be served where the variables of ``given`` are set."""
     try:
-        setup_of(folder, text)
+        snapshot_of(folder, text)
     except ConfigError as error:
         return [str(problem) for problem in error.problems]
     asked = sorted(set(references(re.sub(r"(^|\s)#.*", "", text, flags=re.MULTILINE))))
@@ -58,7 +58,7 @@ def serve_problems(folder: Path, content: Json, gateway: str) -> list[str]:
     problems = _unknown_keys(ServeDeploySchema, content, "")
     try:
         ServeDeploySchema.model_validate(content)
-        snapshot = setup_of(folder, gateway)
+        snapshot = snapshot_of(folder, gateway)
     except (ValueError, ConfigError) as error:
         return [*problems, str(error)]
     (application,) = content["applications"]

@@ -24,17 +24,17 @@ def comparer(embedding: Site) -> EmbedDecider:
     return running.decider
 
 
-def test_a_start_takes_seconds_and_its_memory_is_known(embedding: Site) -> None:
+def test_start_and_memory_of_the_engine(embedding: Site) -> None:
     """Both are printed."""
     size = core_of(embedding.engine).memory_info().rss >> 20
     print(f"\nstart {embedding.engine.start_s:.1f} s, {size} MB in the process of the model")
     assert embedding.engine.starts == 1
 
 
-async def test_scores_are_those_of_the_embedded_engine(
+async def test_scores_agree_with_the_embedded_engine(
     embedding: Site, labelled: LabelledSet
 ) -> None:
-    """But for what 8 bits cost; the winner is the same nearly always, and mostly right."""
+    """They differ by the loss of 8 bits; the winner is nearly always the same, and mostly right."""
     own = EmbeddingEngine(EmbeddingSettings())
     cases = [case for case in labelled.cases[::6] if recent(case.turns)]
     asked = [Question(recent(case.turns), labelled.routes, "k") for case in cases]
@@ -57,7 +57,7 @@ async def test_scores_are_those_of_the_embedded_engine(
 async def test_new_routes_are_embedded_once(
     embedding: Site, comparer: EmbedDecider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All their texts at once, before the scorer is asked; after that only the conversation."""
+    """All their texts are embedded at once before scoring; after that only the conversation."""
     embedded: list[str] = []
     embed = comparer._embed
 
@@ -79,8 +79,8 @@ async def test_new_routes_are_embedded_once(
     assert sorted(embedded) == sorted([*new, "which fish is this", "which bird is this"])
 
 
-def test_a_long_text_is_looked_at_from_both_ends(embedding: Site, comparer: EmbedDecider) -> None:
-    """So many tokens of it as the configuration says; half a surrogate pair is no character."""
+def test_long_text_keeps_head_and_tail(embedding: Site, comparer: EmbedDecider) -> None:
+    """The number of tokens is configured; an unpaired surrogate is not a character."""
     plain = on_loop(embedding.engine, comparer._embed("word " * 30 + "middle " * 500 + "end " * 31))
     other = on_loop(embedding.engine, comparer._embed("word " * 30 + "another " * 9 + "end " * 31))
     assert plain.shape == (384,)

@@ -64,42 +64,42 @@ def changed(tiny: Path, folder: Path, change: Callable[[dict[str, object]], None
     return folder
 
 
-def test_what_can_be_found_beforehand_needs_no_vllm(tmp_path: Path) -> None:
-    """A path that leads nowhere."""
+def test_missing_folder_is_found_without_vllm(tmp_path: Path) -> None:
+    """The path does not exist."""
     assert fault_of(settings(tmp_path / "x")) == (
-        f"there is no folder {tmp_path}/x; see orchestrator.model, "
+        f"there is no folder {tmp_path}/x; check orchestrator.model, "
         "and set `download: true` if it is the id of a model on a hub"
     )
 
 
-def test_a_gpu_that_is_not_there_is_told(tiny: Path) -> None:
-    """And what each build of vLLM needs."""
+def test_missing_gpu_is_a_fault(tiny: Path) -> None:
+    """The message tells what each build of vLLM needs."""
     fault = fault_of(settings(tiny, device="cuda"))
     assert fault.startswith("orchestrator.device is cuda, but vLLM runs on cpu here")
 
 
-def test_what_vllm_itself_says_is_passed_on(tiny: Path, tmp_path: Path) -> None:
-    """A model that looks well from outside."""
+def test_error_of_vllm_is_passed_on(tiny: Path, tmp_path: Path) -> None:
+    """The model looks complete from outside."""
     wrong = changed(tiny, tmp_path, lambda config: config.update(num_attention_heads=3))
-    assert fault_of(settings(wrong)).startswith(f"vLLM can't run {tmp_path}: ")
+    assert fault_of(settings(wrong)).startswith(f"vLLM cannot run {tmp_path}: ")
 
 
-def test_a_model_that_needs_too_much_is_refused(tiny: Path) -> None:
-    """Before anything is started."""
+def test_too_large_model_is_refused(tiny: Path) -> None:
+    """It is refused before anything is started."""
     fault = fault_of(settings(tiny, kv_cache_mb=1 << 20))
     assert "GiB are free; use a smaller model" in fault
 
 
-def test_vllm_knows_the_architectures_that_we_know() -> None:
-    """The list is that of the version that the lock has."""
+def test_vllm_supports_the_listed_architectures() -> None:
+    """The list is that of the locked version."""
     from vllm import ModelRegistry  # noqa: PLC0415 - seconds
 
     assert set(checkpoint.architectures()) <= set(ModelRegistry.get_supported_archs())
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_vllm_takes_our_arguments(device: str, tiny: Path) -> None:
-    """Those for a GPU, too, although there is none here."""
+def test_vllm_accepts_the_arguments(device: str, tiny: Path) -> None:
+    """Those for a GPU are tested, too, without one."""
     from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - as above
 
     found = checkpoint.read_checkpoint(str(tiny))
@@ -110,8 +110,8 @@ def test_vllm_takes_our_arguments(device: str, tiny: Path) -> None:
         assert {name: getattr(made, name) for name in args} == args
 
 
-async def test_a_replica_lives_on_without_its_engine(tmp_path: Path, tiny: Path) -> None:
-    """The embedded engine stands in, and says why; without it there is the fault."""
+async def test_replica_survives_without_its_engine(tmp_path: Path, tiny: Path) -> None:
+    """The embedded engine stands in with the reason; without it the fault is returned."""
     file = tmp_path / "gateway.yaml"
     for fallback in ("embedding", "none"):
         file.write_text(
@@ -132,8 +132,8 @@ async def test_a_replica_lives_on_without_its_engine(tmp_path: Path, tiny: Path)
             assert "there is no folder" in said.stand_in
 
 
-async def test_an_engine_that_is_killed_comes_back(chat: Site, labelled: LabelledSet) -> None:
-    """SIGKILL: noticed within 3 s, back in little more than a start; no question raises."""
+async def test_killed_engine_is_restarted(chat: Site, labelled: LabelledSet) -> None:
+    """It is noticed within 3 s, and restarted in little more than a start; no question raises."""
     engine, core, cold_s = chat.engine, core_of(chat.engine), chat.engine.start_s
     question = Question((Turn("user", "Write a poem about rain"),), labelled.routes, "ten")
     in_flight = asyncio.create_task(engine.score(question))
@@ -176,8 +176,8 @@ time.sleep(600)
 
 
 @pytest.mark.long  # another start of vLLM, in a process of its own
-def test_a_replica_that_is_killed_leaves_no_process(tiny: Path, tmp_path: Path) -> None:
-    """The process of vLLM ends with it, although nobody could tell it to."""
+def test_killed_replica_leaves_no_process(tiny: Path, tmp_path: Path) -> None:
+    """The process of vLLM ends with it, although it gets no message."""
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
         [sys.executable, "-c", _OWNER, str(tiny)], stdout=subprocess.PIPE, text=True, env=environ

@@ -1,4 +1,4 @@
-"""What all unit tests share."""
+"""Fixtures and settings of all unit tests."""
 
 import gc
 from collections.abc import AsyncIterator
@@ -13,9 +13,9 @@ from tests.unit.engines.chat_server import Make, Server
 
 settings.register_profile(
     "unit",
-    deadline=None,  # a busy machine is no failure
+    deadline=None,  # a busy machine must not fail a test
     max_examples=100,
-    database=None,  # nothing is left behind in the working tree
+    database=None,  # keep the working tree clean
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("unit")
@@ -23,15 +23,15 @@ settings.load_profile("unit")
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Async tests run on asyncio, the loop that Serve uses."""
+    """Run asynchronous tests on asyncio, the loop that Serve uses."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def small_heap() -> None:
-    """What earlier tests left, vLLM's modules above all, is not searched for garbage any more.
+    """Exclude objects of earlier tests, above all vLLM's modules, from garbage collection.
 
-    Such a search takes longer than the deadlines that tests here are about.
+    A full collection takes longer than the deadlines that these tests check.
     """
     gc.collect()
     gc.freeze()
@@ -47,7 +47,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def make(server: Server) -> AsyncIterator[Make]:
-    """Engines that ask the server, unless something else is said; closed at the end."""
+    """Builds engines that call the server by default, and closes them after the test."""
     made: list[HttpEngine] = []
 
     def engine(*, environ: dict[str, str] | None = None, **changed: Any) -> HttpEngine:
@@ -58,4 +58,4 @@ async def make(server: Server) -> AsyncIterator[Make]:
     yield engine
     for engine_made in made:
         await engine_made.close()
-        await engine_made.close()  # twice does no harm
+        await engine_made.close()  # closing twice must be harmless

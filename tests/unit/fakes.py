@@ -1,4 +1,4 @@
-"""Stand-ins at the ports, scripted by what a test hands them; no mock library."""
+"""Fakes for the ports, scripted by each test; no mock library is used."""
 
 import asyncio
 import itertools
@@ -29,11 +29,11 @@ from serve_app.snapshot import Snapshot, compile_snapshot
 from serve_app.telemetry.metrics import METRICS, Metric, MetricsObserver
 
 FOREVER: Final = 3600.0
-"""As an item of FakeChunks: the provider says nothing more."""
+"""An item of a FakeChunks script: the provider sends nothing more."""
 
 
 class FakeChunks:
-    """A body from a script: bytes are given, numbers are pauses in seconds, exceptions rise."""
+    """A scripted body: yields bytes, sleeps for numbers (seconds) and raises exceptions."""
 
     def __init__(self, *script: bytes | float | Exception) -> None:
         self.script = deque(script)
@@ -64,7 +64,7 @@ class FakeChunks:
 
 
 def broken(kind: FaultKind = FaultKind.BROKEN, detail: str = "it broke off") -> StreamBrokenError:
-    """What a body raises when it stops early."""
+    """The exception that a body raises when it stops early."""
     return StreamBrokenError(UpstreamFault(kind, detail))
 
 
@@ -72,14 +72,14 @@ Scripted = UpstreamReply | UpstreamFault | Callable[[UpstreamRequest], UpstreamR
 
 
 class FakeUpstream:
-    """Answers by the model's full name, the last answer again and again; remembers all asked."""
+    """Replies by the model's full name, repeats the last reply, and records every request."""
 
     def __init__(self, script: Mapping[str, Sequence[Scripted]]) -> None:
         self._script = {name: deque(answers) for name, answers in script.items()}
         self.requests: list[UpstreamRequest] = []
 
     @property
-    def asked(self) -> list[str]:
+    def models(self) -> list[str]:
         return [str(request.model) for request in self.requests]
 
     async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
@@ -90,27 +90,27 @@ class FakeUpstream:
 
 
 class FakeOrchestrator:
-    """Always gives the same scores, or says always the same why not."""
+    """Returns the same scores, or the same Unavailable, for every question, and records them."""
 
-    def __init__(self, said: Scores | Unavailable) -> None:
-        self.said = said
-        self.asked: list[Question] = []
+    def __init__(self, scores: Scores | Unavailable) -> None:
+        self.scores = scores
+        self.questions: list[Question] = []
 
     async def score(self, question: Question) -> Scores | Unavailable:
-        self.asked.append(question)
-        return self.said
+        self.questions.append(question)
+        return self.scores
 
 
 class FakeStore:
-    """Bindings in a dictionary; remembers what it was asked."""
+    """Keeps bindings in a dictionary and records the keys that were read."""
 
     def __init__(self) -> None:
         self.bindings: dict[str, Binding] = {}
-        self.asked: list[str] = []
+        self.keys: list[str] = []
         self.trouble: str | None = None
 
     async def get(self, key: str) -> Binding | None:
-        self.asked.append(key)
+        self.keys.append(key)
         return None if self.trouble else self.bindings.get(key)
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
@@ -131,7 +131,7 @@ class FakeStore:
 
 
 class FakeMeter:
-    """Keeps everything; refuses labels that do not fit the metric."""
+    """Keeps every sample and fails if the labels do not fit the metric."""
 
     def __init__(self) -> None:
         self.counts: list[tuple[Metric, tuple[str, ...]]] = []
@@ -155,7 +155,7 @@ class FakeMeter:
 
 
 class FakeClock:
-    """Stands still until it is moved."""
+    """A clock that a test moves by hand."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -173,16 +173,16 @@ COMPLETION: Final = (
 def reply(
     status: int = 200, body: bytes | Chunks = COMPLETION, headers: Headers = ()
 ) -> UpstreamReply:
-    """An answer of a provider; a good completion unless something else is said."""
+    """A provider's reply; by default a complete chat completion."""
     return UpstreamReply(status, (("content-type", "application/json"), *headers), body)
 
 
 def fault(kind: FaultKind, detail: str = "it did not work") -> UpstreamFault:
-    """An exchange without an answer."""
+    """The fault of an exchange that got no reply."""
     return UpstreamFault(kind, detail)
 
 
-def request_of(  # noqa: PLR0913 - all that a request may bring
+def request_of(  # noqa: PLR0913 - every part of a request
     snapshot: Snapshot,
     content: str,
     *,
@@ -200,8 +200,8 @@ def request_of(  # noqa: PLR0913 - all that a request may bring
     )
 
 
-def setup_of(directory: Path, text: str) -> Snapshot:
-    """The snapshot that a gateway.yaml with this text comes to."""
+def snapshot_of(directory: Path, text: str) -> Snapshot:
+    """Compiles a gateway.yaml with this text."""
     file = directory / "gateway.yaml"
     file.write_text(text, "utf-8")
     return compile_snapshot(file)
@@ -209,7 +209,7 @@ def setup_of(directory: Path, text: str) -> Snapshot:
 
 @dataclass
 class Rig:
-    """A gateway between fakes, and one way to ask it."""
+    """A gateway between fakes, and one method that sends it a request."""
 
     snapshot: Snapshot
     upstream: FakeUpstream
@@ -250,13 +250,13 @@ class Rig:
 
 
 def headers_of(answer: Answer) -> dict[str, str]:
-    """An answer's headers, when none is there twice."""
+    """An answer's headers; fails if a name occurs more than once."""
     pairs = dict(answer.headers)
     assert len(pairs) == len(answer.headers)
     return pairs
 
 
 def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
-    """``data`` cut at these offsets, without empty pieces."""
+    """``data`` cut at these offsets; empty pieces are left out."""
     marks = [0, *sorted(cuts), len(data)]
     return [data[a:b] for a, b in itertools.pairwise(marks) if a < b]

@@ -1,4 +1,4 @@
-"""The values that everything else speaks in."""
+"""The value types that all layers share."""
 
 import dataclasses
 import pickle
@@ -19,27 +19,27 @@ from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault
         ("vllm/*", "vllm", "*"),
     ],
 )
-def test_a_model_is_its_provider_and_its_name(text: str, provider: str, name: str) -> None:
-    """The first slash separates; the text comes back as it was."""
+def test_model_ref_splits_at_first_slash(text: str, provider: str, name: str) -> None:
+    """A model reference is split at its first slash and renders as the original text."""
     model = ModelRef.parse(text)
     assert (model.provider, model.name, str(model)) == (provider, name, text)
 
 
 @pytest.mark.parametrize("text", ["", "/", "gpt-4o", "openai/", "/gpt-4o"])
-def test_a_model_needs_both(text: str) -> None:
-    """Without provider or name there is no model."""
+def test_model_ref_rejects_missing_part(text: str) -> None:
+    """A text without a provider or without a name is rejected."""
     with pytest.raises(ValueError, match="a model is written provider/name"):
         ModelRef.parse(text)
 
 
-def test_a_provider_has_no_slash() -> None:
-    """Else its text would be read as another model."""
+def test_model_ref_rejects_slash_in_provider() -> None:
+    """A provider name with a slash is rejected, because the reference would parse differently."""
     with pytest.raises(ValueError, match="a model is written provider/name"):
         ModelRef("a/b", "c")
 
 
-def test_models_are_values() -> None:
-    """Equal ones are one, they have an order, and nobody changes them."""
+def test_model_refs_are_frozen_ordered_values() -> None:
+    """Model references are frozen, and are compared, ordered and hashed by value."""
     model = ModelRef("a", "b")
     assert len({model, ModelRef("a", "b"), ModelRef("a", "c")}) == 2
     assert min(ModelRef("b", "a"), ModelRef("a", "z")) == ModelRef("a", "z")
@@ -47,14 +47,16 @@ def test_models_are_values() -> None:
         model.name = "c"  # type: ignore[misc]
 
 
-def test_a_decision_has_a_candidate() -> None:
-    """There is no decision for nobody."""
+def test_decision_requires_candidate() -> None:
+    """A decision without candidates is rejected."""
     with pytest.raises(ValueError, match="a decision needs at least one candidate"):
         RouteDecision((), Reason.DEFAULT)
 
 
-def test_the_reasons_are_a_closed_set() -> None:
-    """Clients may switch on these thirteen words; a new one is a change of the interface."""
+def test_reasons_are_a_closed_set() -> None:
+    """The reasons are these thirteen words; clients may depend on them, so a new one changes the
+    interface.
+    """
     assert {reason.value for reason in Reason} == {
         "explicit",
         "alias",
@@ -72,13 +74,13 @@ def test_the_reasons_are_a_closed_set() -> None:
     }
 
 
-def test_auto_has_three_names() -> None:
-    """Compared in lower case."""
+def test_auto_has_three_lower_case_names() -> None:
+    """The empty name, `none` and `auto` mean automatic routing and are compared in lower case."""
     assert {"", "none", "auto"} == AUTO_NAMES
 
 
-def test_a_broken_stream_crosses_processes() -> None:
-    """Its fault arrives with it."""
+def test_stream_broken_error_survives_pickling() -> None:
+    """A StreamBrokenError keeps its fault when it is pickled."""
     error = StreamBrokenError(UpstreamFault(FaultKind.TIMEOUT, "late"))
-    same = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    same = pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled here
     assert same.fault == error.fault

@@ -1,4 +1,4 @@
-"""The tree of errors, and what an instance keeps on its way between processes."""
+"""The tree of errors, and what an instance keeps when it crosses processes."""
 
 import copy
 import pickle
@@ -34,7 +34,7 @@ ALL = tree(GatewayError)
 
 
 def build(cls: Any) -> GatewayError:
-    """An instance whose fields all have a value."""
+    """An instance of the class with a value in every field."""
     names = [field.name for field in fields(cls)] if is_dataclass(cls) else []
     error = cls(**{name: VALUES[name] for name in names})
     assert isinstance(error, GatewayError)
@@ -43,18 +43,18 @@ def build(cls: Any) -> GatewayError:
 
 @pytest.mark.parametrize("cls", ALL)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_error_survives_pickling(cls: type[GatewayError], protocol: int) -> None:
-    """Status, code, fields and text arrive on the other side."""
+def test_error_survives_pickling(cls: type[GatewayError], protocol: int) -> None:
+    """Every error keeps its status, code, fields and text when it is pickled."""
     error = build(cls)
-    same = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own bytes
+    same = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - pickled here
     assert type(same) is cls
     assert (same.status, same.code, same.param) == (error.status, error.code, error.param)
     assert (str(same), vars(same)) == (str(error), vars(error))
 
 
 @pytest.mark.parametrize("cls", ALL)
-def test_every_error_can_be_copied(cls: type[GatewayError]) -> None:
-    """A copy, deep or not, says the same."""
+def test_error_can_be_copied(cls: type[GatewayError]) -> None:
+    """A shallow or a deep copy of an error has the same text and fields."""
     error = build(cls)
     for same in (copy.copy(error), copy.deepcopy(error)):
         assert type(same) is cls
@@ -62,8 +62,8 @@ def test_every_error_can_be_copied(cls: type[GatewayError]) -> None:
 
 
 @pytest.mark.parametrize("cls", ALL)
-def test_every_error_can_be_raised_and_hashed(cls: type[GatewayError]) -> None:
-    """Errors are told apart by identity, as tracebacks need it."""
+def test_error_is_hashed_by_identity(cls: type[GatewayError]) -> None:
+    """Errors can be raised and are hashed by identity, as tracebacks require."""
     error = build(cls)
     with pytest.raises(cls) as caught:
         raise error
@@ -72,8 +72,8 @@ def test_every_error_can_be_raised_and_hashed(cls: type[GatewayError]) -> None:
 
 
 @pytest.mark.parametrize("cls", ALL)
-def test_every_error_speaks_to_the_client(cls: type[GatewayError]) -> None:
-    """Each has a text, a status that is an error, a code in snake case, and a docstring."""
+def test_error_has_text_status_code_and_docstring(cls: type[GatewayError]) -> None:
+    """Every error has a text, a 4xx or 5xx status, a snake-case code and a docstring."""
     error = build(cls)
     assert str(error)
     assert error.status in range(400, 600)
@@ -82,7 +82,7 @@ def test_every_error_speaks_to_the_client(cls: type[GatewayError]) -> None:
 
 
 def drawn() -> list[tuple[int, str, int, str]]:
-    """The tree of the docstring: depth, name, status and code of each line, in order."""
+    """The tree in the docstring: depth, name, status and code of each line, in order."""
     line = re.compile(
         r"^    (?P<lead>[│├└─ ]*)(?P<name>[A-Z]\w+) +(?P<status>\d{3}) (?P<code>\w+)$"
     )
@@ -93,8 +93,8 @@ def drawn() -> list[tuple[int, str, int, str]]:
     ]
 
 
-def test_the_tree_is_drawn_as_it_is() -> None:
-    """Every class stands in the docstring below its base, with its status and its code."""
+def test_docstring_draws_actual_error_tree() -> None:
+    """The tree in the docstring shows every class below its base, with its status and code."""
     above: list[str] = []
     shown: dict[str, tuple[str | None, int, str]] = {}
     for depth, name, status, code in drawn():
@@ -112,8 +112,8 @@ def test_the_tree_is_drawn_as_it_is() -> None:
     assert shown == actual
 
 
-def test_classes_have_one_base() -> None:
-    """It is a tree."""
+def test_error_class_has_one_base() -> None:
+    """Every error class has exactly one base class."""
     assert all(len(cls.__bases__) == 1 for cls in ALL)
 
 
@@ -126,13 +126,13 @@ def test_classes_have_one_base() -> None:
         (Problem(0, "", "can't be read"), "can't be read"),
     ],
 )
-def test_a_problem_says_where_it_stands(problem: Problem, text: str) -> None:
-    """Line and path are shown as far as they are known."""
+def test_problem_shows_known_location(problem: Problem, text: str) -> None:
+    """A problem shows its line and path as far as they are known."""
     assert str(problem) == text
 
 
-def test_a_configuration_shows_all_its_problems() -> None:
-    """One line each below a line that counts them."""
+def test_config_error_lists_all_problems() -> None:
+    """A ConfigError counts its problems and lists each on its own line."""
     one, two = Problem(1, "a", "x"), Problem(2, "b", "y")
     assert str(ConfigError("f", (one,))) == "f has 1 problem:\n  line 1: a: x"
     assert str(ConfigError("f", (one, two))) == (
@@ -148,6 +148,6 @@ def test_a_configuration_shows_all_its_problems() -> None:
         (("a/c", "d"), "; did you mean 'a/c' or 'd'?"),
     ],
 )
-def test_an_unknown_model_shows_a_way_out(nearest: tuple[str, ...], way_out: str) -> None:
-    """The nearest names, or where to find all of them."""
+def test_unknown_model_suggests_names(nearest: tuple[str, ...], way_out: str) -> None:
+    """An UnknownModel suggests the nearest names, or where all names are listed."""
     assert str(UnknownModel("b", nearest)) == f"the model 'b' does not exist here{way_out}"

@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.graph import DRAIN_S, Role, deployment_names, deployments_of
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 PROVIDERS = """model_providers:
   - {model: openai/a}
@@ -16,9 +16,9 @@ PROVIDERS = """model_providers:
 REDIS = "routing: {session_cache: {type: redis, url: 'redis://h'}}\n"
 
 
-def test_deployments_follow_the_configuration(tmp_path: Path) -> None:
-    """One for each dedicated provider; none for what is shared or inline."""
-    specs = deployments_of(setup_of(tmp_path, V + PROVIDERS))
+def test_deployments_follow_configuration(tmp_path: Path) -> None:
+    """Each dedicated provider has a deployment; shared and inline providers have none of their own."""
+    specs = deployments_of(snapshot_of(tmp_path, V + PROVIDERS))
     assert [(spec.name, spec.role, spec.slug) for spec in specs] == [
         ("Ingress", Role.INGRESS, None),
         ("Orchestrator", Role.ORCHESTRATOR, None),
@@ -28,9 +28,9 @@ def test_deployments_follow_the_configuration(tmp_path: Path) -> None:
     ]
 
 
-def test_redis_replaces_the_affinity_deployment(tmp_path: Path) -> None:
-    """Then the ingress asks Redis itself."""
-    assert "Affinity" not in deployment_names(setup_of(tmp_path, V + PROVIDERS + REDIS))
+def test_redis_replaces_affinity_deployment(tmp_path: Path) -> None:
+    """With Redis there is no Affinity deployment, because the ingress calls Redis itself."""
+    assert "Affinity" not in deployment_names(snapshot_of(tmp_path, V + PROVIDERS + REDIS))
 
 
 @pytest.mark.parametrize(
@@ -41,17 +41,19 @@ def test_redis_replaces_the_affinity_deployment(tmp_path: Path) -> None:
         ("orchestrator: {engine: http, model: m, base_url: 'http://h', min_confidence: 0.1}\n", 32),
     ],
 )
-def test_the_orchestrator_scales_by_its_engine(section: str, target: int, tmp_path: Path) -> None:
-    """One that answers in batches takes more questions at once."""
-    specs = deployments_of(setup_of(tmp_path, V + PROVIDERS + section))
+def test_orchestrator_target_follows_engine(section: str, target: int, tmp_path: Path) -> None:
+    """The Orchestrator of an engine that batches has a higher target of ongoing requests."""
+    specs = deployments_of(snapshot_of(tmp_path, V + PROVIDERS + section))
     (orchestrator,) = (spec for spec in specs if spec.role is Role.ORCHESTRATOR)
     assert orchestrator.options["autoscaling_config"]["target_ongoing_requests"] == target
     assert orchestrator.options["max_ongoing_requests"] >= target
 
 
-def test_replicas_with_streams_drain_longer_than_the_longest_stream(tmp_path: Path) -> None:
-    """So that no scaling cuts an answer."""
-    snapshot = setup_of(tmp_path, V + PROVIDERS)
+def test_streaming_replicas_drain_longer_than_longest_stream(tmp_path: Path) -> None:
+    """Replicas that carry streams drain longer than the total timeout, so that scaling down does
+    not cut an answer.
+    """
+    snapshot = snapshot_of(tmp_path, V + PROVIDERS)
     assert snapshot.config.timeouts.total_s < DRAIN_S
     for spec in deployments_of(snapshot):
         streams = spec.role in {Role.INGRESS, Role.PROVIDER, Role.SHARED}

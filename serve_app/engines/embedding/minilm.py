@@ -1,9 +1,9 @@
-"""all-MiniLM-L6-v2 on int8 arithmetic: our graph over the weights of the pinned package.
+"""all-MiniLM-L6-v2 in int8 arithmetic: a bundled graph over the weights of the pinned package.
 
-The package's own graph turns its int8 weights into floats and computes with these. Ours,
-``minilm.onnx``, multiplies int8 by int8, which takes half the time, and holds no weights:
-``minilm.json`` says from which bytes of the package's file each tensor is made. Both files come
-from benchmarks/minilm/build_graph.py; docs/decisions/0005-minilm-graph.md says how it keeps the
+The package's own graph converts its int8 weights to floats and computes with these. The bundled
+one, ``minilm.onnx``, multiplies int8 by int8, which takes half the time, and has no weights:
+``minilm.json`` lists the bytes of the package's file that each tensor is made of. Both files come
+from benchmarks/minilm/build_graph.py; docs/decisions/0005-minilm-graph.md explains how it keeps the
 accuracy, and what was measured.
 """
 
@@ -28,7 +28,7 @@ def open_session(weights: Path, options: Any) -> Any:  # noqa: ANN401 - onnxrunt
     are onnxruntime's SessionOptions. For n from 1 to 512; onnxruntime 1.26 divides by zero at 0.
     The embedding is the mean over the tokens, of length 1. Needs onnxruntime 1.26 or newer.
     """
-    import onnxruntime  # noqa: PLC0415 - only who makes an engine needs its library
+    import onnxruntime  # noqa: PLC0415 - loaded only where an engine is made
 
     recipes: dict[str, dict[str, Any]] = json.loads(TENSORS.read_bytes())["tensors"]
     with weights.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -64,7 +64,7 @@ def _term(data: mmap.mmap, spec: dict[str, Any]) -> _Array:
     if "append" in spec:  # these rows once more, at the end
         axis, index = spec["append"]
         array = np.concatenate([array, array.take(index, axis)], axis)
-    if "zero" in spec:  # these columns muted
+    if "zero" in spec:  # these columns set to 0
         array = array.copy()
         array[..., spec["zero"]] = 0
     return array

@@ -1,12 +1,12 @@
-"""A language model chooses a route: the answers it may give, and how one is read from it.
+"""A language model chooses a route: the allowed answers, and four modes of getting one.
 
-``trie`` asks for the odds of every token at which the answers part, all at once: one step of the
-model, and a probability for each route. ``trie_lazy`` asks for them one after the other, going
-the way of the likeliest: the same numbers, but for one route only. ``choice`` comes to the same
-in one request, in which the model writes, held to the answers, from where they part until only
-one is left. ``json`` lets it write a whole answer, held to a schema; it may name several routes,
-and may come to another answer: a grammar of characters lets the model spell a name in tokens
-that it was never shown, and what it thinks after those is another matter.
+``trie`` requests the log-probabilities of every token at which the answers branch, all at once:
+one step of the model, and a probability for each route. ``trie_lazy`` requests them one after the
+other along the likeliest branch: the same numbers, but for one route only. ``choice`` gets the
+same result in one request, in which the model generates one of the answers, from where they
+branch until only one is left. ``json`` lets it generate a whole answer that follows a schema; it
+may name several routes. Its result may differ: a grammar of characters allows the model to spell
+a name in tokens that it was not trained on, which changes what it generates next.
 """
 
 import asyncio
@@ -26,24 +26,24 @@ from serve_app.scoring.prompt import MAX_NAMED, RouteAnswer, answer_schema
 from serve_app.scoring.token_trie import MAX_CHILDREN, Ask, Tokens, Trie, build_trie
 
 MAX_SETS: Final = 64
-"""Sets of routes that are kept ready; the least recently used go."""
+"""Maximum number of compiled sets of routes; the least recently used are evicted."""
 
 MAX_COUNTS: Final = 256
-"""Texts whose length in tokens is remembered, the beginnings of prompts above all."""
+"""Number of texts whose count of tokens is cached, mainly the beginnings of prompts."""
 
 BUSY: Final = 2
-"""So many others under way, ``auto`` lets the model write: it has less to read in all."""
+"""Decisions in progress from which ``auto`` uses ``choice``, which needs fewer prefills."""
 
-_NOTHING: Final = "\N{ZERO WIDTH SPACE}"
+_SEPARATOR: Final = "\N{ZERO WIDTH SPACE}"
 _SLACK_TOKENS: Final = 16
-"""More than the longest answer, for one written with other tokens."""
+"""Tokens beyond the longest answer, for one that is spelled with other tokens."""
 
-_ROUND: Final = 6
+_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class _AnswerSets:
-    """What a set of routes comes to."""
+class _CompiledRoutes:
+    """The allowed answers for a set of routes."""
 
     names: tuple[str, ...]
     answers: tuple[RouteAnswer, ...]
@@ -52,13 +52,13 @@ class _AnswerSets:
     asks: tuple[Ask, ...]
     schema: str
     start: Tokens
-    """What all answers begin with, as far as it is whole characters."""
+    """The common beginning of all answers; empty if it ends inside a character."""
     rests: tuple[str, ...]
-    """The answers after the start, as texts."""
+    """The texts of the answers after the common beginning."""
     allowed: tuple[int, ...]
     """All tokens of the answers, in ascending order."""
     children: tuple[int, ...]
-    """Those of them that the model may have to choose from, in ascending order."""
+    """Those of them at which answers branch, in ascending order."""
 
     @property
     def longest(self) -> int:
@@ -68,20 +68,20 @@ class _AnswerSets:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """One answer, and how likely it is among all of them where that is known."""
+    """One answer, and its probability among all of them if that is known."""
 
     route: str | None
     probability: float | None = None
     named: tuple[str, ...] = ()
-    """All that the model named, where it may name several."""
+    """All routes that the model named, if it may name several."""
 
 
 class ChatDecider:
-    """Decides by the language model that an engine of vLLM's runs."""
+    """Decides with a language model in a vLLM engine."""
 
     def __init__(self, engine: Any, tokenizer: Any, settings: VllmSettings, longest: int) -> None:  # noqa: ANN401 - vLLM has no types here
-        """``longest`` is what a sequence may have, in tokens."""
-        from vllm import SamplingParams  # noqa: PLC0415 - only who makes an engine needs it
+        """``longest`` is the maximum of tokens in a sequence."""
+        from vllm import SamplingParams  # noqa: PLC0415 - loaded only where an engine is made
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # noqa: PLC0415
 
         self._engine = engine
@@ -91,30 +91,32 @@ class ChatDecider:
         self._params = functools.partial(
             SamplingParams, temperature=0.0, output_kind=RequestOutputKind.FINAL_ONLY
         )
-        self._held = StructuredOutputsParams
+        self._structured_outputs = StructuredOutputsParams
         self._numbers = itertools.count()
-        self._sets: OrderedDict[str, _AnswerSets] = OrderedDict()
-        self._count = functools.lru_cache(MAX_COUNTS)(self._tokens_of)
-        self._control = _control_tokens(tokenizer)
-        self._around = len(self._chat(""))
+        self._sets: OrderedDict[str, _CompiledRoutes] = OrderedDict()
+        self._count_tokens = functools.lru_cache(MAX_COUNTS)(self._uncached_count)
+        self._control_tokens = _control_tokens(tokenizer)
+        self._template_tokens = len(self._chat(""))
         self._tail = self._chat_text("").removeprefix(self._chat_text("", closed=True))
         self.under_way = 0
-        """Decisions that have begun and not ended."""
+        """Number of decisions in progress."""
 
     async def decide(self, question: Question, mode: Mode | None = None) -> Scores | Unavailable:
-        """The scores; Unavailable where the routes leave no room for a conversation."""
-        known = self._known(question)
-        budget = min(self._settings.budget_tokens, self._longest - self._around - known.longest)
+        """The scores, or Unavailable if the routes leave no room for a conversation."""
+        known = self._compiled(question)
+        budget = min(
+            self._settings.budget_tokens, self._longest - self._template_tokens - known.longest
+        )
         prompt = self._settings.family.messages(
-            question.turns, question.routes, budget=budget, count=self._count
+            question.turns, question.routes, budget=budget, count=self._count_tokens
         )
         ids = self._chat(prompt.text)
         if len(ids) + known.longest > self._longest:
             detail = (
-                f"these routes need a prompt of {len(ids)} tokens, and max_model_len is "
-                f"{self._longest}; shorten their descriptions, or raise it"
+                f"these routes need a prompt of {len(ids)} tokens, but max_model_len is "
+                f"{self._longest}; shorten their descriptions or raise it"
             )
-            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # no fault of the engine's
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # not a fault of the engine
         mode = self._mode(known) if mode in {None, "auto"} else mode
         self.under_way += 1
         try:
@@ -125,23 +127,25 @@ class ChatDecider:
             self.under_way -= 1
         if isinstance(choice, Unavailable):
             return choice
-        return self._of_one(choice)
+        return self._scores_of(choice)
 
-    def _mode(self, known: _AnswerSets) -> Mode:
+    def _mode(self, known: _CompiledRoutes) -> Mode:
         mode = self._settings.mode
         if mode != "auto":
             return mode
         return "trie" if len(known.asks) <= 1 or self.under_way < BUSY else "choice"
 
-    async def _by_trie(self, ids: list[int], known: _AnswerSets, routes: Sequence[Route]) -> Scores:
-        said = await asyncio.gather(*(self._odds(ids, ask) for ask in known.asks))
-        outcome = known.trie.score(dict(zip(known.asks, said, strict=True)))
-        likely = {
-            answer.route: round(probability, _ROUND)
+    async def _by_trie(
+        self, ids: list[int], known: _CompiledRoutes, routes: Sequence[Route]
+    ) -> Scores:
+        odds = await asyncio.gather(*(self._odds(ids, ask) for ask in known.asks))
+        outcome = known.trie.score(dict(zip(known.asks, odds, strict=True)))
+        probabilities = {
+            answer.route: round(probability, _DIGITS)
             for answer, probability in zip(known.answers, outcome.probabilities, strict=True)
         }
-        none = likely.get(None, 0.0)
-        scores = {route.name: likely.get(route.name, 0.0) for route in routes}
+        none = probabilities.get(None, 0.0)
+        scores = {route.name: probabilities.get(route.name, 0.0) for route in routes}
         best, second = [*sorted(scores.values(), reverse=True), 0.0][:2]
         settings = self._settings
         wins = best > none and best >= settings.min_confidence
@@ -151,37 +155,37 @@ class ChatDecider:
             threshold=max(none, settings.min_confidence),
             winner=max(scores, key=scores.__getitem__) if wins else None,
             required_margin=settings.min_margin,
-            doubt=round(outcome.off_schema, _ROUND),
+            doubt=round(outcome.off_schema, _DIGITS),
         )
 
-    def _of_one(self, choice: _Choice) -> Scores:
-        """Where only one answer was followed to its end, the others have no scores."""
-        least, score = self._settings.min_confidence, choice.probability
-        scored = (
-            {} if choice.route is None or score is None else {choice.route: round(score, _ROUND)}
+    def _scores_of(self, choice: _Choice) -> Scores:
+        """The scores of a mode that follows one answer; the others have none."""
+        threshold, score = self._settings.min_confidence, choice.probability
+        scores = (
+            {} if choice.route is None or score is None else {choice.route: round(score, _DIGITS)}
         )
-        wins = score is None or score >= least
+        wins = score is None or score >= threshold
         return Scores(
-            routes=scored,
-            threshold=least,
+            routes=scores,
+            threshold=threshold,
             winner=choice.route if wins else None,
             required_margin=self._settings.min_margin,
             named=choice.named,
         )
 
     async def _choose(
-        self, mode: Mode | None, ids: list[int], known: _AnswerSets
+        self, mode: Mode | None, ids: list[int], known: _CompiledRoutes
     ) -> _Choice | Unavailable:
         if mode == "trie_lazy":
-            return await self._lazily(ids, known)
+            return await self._walk(ids, known)
         if mode == "choice":
-            return await self._held_to(ids, known)
-        held = None
+            return await self._generate_choice(ids, known)
+        structured = None
         if mode == "json":
-            held = self._held(json=known.schema, disable_any_whitespace=True)
+            structured = self._structured_outputs(json=known.schema, disable_any_whitespace=True)
         longest = known.longest * (MAX_NAMED if self._settings.family.many else 1)
-        params = self._params(max_tokens=longest + _SLACK_TOKENS, structured_outputs=held)
-        output = await self._finished(ids, params)
+        params = self._params(max_tokens=longest + _SLACK_TOKENS, structured_outputs=structured)
+        output = await self._generate(ids, params)
         try:
             names = read_answer(output.text, known.names)
         except UnreadableAnswerError as error:
@@ -190,59 +194,59 @@ class ChatDecider:
             names[0] if names else None, named=names if self._settings.family.many else ()
         )
 
-    async def _held_to(self, ids: list[int], known: _AnswerSets) -> _Choice:
-        """One request, in which the model writes no more than what decides.
+    async def _generate_choice(self, ids: list[int], known: _CompiledRoutes) -> _Choice:
+        """The choice by one request, in which the model generates only the deciding tokens.
 
-        It is held to the answers by their characters and by the tokens that they are made of,
-        which leaves few other spellings. Where it finds one, the nodes are asked about.
+        It is restricted to the characters of the answers and to their tokens, which leaves few
+        other spellings. If it generates one of these, the choice is made as by ``trie_lazy``.
         """
         trie, start = known.trie, known.start
         if not trie.nodes:
             return _Choice(known.answers[0].route, 1.0)
         children = known.children
-        told = len(children) <= MAX_CHILDREN
+        has_odds = len(children) <= MAX_CHILDREN
         params = self._params(
             max_tokens=trie.depth + len(trie.forced) - len(start),
             allowed_token_ids=list(known.allowed),
-            structured_outputs=self._held(choice=list(known.rests)),
+            structured_outputs=self._structured_outputs(choice=list(known.rests)),
             detokenize=False,
-            logprob_token_ids=list(children) if told else None,
+            logprob_token_ids=list(children) if has_odds else None,
         )
-        output = await self._finished([*ids, *start], params)
+        output = await self._generate([*ids, *start], params)
         path = (*start, *output.token_ids)
-        place = trie.answer(path)
-        if place is None:
-            return await self._lazily(ids, known)
-        route = known.answers[place].route
-        if not told:
+        index = trie.answer(path)
+        if index is None:
+            return await self._walk(ids, known)
+        route = known.answers[index].route
+        if not has_odds:
             return _Choice(route)
         odds = {
-            path[: len(start) + step]: {child: said[child].logprob for child in children}
-            for step, said in enumerate(output.logprobs)
+            path[: len(start) + step]: {child: logprobs[child].logprob for child in children}
+            for step, logprobs in enumerate(output.logprobs)
         }
-        return _Choice(route, trie.likelihood(place, odds))
+        return _Choice(route, trie.likelihood(index, odds))
 
-    async def _lazily(self, ids: list[int], known: _AnswerSets) -> _Choice:
+    async def _walk(self, ids: list[int], known: _CompiledRoutes) -> _Choice:
         walk = known.trie.walk()
         nodes: dict[Tokens, dict[int, float]] = {}
         try:
             ask = next(walk)
             while True:
-                said = await self._odds(ids, ask)
-                nodes.setdefault(ask.prefix, {}).update(said)
-                ask = walk.send(said)
+                odds = await self._odds(ids, ask)
+                nodes.setdefault(ask.prefix, {}).update(odds)
+                ask = walk.send(odds)
         except StopIteration as end:
-            place: int = end.value
-        return _Choice(known.answers[place].route, known.trie.likelihood(place, nodes))
+            index: int = end.value
+        return _Choice(known.answers[index].route, known.trie.likelihood(index, nodes))
 
     async def _odds(self, ids: list[int], ask: Ask) -> Mapping[int, float]:
-        """Log-probabilities over the whole vocabulary; which token is taken makes no odds."""
+        """Log-probabilities over the whole vocabulary; the sampled token is ignored."""
         params = self._params(max_tokens=1, detokenize=False, logprob_token_ids=list(ask.children))
-        output = await self._finished([*ids, *ask.prefix], params)
+        output = await self._generate([*ids, *ask.prefix], params)
         odds = output.logprobs[0]
         return {child: odds[child].logprob for child in ask.children}
 
-    async def _finished(self, ids: list[int], params: Any) -> Any:  # noqa: ANN401 - vLLM's
+    async def _generate(self, ids: list[int], params: Any) -> Any:  # noqa: ANN401 - vLLM's
         number = f"decision-{next(self._numbers)}"
         last = None
         async for output in self._engine.generate({"prompt_token_ids": ids}, params, number):
@@ -251,7 +255,7 @@ class ChatDecider:
             raise RuntimeError("vLLM ended a request without an answer")
         return last.outputs[0]
 
-    def _known(self, question: Question) -> _AnswerSets:
+    def _compiled(self, question: Question) -> _CompiledRoutes:
         known = self._sets.get(question.key)
         if known is not None:
             self._sets.move_to_end(question.key)
@@ -263,8 +267,8 @@ class ChatDecider:
         schema = json.dumps(
             answer_schema(answers, many=self._settings.family.many), ensure_ascii=False
         )
-        start, rests = self._parted(answers, trie.forced)
-        known = _AnswerSets(
+        start, rests = self._split(answers, trie.forced)
+        known = _CompiledRoutes(
             names=names,
             answers=answers,
             tokens=tokens,
@@ -281,10 +285,10 @@ class ChatDecider:
             self._sets.popitem(last=False)
         return known
 
-    def _parted(
+    def _split(
         self, answers: Sequence[RouteAnswer], forced: Tokens
     ) -> tuple[Tokens, tuple[str, ...]]:
-        """What all begin with, and the texts of the rest; the whole where tokens split letters."""
+        """The common beginning, and the texts after it; the whole texts if tokens split characters."""
         text = self._tokenizer.decode(list(forced))
         if not all(answer.text.startswith(text) for answer in answers):
             text, forced = "", ()
@@ -292,38 +296,40 @@ class ChatDecider:
         return forced, tuple(rests)
 
     def _answer_tokens(self, text: str) -> Tokens:
-        """As the model would write it after the prompt, its end included."""
-        before = self._encoded(self._tail)
-        both = self._encoded(self._tail + text)
-        own = both[len(before) :] if both[: len(before)] == before else self._encoded(text)
+        """The tokens of an answer as the model generates it after the prompt, with its end."""
+        before = self._encode(self._tail)
+        both = self._encode(self._tail + text)
+        own = both[len(before) :] if both[: len(before)] == before else self._encode(text)
         return (*own, self._tokenizer.eos_token_id)
 
-    def _encoded(self, text: str) -> list[int]:
+    def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def _tokens_of(self, text: str) -> int:
-        return len(self._encoded(text))
+    def _uncached_count(self, text: str) -> int:
+        return len(self._encode(text))
 
     def _chat_text(self, text: str, *, closed: bool = False) -> str:
-        """The prompt with what the model's template puts around it."""
+        """The prompt inside the model's chat template."""
         turn = [{"role": "user", "content": text}]
-        laid: str = self._tokenizer.apply_chat_template(
+        chat: str = self._tokenizer.apply_chat_template(
             turn,
             tokenize=False,
             add_generation_prompt=not closed,
-            enable_thinking=False,  # where a template knows of it
+            enable_thinking=False,  # for templates that support it
         )
-        return laid
+        return chat
 
     def _chat(self, text: str) -> list[int]:
-        """The whole prompt; nobody's words end their own turn, or begin another one's."""
-        safe = self._control.sub(lambda found: f"{found[0][0]}{_NOTHING}{found[0][1:]}", text)
-        return self._encoded(self._chat_text(safe))
+        """The tokens of the whole prompt; its text cannot end its turn or begin another one."""
+        safe = self._control_tokens.sub(
+            lambda match: f"{match[0][0]}{_SEPARATOR}{match[0][1:]}", text
+        )
+        return self._encode(self._chat_text(safe))
 
 
 def _control_tokens(tokenizer: Any) -> re.Pattern[str]:  # noqa: ANN401 - vLLM's
-    """What a model's template is made of, and no text may hold."""
+    """Matches the control tokens of a model's template, which no text may contain."""
     added = tokenizer.added_tokens_decoder.values()
     names = [re.escape(str(token)) for token in added if token.special and str(token)]
     return re.compile("|".join(names) or r"(?!)")

@@ -1,7 +1,7 @@
-"""A checkpoint's folder as files: what is wrong with it, and what it says about its model.
+"""Faults of a checkpoint's folder, and facts about its model, read from its files.
 
-Nothing is loaded, so this takes milliseconds and needs no vLLM: ``fingerpost check`` can use it
-on a machine without.
+No weights are loaded, so this takes milliseconds and does not need vLLM: ``fingerpost check`` can
+use it on any machine.
 """
 
 import json
@@ -22,18 +22,18 @@ _TOKENIZERS: Final = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", 
 _TEMPLATES: Final = ("chat_template.jinja", "chat_template.json")
 _LENGTH_BYTES: Final = 8
 _MAX_HEADER: Final = 100 << 20
-_SHOWN: Final = 3
+_MAX_LISTED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a folder says about its model."""
+    """Facts about the model of a checkpoint."""
 
     weight_bytes: int
     context_tokens: int | None
-    """Of the longest sequence that it was made for."""
+    """Tokens of the longest sequence that the model supports."""
     cache_values: int | None
-    """Numbers that a token leaves in the cache: keys and values of all layers."""
+    """Numbers per token in the KV cache: keys and values of all layers."""
     is_narrow: bool = False
     """Its weights are 16-bit numbers."""
     is_wide: bool = False
@@ -41,18 +41,18 @@ class Checkpoint:
 
 
 def faults(model: str, task: Task = "generate") -> list[str]:
-    """Why vLLM could not run the checkpoint in this folder; one line each, with a way out."""
+    """Why vLLM cannot run the checkpoint in this folder: one line each, with a fix."""
     folder = Path(model)
     try:
         if not folder.is_dir():
             return [_not_a_folder(folder)]
         return [*_config_faults(folder, task), *_weight_faults(folder), *_text_faults(folder, task)]
     except OSError as error:
-        return [f"{model} can't be read: {error.strerror or type(error).__name__}"]
+        return [f"cannot read {model}: {error.strerror or type(error).__name__}"]
 
 
 def read_checkpoint(model: str) -> Checkpoint:
-    """What is known about a checkpoint that has no faults."""
+    """The facts about the model of a checkpoint without faults."""
     folder = Path(model)
     config = _object(folder / "config.json") or {}
     inner = config.get("text_config")
@@ -73,7 +73,7 @@ def read_checkpoint(model: str) -> Checkpoint:
 
 
 def _listed(folder: Path) -> list[str]:
-    """The files of weights that the index lists: vLLM loads these, and no others beside them."""
+    """The files of weights in the index: vLLM loads these and no others."""
     listed = (_object(folder / INDEX) or {}).get("weight_map")
     return sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
 
@@ -89,7 +89,7 @@ def _number(config: Mapping[str, Json], name: str) -> int | None:
 
 @cache
 def architectures() -> Mapping[str, Task]:
-    """The classes that vLLM knows, and what they are for; a newer vLLM may know more."""
+    """The classes that vLLM supports, and their tasks; a newer vLLM may support more."""
     lines = KNOWN.read_text("ascii").splitlines()[1:]
     return {name: task for task, name in map(str.split, lines)}  # type: ignore[misc]
 
@@ -97,10 +97,10 @@ def architectures() -> Mapping[str, Task]:
 def _not_a_folder(folder: Path) -> str:
     if folder.is_file():
         if folder.suffix == ".gguf":
-            return f"{folder} is GGUF, which vLLM reads no more; take the safetensors of the model"
-        return f"{folder} is a file; name the folder that has config.json and the safetensors"
+            return f"{folder} is GGUF, which vLLM no longer reads; use the safetensors of the model"
+        return f"{folder} is a file; set the folder that contains config.json and the safetensors"
     return (
-        f"there is no folder {folder}; see orchestrator.model, "
+        f"there is no folder {folder}; check orchestrator.model, "
         "and set `download: true` if it is the id of a model on a hub"
     )
 
@@ -108,21 +108,21 @@ def _not_a_folder(folder: Path) -> str:
 def _config_faults(folder: Path, task: Task) -> Iterator[str]:
     file = folder / "config.json"
     if not file.is_file():
-        yield f"{folder} has no config.json; take the whole folder of the model"
+        yield f"{folder} has no config.json; use the whole folder of the model"
         return
     config = _object(file)
     if config is None:
-        yield f"{file} is no JSON object; take the model's own"
+        yield f"{file} is not a JSON object; use the model's own"
         return
     names = config.get("architectures")
     if not isinstance(names, list) or not names:
-        yield f"{file} names no architectures; take the model's own"
+        yield f"{file} lists no architectures; use the model's own"
         return
     known = [architectures()[name] for name in map(str, names) if name in architectures()]
     if not known:
-        yield f"{file}: vLLM knows no architecture {', '.join(map(str, names))}; take another model"
+        yield f"{file}: vLLM does not support {', '.join(map(str, names))}; use another model"
     elif task == "generate" and "generate" not in known:
-        yield f"{file}: {names[0]} is an embedding model; set `task: embed`, or take a chat model"
+        yield f"{file}: {names[0]} is an embedding model; set `task: embed` or use a chat model"
 
 
 def _weight_faults(folder: Path) -> Iterator[str]:
@@ -130,24 +130,24 @@ def _weight_faults(folder: Path) -> Iterator[str]:
     if index.is_file():
         names = _listed(folder)
         if not names:
-            yield f"{index} lists no weights; take the model's own"
+            yield f"{index} lists no weights; use the model's own"
             return
     else:
         names = _found(folder)
         if not names:
-            yield f"{folder} has no *.safetensors; other forms of weights are not loaded"
+            yield f"{folder} has no *.safetensors; use weights in this format"
             return
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        yield f"{folder} lacks {', '.join(missing[:_SHOWN])}{more}, which {INDEX} lists"
+        more = f" and {len(missing) - _MAX_LISTED} more" if len(missing) > _MAX_LISTED else ""
+        yield f"{folder} lacks {', '.join(missing[:_MAX_LISTED])}{more} of {INDEX}; download it again"
     for name in names:
         if name not in missing and not _is_whole(folder / name):
-            yield f"{folder / name} is cut short, or is no safetensors file; fetch it again"
+            yield f"{folder / name} is truncated or not a safetensors file; download it again"
 
 
 def _is_whole(file: Path) -> bool:
-    """Its size is what its header says. An unresolved pointer of Git LFS is not whole either."""
+    """True if the file has the size in its header. An unresolved pointer of Git LFS has not."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
@@ -163,11 +163,11 @@ def _is_whole(file: Path) -> bool:
 
 def _text_faults(folder: Path, task: Task) -> Iterator[str]:
     if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZERS):
-        yield f"{folder} has no tokenizer; it needs tokenizer.json"
+        yield f"{folder} has no tokenizer; add tokenizer.json"
     if task == "generate" and not any((folder / name).is_file() for name in _TEMPLATES):
         config = _object(folder / "tokenizer_config.json") or {}
         if not config.get("chat_template"):
-            yield f"{folder} has no chat template; take an instruct model, not a base model"
+            yield f"{folder} has no chat template; use an instruct model, not a base model"
 
 
 def _object(file: Path) -> dict[str, Json] | None:

@@ -1,7 +1,7 @@
 """An embedding model compares a conversation with the routes.
 
-The scorer is that of the embedded engine. What it has to know of new texts is asked of vLLM
-first, all at once; then it scores without waiting for anything.
+The scorer is that of the embedded engine. The new texts that it needs are first embedded by vLLM,
+all at once; then it scores without waiting.
 """
 
 import asyncio
@@ -12,26 +12,26 @@ from typing import Any, Final
 import numpy as np
 
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
-from serve_app.engines.embedding.engine import head_and_tail, seen
+from serve_app.engines.embedding.engine import head_and_tail, text_of
 from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.scoring.archetypes import ARCHETYPES
 from serve_app.scoring.embedding import EmbeddingScorer, Vector, texts_of_bank
-from serve_app.scoring.prompt import whole
+from serve_app.scoring.prompt import replace_surrogates
 
 _TRIES: Final = 3
-"""While some texts are embedded, the scorer may forget others for the sake of newer ones."""
+"""While some texts are embedded, the scorer may evict others in favour of newer ones."""
 
 
 class _UnknownTextError(Exception):
-    """The scorer wants a text that was not embedded beforehand."""
+    """The scorer needs a text that was not embedded beforehand."""
 
 
 class EmbedDecider:
-    """Decides by the embedding model that an engine of vLLM's runs."""
+    """Decides with an embedding model in a vLLM engine."""
 
     def __init__(self, engine: Any, tokenizer: Any, settings: VllmSettings, longest: int) -> None:  # noqa: ANN401 - vLLM has no types here
-        """``longest`` is what a sequence may have, in tokens. ``prepare`` comes first."""
-        from vllm import PoolingParams  # noqa: PLC0415 - only who makes an engine needs it
+        """``longest`` is the maximum of tokens in a sequence. ``prepare`` must be called first."""
+        from vllm import PoolingParams  # noqa: PLC0415 - loaded only where an engine is made
 
         self._engine = engine
         self._tokenizer = tokenizer
@@ -42,10 +42,10 @@ class EmbedDecider:
         self._fresh: Mapping[str, Vector] = {}
         self._scorer: EmbeddingScorer | None = None
         self.under_way = 0
-        """Decisions that have begun and not ended."""
+        """Number of decisions in progress."""
 
     async def prepare(self, routes: tuple[Route, ...]) -> None:
-        """Embeds the archetypes, and the texts of these routes."""
+        """Embeds the archetypes and the texts of these routes."""
         self._fresh = await self._vectors(texts_of_bank(ARCHETYPES))
         scorer = EmbeddingScorer(
             self._vector,
@@ -57,10 +57,10 @@ class EmbedDecider:
         self._scorer = scorer
 
     async def decide(self, question: Question) -> Scores | Unavailable:
-        """The scores; Unavailable where too many new routes come at once."""
+        """The scores, or Unavailable if too many new routes arrive at once."""
         if self._scorer is None:
-            raise RuntimeError("prepare comes before the first decision")
-        text, routes = seen(question), question.routes
+            raise RuntimeError("prepare must be called before the first decision")
+        text, routes = text_of(question), question.routes
         self.under_way += 1
         try:
             for _ in range(_TRIES):
@@ -71,7 +71,7 @@ class EmbedDecider:
                     continue
         finally:
             self.under_way -= 1
-        detail = "the texts of other new routes came in between; ask again"
+        detail = "texts of other new routes were evicted meanwhile; retry"
         return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
 
     def _scored(
@@ -88,19 +88,19 @@ class EmbedDecider:
             self._fresh = {}
 
     def _vector(self, text: str) -> Vector:
-        """What the scorer calls."""
-        known = self._fresh.get(text)
-        if known is None:
+        """The vector of a text that was embedded beforehand; the scorer calls this."""
+        vector = self._fresh.get(text)
+        if vector is None:
             raise _UnknownTextError
-        return known
+        return vector
 
     async def _vectors(self, texts: Iterable[str]) -> dict[str, Vector]:
-        wanted = list(dict.fromkeys(texts))
-        return dict(zip(wanted, await asyncio.gather(*map(self._embed, wanted)), strict=True))
+        unique = list(dict.fromkeys(texts))
+        return dict(zip(unique, await asyncio.gather(*map(self._embed, unique)), strict=True))
 
     async def _embed(self, text: str) -> Vector:
         """The direction of a text, of length 1."""
-        ids = head_and_tail(self._tokenizer.encode(whole(text)), self._limit)
+        ids = head_and_tail(self._tokenizer.encode(replace_surrogates(text)), self._limit)
         number = f"embedding-{next(self._numbers)}"
         last = None
         params = self._params(task="embed")

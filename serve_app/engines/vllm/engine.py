@@ -1,9 +1,8 @@
-"""vLLM's AsyncLLM in this process: started, watched, started again, and ended.
+"""The life of vLLM's AsyncLLM in this process: starting, watching, restarting and ending it.
 
-The model runs in a process of vLLM's own, a child of this one. All that belongs to it lives on a
-thread with an event loop of its own, so neither its start, which takes long, nor its end holds up
-the replica. A child that dies is noticed at once, and another one is started; until it is ready,
-questions are answered "unavailable" without waiting.
+The model runs in a child process of vLLM. Its client runs on a thread with its own event loop, so
+neither its start, which takes long, nor its end blocks the replica. If the child dies, another
+one is started at once; until it is ready, questions are answered "unavailable" without waiting.
 """
 
 import asyncio
@@ -24,20 +23,20 @@ from serve_app.engines.vllm.settings import Mode, VllmSettings
 from serve_app.engines.vllm.start import Running, start
 
 PROCESS_WATCH_S: Final = 0.2
-"""How often the engine is looked at."""
+"""Interval between checks of the engine's process."""
 
 FIRST_RESTART_S: Final = 1.0
 LONGEST_RESTART_S: Final = 300.0
-"""Between starts: each one that fails, or does not last, doubles the pause."""
+"""Pause between starts: each one that fails, or ends early, doubles it."""
 
 LASTING_S: Final = 60.0
-"""An engine that has lived so long was a good one."""
+"""Lifetime of an engine after which the pause before the next start is short again."""
 
 WARM_UP_S: Final = 120.0
-"""In which a new engine has to decide something."""
+"""Time in which a new engine must make its first decisions."""
 
 CLOSE_S: Final = 15.0
-"""In which an engine has to end by itself."""
+"""Time in which an engine must end by itself."""
 
 _WARM_UP: Final = Question(
     (Turn("user", "Good morning"),),
@@ -53,13 +52,13 @@ _WARM_UP_MODES: Final[Mapping[Mode, tuple[Mode, ...]]] = {
     "json": ("json",),
     "free": ("free",),
 }
-"""The first of each kind takes seconds."""
+"""The first decision in each mode takes seconds."""
 
 _log = logging.getLogger("fingerpost")
 
 
 class VllmEngine:
-    """An orchestrator that asks a model in vLLM. Neither it nor its constructor raises."""
+    """An orchestrator with a model in vLLM. Neither it nor its constructor raises."""
 
     name: Final = "vllm"
 
@@ -74,8 +73,8 @@ class VllmEngine:
     ) -> None:
         """Begins to start the engine.
 
-        ``routes`` are made ready beforehand; ``gpu_share`` is what Ray gives the replica of its
-        GPU; ``environ`` is what vLLM reads, and what it takes from nowhere else is put there.
+        ``routes`` are prepared beforehand. ``gpu_share`` is Ray's share of the GPU for the
+        replica. ``environ`` is the environment of vLLM; some of its settings are put there.
         """
         self._settings = settings
         self._routes = routes
@@ -85,11 +84,11 @@ class VllmEngine:
         self._running: Running | None = None
         self._typical_s = 0.0
         self.fault = ""
-        """Why the engine could not be started the last time; empty once it was."""
+        """Why the last start failed; empty after one that succeeded."""
         self.starts = 0
-        """How often the engine has become ready."""
+        """Number of successful starts."""
         self.start_s = 0.0
-        """What that took the last time."""
+        """Duration of the last successful start, in seconds."""
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
@@ -97,33 +96,37 @@ class VllmEngine:
         self._own: set[BaseProcess] = set()
         """The processes of the engine."""
         self._before_start: set[BaseProcess] | None = None
-        """Children of this process that are not the engine's; known while it is being started."""
+        """Children of this process before a start; None unless the engine is being started."""
         self._thread = threading.Thread(target=self._run, name="vllm-engine", daemon=True)
         self._thread.start()
 
     @property
     def ready(self) -> bool:
-        """The engine has decided something, and lives."""
+        """True if the engine has made its first decisions and is running."""
         return self._running is not None
 
     async def score(self, question: Question, mode: Mode | None = None) -> Scores | Unavailable:
-        """The model's scores, or why there are none; ``mode`` in place of the settings' one."""
+        """The model's scores, or why there are none; ``mode`` replaces the configured one."""
         running = self._running
         if running is None:
-            return self._absence()
+            return self._unavailable()
         if self._under_way * self._typical_s > self._deadline_s:
             each_ms = self._typical_s * 1e3
-            detail = f"{self._under_way} questions are under way, {each_ms:.0f} ms each"
+            detail = f"{self._under_way} questions are in progress, {each_ms:.0f} ms each"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
         self._under_way += 1
         try:
-            asked = self._decide(running, question, mode)
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._loop))
+            decision = self._decide(running, question, mode)
+            future = asyncio.run_coroutine_threadsafe(decision, self._loop)
+            return await asyncio.wrap_future(future)
         finally:
             self._under_way -= 1
 
     def wait(self, timeout_s: float, starts: int = 1) -> bool:
-        """Blocks until the engine was started so often, or can't be; whether it is ready."""
+        """Blocks until the engine was started ``starts`` times, or a start failed.
+
+        Returns True if it is ready.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self.starts >= starts or self.fault, timeout_s)
         return self.ready and self.starts >= starts
@@ -133,18 +136,20 @@ class VllmEngine:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join(2 * CLOSE_S)
-        if self._before_start is not None:  # a start can't be called off, but its process ended
+        if (
+            self._before_start is not None
+        ):  # a start cannot be cancelled, but its process can be ended
             self._own = set(multiprocessing.active_children()) - self._before_start
         for child in self._own:
             child.kill()
             child.join(CLOSE_S)
 
-    def _absence(self) -> Unavailable:
+    def _unavailable(self) -> Unavailable:
         if self.fault:
             detail = f"the engine has a fault: {self.fault}"
             return Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
-        what = "is started again, because its process ended" if self.starts else "is starting"
-        return Unavailable(Reason.ORCHESTRATOR_BUSY, f"the engine {what}; ask again")
+        state = "is restarting because its process ended" if self.starts else "is starting"
+        return Unavailable(Reason.ORCHESTRATOR_BUSY, f"the engine {state}; retry")
 
     async def _decide(
         self, running: Running, question: Question, mode: Mode | None
@@ -153,27 +158,27 @@ class VllmEngine:
         together = max(self._under_way, 1)
         try:
             if isinstance(running.decider, ChatDecider):
-                said = await running.decider.decide(question, mode)
+                result = await running.decider.decide(question, mode)
             else:
-                said = await running.decider.decide(question)
-        except Exception as error:  # noqa: BLE001 - the request goes on without it
+                result = await running.decider.decide(question)
+        except Exception as error:  # noqa: BLE001 - the request continues without it
             if running.engine.errored:
-                detail = "the engine's process ended in the middle of it"
+                detail = "the engine's process ended during the decision"
                 return Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
-            _log.exception("vLLM raised")
-            detail = f"vLLM raised {type(error).__name__}"
+            _log.exception("vLLM raised an exception")
+            detail = f"vLLM failed with {type(error).__name__}"
             return Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
         took_s = (time.monotonic() - started) / together
         self._typical_s += (took_s - self._typical_s) / 8 if self._typical_s else took_s
-        return said
+        return result
 
     def _run(self) -> None:
-        """The thread."""
+        """Runs the event loop on the thread."""
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._until_end())
 
     async def _until_end(self) -> None:
-        """Until it is closed, also in the middle of a start, which can't be called off."""
+        """Waits until the engine is closed, also during a start, which cannot be cancelled."""
         living = asyncio.create_task(self._live())
         await self._closing.wait()
         await asyncio.wait([living], timeout=0 if self._running is None else CLOSE_S)
@@ -194,9 +199,9 @@ class VllmEngine:
         began = time.monotonic()
         try:
             running = await self._started()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the replica lives on
-            known = isinstance(error, EngineFaultError)
-            self._note(str(error) if known else f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the replica continues in any case
+            expected = isinstance(error, EngineFaultError)
+            self._note(str(error) if expected else f"{type(error).__name__}: {error}")
             return 0.0
         ready = time.monotonic()
         self.start_s = ready - began
@@ -208,15 +213,15 @@ class VllmEngine:
             await self._until_closed(PROCESS_WATCH_S)
         self._running = None
         if not self._closing.is_set():
-            _log.warning("the process of vLLM ended; another one is started")
+            _log.warning("vLLM's process ended; restarting it")
         running.engine.shutdown()
         return time.monotonic() - ready
 
     async def _started(self) -> Running:
-        """A new engine that has decided something."""
+        """A new engine that has made its first decisions."""
         self._before_start = set(multiprocessing.active_children())
         try:
-            running = await self._in_thread()
+            running = await self._start_in_thread()
         except Exception:
             self._before_start = None
             raise
@@ -233,18 +238,18 @@ class VllmEngine:
         except Exception as error:
             running.engine.shutdown()
             kind = type(error).__name__
-            message = f"vLLM started, but gave no first decision ({kind}); its log says why"
+            message = f"vLLM started, but its first decision failed ({kind}); see its log"
             raise EngineFaultError(message) from error
         return running
 
-    async def _in_thread(self) -> Running:
-        """Starts an engine beside the loop, on a thread that no end of the process waits for."""
+    async def _start_in_thread(self) -> Running:
+        """Starts an engine on a daemon thread, for which the end of the process does not wait."""
         future: asyncio.Future[Running] = self._loop.create_future()
 
         def work() -> None:
             try:
                 running = start(self._settings, self._gpu_share, self._environ)
-            except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+            except Exception as error:  # noqa: BLE001 - raised where it is awaited
                 with suppress(RuntimeError):  # the loop is closed
                     self._loop.call_soon_threadsafe(future.set_exception, error)
                 return
@@ -265,7 +270,7 @@ class VllmEngine:
 
     def _note(self, fault: str) -> None:
         if fault != self.fault:
-            _log.warning("the orchestrator's engine can't be started: %s", fault)
+            _log.warning("the engine vllm failed to start: %s", fault)
         with self._changed:
             self.fault = fault
             self._changed.notify_all()

@@ -1,6 +1,6 @@
-"""Ends a process of vLLM's when the replica that started it is gone, however it went.
+"""Ends a vLLM process when the replica that started it is gone.
 
-vLLM's own processes live on when their parent is killed, and keep their memory, on a GPU too.
+vLLM's processes survive when their parent is killed, and keep their memory, also on a GPU.
 vLLM imports this module in each of them, by the name of the class.
 """
 
@@ -12,12 +12,12 @@ from multiprocessing.process import BaseProcess
 
 
 class Leash:
-    """What vLLM adds to its worker's class: nothing."""
+    """An extension of vLLM's worker class; empty, because importing the module is enough."""
 
 
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
-    os.kill(os.getpid(), signal.SIGKILL)  # nothing in here is worth a slower end
+    os.kill(os.getpid(), signal.SIGKILL)  # nothing in this process needs a clean end
 
 
 _parent = multiprocessing.parent_process()

@@ -1,4 +1,4 @@
-"""Who may ask: holders of client keys, or programs on this machine."""
+"""Access control: client keys, and the rule for programs on the same machine."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from serve_app.access.keys import Access, Caller
 from serve_app.config.references import REFRESH_S
 from serve_app.errors import AnonymousRefused, InvalidClientKey
 from tests.unit.config.broken import V
-from tests.unit.fakes import FakeClock, setup_of
+from tests.unit.fakes import FakeClock, snapshot_of
 
 
 def access_of(directory: Path, more: str, **environ: str) -> Access:
-    return Access(setup_of(directory, V + more).config, environ)
+    return Access(snapshot_of(directory, V + more).config, environ)
 
 
 def caller(*keys: bytes, near: bool = True, origin: str | None = None) -> Caller:
-    """A client on this machine, or on another one."""
+    """A caller on this machine, or on another one."""
     peer, server = ("127.0.0.1", "127.0.0.1") if near else ("203.0.113.9", "10.0.0.1")
     return Caller(peer, server, origin, keys)
 
@@ -38,10 +38,10 @@ def caller(*keys: bytes, near: bool = True, origin: str | None = None) -> Caller
     ],
 )
 @pytest.mark.parametrize("near", [False, True])
-def test_a_client_key_is_asked_for(
+def test_access_requires_client_key(
     keys: list[bytes], known: bool, near: bool, tmp_path: Path
 ) -> None:
-    """With client keys one of them has to be shown, from this machine too."""
+    """With client keys configured, every caller must send one of them, on the same machine too."""
     access = access_of(tmp_path, "client_keys: [$ONE, two]\n", ONE="one")
     if known:
         access.check(caller(*keys, near=near))
@@ -50,7 +50,7 @@ def test_a_client_key_is_asked_for(
         access.check(caller(*keys, near=near))
 
 
-def test_an_unset_client_key_is_nobodys(tmp_path: Path) -> None:
+def test_unset_client_key_fails_closed(tmp_path: Path) -> None:
     """A key whose variable is not set admits no client; config/warnings.py names it."""
     access = access_of(tmp_path, "client_keys: [$NO, sk-1]\n")
     access.check(caller(b"sk-1", near=False))
@@ -59,8 +59,8 @@ def test_an_unset_client_key_is_nobodys(tmp_path: Path) -> None:
             access.check(caller(key))
 
 
-def test_without_any_set_key_nobody_gets_in(tmp_path: Path) -> None:
-    """Configured keys of which none is set do not open the door."""
+def test_access_without_set_keys_rejects_all(tmp_path: Path) -> None:
+    """If none of the configured keys is set, every caller is rejected."""
     access = access_of(tmp_path, "client_keys: [$NO]\nallow_anonymous: true\n")
     with pytest.raises(InvalidClientKey):
         access.check(caller())
@@ -82,10 +82,12 @@ def test_without_any_set_key_nobody_gets_in(tmp_path: Path) -> None:
         ("2001:db8::1", "::", False),
     ],
 )
-def test_without_keys_this_machine_alone_is_served(
+def test_access_without_keys_admits_same_machine_only(
     client: str | None, server: str | None, local: bool, tmp_path: Path
 ) -> None:
-    """Loopback, or our own address on both ends; all others are refused."""
+    """Without client keys, callers on loopback or with the server's own address are admitted, and
+    all others are rejected.
+    """
     access = access_of(tmp_path, "")
     if local:
         access.check(Caller(client, server, None))
@@ -95,8 +97,8 @@ def test_without_keys_this_machine_alone_is_served(
 
 
 @pytest.mark.parametrize("near", [False, True])
-def test_anonymous_clients_may_be_allowed(near: bool, tmp_path: Path) -> None:
-    """Who says so serves everybody."""
+def test_allow_anonymous_admits_every_caller(near: bool, tmp_path: Path) -> None:
+    """With `allow_anonymous`, every caller is admitted."""
     access = access_of(tmp_path, "allow_anonymous: true\n")
     access.check(caller(near=near, origin="http://evil.test"))
 
@@ -116,10 +118,8 @@ def test_anonymous_clients_may_be_allowed(near: bool, tmp_path: Path) -> None:
         ("", False),
     ],
 )
-def test_a_page_from_elsewhere_is_not_this_machine(
-    origin: str | None, own: bool, tmp_path: Path
-) -> None:
-    """A browser here that runs a foreign page is not its user."""
+def test_access_rejects_foreign_origin(origin: str | None, own: bool, tmp_path: Path) -> None:
+    """A request that a browser on this machine sends for a foreign page is rejected."""
     access = access_of(tmp_path, "")
     if own:
         access.check(caller(origin=origin))
@@ -147,11 +147,11 @@ def test_a_page_from_elsewhere_is_not_this_machine(
     ("more", "guarded"),
     [("", False), ("client_keys: [$K]\n", True), ("allow_anonymous: true\n", True)],
 )
-def test_an_open_door_is_a_problem(
+def test_exposure_requires_keys_or_allow_anonymous(
     host: str, open_: bool, more: str, guarded: bool, tmp_path: Path
 ) -> None:
-    """Listening where others reach it takes keys, or a word that it is meant so."""
-    problem = exposure_problem(host, setup_of(tmp_path, V + more).config)
+    """Listening on an address that other machines reach requires client keys or `allow_anonymous`."""
+    problem = exposure_problem(host, snapshot_of(tmp_path, V + more).config)
     assert (problem is not None) is (open_ and not guarded)
     if problem is not None:
         assert host in problem
@@ -166,11 +166,13 @@ def admits(access: Access, key: bytes) -> bool:
     return True
 
 
-def test_a_client_key_in_a_file_can_be_changed(tmp_path: Path) -> None:
-    """It is looked for beside the configuration, and read again after a while."""
+def test_client_key_file_is_reread(tmp_path: Path) -> None:
+    """A client key file is found beside the configuration and read again after the refresh
+    interval.
+    """
     clock = FakeClock()
     (tmp_path / "one").write_text("sk-old\n")
-    config = setup_of(tmp_path, f"{V}client_keys: ['file:one', sk-fixed]\n").config
+    config = snapshot_of(tmp_path, f"{V}client_keys: ['file:one', sk-fixed]\n").config
     access = Access(config, {}, clock)
     (tmp_path / "one").write_text("sk-new\n")
     assert [admits(access, key) for key in (b"sk-old", b"sk-new", b"sk-fixed")] == [1, 0, 1]
@@ -184,9 +186,9 @@ def test_a_client_key_in_a_file_can_be_changed(tmp_path: Path) -> None:
     assert admits(access, b"sk-back")
 
 
-def test_a_client_key_whose_file_is_missing_is_nobodys(tmp_path: Path) -> None:
+def test_missing_client_key_file_fails_closed(tmp_path: Path) -> None:
     """A key whose file is missing admits no client; config/warnings.py names it."""
-    config = setup_of(tmp_path, f"{V}client_keys: ['file:one']\nallow_anonymous: true\n").config
+    config = snapshot_of(tmp_path, f"{V}client_keys: ['file:one']\nallow_anonymous: true\n").config
     access = Access(config, {}, FakeClock())
     assert not admits(access, b"")
     assert not admits(access, b"file:one")

@@ -24,39 +24,39 @@ def local(inner: FakeStore, clock: FakeClock) -> CachedStore:
     return CachedStore(inner, max_entries=3, ttl_s=600, clock=clock)
 
 
-async def test_hits_are_remembered_for_a_while(
+async def test_hits_are_cached_for_a_while(
     local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
-    """Then the store is asked again, which keeps the binding alive there."""
+    """After that the store is read again, which extends the life of the binding there."""
     inner.bindings["s"] = A
     assert [await local.get("s") for _ in range(3)] == [A, A, A]
-    assert inner.asked == ["s"]
+    assert inner.keys == ["s"]
     clock.now += FRESH_S
     inner.bindings["s"] = B
     assert await local.get("s") == B
 
 
-async def test_misses_are_never_remembered(local: CachedStore, inner: FakeStore) -> None:
-    """What another ingress binds is seen at once."""
+async def test_misses_are_not_cached(local: CachedStore, inner: FakeStore) -> None:
+    """A binding of another ingress is found at once."""
     assert await local.get("s") is None
     inner.bindings["s"] = A
     assert await local.get("s") == A
 
 
-async def test_what_is_bound_is_known(local: CachedStore, inner: FakeStore) -> None:
-    """And who came too late asks the store the next time."""
+async def test_bound_session_is_cached(local: CachedStore, inner: FakeStore) -> None:
+    """A request that lost the race reads the store the next time."""
     assert await local.bind("s", A, instead_of=None)
     assert await local.get("s") == A
-    assert inner.asked == []
+    assert inner.keys == []
     inner.bindings["s"] = B
     assert not await local.bind("s", A, instead_of=A.model)
     assert await local.get("s") == B
 
 
-async def test_what_the_store_forgot_is_put_back(
+async def test_lost_binding_is_written_back(
     local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
-    """After its restart; not what has had its time."""
+    """It is written after a restart of the store, but not if it has expired."""
     await local.bind("s", A, instead_of=None)
     inner.bindings.clear()
     clock.now += 60
@@ -68,17 +68,17 @@ async def test_what_the_store_forgot_is_put_back(
     assert inner.bindings == {}
 
 
-async def test_a_short_life_is_a_short_memory(inner: FakeStore, clock: FakeClock) -> None:
-    """A binding never outlives its time by being remembered."""
+async def test_short_time_to_live_shortens_caching(inner: FakeStore, clock: FakeClock) -> None:
+    """A cached binding never outlives its time to live."""
     local = CachedStore(inner, max_entries=3, ttl_s=2, clock=clock)
     await local.bind("s", A, instead_of=None)
     clock.now += 0.5
     await local.get("s")
-    assert inner.asked == ["s"]
+    assert inner.keys == ["s"]
 
 
-async def test_memory_is_bounded(local: CachedStore, inner: FakeStore) -> None:
-    """The least recently used go first."""
+async def test_cache_is_bounded(local: CachedStore, inner: FakeStore) -> None:
+    """The least recently used bindings are evicted first."""
     for number in range(100_000):
         await local.bind(str(number), A, instead_of=None)
     assert repr(local) == "<CachedStore 3/3 bindings>"
@@ -87,10 +87,10 @@ async def test_memory_is_bounded(local: CachedStore, inner: FakeStore) -> None:
     assert await local.get("5") is None
 
 
-async def test_while_the_store_is_away_what_is_remembered_holds(
+async def test_cache_replaces_unavailable_store(
     local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
-    """Bindings are made here, each use keeps them alive, and later they are put there."""
+    """Bindings are made in the cache, each use extends their life, and later they are written."""
     await local.bind("s", A, instead_of=None)
     inner.trouble = "away"
     inner.bindings.clear()
@@ -106,20 +106,20 @@ async def test_while_the_store_is_away_what_is_remembered_holds(
     assert inner.bindings == {"s": A, "t": B}
 
 
-async def test_what_nobody_used_ends_while_the_store_is_away(
+async def test_unused_binding_expires_while_store_is_unavailable(
     local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
-    """Its time is the same as there."""
+    """Its time to live is the same as in the store."""
     await local.bind("s", A, instead_of=None)
     inner.trouble = "away"
     clock.now += 600
     assert await local.get("s") is None
 
 
-async def test_another_may_have_put_back_first(
+async def test_binding_of_another_ingress_wins_over_write_back(
     local: CachedStore, inner: FakeStore, clock: FakeClock
 ) -> None:
-    """Then that is the binding."""
+    """The binding in the store is used and cached."""
     await local.bind("s", A, instead_of=None)
     clock.now += FRESH_S
     answers = iter([None])

@@ -80,8 +80,8 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 BEGINS, ENDS = "affinity store unavailable", "affinity store available again"
 
 
-async def test_answers_go_through(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """A store in order is asked as it was asked, and nobody hears of it."""
+async def test_answers_pass_through(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """A working store gets the same operations, and nothing is logged."""
     assert await rig.store.get("k") == A
     assert await rig.store.bind("k", B, instead_of=A.model)
     assert rig.inner.asked == [("k",), ("k", B, A.model)]
@@ -97,10 +97,10 @@ async def test_answers_go_through(rig: Rig, caplog: pytest.LogCaptureFixture) ->
         (TimeoutError(), "failed with TimeoutError"),
     ],
 )
-async def test_failures_are_no_answers(
+async def test_failure_counts_as_no_binding(
     rig: Rig, caplog: pytest.LogCaptureFixture, fault: BaseException, trouble: str
 ) -> None:
-    """Whatever it raises, nothing is bound; only what is safe to show is shown."""
+    """For any exception nothing is bound, and only safe texts are shown."""
     rig.inner.fault = fault
     assert await rig.store.get("k") is None
     assert not await rig.store.bind("k", A, instead_of=None)
@@ -109,8 +109,8 @@ async def test_failures_are_no_answers(
     assert SECRET not in caplog.text + repr(rig.store)
 
 
-async def test_an_end_of_trouble_is_seen(rig: Rig) -> None:
-    """The first answer ends the trouble."""
+async def test_first_answer_ends_trouble(rig: Rig) -> None:
+    """Nothing more is reported after it."""
     await rig.fail(1)
     assert await rig.store.get("k") == A
     assert rig.store.trouble is None
@@ -118,8 +118,8 @@ async def test_an_end_of_trouble_is_seen(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("stubborn_s", [0.0, 0.3])
-async def test_nobody_waits_longer(stubborn_s: float) -> None:
-    """The deadline holds, even when the store takes its time to be cancelled."""
+async def test_deadline_limits_every_operation(stubborn_s: float) -> None:
+    """It does so even if the store takes long to be cancelled."""
     rig = Rig(deadline_s=0.05)
     rig.inner.pause_s, rig.inner.stubborn_s = FOREVER, stubborn_s
     started = time.monotonic()
@@ -131,8 +131,8 @@ async def test_nobody_waits_longer(stubborn_s: float) -> None:
     assert not rig.store._abandoned
 
 
-async def test_what_comes_too_late_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:
-    """An error after the deadline ends in no log of asyncio's."""
+async def test_late_error_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An error after the deadline does not appear in a log of asyncio."""
     rig = Rig(deadline_s=0.01)
 
     async def late(key: str) -> Binding | None:
@@ -147,8 +147,8 @@ async def test_what_comes_too_late_is_not_heard(caplog: pytest.LogCaptureFixture
     assert SECRET not in caplog.text
 
 
-async def test_a_broken_store_is_abandoned_alone(rig: Rig) -> None:
-    """After several failures it is not asked for a while, and everybody has an answer at once."""
+async def test_breaker_refuses_operations(rig: Rig) -> None:
+    """After several failures the store is not used for a while, and results are immediate."""
     await rig.fail()
     asked = len(rig.inner.asked)
     rig.inner.pause_s = FOREVER
@@ -159,8 +159,8 @@ async def test_a_broken_store_is_abandoned_alone(rig: Rig) -> None:
     assert rig.store.trouble == str(DOWN)
 
 
-async def test_one_operation_probes(rig: Rig) -> None:
-    """After the pause one is let through, the others are refused until it has its answer."""
+async def test_one_operation_probes_after_the_pause(rig: Rig) -> None:
+    """The others are refused until it has its answer."""
     await rig.fail()
     rig.clock.now += FIRST_PAUSE_S
     rig.inner.pause_s = 0.02
@@ -168,7 +168,7 @@ async def test_one_operation_probes(rig: Rig) -> None:
     assert await asyncio.gather(*(rig.store.get("k") for _ in range(5))) == [A] * 5
 
 
-async def test_a_failed_probe_waits_longer(rig: Rig) -> None:
+async def test_failed_probe_doubles_the_pause(rig: Rig) -> None:
     """A probe without an answer opens the breaker again."""
     await rig.fail()
     rig.clock.now += FIRST_PAUSE_S
@@ -179,8 +179,8 @@ async def test_a_failed_probe_waits_longer(rig: Rig) -> None:
     assert await rig.store.get("k") == A
 
 
-async def test_a_client_that_leaves_says_nothing(rig: Rig) -> None:
-    """Its probe is given up and the next operation is one; nothing failed."""
+async def test_cancelled_probe_is_no_failure(rig: Rig) -> None:
+    """The next operation is the probe."""
     await rig.fail()
     rig.clock.now += FIRST_PAUSE_S
     rig.inner.pause_s = FOREVER
@@ -196,8 +196,8 @@ async def test_a_client_that_leaves_says_nothing(rig: Rig) -> None:
     assert not rig.store._abandoned
 
 
-async def test_trouble_is_told_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """One warning at its beginning and one at its end, however long it takes."""
+async def test_outage_is_logged_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """There is one warning at its beginning and one at its end, however long it lasts."""
     for _ in range(3):
         await rig.fail(2)
         rig.clock.now += LOG_EVERY_S
@@ -208,8 +208,10 @@ async def test_trouble_is_told_once(rig: Rig, caplog: pytest.LogCaptureFixture) 
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-async def test_coming_and_going_is_told_rarely(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """At most one pair in ten seconds; trouble that lasts is told when they are over."""
+async def test_repeated_outages_are_logged_rarely(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At most one pair is logged in ten seconds; an outage that lasts is logged after that."""
     for _ in range(9):
         await rig.fail(1)
         await rig.store.get("k")
@@ -223,7 +225,7 @@ async def test_coming_and_going_is_told_rarely(rig: Rig, caplog: pytest.LogCaptu
     assert warnings(caplog) == [BEGINS, ENDS] * 2
 
 
-async def test_the_operator_sees_how_it_is(rig: Rig) -> None:
-    """Its repr says what it stands around, the breaker's state and the trouble."""
+async def test_guarded_store_repr_shows_state_and_trouble(rig: Rig) -> None:
+    """It contains the inner store, the state of the breaker and the last fault."""
     await rig.fail()
     assert repr(rig.store).endswith(f"open, trouble: {DOWN}>")

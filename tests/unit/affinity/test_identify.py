@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serve_app.affinity import identify
 from serve_app.affinity.identify import (
-    LONGEST_IMPLICIT,
+    MAX_FNV_BYTES,
     Session,
     implicit_session,
     is_off,
@@ -23,11 +23,13 @@ CLIENT = ("x-session-affinity", "session-id")
 
 
 @pytest.mark.parametrize("case", VECTORS["cases"])
-def test_the_implicit_key_is_plano_s(case: dict[str, str]) -> None:
-    """Byte for byte, the first time and when it is remembered."""
+def test_implicit_key_is_the_same_as_in_plano(case: dict[str, str]) -> None:
+    """It is equal byte for byte, computed or cached."""
     for _ in range(2):
-        found = implicit_session(case["tenant"], case["system"], case["tools"], case["first_user"])
-        assert found == case["key"]
+        session = implicit_session(
+            case["tenant"], case["system"], case["tools"], case["first_user"]
+        )
+        assert session == case["key"]
 
 
 @given(st.lists(st.text(), min_size=4, max_size=4), st.integers(0, 3))
@@ -38,17 +40,17 @@ def test_every_part_counts(parts: list[str], changed: int) -> None:
     assert implicit_session(*parts) != implicit_session(*other)
 
 
-def test_a_long_beginning_is_hashed_otherwise() -> None:
-    """So that no request stops the others; the form stays."""
-    found = implicit_session("", "x" * LONGEST_IMPLICIT, "", "hello")
-    assert found.startswith("implicit:")
-    assert len(found) == len("implicit:") + 16
-    assert found != implicit_session("", "x" * LONGEST_IMPLICIT, "", "hallo")
+def test_long_beginning_has_another_hash() -> None:
+    """It does not block other requests, and the form of the key is the same."""
+    session = implicit_session("", "x" * MAX_FNV_BYTES, "", "hello")
+    assert session.startswith("implicit:")
+    assert len(session) == len("implicit:") + 16
+    assert session != implicit_session("", "x" * MAX_FNV_BYTES, "", "hallo")
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest go first."""
-    monkeypatch.setattr(identify, "_MAX_KNOWN", 3)
+def test_cached_hashes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest are evicted first."""
+    monkeypatch.setattr(identify, "_MAX_CACHED_HASHES", 3)
     monkeypatch.setattr(identify, "_hashes", {})
     for number in range(20):
         implicit_session("", "", "", str(number))
@@ -56,7 +58,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "found"),
+    ("headers", "name"),
     [
         ({}, None),
         ({"x-model-affinity": " a "}, "a"),
@@ -66,23 +68,23 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"thread-id": "d"}, None),
     ],
 )
-def test_the_first_header_that_says_something_counts(
-    headers: dict[str, str], found: str | None
+def test_first_header_with_a_value_names_the_session(
+    headers: dict[str, str], name: str | None
 ) -> None:
-    """Ours, then those of clients in the order configured."""
-    assert named_session(headers, CLIENT) == found
+    """The gateway's header comes first, then those of clients in the configured order."""
+    assert named_session(headers, CLIENT) == name
 
 
 @pytest.mark.parametrize("value", ["x" * 257, "a\u0000b", "a\nb"])
-def test_odd_ids_go_in_by_their_hash(value: str) -> None:
+def test_unusual_name_is_replaced_by_its_hash(value: str) -> None:
     """A key stays short and printable."""
-    found = named_session({"x-model-affinity": value}, ()) or ""
-    assert found.startswith("sha256:")
-    assert tenant_of({"t": value}, "T") == found
+    name = named_session({"x-model-affinity": value}, ()) or ""
+    assert name.startswith("sha256:")
+    assert tenant_of({"t": value}, "T") == name
 
 
-def test_keys_are_plano_s() -> None:
-    """The tenant before the session, a colon between; our lanes behind."""
+def test_keys_have_the_form_of_plano() -> None:
+    """The tenant comes before the session with a colon between; the lane comes last."""
     assert Session("s").key == "s"
     assert Session("s", "t").key == "t:s"
     assert Session("s", "t", "smart").key == "t:s:lane:smart"
@@ -98,13 +100,13 @@ def test_keys_are_plano_s() -> None:
         ({}, False),
     ],
 )
-def test_off_is_off(headers: dict[str, str], off: bool) -> None:
-    """In either header."""
+def test_off_disables_sessions(headers: dict[str, str], off: bool) -> None:
+    """Either header does so."""
     assert is_off(headers) is off
 
 
 def test_wanted_headers_are_lower_case() -> None:
-    """All that decide, and the tenant's."""
+    """They are all headers that affect sessions, including the tenant's."""
     assert wanted_headers(["X-Mine"], "X-Tenant") == {
         b"x-model-affinity", b"x-plano-cache", b"x-fingerpost-affinity", b"x-mine", b"x-tenant",
         b"x-plano-max-switch-spend-pct",

@@ -19,21 +19,21 @@ def store(clock: FakeClock) -> MemoryStore:
     return MemoryStore(max_entries=3, ttl_s=10.0, clock=clock)
 
 
-def test_a_binding_is_kept(store: MemoryStore) -> None:
-    """What was bound is found, under its key only."""
+def test_binding_is_found_by_its_key(store: MemoryStore) -> None:
+    """It is not found by another key."""
     assert store.bind("k", A, instead_of=None)
     assert (store.get("k"), store.get("l")) == (A, None)
 
 
-def test_the_first_one_stays(store: MemoryStore) -> None:
-    """Put if absent: the loser of a race changes nothing."""
+def test_first_binding_stays(store: MemoryStore) -> None:
+    """Binding is put-if-absent: the loser of a race changes nothing."""
     store.bind("k", A, instead_of=None)
     assert not store.bind("k", B, instead_of=None)
     assert store.get("k") == A
 
 
-def test_a_failed_model_is_swapped(store: MemoryStore) -> None:
-    """Compare and set: only whoever names the bound model replaces it."""
+def test_named_model_is_swapped(store: MemoryStore) -> None:
+    """Swapping is compare-and-set: only a caller that names the bound model replaces it."""
     store.bind("k", A, instead_of=None)
     assert not store.bind("k", A, instead_of=B.model)
     assert store.bind("k", B, instead_of=A.model)
@@ -41,24 +41,24 @@ def test_a_failed_model_is_swapped(store: MemoryStore) -> None:
     assert not store.bind("k", A, instead_of=A.model)
 
 
-def test_nothing_is_swapped_for_nobody(store: MemoryStore) -> None:
-    """A swap needs a binding that is there."""
+def test_swap_needs_a_binding(store: MemoryStore) -> None:
+    """Without one nothing is stored."""
     assert not store.bind("k", B, instead_of=A.model)
     assert store.get("k") is None
 
 
 @pytest.mark.parametrize(("later", "kept"), [(9.9, A), (10.0, None), (11.0, None)])
-def test_a_binding_has_its_time(
+def test_unused_binding_expires(
     store: MemoryStore, clock: FakeClock, later: float, kept: Binding | None
 ) -> None:
-    """Unused for its time, a binding is gone."""
+    """It is absent after its time to live."""
     store.bind("k", A, instead_of=None)
     clock.now += later
     assert store.get("k") == kept
 
 
-def test_use_keeps_a_binding_alive(store: MemoryStore, clock: FakeClock) -> None:
-    """Each hit gives it its whole time again."""
+def test_use_extends_the_life_of_a_binding(store: MemoryStore, clock: FakeClock) -> None:
+    """Each hit starts its time to live again."""
     store.bind("k", A, instead_of=None)
     for _ in range(5):
         clock.now += 9.0
@@ -67,8 +67,8 @@ def test_use_keeps_a_binding_alive(store: MemoryStore, clock: FakeClock) -> None
     assert store.get("k") is None
 
 
-def test_a_gone_binding_is_absent(store: MemoryStore, clock: FakeClock) -> None:
-    """After its time its place is free to bind, and can't be swapped."""
+def test_expired_binding_can_be_replaced(store: MemoryStore, clock: FakeClock) -> None:
+    """Its key is free to bind, and cannot be swapped."""
     store.bind("k", A, instead_of=None)
     clock.now += 10.0
     assert not store.bind("k", B, instead_of=A.model)
@@ -76,8 +76,8 @@ def test_a_gone_binding_is_absent(store: MemoryStore, clock: FakeClock) -> None:
     assert store.get("k") == B
 
 
-def test_the_least_recently_used_goes(store: MemoryStore) -> None:
-    """Beyond the limit the one whose last use is longest ago makes room."""
+def test_least_recently_used_binding_is_evicted(store: MemoryStore) -> None:
+    """Beyond the limit, the binding whose last use is longest ago is removed."""
     for key in "abc":
         store.bind(key, A, instead_of=None)
     store.get("a")
@@ -85,16 +85,16 @@ def test_the_least_recently_used_goes(store: MemoryStore) -> None:
     assert [key for key in "abcd" if store.get(key) is not None] == ["a", "c", "d"]
 
 
-def test_a_swap_takes_no_room(store: MemoryStore) -> None:
-    """Replacing a binding pushes no other out."""
+def test_swap_evicts_nothing(store: MemoryStore) -> None:
+    """Replacing a binding removes no other one."""
     for key in "abc":
         store.bind(key, A, instead_of=None)
     store.bind("a", B, instead_of=A.model)
     assert [store.get(key) for key in "abc"] == [B, A, A]
 
 
-def test_the_operator_sees_how_full_it_is(store: MemoryStore) -> None:
-    """Its repr counts, and shows no key and no model."""
+def test_store_repr_counts_bindings(store: MemoryStore) -> None:
+    """It shows neither a key nor a model."""
     assert repr(store) == "<MemoryStore 0/3 bindings>"
     for key in "abcdef":
         store.bind(key, A, instead_of=None)

@@ -46,13 +46,13 @@ def written(binding: Binding) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("binding", [FULL, BARE])
-def test_what_is_written_is_read(binding: Binding) -> None:
-    """A binding comes back as it went, with all there is or next to nothing."""
+def test_binding_survives_writing_and_reading(binding: Binding) -> None:
+    """It is equal, with all fields or with the fewest."""
     assert plano_format.read_binding(plano_format.write_binding(binding)) == binding
 
 
-def test_planos_value_is_read() -> None:
-    """A value as Plano writes it, with its hash of 64 bits and its whole dollars."""
+def test_value_of_plano_is_read() -> None:
+    """The value is as Plano writes it, with a hash of 64 bits and integer dollars."""
     assert read(PLANOS) == Binding(
         model=ModelRef("openai", "gpt-4o"),
         route="code",
@@ -66,8 +66,8 @@ def test_planos_value_is_read() -> None:
 
 
 @pytest.mark.parametrize("binding", [FULL, BARE])
-def test_ours_is_planos(binding: Binding) -> None:
-    """All keys are there, each of the type that Plano insists on; only two of them may be null."""
+def test_value_has_the_format_of_plano(binding: Binding) -> None:
+    """All keys are there with the types that Plano requires; only two of them may be null."""
     value = written(binding)
     assert value.keys() == PLANOS.keys()
     for key, found in value.items():
@@ -82,8 +82,8 @@ def test_ours_is_planos(binding: Binding) -> None:
         ]
 
 
-def test_planos_value_survives_us() -> None:
-    """Read and written again, Plano's value says the same."""
+def test_value_of_plano_survives_reading_and_writing() -> None:
+    """The value that is written has the same meaning."""
     binding = read(PLANOS)
     assert binding is not None
     assert written(binding) == PLANOS
@@ -110,13 +110,13 @@ def test_planos_value_survives_us() -> None:
         b'{"anchor_model":"p/a","switches":' + b"9" * 5000 + b"}",
     ],
 )
-def test_what_names_no_model_is_none(value: bytes) -> None:
-    """A session can't be on nothing, whoever wrote it."""
+def test_value_without_model_is_not_a_binding(value: bytes) -> None:
+    """Reading it returns None."""
     assert plano_format.read_binding(value) is None
 
 
-def test_a_model_is_enough() -> None:
-    """Missing keys have defaults, unknown ones are nobody's business."""
+def test_value_needs_only_a_model() -> None:
+    """Missing keys have defaults, unknown ones are ignored."""
     assert read({"anchor_model": "p/a", "logical_expires_at": 5, "x": [1]}) == BARE
 
 
@@ -133,13 +133,13 @@ def test_a_model_is_enough() -> None:
         {"history": [None, "a/b", {}, {"model": 5}, {"model": ""}]},
     ],
 )
-def test_odd_values_are_as_if_missing(found: dict[str, Any]) -> None:
-    """What can't be used costs its own key only."""
+def test_invalid_value_counts_as_missing(found: dict[str, Any]) -> None:
+    """It affects only its own key."""
     assert read({"anchor_model": "p/a", **found}) == BARE
 
 
 def test_history_is_bounded() -> None:
-    """The last eight visits by their time are read, the newest last, and written."""
+    """The last eight visits by time are read, the newest last, and written."""
     visits = [{"model": f"p/{n}", "last_used": n, "cached_tokens": n} for n in (9, *range(9))]
     binding = read({"anchor_model": "p/a", "history": visits})
     assert binding is not None
@@ -150,8 +150,8 @@ def test_history_is_bounded() -> None:
     ] == [*range(12, 20)]
 
 
-def test_odd_bindings_are_written() -> None:
-    """Whatever is in a binding, Plano can read the value."""
+def test_any_binding_is_written_for_plano() -> None:
+    """Plano can read the value for any content."""
     odd = Binding(
         BARE.model,
         lane="half \ud800",

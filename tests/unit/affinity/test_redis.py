@@ -75,23 +75,23 @@ async def raw(server: Server) -> AsyncIterator[Redis]:
         yield client
 
 
-async def test_a_binding_is_kept(store: RedisStore) -> None:
-    """What was bound is found whole, under its key only."""
+async def test_binding_is_found_by_its_key(store: RedisStore) -> None:
+    """It is complete, and not found by another key."""
     assert await store.get("kept") is None
     assert await store.bind("kept", A, instead_of=None)
     assert (await store.get("kept"), await store.get("other")) == (A, None)
     assert repr(store) == f"<RedisStore at {store.address}>"
 
 
-async def test_the_first_one_stays(store: RedisStore) -> None:
-    """Put if absent: the loser of a race changes nothing."""
+async def test_first_binding_stays(store: RedisStore) -> None:
+    """Binding is put-if-absent: the loser of a race changes nothing."""
     assert await store.bind("first", A, instead_of=None)
     assert not await store.bind("first", B, instead_of=None)
     assert await store.get("first") == A
 
 
-async def test_a_failed_model_is_swapped(store: RedisStore) -> None:
-    """Compare and set: only whoever names the bound model replaces it, and nobody's is absent."""
+async def test_named_model_is_swapped(store: RedisStore) -> None:
+    """Swapping is compare-and-set, and needs a binding."""
     assert not await store.bind("swap", B, instead_of=A.model)
     assert await store.get("swap") is None
     await store.bind("swap", A, instead_of=None)
@@ -101,7 +101,7 @@ async def test_a_failed_model_is_swapped(store: RedisStore) -> None:
 
 
 async def test_races_have_one_winner(server: Server, rigs: Open) -> None:
-    """Of many at once, in two gateways, one binds and one swaps; all then see the same."""
+    """Of many in two gateways, one binds and one swaps; then all read the same."""
     stores = [rigs(server.url).redis for _ in range(2)]
     offers = [Binding(ModelRef("p", str(n))) for n in range(10)]
     for instead_of in (None, "the winner"):
@@ -118,8 +118,8 @@ async def test_races_have_one_winner(server: Server, rigs: Open) -> None:
         offers = [Binding(ModelRef("q", str(n))) for n in range(10)]
 
 
-async def test_a_binding_has_its_time(server: Server, rigs: Open) -> None:
-    """Each use gives it its whole time again; unused for that time it is gone."""
+async def test_unused_binding_expires(server: Server, rigs: Open) -> None:
+    """Each use starts its time to live again."""
     store = rigs(server.url, ttl_s=1.0).redis
     await store.bind("time", A, instead_of=None)
     for _ in range(2):
@@ -130,8 +130,8 @@ async def test_a_binding_has_its_time(server: Server, rigs: Open) -> None:
     assert await store.get("time") is None
 
 
-async def test_planos_bindings_are_ours(store: RedisStore, raw: Redis) -> None:
-    """A value that Plano left is read, swapped and kept alive; ours stands where Plano looks."""
+async def test_bindings_are_shared_with_plano(store: RedisStore, raw: Redis) -> None:
+    """A value of Plano is read, swapped and kept alive; the gateway's has the same key."""
     value = {"anchor_model": "together/meta/llämä", "default_model": "", "last_used": 5}
     await raw.set("plano:affinity:theirs", json.dumps(value), ex=60)
     assert await store.get("theirs") == Binding(A.model, last_used=5.0)
@@ -142,10 +142,10 @@ async def test_planos_bindings_are_ours(store: RedisStore, raw: Redis) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "{", "[]", '{"anchor_model":"gpt-4o"}', '"p/a"', None])
-async def test_what_is_no_binding_is_absent(
+async def test_foreign_value_counts_as_absent(
     store: RedisStore, raw: Redis, value: str | None
 ) -> None:
-    """Foreign values, even of another type, bind nothing and stand in nobody's way."""
+    """Such values, even of another type, bind nothing and block nothing."""
     name = "plano:affinity:foreign"
     await raw.delete(name)
     await (raw.sadd(name, "p/a") if value is None else raw.set(name, value))
@@ -155,16 +155,16 @@ async def test_what_is_no_binding_is_absent(
     assert await store.get("foreign") == A
 
 
-async def test_many_at_once(store: RedisStore, raw: Redis) -> None:
-    """More operations than connections wait for their turn; none is refused."""
+async def test_operations_wait_for_a_connection(store: RedisStore, raw: Redis) -> None:
+    """More operations than connections are all answered."""
     keys = [f"many {n}" for n in range(200)]
     assert all(await asyncio.gather(*(store.bind(key, A, instead_of=None) for key in keys)))
     assert await asyncio.gather(*map(store.get, keys)) == [A] * 200
     assert len(await raw.client_list()) <= MAX_CONNECTIONS + 5  # other programs' are there, too
 
 
-async def test_clients_that_leave_mix_nothing_up(server: Server, rigs: Open) -> None:
-    """An operation given up in its middle leaves no answer behind for the next one."""
+async def test_cancelled_operation_leaves_no_answer_behind(server: Server, rigs: Open) -> None:
+    """The next operation gets its own answer."""
     store = rigs(server.url).redis
     wanted = [Binding(ModelRef("p", str(n))) for n in range(40)]
     await asyncio.gather(*(store.bind(f"leave {n}", wanted[n], instead_of=None) for n in range(40)))
@@ -177,8 +177,10 @@ async def test_clients_that_leave_mix_nothing_up(server: Server, rigs: Open) -> 
         assert [task.result() for task in tasks[1::2]] == wanted[1::2]
 
 
-async def test_other_addresses(server: Server, rigs: Open, raw: Redis) -> None:
-    """A socket's path and a database's number are taken from the address."""
+async def test_socket_and_database_number_are_supported(
+    server: Server, rigs: Open, raw: Redis
+) -> None:
+    """Both are taken from the address."""
     store = rigs(f"unix://{server.socket}?db=3").redis
     assert await store.bind("elsewhere", A, instead_of=None)
     assert await rigs(f"{server.url}/3").redis.get("elsewhere") == A
@@ -201,15 +203,15 @@ async def test_other_addresses(server: Server, rigs: Open, raw: Redis) -> None:
         "rediss://:s3cret@h?ssl_ca_certs=/nowhere/s3cret.pem",
     ],
 )
-def test_addresses_that_are_none(url: str) -> None:
-    """Found at the start, and not quoted: there may be a password anywhere in it."""
-    with pytest.raises(ValueError, match="the affinity store's address can't be used") as caught:
+def test_invalid_address_is_refused(url: str) -> None:
+    """The error is raised at the start, and does not quote the address, which may contain a password."""
+    with pytest.raises(ValueError, match="the address of the affinity store is invalid") as caught:
         RedisStore(url, ttl_s=600.0)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__context__ is None
 
 
-async def test_a_gateway_starts_first(tmp_path: Path, rigs: Open) -> None:
+async def test_store_may_start_after_the_gateway(tmp_path: Path, rigs: Open) -> None:
     """Without a store nothing is bound; soon after its start it is used."""
     server = Server(tmp_path)
     rig = rigs(server.url)
@@ -222,8 +224,8 @@ async def test_a_gateway_starts_first(tmp_path: Path, rigs: Open) -> None:
         server.kill()
 
 
-async def test_a_store_dies(own: Server, rigs: Open) -> None:
-    """Killed in the middle it costs nothing but the bindings; it comes back empty and is used."""
+async def test_killed_store_costs_only_its_bindings(own: Server, rigs: Open) -> None:
+    """It comes back empty and is used again."""
     rig = rigs(own.url)
     assert (
         await asyncio.gather(*(rig.steady.bind(k, A, instead_of=None) for k in "kabc"))
@@ -236,8 +238,8 @@ async def test_a_store_dies(own: Server, rigs: Open) -> None:
     assert await rig.steady.get("k") is None
 
 
-async def test_a_store_is_restarted(own: Server, rigs: Open) -> None:
-    """Between two operations: the old connections and the script are gone, and nobody notices."""
+async def test_restart_between_operations_is_not_noticed(own: Server, rigs: Open) -> None:
+    """The old connections and the script are gone."""
     rig = rigs(own.url)
     assert await rig.steady.bind("k", A, instead_of=None)
     assert await rig.steady.bind("k", B, instead_of=A.model)
@@ -250,8 +252,8 @@ async def test_a_store_is_restarted(own: Server, rigs: Open) -> None:
     assert rig.reports == []
 
 
-async def test_a_store_stands_still(own: Server, rigs: Open) -> None:
-    """It takes connections and says nothing: all are answered in time, and soon again well."""
+async def test_stopped_store_times_out(own: Server, rigs: Open) -> None:
+    """It accepts connections without answering: operations time out, and succeed soon after."""
     rig = rigs(own.url)
     assert await rig.steady.bind("k", A, instead_of=None)
     own.send(signal.SIGSTOP)
@@ -264,8 +266,8 @@ async def test_a_store_stands_still(own: Server, rigs: Open) -> None:
     assert await rig.steady.get("k") == A
 
 
-async def test_many_meet_a_store_that_stands_still(own: Server, rigs: Open) -> None:
-    """Also those that wait for a connection have their answer in time."""
+async def test_waiting_for_a_connection_times_out(own: Server, rigs: Open) -> None:
+    """Operations that wait for a connection are answered in time, too."""
     many = 64  # twice the connections; with hundreds it is the connecting that takes time
     rig = rigs(own.url)
     own.send(signal.SIGSTOP)
@@ -277,15 +279,15 @@ async def test_many_meet_a_store_that_stands_still(own: Server, rigs: Open) -> N
     await rig.recovers()
 
 
-async def test_a_slow_store(server: Server, rigs: Open) -> None:
-    """What takes longer than the deadline is no answer."""
+async def test_answer_after_the_deadline_is_ignored(server: Server, rigs: Open) -> None:
+    """The result is the same as without a store."""
     async with relay(server.port, delay_s=0.4) as port:
         rig = rigs(f"redis://127.0.0.1:{port}")
         await rig.fails()
         await rig.redis.aclose()
 
 
-async def test_a_store_with_a_password(
+async def test_password_of_store_is_never_shown(
     tmp_path: Path, rigs: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The right one opens it; a wrong one, or none, is in no error, log or repr."""
@@ -307,10 +309,10 @@ async def test_a_store_with_a_password(
     assert caplog.text.count("affinity store unavailable") == 3
 
 
-async def test_a_store_behind_tls(
+async def test_certificate_of_store_is_verified(
     server: Server, tmp_path_factory: pytest.TempPathFactory, rigs: Open
 ) -> None:
-    """Its certificate is verified; one that nobody known vouches for opens nothing."""
+    """An untrusted one opens nothing."""
     mine, foreign = (certificate(tmp_path_factory.mktemp(name)) for name in ("mine", "foreign"))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(mine)

@@ -2,64 +2,47 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from serve_app.affinity.cached import CachedStore
 from serve_app.affinity.guarded import GuardedStore
-from serve_app.affinity.identify import Session
 from serve_app.affinity.sessions import Sessions
 from serve_app.breaker import Breaker
 from serve_app.config.locations import ConfigError
-from serve_app.domain import Binding, ModelRef, Reason, Scores, Unavailable
+from serve_app.domain import Binding, ModelRef, Scores
 from serve_app.exchange import FaultKind
 from serve_app.providers.prices import CatalogPrices
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.metrics import Metric, MetricsObserver
-from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, fault, headers_of, reply, setup_of
-
-TEXT: Final = """version: v0.4.0
-model_providers:
-  - {model: openai/a, default: true}
-  - {model: openai/b}
-  - {model: openai/c}
-model_aliases:
-  smart: {target: auto}
-routing_preferences:
-  - {name: code, description: code, models: [openai/b, openai/c]}
-  - {name: talk, description: talk, models: [openai/c]}
-"""
-SESSION: Final = Session("s", "", "")
-SAID: Final = {name: {"x-model-affinity": name} for name in "st"}
-CODE: Final = Scores({"code": 0.7, "talk": 0.2}, 0.1, "code")
-TALK: Final = Scores({"code": 0.2, "talk": 0.7}, 0.1, "talk")
-NOTHING: Final = Scores({"code": 0.0, "talk": 0.0}, 0.1, None)
-DOWN: Final = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "late")
+from tests.unit.affinity.session_rig import (
+    CALLS,
+    CODE,
+    DOWN,
+    NOTHING,
+    RESULTS,
+    SESSION,
+    TALK,
+    TEXT,
+    USER,
+    ask,
+    rig,
+)
+from tests.unit.fakes import fault, reply, snapshot_of
 
 
-def rig(folder: Path, text: str = TEXT, **script: Any) -> Rig:
-    answers = {f"openai/{name}": [script.get(name, reply())] for name in "abc"}
-    return Rig(setup_of(folder, text), FakeUpstream(answers), FakeOrchestrator(CODE))
-
-
-async def ask(asking: Rig, said: Scores | Unavailable, **more: Any) -> dict[str, str]:
-    asking.orchestrator.said = said
-    body = more.pop("body", {})
-    return headers_of(await asking.ask(body, named=more.pop("named", SAID["s"]), **more))
-
-
-async def test_a_bound_session_asks_nobody(tmp_path: Path) -> None:
-    """Bound at the first answer; from then on the orchestrator is not asked."""
+async def test_bound_session_skips_orchestrator(tmp_path: Path) -> None:
+    """The first answer binds it; after that the orchestrator is not called."""
     asking = rig(tmp_path)
     assert (await ask(asking, CODE))["x-fingerpost-model"] == "openai/b"
-    asked = len(asking.orchestrator.asked)
+    asked = len(asking.orchestrator.questions)
     headers = await ask(asking, TALK)
     assert (headers["x-fingerpost-model"], headers["x-fingerpost-reason"]) == (
         "openai/b",
         "affinity",
     )
-    assert len(asking.orchestrator.asked) == asked
+    assert len(asking.orchestrator.questions) == asked
     assert asking.meter.counted(Metric.SESSIONS) == [("miss",), ("store",), ("hit",)]
     assert asking.store.bindings["s"] == Binding(
         ModelRef("openai", "b"), "code", "", last_used=1_700_000_000.0
@@ -67,13 +50,13 @@ async def test_a_bound_session_asks_nobody(tmp_path: Path) -> None:
 
 
 async def test_no_match_binds_the_default(tmp_path: Path) -> None:
-    """The session has its model, whatever it says next."""
+    """The session keeps this model for all later texts."""
     asking = rig(tmp_path)
     assert (await ask(asking, NOTHING))["x-fingerpost-model"] == "openai/a"
     assert (await ask(asking, CODE))["x-fingerpost-model"] == "openai/a"
 
 
-async def test_an_orchestrator_in_trouble_binds_nobody(tmp_path: Path) -> None:
+async def test_unavailable_orchestrator_binds_nothing(tmp_path: Path) -> None:
     """The default answers this turn; the next one is decided."""
     asking = rig(tmp_path)
     assert (await ask(asking, DOWN))["x-fingerpost-model"] == "openai/a"
@@ -81,16 +64,16 @@ async def test_an_orchestrator_in_trouble_binds_nobody(tmp_path: Path) -> None:
     assert (await ask(asking, CODE))["x-fingerpost-model"] == "openai/b"
 
 
-async def test_what_failed_binds_nobody(tmp_path: Path) -> None:
-    """No answer, no binding."""
+async def test_failed_request_binds_nothing(tmp_path: Path) -> None:
+    """Only an answer makes a binding."""
     asking = rig(tmp_path, a=fault(FaultKind.CONNECT), b=reply(400), c=reply())
     headers = await ask(asking, CODE)
     assert headers["x-fingerpost-model"] == "openai/b"
     assert asking.store.bindings == {}
 
 
-async def test_a_fail_over_moves_the_session(tmp_path: Path) -> None:
-    """From the bound model to the one that answered in its place, by compare and set."""
+async def test_failover_moves_the_session(tmp_path: Path) -> None:
+    """It is moved by compare-and-set from the bound model to the one that answered."""
     asking = rig(tmp_path, b=fault(FaultKind.CONNECT))
     asking.store.bindings["s"] = Binding(ModelRef("openai", "b"), "code")
     headers = await ask(asking, TALK)
@@ -102,7 +85,7 @@ async def test_a_fail_over_moves_the_session(tmp_path: Path) -> None:
     assert ("rebind",) in asking.meter.counted(Metric.SESSIONS)
 
 
-async def test_a_model_that_is_gone_voids_its_bindings(tmp_path: Path) -> None:
+async def test_removed_model_voids_its_bindings(tmp_path: Path) -> None:
     """The session is decided anew, and bound again."""
     asking = rig(tmp_path)
     asking.store.bindings["s"] = Binding(ModelRef("openai", "gone"), "code")
@@ -111,8 +94,8 @@ async def test_a_model_that_is_gone_voids_its_bindings(tmp_path: Path) -> None:
     assert str(asking.store.bindings["s"].model) == "openai/c"
 
 
-async def test_the_loser_of_a_race_keeps_its_answer(tmp_path: Path) -> None:
-    """Not its binding."""
+async def test_loser_of_a_race_keeps_its_answer(tmp_path: Path) -> None:
+    """It does not keep its binding."""
     asking = rig(tmp_path)
     winner = Binding(ModelRef("openai", "c"), "talk")
 
@@ -128,37 +111,27 @@ async def test_the_loser_of_a_race_keeps_its_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["openai/a", "b"])
 async def test_explicit_names_have_no_session(tmp_path: Path, name: str) -> None:
-    """They neither read nor write."""
+    """Such requests neither read nor write a binding."""
     asking = rig(tmp_path)
     headers = await ask(asking, CODE, body={"model": name})
     assert headers["x-fingerpost-reason"] == "explicit"
     assert "x-fingerpost-affinity" not in headers
-    assert (asking.store.asked, asking.store.bindings) == ([], {})
+    assert (asking.store.keys, asking.store.bindings) == ([], {})
 
 
 LOOP = TEXT + "routing: {route_on_user_only: true}\n"
-USER = {"role": "user", "content": "write a function"}
-CALLS = {
-    "role": "assistant",
-    "content": None,
-    "tool_calls": [
-        {"id": "1", "type": "function", "function": {"name": "read", "arguments": "{}"}},
-        {"id": "2", "type": "function", "function": {"name": "grep", "arguments": "{}"}},
-    ],
-}
-RESULTS = [{"role": "tool", "tool_call_id": str(number), "content": "x"} for number in (1, 2)]
 REMINDER = {"role": "user", "content": "<system-reminder>a poem is due</system-reminder>"}
 DONE = {"role": "assistant", "content": "Here it is."}
 POEM = {"role": "user", "content": "now write a poem"}
 
 
-async def test_an_agent_s_loop_moves_only_when_the_user_speaks(tmp_path: Path) -> None:
-    """User, tool calls, results, a reminder: it stays; a new word of the user may move it."""
+async def test_tool_loop_stays_until_the_user_writes(tmp_path: Path) -> None:
+    """Tool calls, results and reminders keep the session; a new text of the user may move it."""
     asking = rig(tmp_path, LOOP)
 
     async def turn(said: Scores, *messages: dict[str, Any]) -> tuple[str, int]:
         headers = await ask(asking, said, body={"messages": list(messages)})
-        return headers["x-fingerpost-model"], len(asking.orchestrator.asked)
+        return headers["x-fingerpost-model"], len(asking.orchestrator.questions)
 
     assert await turn(CODE, USER) == ("openai/b", 1)
     assert await turn(TALK, USER, CALLS, RESULTS[0]) == ("openai/b", 1)
@@ -169,8 +142,8 @@ async def test_an_agent_s_loop_moves_only_when_the_user_speaks(tmp_path: Path) -
     assert await turn(NOTHING, USER, DONE, POEM, DONE, USER) == ("openai/c", 3)
 
 
-async def test_route_on_user_only_finds_sessions_that_nobody_named(tmp_path: Path) -> None:
-    """By how the conversation begins."""
+async def test_route_on_user_only_identifies_sessions(tmp_path: Path) -> None:
+    """Unnamed sessions are identified by the beginning of the conversation."""
     asking = rig(tmp_path, LOOP)
     await ask(asking, CODE, body={"messages": [USER]}, named={})
     headers = await ask(asking, TALK, body={"messages": [USER, CALLS, *RESULTS]}, named={})
@@ -188,10 +161,10 @@ async def test_route_on_user_only_finds_sessions_that_nobody_named(tmp_path: Pat
         ("prompt_caching: {session_affinity: true}\n", True),
     ],
 )
-async def test_implicit_sessions_are_asked_for(
+async def test_implicit_sessions_are_configured(
     tmp_path: Path, section: str, implicit: bool
 ) -> None:
-    """By Plano's keys."""
+    """Plano's keys turn them on."""
     asking = rig(tmp_path, TEXT + section)
     await ask(asking, CODE, named={})
     assert bool(asking.store.bindings) is implicit
@@ -201,15 +174,15 @@ async def test_implicit_sessions_are_asked_for(
 
 
 def test_redis_needs_an_address(tmp_path: Path) -> None:
-    """Said with the place."""
+    """The problem has its location."""
     with pytest.raises(ConfigError, match="needs `url"):
-        setup_of(tmp_path, TEXT + "routing: {session_cache: {type: redis}}\n")
+        snapshot_of(tmp_path, TEXT + "routing: {session_cache: {type: redis}}\n")
 
 
-def test_a_setup_knows_its_headers(tmp_path: Path) -> None:
-    """Configured ones in place of the usual."""
+def test_snapshot_lists_session_headers(tmp_path: Path) -> None:
+    """Configured headers replace the default ones."""
     text = TEXT + "routing: {session_headers: [X-Mine], session_cache: {tenant_header: T}}\n"
-    snapshot: Snapshot = setup_of(tmp_path, text)
+    snapshot: Snapshot = snapshot_of(tmp_path, text)
     assert {b"x-mine", b"t", b"x-model-affinity"} <= snapshot.session_headers
     assert b"session-id" not in snapshot.session_headers
 
@@ -222,14 +195,14 @@ def test_a_setup_knows_its_headers(tmp_path: Path) -> None:
         ("smart", "is an alias; name the model itself"),
     ],
 )
-def test_prices_are_those_of_models(tmp_path: Path, name: str, said: str) -> None:
-    """A price that nobody would ever look up is a mistake, and told as one."""
+def test_price_of_unknown_model_is_a_problem(tmp_path: Path, name: str, said: str) -> None:
+    """Such a price would never be used."""
     with pytest.raises(ConfigError, match=said):
-        setup_of(tmp_path, f"{TEXT}prices: {{{name}: {{input: 1, output: 2}}}}\n")
+        snapshot_of(tmp_path, f"{TEXT}prices: {{{name}: {{input: 1, output: 2}}}}\n")
 
 
-async def test_who_waited_for_the_store_in_vain_waits_no_second_time(tmp_path: Path) -> None:
-    """One deadline for a request; its binding holds in its ingress until the store is back."""
+async def test_request_waits_for_unavailable_store_once(tmp_path: Path) -> None:
+    """Its binding stays in the ingress until the store is available."""
     asking = rig(tmp_path)
     asked: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The client's own key, as a header shows it."""
+"""The client's own credential, read from a header."""
 
 import pytest
 
@@ -20,14 +20,14 @@ from serve_app.api.headers import read_headers
         ([(b"x-api-key", b"\xff")], "\N{REPLACEMENT CHARACTER}"),
     ],
 )
-def test_a_clients_own_key_is_its_bearer_token(
+def test_credential_is_bearer_token_or_x_api_key(
     headers: list[tuple[bytes, bytes]], credential: str | None
 ) -> None:
-    """Else its ``x-api-key``; what is empty is none."""
+    """The credential is the bearer token, or else `x-api-key`; an empty value is ignored."""
     assert read_headers(headers, 1000).credential == credential
 
 
-def test_what_was_read_hides_the_keys() -> None:
-    """A repr of a request's headers can be logged."""
+def test_repr_of_request_headers_hides_keys() -> None:
+    """The repr of a request's headers does not contain keys, so it can be logged."""
     facts = read_headers([(b"authorization", b"Bearer sk-1"), (b"x-api-key", b"sk-2")], 1000)
     assert "sk-" not in repr(facts)

@@ -1,4 +1,4 @@
-"""What the API reads before anything is decided: headers and the body."""
+"""Reading a request before the decision: its headers and its body."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,8 +18,10 @@ from serve_app.errors import (
 Pairs = list[tuple[bytes, bytes]]
 
 
-def test_headers_are_read_in_one_pass() -> None:
-    """What is ours is kept, what may go on goes on, the rest is left behind."""
+def test_read_headers_sorts_headers() -> None:
+    """The gateway's headers are kept, forwardable headers are forwarded, and all others are
+    dropped.
+    """
     facts = read_headers(
         [
             (b"host", b"h"),
@@ -56,28 +58,28 @@ def test_headers_are_read_in_one_pass() -> None:
         (b"", ()),
     ],
 )
-def test_a_key_is_a_bearer_token(value: bytes, keys: tuple[bytes, ...]) -> None:
-    """Other ways to authenticate are no client key."""
+def test_client_key_is_bearer_token(value: bytes, keys: tuple[bytes, ...]) -> None:
+    """A client key is a bearer token; other authentication schemes are ignored."""
     assert read_headers([(b"authorization", value)], 1000).keys == keys
 
 
 @pytest.mark.parametrize(
     ("value", "length"), [(b"0", 0), (b"007", 7), (b"-1", None), (b"+1", None), (b"1,1", None), (b"", None), (b"1e3", None)]
 )  # fmt: skip
-def test_a_length_is_a_number(value: bytes, length: int | None) -> None:
-    """Anything else announces nothing."""
+def test_content_length_is_digits_or_ignored(value: bytes, length: int | None) -> None:
+    """A content length that is not a plain number is ignored."""
     assert read_headers([(b"content-length", value)], 1000).content_length == length
 
 
-def test_a_length_of_thousands_of_digits_is_no_surprise() -> None:
-    """A length that nobody can mean is too large or none, but no failure of the gateway."""
+def test_content_length_with_thousands_of_digits_does_not_raise() -> None:
+    """A content length with thousands of digits is either too large or ignored, and does not raise."""
     length = read_headers([(b"content-length", b"9" * 5000)], 10_000).content_length
     assert length is None or length > 1 << 60
 
 
 @pytest.mark.parametrize(("limit", "fits"), [(30, True), (29, False)])
-def test_all_headers_count(limit: int, fits: bool) -> None:
-    """Names, values and the four signs around each, those that we drop too."""
+def test_header_limit_counts_all_headers(limit: int, fits: bool) -> None:
+    """The limit counts names, values and four characters per header, also for dropped headers."""
     headers: Pairs = [(b"aaaa", b"bbbbbb"), (b"cookie", b"123456")]
     if fits:
         assert read_headers(headers, limit).forwarded == ()
@@ -88,7 +90,7 @@ def test_all_headers_count(limit: int, fits: bool) -> None:
 
 
 def receive_of(*messages: dict[str, Any]) -> tuple[Callable[[], Awaitable[Any]], list[Any]]:
-    """An ASGI receive that gives these messages and then nothing more; and what is left."""
+    """An ASGI receive callable that returns these messages and then blocks, and the messages left."""
     left: list[Any] = list(messages)
 
     async def receive() -> Any:
@@ -116,15 +118,15 @@ def part(body: bytes | None, *, more: bool = True) -> dict[str, Any]:
         ([part(b"abcd"), part(None, more=False)], b"abcd"),
     ],
 )
-async def test_a_body_is_read_whole(messages: list[dict[str, Any]], body: bytes) -> None:
-    """In one message or many, up to the limit."""
+async def test_read_body_joins_parts(messages: list[dict[str, Any]], body: bytes) -> None:
+    """A body in one message or several is read whole, up to the limit."""
     receive, left = receive_of(*messages)
     assert await read_body(receive, None, 4) == body
     assert left == []
 
 
-async def test_an_announced_size_is_believed() -> None:
-    """A body that says it is too large is refused before any of it is read."""
+async def test_read_body_rejects_large_content_length() -> None:
+    """A body whose content length is too large is rejected before any of it is read."""
     receive, left = receive_of(part(b"a", more=False))
     with pytest.raises(BodyTooLarge) as caught:
         await read_body(receive, 5, 4)
@@ -132,31 +134,33 @@ async def test_an_announced_size_is_believed() -> None:
 
 
 @pytest.mark.parametrize("length", [None, 3])
-async def test_a_body_that_grows_is_refused(length: int | None) -> None:
-    """Without a length, or with a lie, reading ends where the limit is passed."""
+async def test_read_body_stops_at_limit(length: int | None) -> None:
+    """A body without a content length, or with a wrong one, is rejected as soon as it exceeds the
+    limit.
+    """
     receive, left = receive_of(part(b"abc"), part(b"de"), part(b"f", more=False))
     with pytest.raises(BodyTooLarge):
         await read_body(receive, length, 4)
     assert len(left) == 1
 
 
-async def test_a_client_may_leave_while_it_sends() -> None:
-    """Half a body is no request."""
+async def test_read_body_reports_client_disconnect() -> None:
+    """A client that disconnects while it sends the body raises ClientGoneError."""
     receive, _ = receive_of(part(b"ab"), {"type": "http.disconnect"})
     with pytest.raises(ClientGoneError):
         await read_body(receive, None, 10)
 
 
-async def test_a_client_may_not_pause_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two parts of a body there is a time limit."""
+async def test_read_body_limits_pause_between_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body times out if the pause between two parts is too long."""
     monkeypatch.setattr(body, "BODY_IDLE_S", 0.01)
     receive, _ = receive_of(part(b"ab"))
     with pytest.raises(BodyTimeout):
         await read_body(receive, None, 10)
 
 
-async def test_a_slow_body_is_none_that_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is for a pause, not for the whole."""
+async def test_read_body_accepts_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit applies to each pause, not to the whole body."""
     monkeypatch.setattr(body, "BODY_IDLE_S", 0.2)
     receive, _ = receive_of(*[part(b"a")] * 5, part(b"b", more=False))
 

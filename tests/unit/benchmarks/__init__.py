@@ -1,1 +1,1 @@
-"""What benchmarks conclude from what they saw."""
+"""Tests of the library of the benchmarks."""

@@ -13,7 +13,7 @@ from serve_app.cli.main import main
 from serve_app.cli.summary import summary, summary_json
 from tests.unit.cli.checkpoints import write_checkpoint
 from tests.unit.config_texts import VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 KEYED: Final = VERSION + "model_providers:\n  - {model: openai/a, access_key: $UNIT_KEY}\n"
 NOTED: Final = (
@@ -60,7 +60,7 @@ def serve(directory: Path, text: str = SERVE) -> Path:
 def test_good_file_is_summarized(run: Run, tmp_path: Path) -> None:
     """Unset keys and warnings are shown, and are not failures."""
     for text in (KEYED, NOTED + NOTED_MODEL):
-        snapshot = setup_of(tmp_path, text)
+        snapshot = snapshot_of(tmp_path, text)
         assert run(tmp_path / "gateway.yaml") == (0, "\n".join(summary(snapshot)) + "\n", "")
 
 
@@ -76,7 +76,7 @@ def test_strict_check_fails_for_unset_keys_and_warnings(
     text: str, why: str, run: Run, tmp_path: Path
 ) -> None:
     """The exit status is 1, and the reasons follow the summary."""
-    snapshot = setup_of(tmp_path, text)
+    snapshot = snapshot_of(tmp_path, text)
     file = tmp_path / "gateway.yaml"
     assert run(file, "--strict") == (1, "\n".join(summary(snapshot)) + "\n", why)
 
@@ -100,7 +100,7 @@ def read(run: Run, *arguments: object) -> tuple[int, Any]:
 @pytest.mark.parametrize("strict", [False, True])
 def test_json_has_the_summary_and_the_verdict(strict: bool, run: Run, tmp_path: Path) -> None:
     """The output is one object."""
-    snapshot = setup_of(tmp_path, KEYED)
+    snapshot = snapshot_of(tmp_path, KEYED)
     file = tmp_path / "gateway.yaml"
     status, report = read(run, file, *(["--strict"] if strict else []))
     expected = {"ok": not strict, "file": str(file), "serve": None, "problems": []}
@@ -128,7 +128,7 @@ def test_json_has_the_problems(run: Run, tmp_path: Path) -> None:
 
 def test_serve_file_names_the_configuration(run: Run, tmp_path: Path) -> None:
     """The summary lists the names that entries under deployments may have."""
-    snapshot = setup_of(tmp_path, KEYED)
+    snapshot = snapshot_of(tmp_path, KEYED)
     status, out, err = run("--serve", serve(tmp_path))
     assert (status, err) == (0, "")
     names = "Ingress, Orchestrator, Affinity, provider-shared, provider-openai"
@@ -213,7 +213,7 @@ def test_unusable_weights_are_warnings(run: Run, tmp_path: Path) -> None:
     where = "warning: orchestrator.model, on this machine: "
     status, out, _ = run(file)
     assert (status, out.count(where)) == (0, 1)
-    assert f"{where}there is no folder {tmp_path / 'weights'}; see orchestrator.model, " in out
+    assert f"{where}there is no folder {tmp_path / 'weights'}; check orchestrator.model, " in out
     write_checkpoint(tmp_path / "weights", model__safetensors=None, tokenizer__json=None)
     status, out, _ = run(file)
     assert (status, out.count(where)) == (0, 2)

@@ -13,7 +13,7 @@ from serve_app.cli.main import COMMANDS, main
 from serve_app.cli.version import installed_version
 from serve_app.packaged_files import PROJECT
 from tests.unit.config_texts import VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -43,7 +43,7 @@ def test_missing_file_fails(
 
 def test_run_needs_the_environment_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is started without it."""
-    setup_of(tmp_path, VERSION)
+    snapshot_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(
         "http_options: {host: 127.0.0.1}\n"
@@ -106,7 +106,7 @@ def test_run_refuses_other_machines_without_client_keys(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing listens where other machines can reach it."""
-    setup_of(tmp_path, VERSION)
+    snapshot_of(tmp_path, VERSION)
     file = tmp_path / "serve.yaml"
     file.write_text(f"applications: [{{args: {{config: '{tmp_path}/gateway.yaml'}}}}]\n")
     assert main(["run", str(file)]) == 1

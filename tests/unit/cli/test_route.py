@@ -19,7 +19,7 @@ from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingModel, 
 from serve_app.scoring.embedding import Vector
 from tests.unit.config_texts import ONE_MODEL, VERSION
 from tests.unit.evaluation.labelled_sets import HEAD, PROMPTS, line, write_set
-from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, request_of, setup_of
+from tests.unit.fakes import FakeOrchestrator, FakeUpstream, Rig, request_of, snapshot_of
 
 TEXT: Final = f"""{VERSION}
 model_providers:
@@ -75,7 +75,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    setup_of(tmp_path, TEXT)
+    snapshot_of(tmp_path, TEXT)
     return tmp_path / "gateway.yaml"
 
 
@@ -181,7 +181,7 @@ async def test_json_is_the_answer_of_the_gateway(
 ) -> None:
     """It has the keys and values of ``POST /v1/route``."""
     status, out, _ = run("route", text, "--json", "--config", config)
-    printed, snapshot = json.loads(out), setup_of(tmp_path, TEXT)
+    printed, snapshot = json.loads(out), snapshot_of(tmp_path, TEXT)
     scores = Scores(printed["orchestrator"]["scores"] or {}, 0.12, printed["route"])
     gateway = Rig(snapshot, FakeUpstream({}), FakeOrchestrator(scores)).gateway
     request = request_of(snapshot, json.dumps({"messages": messages(text)}))
@@ -204,11 +204,11 @@ def test_configuration_without_routes_fails(run: Run, config: Path) -> None:
 def test_missing_model_fails(run: Run, config: Path, cases: Path) -> None:
     """A relative path starts at the configuration, or else at the current folder."""
     config.write_text(TEXT + "orchestrator: {model: own.onnx}\n", "utf-8")
-    expected = f"there is no file {config.parent}/own.onnx; see orchestrator.model\n"
+    expected = f"there is no file {config.parent}/own.onnx; check orchestrator.model\n"
     assert failed(run("route", "x", "--config", config)) == expected
     assert failed(run("eval", cases, "--config", config)) == expected
     result = run("eval", cases, "--config", config, "--model", "/no/x.onnx")
-    assert failed(result) == "there is no file /no/x.onnx; see orchestrator.model\n"
+    assert failed(result) == "there is no file /no/x.onnx; check orchestrator.model\n"
 
 
 def test_set_is_measured(run: Run, cases: Path) -> None:

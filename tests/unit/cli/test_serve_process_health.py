@@ -21,7 +21,7 @@ from serve_app.cli.serve_process import ServeProcess, is_settled, read_health
 from serve_app.cli.serve_yaml.read import ServeFile
 from serve_app.domain import Reason
 from tests.unit.config_texts import VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 CONFIG: Final = VERSION + "model_providers: [{model: openai/a, default: true}]\n"
 HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -260,7 +260,7 @@ def test_decision_of_the_gateway_is_shown(
 ) -> None:
     """The output has the prompt and all scores."""
     site.says = answer({**EXPLAINED, **changes})
-    prompt, decision = _decision(setup_of(tmp_path, CONFIG), site.url).splitlines()
+    prompt, decision = _decision(snapshot_of(tmp_path, CONFIG), site.url).splitlines()
     assert decision == f"  {shown}"
     ((path, headers, body),) = site.requests
     assert (path, headers["content-type"]) == ("/v1/route", "application/json")
@@ -283,7 +283,7 @@ def test_decision_is_requested_with_the_client_key(
     monkeypatch.setenv("UNIT_KEY", "sk-1")
     monkeypatch.delenv("UNIT_NONE", raising=False)
     site.says = answer(EXPLAINED) if sent else REFUSED
-    shown = _decision(setup_of(tmp_path, f"{CONFIG}client_keys: {keys}\n"), site.url)
+    shown = _decision(snapshot_of(tmp_path, f"{CONFIG}client_keys: {keys}\n"), site.url)
     assert site.requests[0][1].get("authorization") == sent
     assert ("sk-" in shown, "not available: HTTP Error 401" in shown) == (False, sent is None)
 
@@ -292,6 +292,6 @@ def test_decision_is_requested_with_the_client_key(
 def test_missing_decision_is_not_an_error(says: bytes, site: Site, tmp_path: Path) -> None:
     """The gateway is up all the same."""
     site.says = says
-    snapshot = setup_of(tmp_path, VERSION)
+    snapshot = snapshot_of(tmp_path, VERSION)
     assert _decision(snapshot, site.url).startswith("  not available: ")
     assert _decision(snapshot, "http://127.0.0.1:1").endswith("Connection refused>")

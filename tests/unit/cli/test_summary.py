@@ -16,7 +16,7 @@ from serve_app.cli.summary import (
 from serve_app.config.warnings import config_warnings
 from serve_app.domain import Json
 from tests.unit.config_texts import VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 TEXT = f"""{VERSION}
 model_providers:
@@ -39,7 +39,7 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_summary_lists_what_is_served(tmp_path: Path) -> None:
     """It has providers, models, aliases and routes, and the variables that are not set."""
-    snapshot = setup_of(tmp_path, TEXT)
+    snapshot = snapshot_of(tmp_path, TEXT)
     lines = [line for line in summary(snapshot) if not line.startswith("warning: ")]
     assert lines == [
         f"policy {snapshot.policy.version}",
@@ -59,7 +59,7 @@ def test_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in NAMES:
         monkeypatch.setenv(name, "sk-1")
     text = TEXT.replace("$UNIT_KEY", "sk-1") + "client_keys: [sk-1]\n"
-    snapshot = setup_of(tmp_path, text)
+    snapshot = snapshot_of(tmp_path, text)
     shown = "\n".join([*summary(snapshot), example(snapshot, "http://x")])
     assert "sk-1" not in shown
     assert "not set" not in shown
@@ -67,7 +67,7 @@ def test_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_summary_shows_a_missing_access_key(tmp_path: Path) -> None:
     """A provider that needs a key and has none cannot answer."""
-    snapshot = setup_of(tmp_path, VERSION + "model_providers:\n  - model: openai/a\n")
+    snapshot = snapshot_of(tmp_path, VERSION + "model_providers:\n  - model: openai/a\n")
     assert "model openai/a  [access_key is not set]" in summary(snapshot)
 
 
@@ -85,7 +85,7 @@ def test_example_names_a_model_with_its_key(
     """It prefers the default model."""
     for name in set_:
         monkeypatch.setenv(name, "x")
-    text = example(setup_of(tmp_path, TEXT), "http://h:8000")
+    text = example(snapshot_of(tmp_path, TEXT), "http://h:8000")
     assert text.startswith("  curl http://h:8000/v1/chat/completions ")
     assert f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}' in text
 
@@ -97,14 +97,14 @@ def test_example_without_keys_lists_models(
     """The list of models works without any key."""
     for name in set_:
         monkeypatch.setenv(name, "x")
-    text = example(setup_of(tmp_path, TEXT), "http://h:8000")
+    text = example(snapshot_of(tmp_path, TEXT), "http://h:8000")
     assert text.startswith("  curl http://h:8000/v1/models\n")
     assert "make demo" in text
 
 
 def test_example_needs_an_access_key(tmp_path: Path) -> None:
     """A model without the access_key that it needs is not named."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path, VERSION + "model_providers:\n  - {model: openai/a, default: true}\n"
     )
     assert "/v1/models" in example(snapshot, "http://h")
@@ -120,7 +120,7 @@ def test_example_needs_an_access_key(tmp_path: Path) -> None:
 )
 def test_example_shows_the_client_key_by_name(keys: str, header: str, tmp_path: Path) -> None:
     """The shell expands the variable, and a literal key is not repeated."""
-    text = example(setup_of(tmp_path, f"{TEXT}client_keys: {keys}\n"), "http://h")
+    text = example(snapshot_of(tmp_path, f"{TEXT}client_keys: {keys}\n"), "http://h")
     assert text.startswith(f"  curl{header} http://h/")
 
 
@@ -129,7 +129,7 @@ def test_summary_as_json_has_the_same_content(
 ) -> None:
     """Keys are the names of their variables, each with whether it is set."""
     monkeypatch.setenv("UNIT_A", "x")
-    snapshot = setup_of(tmp_path, TEXT)
+    snapshot = snapshot_of(tmp_path, TEXT)
     assert summary_json(snapshot) == {
         "version": snapshot.policy.version,
         "warnings": config_warnings(snapshot.config, {}),
@@ -163,7 +163,7 @@ def test_provider_has_the_keys_of_all_its_models(
 ) -> None:
     """Each variable is listed once, with a missing access_key."""
     monkeypatch.setenv("UNIT_A", "x")
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
         VERSION + "model_providers:\n"
         "  - {model: openai/a, access_key: $UNIT_A}\n"
@@ -179,7 +179,7 @@ def test_provider_has_the_keys_of_all_its_models(
 
 def test_empty_configuration_has_a_summary(tmp_path: Path) -> None:
     """The summary of an unusable one has the same keys without values."""
-    result = summary_json(setup_of(tmp_path, VERSION + "model_aliases: {any: {target: auto}}\n"))
+    result = summary_json(snapshot_of(tmp_path, VERSION + "model_aliases: {any: {target: auto}}\n"))
     assert (result["default"], result["aliases"]) == (None, {"any": "auto"})
     assert list(NO_SUMMARY) == list(result)
     assert not any(NO_SUMMARY.values())
@@ -194,12 +194,12 @@ def test_unset_variables_outside_of_providers_are_warnings(
         "client_keys: [$UNIT_A, $UNIT_KEY, sk-1]\n"
         "routing: {session_cache: {type: %s, url: 'redis://:$UNIT_B@h:$UNIT_URL/$UNIT_A'}}\n"
     )
-    redis = snapshot_warnings(setup_of(tmp_path, VERSION + text % "redis"))
+    redis = snapshot_warnings(snapshot_of(tmp_path, VERSION + text % "redis"))
     assert redis[-2:] == [
         "client_keys[1]: UNIT_KEY is not set; set it, or no client can use this key",
         "routing.session_cache.url: UNIT_B and UNIT_URL are not set; set them, or sessions are not kept",
     ]
-    memory = setup_of(tmp_path, VERSION + text % "memory")
+    memory = snapshot_of(tmp_path, VERSION + text % "memory")
     assert snapshot_warnings(memory) == redis[:-1]
     assert f"warning: {redis[-2]}" in summary(memory)
 
@@ -210,11 +210,11 @@ def test_unset_variables_of_the_orchestrator_are_warnings(
     """Its address and its key count only if the engine uses them."""
     monkeypatch.setenv("UNIT_A", "x")
     text = "orchestrator: {engine: %s, model: m, base_url: 'http://$UNIT_A:$UNIT_URL', access_key: '$UNIT_KEY'}\n"
-    assert snapshot_warnings(setup_of(tmp_path, VERSION + text % "http")) == [
+    assert snapshot_warnings(snapshot_of(tmp_path, VERSION + text % "http")) == [
         "orchestrator.base_url: UNIT_URL is not set; set it, or its server cannot be called",
         "orchestrator.access_key: UNIT_KEY is not set; set it, or its server cannot be called",
     ]
-    warnings = snapshot_warnings(setup_of(tmp_path, VERSION + text % "embedding"))
+    warnings = snapshot_warnings(snapshot_of(tmp_path, VERSION + text % "embedding"))
     assert not any("is not set" in warning for warning in warnings)
 
 
@@ -222,5 +222,5 @@ def test_deployments_depend_on_the_configuration(tmp_path: Path) -> None:
     """Affinity needs the memory store, and a provider's deployment a dedicated data path."""
     text = TEXT.replace('http://h:1"', 'http://h:1", data_path: inline')
     text += "routing: {session_cache: {type: redis, url: redis://h}}\n"
-    names = deployment_names(setup_of(tmp_path, text))
+    names = deployment_names(snapshot_of(tmp_path, text))
     assert names == ["Ingress", "Orchestrator", "provider-shared", "provider-openai"]

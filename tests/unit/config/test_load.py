@@ -18,7 +18,7 @@ from serve_app.snapshot import compile_snapshot
 from tests.unit.config.broken import BROKEN, Found
 from tests.unit.config.broken_sections import SECTIONS
 from tests.unit.config_texts import ONE_MODEL, VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 SECRET = "sk-secret"
 ALL = BROKEN | SECTIONS
@@ -101,7 +101,7 @@ def test_expanding_merges_are_refused(tmp_path: Path) -> None:
 
 def test_merge_may_be_overridden(tmp_path: Path) -> None:
     """An own key beside a merge takes precedence and is not a duplicate."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
         VERSION + "model_providers:\n  - &first\n    model: openai/a\n    access_key: $KEY\n"
         "  - <<: *first\n    model: openai/b\n",
@@ -114,7 +114,7 @@ def test_merge_may_be_overridden(tmp_path: Path) -> None:
 
 def test_plain_anchor_is_accepted(tmp_path: Path) -> None:
     """An anchor writes a value once."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
         VERSION + "model_providers:\n  - model: openai/a\n    access_key: &k $KEY\n"
         "  - model: openai/b\n    access_key: *k\n",
@@ -150,7 +150,7 @@ def test_keys_are_not_shown_in_messages(text: str, tmp_path: Path) -> None:
 
 def test_keys_are_not_shown_in_the_repr(tmp_path: Path) -> None:
     """The repr of a loaded configuration contains no key."""
-    snapshot = setup_of(
+    snapshot = snapshot_of(
         tmp_path,
         f"{VERSION}client_keys: [{SECRET}]\nmodel_providers:\n  - model: openai/a\n    access_key: {SECRET}\n",
     )
@@ -208,7 +208,7 @@ def test_too_large_a_file_is_refused(tmp_path: Path) -> None:
 def test_version_depends_on_the_bytes(tmp_path: Path) -> None:
     """Any change, even of a comment, gives another version."""
     versions = [
-        setup_of(tmp_path, text).policy.version
+        snapshot_of(tmp_path, text).policy.version
         for text in (ONE_MODEL, ONE_MODEL + "# x\n", ONE_MODEL)
     ]
     assert versions[0] == versions[2] != versions[1]
@@ -218,12 +218,12 @@ def test_version_depends_on_the_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"])
 def test_every_version_of_plano_is_accepted(version: str, tmp_path: Path) -> None:
     """Older versions are read as the newest one."""
-    assert setup_of(tmp_path, f"version: {version}\n").config.version == "v0.4.0"
+    assert snapshot_of(tmp_path, f"version: {version}\n").config.version == "v0.4.0"
 
 
 def test_whole_file_is_read(tmp_path: Path) -> None:
     """Every key of the schema is present in the result."""
-    config = setup_of(
+    config = snapshot_of(
         tmp_path,
         VERSION
         + "listeners:\n  - {type: model, name: x, port: 12000, address: 0.0.0.0, timeout: 30s}\n"

@@ -14,7 +14,7 @@ from serve_app.engines.http import HttpEngine, HttpEngineSettings
 from serve_app.exchange import PATHS, Operation
 from serve_app.providers.outgoing import target_of
 from tests.unit.config_texts import VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 MODEL: Final = "overrides.llm_routing_model"
 LENGTH: Final = "overrides.orchestrator_model_context_length"
@@ -32,7 +32,7 @@ PLANO: Final = "model: plano/Plano-Orchestrator, base_url: 'http://h:10000'"
 
 async def engine_of(directory: Path, text: str) -> tuple[HttpEngineSettings, HttpEngine]:
     """What the deployment makes of a configuration."""
-    setup_of(directory, text)
+    snapshot_of(directory, text)
     deployment = Deployment(str(directory / "gateway.yaml"))
     deployment.__del__()
     assert deployment._first is not None
@@ -76,7 +76,7 @@ async def test_model_is_called_at_its_address(
     target = target_of(engine._endpoint, Operation.CHAT, path, os.environ, now=0.0)
     assert target.url == URL(f"{address}/chat/completions")
     assert target.headers == (("authorization", "Bearer sk-secret"),)
-    assert config_warnings(setup_of(tmp_path, text).config, os.environ) == []
+    assert config_warnings(snapshot_of(tmp_path, text).config, os.environ) == []
 
 
 async def test_other_settings_of_the_section_are_kept(tmp_path: Path) -> None:
@@ -87,16 +87,16 @@ async def test_other_settings_of_the_section_are_kept(tmp_path: Path) -> None:
     settings, _ = await engine_of(tmp_path, text)
     assert (settings.budget_tokens, settings.family) == (4096, "arch-router")
     assert settings.deadline_s == pytest.approx(0.8)
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert (config.orchestrator.fallback, config_warnings(config, {})) == ("none", [])
     text = text_of(f"{overrides}4096", PLANO, f"{section}, max_model_len: 512")
     assert (await engine_of(tmp_path, text))[0].budget_tokens == 512
-    assert config_warnings(setup_of(tmp_path, text).config, {}) == [
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
         f"{LENGTH} is ignored; set orchestrator.max_model_len"
     ]
     text = text_of(f"{overrides}255", PLANO)
     assert (await engine_of(tmp_path, text))[0].budget_tokens is None
-    assert config_warnings(setup_of(tmp_path, text).config, {}) == [
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
         f"{LENGTH} is ignored: 255 is too small; set 256 or more"
     ]
 
@@ -104,7 +104,7 @@ async def test_other_settings_of_the_section_are_kept(tmp_path: Path) -> None:
 def test_first_entry_with_an_address_is_used(tmp_path: Path) -> None:
     """It is called with its own key."""
     entry = "model: vllm/m, base_url: 'http://h'}\n  - {model: vllm/m, base_url: 'http://i', access_key: $K"
-    section = setup_of(tmp_path, text_of("llm_routing_model: vllm/m", entry)).config.orchestrator
+    section = snapshot_of(tmp_path, text_of("llm_routing_model: vllm/m", entry)).config.orchestrator
     assert (section.engine, section.base_url, section.access_key) == ("http", "http://h", None)
 
 
@@ -116,7 +116,7 @@ def test_key_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
         f"{VERSION}orchestrator: {{engine: http, model: m, base_url: 'http://h', access_key: 'file:key'}}\n",
     )
     for text in texts:
-        section = setup_of(tmp_path, text).config.orchestrator
+        section = snapshot_of(tmp_path, text).config.orchestrator
         assert section.access_key == f"file:{tmp_path / 'key'}"
 
 
@@ -136,7 +136,7 @@ SAID: Final[dict[str, dict[str, Any]]] = {
 def test_section_with_an_engine_or_model_takes_precedence(section: str, tmp_path: Path) -> None:
     """The override is ignored, with a warning."""
     text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert config.orchestrator == OrchestratorSection(**SAID[section])
     assert BOTH in config_warnings(config, {})
 
@@ -145,7 +145,7 @@ def test_section_with_the_same_server_gives_no_warning(tmp_path: Path) -> None:
     """Nothing is ignored."""
     section = "engine: http, model: Plano-Orchestrator, base_url: 'http://h:10000'"
     text = text_of("llm_routing_model: plano/Plano-Orchestrator", PLANO, section)
-    assert config_warnings(setup_of(tmp_path, text).config, {}) == []
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_model_without_an_address_is_a_warning(
 ) -> None:
     """The embedded engine stays, the warning gives the reason, and the length is unused."""
     text = text_of(f"llm_routing_model: '{named}', orchestrator_model_context_length: 4096", entry)
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert config.orchestrator == OrchestratorSection()
     assert config_warnings(config, {}) == [
         f"{MODEL} is ignored: {why}",
@@ -181,7 +181,7 @@ def test_model_without_an_address_is_a_warning(
 def test_headers_that_are_not_sent_are_a_warning(tmp_path: Path) -> None:
     """Headers of an entry belong to requests of clients; their values are not shown."""
     entry = f"{PLANO}, headers: {{x-key: sk-secret}}, http_host: other"
-    config = setup_of(
+    config = snapshot_of(
         tmp_path, text_of("llm_routing_model: plano/Plano-Orchestrator", entry)
     ).config
     (warning,) = config_warnings(config, {})
@@ -195,6 +195,6 @@ def test_client_key_that_is_not_sent_is_a_warning(tmp_path: Path) -> None:
         "llm_routing_model: plano/Plano-Orchestrator", f"{PLANO}, passthrough_auth: true"
     )
     whose = "give 'plano/Plano-Orchestrator' an access_key"
-    assert config_warnings(setup_of(tmp_path, text).config, {}) == [
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
         f"{MODEL}: routing requests carry no client's key; {whose}"
     ]

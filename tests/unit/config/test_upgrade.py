@@ -9,7 +9,7 @@ from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.config.upgrade import OLDER, upgrade
 from serve_app.config.warnings import config_warnings
 from tests.unit.config_texts import VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 OLD = "version: v0.3.0\n"
 INLINE = """model_providers:
@@ -26,7 +26,7 @@ INLINE = """model_providers:
 
 
 def config_of(directory: Path, text: str) -> GatewayConfig:
-    return setup_of(directory, text).config
+    return snapshot_of(directory, text).config
 
 
 def routes_of(config: GatewayConfig) -> list[tuple[str, str, list[str]]]:
@@ -83,7 +83,7 @@ def test_route_at_the_top_level_takes_precedence(tmp_path: Path) -> None:
 def test_incomplete_routes_are_accepted(tmp_path: Path) -> None:
     """Without a description the name is matched; without a name there is no route."""
     text = f"{OLD}model_providers:\n  - model: openai/a\n    routing_preferences: [{{name: c}}, {{description: d}}, {{name: ''}}]\n"
-    snapshot = setup_of(tmp_path, text)
+    snapshot = snapshot_of(tmp_path, text)
     assert routes_of(snapshot.config) == [("c", "", ["openai/a"])]
     assert snapshot.policy.routes[0].description == "c"
     assert config_warnings(snapshot.config, {})[1:] == [

@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.config.warnings import config_warnings, unset_provider_keys
 from tests.unit.config_texts import ONE_MODEL, VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 MODELS_ONLY = "this gateway only serves models; remove it"
 UNCHANGED = "requests and answers are passed on unchanged; remove it"
@@ -109,13 +109,13 @@ SILENT = [
 @pytest.mark.parametrize(("text", "expected"), CASES.items())
 def test_an_ignored_key_is_named(text: str, expected: list[str], tmp_path: Path) -> None:
     """One line each, with what to do instead."""
-    assert config_warnings(setup_of(tmp_path, f"{ONE_MODEL}{text}\n").config, {}) == expected
+    assert config_warnings(snapshot_of(tmp_path, f"{ONE_MODEL}{text}\n").config, {}) == expected
 
 
 @pytest.mark.parametrize("text", SILENT)
 def test_a_key_that_is_used_or_empty_gives_no_warning(text: str, tmp_path: Path) -> None:
     """Empty sections and keys that are used are not listed."""
-    assert config_warnings(setup_of(tmp_path, f"{ONE_MODEL}{text}\n").config, {}) == []
+    assert config_warnings(snapshot_of(tmp_path, f"{ONE_MODEL}{text}\n").config, {}) == []
 
 
 def test_plano_s_connect_timeout_is_used(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_plano_s_connect_timeout_is_used(tmp_path: Path) -> None:
         "overrides: {}\n": 5.0,
     }
     for text, expected in texts.items():
-        config = setup_of(tmp_path, VERSION + text).config
+        config = snapshot_of(tmp_path, VERSION + text).config
         assert config.timeouts.connect_s == expected
         assert config_warnings(config, {}) == ["overrides.upstream_connect_timeout is ignored: timeouts.connect_s is set; remove one of them"] * ("9s" in text)  # fmt: skip
 
@@ -137,13 +137,13 @@ def test_plano_s_connect_timeout_is_used(tmp_path: Path) -> None:
 def test_certificate_bundle_is_relative_to_the_file(tmp_path: Path) -> None:
     """A relative path becomes absolute; a missing file is a warning."""
     text = f"{VERSION}overrides: {{upstream_tls_ca_path: ca.pem}}\n"
-    config = setup_of(tmp_path, text).config
+    config = snapshot_of(tmp_path, text).config
     assert config.overrides.upstream_tls_ca_path == str(tmp_path / "ca.pem")
     assert config_warnings(config, {}) == [
         f"overrides.upstream_tls_ca_path: no file {tmp_path / 'ca.pem'} on this machine; correct the path"
     ]
     (tmp_path / "ca.pem").touch()
-    assert config_warnings(setup_of(tmp_path, text).config, {}) == []
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -152,14 +152,14 @@ def test_certificate_bundle_is_relative_to_the_file(tmp_path: Path) -> None:
 def test_a_name_that_no_file_can_have_is_a_warning(key: str, name: str, tmp_path: Path) -> None:
     """The file is looked up, and is missing."""
     (warning,) = config_warnings(
-        setup_of(tmp_path, f'{VERSION}{key}: {{{name}: "~a\\0b"}}\n').config, {}
+        snapshot_of(tmp_path, f'{VERSION}{key}: {{{name}: "~a\\0b"}}\n').config, {}
     )
     assert warning.startswith(f"{key}.{name}: no file {tmp_path}")
 
 
 def test_secrets_of_sections_are_hidden(tmp_path: Path) -> None:
     """Neither the configuration nor a warning shows them."""
-    config = setup_of(
+    config = snapshot_of(
         tmp_path,
         VERSION
         + "state_storage: {type: postgres, connection_string: 'postgresql://u:sk-secret@h/d'}\n"
@@ -181,7 +181,7 @@ def test_unset_references_outside_of_providers_are_named(tmp_path: Path) -> None
     keys = "client_keys: [$UNIT_A, $UNIT_KEY, sk-1]\n"
     cache = "routing: {session_cache: {type: %s, url: 'redis://:$UNIT_B@h:$UNIT_URL/$UNIT_A'}}\n"
     file = tmp_path / "key"
-    used = setup_of(tmp_path, VERSION + keys + cache % "redis" + SERVER % ("http", file)).config
+    used = snapshot_of(tmp_path, VERSION + keys + cache % "redis" + SERVER % ("http", file)).config
     assert config_warnings(used, {"UNIT_A": "x"}) == [
         "client_keys[1]: UNIT_KEY is not set; set it, or no client can use this key",
         "routing.session_cache.url: UNIT_B and UNIT_URL are not set; set them, or sessions are not kept",
@@ -191,14 +191,14 @@ def test_unset_references_outside_of_providers_are_named(tmp_path: Path) -> None
     file.write_text("sk-2")
     environ = dict.fromkeys(("UNIT_A", "UNIT_B", "UNIT_KEY", "UNIT_URL"), "x")
     assert config_warnings(used, environ) == []
-    unused = setup_of(tmp_path, VERSION + cache % "memory" + SERVER % ("embedding", file)).config
+    unused = snapshot_of(tmp_path, VERSION + cache % "memory" + SERVER % ("embedding", file)).config
     assert not any("is not set" in warning for warning in config_warnings(unused, {}))
 
 
 def test_unset_keys_of_providers_are_named(tmp_path: Path) -> None:
     """A line for each variable of each provider; a vendor's missing access_key is one."""
     entries = "[{model: openai/a, access_key: $UNIT_A}, {model: openai/b}, {model: vllm/c, base_url: $UNIT_URL}]"
-    table = setup_of(tmp_path, f"{VERSION}model_providers: {entries}\n").providers
+    table = snapshot_of(tmp_path, f"{VERSION}model_providers: {entries}\n").providers
     assert unset_provider_keys(table.endpoints(), {"UNIT_URL": "http://h"}) == [
         "provider openai: UNIT_A is not set; set it, or its models cannot answer",
         "provider openai: access_key is not set; set it, or its models cannot answer",

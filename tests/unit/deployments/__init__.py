@@ -1,1 +1,1 @@
-"""Tests of what deployments/ holds beside Ray."""
+"""Tests of the code in deployments/ that does not need Ray."""

@@ -1,4 +1,4 @@
-"""What Ray Serve has to be started with."""
+"""The environment that Ray Serve must be started with."""
 
 from pathlib import Path
 
@@ -11,15 +11,17 @@ SERVE_ENV = Path(__file__).parents[3] / "configs" / "serve.env"
 GOOD = {setting.name: setting.value for setting in SETTINGS}
 
 
-def test_serve_env_sets_all_of_it() -> None:
-    """The one file that everything takes holds each setting, at exactly this value."""
-    said = read_env_file(SERVE_ENV)
-    assert {setting.name: said.get(setting.name) for setting in SETTINGS} == GOOD
-    assert (unmet(said), hop_bytes(said)) == ([], 134_217_728 - 524_288)
+def test_serve_env_file_sets_every_setting() -> None:
+    """configs/serve.env sets every required setting to its exact value."""
+    settings = read_env_file(SERVE_ENV)
+    assert {setting.name: settings.get(setting.name) for setting in SETTINGS} == GOOD
+    assert (unmet(settings), hop_bytes(settings)) == ([], 134_217_728 - 524_288)
 
 
-def test_an_empty_environment_meets_nothing() -> None:
-    """One line for each setting, with its value and what happens otherwise."""
+def test_unmet_lists_every_setting_of_empty_environment() -> None:
+    """For an empty environment, unmet returns one line per setting, with its value and the
+    consequence.
+    """
     assert unmet({}) == [
         f"{setting.name}={setting.value} is not set: {setting.otherwise}; start Serve with configs/serve.env"
         for setting in SETTINGS
@@ -28,15 +30,15 @@ def test_an_empty_environment_meets_nothing() -> None:
 
 @pytest.mark.parametrize("value", ["", "0", "x", "-1", "1.5", "²"])
 @pytest.mark.parametrize("name", GOOD)
-def test_each_setting_counts_alone(name: str, value: str) -> None:
-    """Without one of them only that one is named; garbage counts as nothing."""
-    said = unmet(GOOD | {name: value})
-    assert [line.partition("=")[0] for line in said] == ([] if value == GOOD[name] else [name])
+def test_unmet_names_only_the_wrong_setting(name: str, value: str) -> None:
+    """If one setting is missing or invalid, unmet names only that one."""
+    lines = unmet(GOOD | {name: value})
+    assert [line.partition("=")[0] for line in lines] == ([] if value == GOOD[name] else [name])
 
 
 @pytest.mark.parametrize(("value", "met"), [("134217728", True), ("134217729", True), ("134217727", False)])  # fmt: skip
-def test_a_limit_may_be_higher(value: str, met: bool) -> None:
-    """What is a minimum holds above it."""
+def test_limit_is_a_minimum(value: str, met: bool) -> None:
+    """A value above a minimum meets it."""
     assert (unmet(GOOD | {GRPC_LIMIT: value}) == []) is met
 
 
@@ -59,6 +61,8 @@ GRPC = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
         (GRPC | {GRPC_LIMIT: "1000"}, 0),
     ],
 )
-def test_a_hop_carries_what_grpc_lets_it(environ: dict[str, str], expected: int | None) -> None:
-    """Serve's limit less the room for a head; no limit where hops do not use gRPC."""
+def test_hop_bytes_follow_grpc_limit(environ: dict[str, str], expected: int | None) -> None:
+    """The hop's limit is Serve's gRPC limit minus the room for a head; without gRPC there is no
+    limit.
+    """
     assert hop_bytes(environ) == expected

@@ -1,4 +1,4 @@
-"""The wire format of the hop: round trips, and what is no frame."""
+"""The wire format of the hop: round trips and unreadable frames."""
 
 import json
 import struct
@@ -46,27 +46,27 @@ REQUESTS = st.builds(
 
 
 @given(REQUESTS)
-def test_a_request_crosses(request: UpstreamRequest) -> None:
-    """Every field arrives as it was, the body byte for byte."""
+def test_request_survives_round_trip(request: UpstreamRequest) -> None:
+    """Every field of a request survives encoding, and its body is unchanged."""
     assert decode_request(encode_request(request)) == request
 
 
 @given(st.integers(100, 599), HEADERS, st.binary(max_size=64))
-def test_a_reply_crosses(status: int, headers: Any, body: bytes) -> None:
-    """Status, headers in order, and the body."""
+def test_reply_survives_round_trip(status: int, headers: Any, body: bytes) -> None:
+    """The status, the ordered headers and the body of a reply survive encoding."""
     reply = UpstreamReply(status, headers, body)
     assert decode_reply(encode_reply(reply)) == (reply, False)
 
 
-def test_the_head_of_a_stream_crosses() -> None:
-    """Its body stays here, and the other side knows that chunks follow."""
+def test_stream_head_survives_round_trip() -> None:
+    """The head of a stream is encoded without its body, with a flag that chunks follow."""
     head = UpstreamReply(200, (("a", "b"),), FakeChunks())
     assert decode_reply(encode_reply(head)) == (UpstreamReply(200, (("a", "b"),), b""), True)
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_a_fault_crosses(kind: FaultKind) -> None:
-    """In place of an answer, and in the middle of one."""
+def test_fault_survives_round_trip(kind: FaultKind) -> None:
+    """A fault survives encoding, both in place of a reply and in a stream."""
     fault = UpstreamFault(kind, "é")
     assert decode_reply(encode_reply(fault)) == (fault, False)
     with pytest.raises(StreamBrokenError) as caught:
@@ -82,8 +82,8 @@ def test_a_fault_crosses(kind: FaultKind) -> None:
 @example(b"\x01\x00")
 @example(b"\x01\x01\x01")
 @example(b"\x02")
-def test_any_chunk_crosses(chunk: bytes) -> None:
-    """Also one that begins like a mark of ours."""
+def test_chunk_survives_round_trip(chunk: bytes) -> None:
+    """Every chunk survives encoding, even if it begins with a byte of the format."""
     assert decode_chunk(encode_chunk(chunk)) == chunk
 
 
@@ -91,8 +91,8 @@ def test_any_chunk_crosses(chunk: bytes) -> None:
     ("chunk", "item"),
     [(b"data", b"data"), (b"\x00", b"\x01\x00"), (b"\x01a", b"\x01\x01a"), (b"\x02", b"\x02")],
 )
-def test_chunks_are_sent_as_they_are(chunk: bytes, item: bytes) -> None:
-    """Only what begins with 0x00 or 0x01 has 0x01 before it."""
+def test_chunk_is_escaped_only_if_needed(chunk: bytes, item: bytes) -> None:
+    """Only a chunk that begins with 0x00 or 0x01 gets the prefix 0x01."""
     assert encode_chunk(chunk) == item
 
 
@@ -113,8 +113,8 @@ REQUEST: dict[str, Any] = {
 }
 
 
-def test_a_request_has_this_form() -> None:
-    """Length, head and body, as version 1 has it."""
+def test_request_frame_has_version_1_form() -> None:
+    """A request frame consists of length, head and body, as version 1 defines it."""
     request = UpstreamRequest(
         "p", ModelRef("a", "b"), Operation.CHAT, "/x", (("a", "b"),), b"\x00body",
         stream=True, deadline_s=1.5,
@@ -127,28 +127,32 @@ def test_a_request_has_this_form() -> None:
 
 @pytest.mark.parametrize("operation", Operation)
 def test_frame_without_operation_is_read_by_path(operation: Operation) -> None:
-    """Version 0.1 sends only the path; a rolling upgrade must not lose its requests."""
+    """A frame of version 0.1 has only a path; its operation is derived, so that a rolling upgrade
+    does not lose requests.
+    """
     head = {key: value for key, value in REQUEST.items() if key != "operation"}
     assert decode_request(frame(head | {"path": PATHS[operation]})).operation is operation
 
 
-def test_a_second_try_says_so() -> None:
-    """Only then is there a key for it."""
+def test_fresh_flag_survives_round_trip() -> None:
+    """The flag for a fresh connection survives encoding; a frame without it is not fresh."""
     head = frame(REQUEST | {"fresh": True}, b"b")
     assert decode_request(head).fresh
     assert decode_request(encode_request(decode_request(head))).fresh
     assert not decode_request(frame(REQUEST, b"b")).fresh
 
 
-def test_unknown_keys_are_ignored() -> None:
-    """A later version of ours may say more."""
+def test_frame_ignores_unknown_keys() -> None:
+    """Unknown keys, which a later version may send, are ignored."""
     assert decode_request(frame(REQUEST | {"new": 1}, b"b")).body == b"b"
     head = {"v": 1, "status": 200, "headers": [], "stream": False, "new": {}}
     assert decode_reply(frame(head, b"b"))[0] == UpstreamReply(200, (), b"b")
 
 
-def test_an_unknown_fault_is_one_of_the_hop() -> None:
-    """A kind that a later version knows is still a fault, and its text arrives."""
+def test_unknown_fault_kind_becomes_hop_fault() -> None:
+    """A fault of an unknown kind, which a later version may send, becomes a fault of the hop with
+    its text.
+    """
     fault = {"kind": "tired", "detail": "x"}
     expected = UpstreamFault(FaultKind.HOP, "x")
     assert decode_reply(frame({"v": 1, "fault": fault})) == (expected, False)
@@ -158,8 +162,8 @@ def test_an_unknown_fault_is_one_of_the_hop() -> None:
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
-def test_another_version_is_unreadable(version: Any) -> None:
-    """Neither side may misread the other during an upgrade."""
+def test_frame_of_other_version_is_unreadable(version: Any) -> None:
+    """A frame of another version is rejected, so that it is not misread during an upgrade."""
     with pytest.raises(UnreadableFrameError):
         decode_request(frame(REQUEST | {"v": version}))
     with pytest.raises(UnreadableFrameError):
@@ -169,7 +173,7 @@ def test_another_version_is_unreadable(version: Any) -> None:
 MODELS: list[Any] = [1, None, ["a/b"], {}, "a", "", "a/"]
 PAIRS: list[Any] = [1, None, [1], [["a"]], [["a", "b", "c"]]]
 DEADLINES: list[Any] = ["1", None, [], 10**400]
-NO_REQUESTS: list[Any] = [
+MALFORMED_REQUESTS: list[Any] = [
     *({name: REQUEST[name] for name in REQUEST if name != lacking} for lacking in REQUEST),
     *(REQUEST | {"model": model} for model in MODELS),
     *(REQUEST | {"headers": pairs} for pairs in PAIRS),
@@ -178,9 +182,9 @@ NO_REQUESTS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("head", NO_REQUESTS)
-def test_what_is_no_request_is_unreadable(head: Any) -> None:
-    """Missing or of a wrong type: the frame is refused as a whole."""
+@pytest.mark.parametrize("head", MALFORMED_REQUESTS)
+def test_malformed_request_head_is_unreadable(head: Any) -> None:
+    """A request frame with a missing field or a wrong type is rejected."""
     with pytest.raises(UnreadableFrameError):
         decode_request(frame(head, b"body"))
 
@@ -200,8 +204,10 @@ def test_what_is_no_request_is_unreadable(head: Any) -> None:
         None,
     ],
 )
-def test_what_is_no_reply_is_unreadable(head: Any) -> None:
-    """The same for answers; an odd kind of fault is a fault all the same."""
+def test_malformed_reply_head_is_unreadable(head: Any) -> None:
+    """A reply frame with a missing field or a wrong type is rejected; an unknown kind of fault is a
+    fault of the hop.
+    """
     try:
         reply, streamed = decode_reply(frame(head))
     except UnreadableFrameError:
@@ -228,8 +234,8 @@ GARBAGE = st.binary(max_size=40) | st.builds(frame, ANYTHING | HEADS, st.binary(
 @example(b"\x00\x00\x00")
 @example(b"\xff\xff\xff\xff{}")
 @example(b"\x00\x00\x00\x02\xff\xff")
-def test_garbage_is_unreadable(garbage: bytes) -> None:
-    """No bytes whatever raise anything else."""
+def test_decoding_garbage_raises_unreadable_frame_only(garbage: bytes) -> None:
+    """Decoding arbitrary bytes raises no other exception than UnreadableFrameError."""
     for decode in (decode_request, decode_reply):
         try:
             decode(garbage)
@@ -244,15 +250,15 @@ def test_garbage_is_unreadable(garbage: bytes) -> None:
 @example(b'{"kind": "reset"}')
 @example(b'{"kind": "tired"}')
 @example(b'{"kind": []}')
-def test_a_garbled_fault_is_a_fault(garbage: bytes) -> None:
-    """What is marked as the end of a stream ends it, whatever it says."""
+def test_malformed_fault_chunk_ends_stream(garbage: bytes) -> None:
+    """A chunk that is marked as a fault breaks the stream, whatever it contains."""
     with pytest.raises(StreamBrokenError) as caught:
         decode_chunk(b"\x00" + garbage)
     assert isinstance(caught.value.fault, UpstreamFault)
 
 
-def test_a_head_may_not_be_deep() -> None:
-    """A hundred thousand levels are unreadable too, in a head as in a fault."""
+def test_deeply_nested_head_is_unreadable() -> None:
+    """A head or a fault with a hundred thousand levels of nesting is unreadable."""
     deep = b"[" * 100_000
     for decode in (decode_request, decode_reply):
         with pytest.raises(UnreadableFrameError):

@@ -1,4 +1,4 @@
-"""The orchestrator's deployment without Serve: its engine, its faults, and what it keeps."""
+"""The orchestrator's deployment without Serve: its engine, its faults and its bounds."""
 
 import asyncio
 import gc
@@ -36,7 +36,7 @@ TEXT: Final = (
     f"routing_preferences:\n{PREFERENCES}"
     "orchestrator: {deadline_ms: 30000"
 )
-"""To be closed; a busy machine is no reason for a timeout."""
+"""Left open for more keys; the long deadline keeps a busy machine from timing out."""
 
 CONVERSATIONS: Final = 100_000
 
@@ -52,7 +52,7 @@ def retrying() -> list[threading.Thread]:
 
 
 def end(orchestrator: Orchestrator) -> None:
-    """As Serve ends a replica; its threads are gone when this returns."""
+    """Ends the orchestrator as Serve ends a replica, and waits for its threads."""
     orchestrator.__del__()
     for thread in retrying():
         thread.join(10)
@@ -61,7 +61,7 @@ def end(orchestrator: Orchestrator) -> None:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    """Makes the orchestrator of a configuration with this in its ``orchestrator`` section."""
+    """Builds an orchestrator whose ``orchestrator`` section has these keys."""
     made: list[Orchestrator] = []
 
     def run(section: str) -> Orchestrator:
@@ -77,51 +77,57 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Orchestrator:
-    """One with the default model, for all tests that do it no harm."""
+    """An orchestrator with the default model, for all tests that do not change it."""
     file = tmp_path_factory.mktemp("orchestrator") / "gateway.yaml"
     file.write_text(TEXT + "}\n", "utf-8")
     return Orchestrator(str(file))
 
 
 async def scored(orchestrator: Orchestrator, text: str) -> Scores:
-    said = await orchestrator.score(question(text))
-    assert isinstance(said, Scores)
-    return said
+    scores = await orchestrator.score(question(text))
+    assert isinstance(scores, Scores)
+    return scores
 
 
 async def down(orchestrator: Orchestrator) -> str:
-    """Why there are no scores."""
-    said = await orchestrator.score(question("Hello"))
-    assert isinstance(said, Unavailable)
-    assert said.reason is Reason.ORCHESTRATOR_ERROR
-    return said.detail
+    """The detail of the Unavailable that a question gets."""
+    scores = await orchestrator.score(question("Hello"))
+    assert isinstance(scores, Unavailable)
+    assert scores.reason is Reason.ORCHESTRATOR_ERROR
+    return scores.detail
 
 
 @pytest.mark.parametrize(
     ("text", "winner"),
     [("Write a Python function", "code"), ("Write a sonnet about autumn", "poems")],
 )
-async def test_routes_are_scored(text: str, winner: str, running: Orchestrator) -> None:
-    """By the engine of the configuration, which needs no thread that tries again."""
-    said = await scored(running, text)
-    assert (said.winner, list(said.routes)) == (winner, ["code", "poems"])
-    assert not said.cached
+async def test_orchestrator_scores_configured_routes(
+    text: str, winner: str, running: Orchestrator
+) -> None:
+    """The configured engine scores the routes, and no retry thread runs."""
+    scores = await scored(running, text)
+    assert (scores.winner, list(scores.routes)) == (winner, ["code", "poems"])
+    assert not scores.cached
     assert retrying() == []
 
 
-async def test_other_routes_than_the_configured_ones_are_scored(running: Orchestrator) -> None:
-    """Those that a request brings along."""
+async def test_orchestrator_scores_inline_routes(running: Orchestrator) -> None:
+    """The orchestrator scores the routes of a question instead of the configured ones."""
     routes = (Route("sea", "ships and sailors", ()), Route("hills", "hikes and huts", ()))
-    said = await running.score(Question((Turn("user", "Which boat sails fastest?"),), routes, "x"))
-    assert isinstance(said, Scores)
-    assert said.winner == "sea"
+    scores = await running.score(
+        Question((Turn("user", "Which boat sails fastest?"),), routes, "x")
+    )
+    assert isinstance(scores, Scores)
+    assert scores.winner == "sea"
 
 
-async def test_forty_equal_questions_at_once_are_one_decision(running: Orchestrator) -> None:
-    """Whoever asks; each different one is one more, and a remembered one is none."""
+async def test_equal_concurrent_questions_are_one_decision(running: Orchestrator) -> None:
+    """Equal concurrent questions count as one decision, each different question as one more, and a
+    cached one is not counted.
+    """
     before = await running.decisions()
-    said = await asyncio.gather(*[running.score(question("forty")) for _ in range(40)])
-    assert len(set(map(id, said))) == 1
+    results = await asyncio.gather(*[running.score(question("forty")) for _ in range(40)])
+    assert len(set(map(id, results))) == 1
     assert await running.decisions() == before + 1
     assert (await scored(running, "forty")).cached
     assert await running.decisions() == before + 1
@@ -129,28 +135,26 @@ async def test_forty_equal_questions_at_once_are_one_decision(running: Orchestra
     assert await running.decisions() == before + 6
 
 
-async def test_a_model_that_is_not_there_fails_no_replica(tmp_path: Path, make: Make) -> None:
-    """Questions are answered with the path and the key of the configuration that names it."""
+async def test_missing_model_file_does_not_fail_replica(tmp_path: Path, make: Make) -> None:
+    """With a missing model file, the replica answers with the path and the configuration key."""
     orchestrator = make(", model: own.onnx")
     assert await down(orchestrator) == (
-        f"the embedded engine is unavailable: there is no file {tmp_path}/own.onnx; see orchestrator.model"
+        f"the embedded engine is unavailable: there is no file {tmp_path}/own.onnx; check orchestrator.model"
     )
     assert await orchestrator.decisions() == 0
 
 
-async def test_a_file_that_is_no_model_fails_no_replica(tmp_path: Path, make: Make) -> None:
-    """The path, and what onnxruntime says of it."""
+async def test_invalid_model_file_does_not_fail_replica(tmp_path: Path, make: Make) -> None:
+    """With an invalid model file, the replica answers with the path and the error of onnxruntime."""
     (tmp_path / "own.onnx").write_bytes(b"hello")
-    start = (
-        f"the embedded engine is unavailable: {tmp_path}/own.onnx is no ONNX model that runs here: "
-    )
+    start = f"the embedded engine is unavailable: {tmp_path}/own.onnx is not a usable ONNX model: "
     assert (await down(make(", model: own.onnx"))).startswith(start)
 
 
-async def test_whatever_an_engine_raises_fails_no_replica(
+async def test_engine_exception_does_not_fail_replica(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that nobody expected is told with its kind."""
+    """An unexpected exception of the engine is reported with its type, and the replica stays up."""
 
     def broken(_settings: object) -> None:
         raise MemoryError("too much")
@@ -159,23 +163,23 @@ async def test_whatever_an_engine_raises_fails_no_replica(
     assert await down(make("")) == "the embedded engine is unavailable: MemoryError: too much"
 
 
-async def test_an_engine_comes_back(
+async def test_orchestrator_retries_failed_engine(
     tmp_path: Path,
     make: Make,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A thread tries again, tells of a fault once, and ends when the engine is there."""
+    """A thread retries a failed engine, logs the fault once, and ends when the engine has started."""
     monkeypatch.setattr(deployment, "FIRST_RETRY_S", 0.05)
     monkeypatch.setattr(deployment, "LONGEST_RETRY_S", 0.1)
     orchestrator = make(", model: own.onnx")
     assert "there is no file" in await down(orchestrator)
-    await asyncio.sleep(0.4)  # several tries
+    await asyncio.sleep(0.4)  # several retries
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    found = find_spec(PACKAGE)
-    assert found is not None
-    assert found.origin is not None
-    copyfile(Path(found.origin).parent / "model.onnx", tmp_path / "whole.onnx")
+    spec = find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.origin is not None
+    copyfile(Path(spec.origin).parent / "model.onnx", tmp_path / "whole.onnx")
     (tmp_path / "whole.onnx").rename(tmp_path / "own.onnx")
     for thread in retrying():
         await asyncio.to_thread(thread.join, 30)
@@ -188,14 +192,16 @@ async def test_an_engine_comes_back(
     ("first_s", "longest_s", "pauses"),
     [(5.0, 300.0, [5, 10, 20, 40, 80, 160, 300, 300]), (1.0, 3.0, [1, 2, 3, 3, 3, 3, 3, 3])],
 )
-def test_pauses_between_tries_grow(
+def test_retry_pauses_double_up_to_longest(
     first_s: float,
     longest_s: float,
     pauses: list[float],
     make: Make,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Twice as long each time, up to the longest; a replica that ends tries no more."""
+    """The pause between retries doubles up to the longest one, and a closing replica stops
+    retrying.
+    """
     monkeypatch.setattr(deployment, "FIRST_RETRY_S", first_s)
     monkeypatch.setattr(deployment, "LONGEST_RETRY_S", longest_s)
     orchestrator = make(", model: own.onnx")
@@ -207,7 +213,7 @@ def test_pauses_between_tries_grow(
 
 
 class Waits:
-    """An event that is set after so many waits, none of which takes any time."""
+    """An event that is set after a number of waits, which return at once."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -221,8 +227,10 @@ class Waits:
         pass
 
 
-def test_a_configuration_that_can_not_be_used_is_an_error(tmp_path: Path) -> None:
-    """Serve's own: no other try could mend it. Nothing is left behind that fails later."""
+def test_invalid_configuration_fails_replica(tmp_path: Path) -> None:
+    """An invalid configuration raises ConfigError, because a retry cannot fix it, and leaves no
+    thread running.
+    """
     file = tmp_path / "gateway.yaml"
     file.write_text(V + "zzz: 1\n", "utf-8")
     with pytest.raises(ConfigError):
@@ -232,7 +240,7 @@ def test_a_configuration_that_can_not_be_used_is_an_error(tmp_path: Path) -> Non
 
 
 class Inner:
-    """Scores everything alike, once its gate is open."""
+    """An orchestrator that returns the same scores for every question once its gate is open."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -243,13 +251,15 @@ class Inner:
 
 
 def sizes(thing: object) -> dict[str, int]:
-    """How much each container that belongs to an object holds, where it holds anything."""
+    """The sizes of the non-empty containers among an object's attributes."""
     held = {name: len(value) for name, value in vars(thing).items() if isinstance(value, Sized)}
     return {name: size for name, size in held.items() if size}
 
 
-async def test_a_hundred_thousand_conversations_leave_a_bounded_guard() -> None:
-    """As many scores as it may remember; of what is under way never more than its bound."""
+async def test_guard_stays_bounded_after_many_conversations() -> None:
+    """After a hundred thousand conversations, the guard's cache and its pending questions are
+    within their bounds.
+    """
     inner = Inner()
     guard = Guard(inner, deadline_s=3600.0, clock=FakeClock())
     tasks = [
@@ -258,8 +268,8 @@ async def test_a_hundred_thousand_conversations_leave_a_bounded_guard() -> None:
     await asyncio.sleep(0)
     assert sizes(guard)["_flights"] == MAX_FLIGHTS
     inner.gate.set()
-    said = await asyncio.gather(*tasks)
-    assert sum(isinstance(one, Scores) for one in said) == MAX_FLIGHTS
+    results = await asyncio.gather(*tasks)
+    assert sum(isinstance(one, Scores) for one in results) == MAX_FLIGHTS
     assert sizes(guard) == {"_cache": MAX_FLIGHTS}
     for number in range(CONVERSATIONS):
         await guard.score(question(str(number)))
@@ -267,8 +277,8 @@ async def test_a_hundred_thousand_conversations_leave_a_bounded_guard() -> None:
     assert guard.asked == MAX_FLIGHTS + CONVERSATIONS
 
 
-def test_thousands_of_routes_leave_a_bounded_scorer() -> None:
-    """As many texts and rows as it may keep, whatever requests bring along."""
+def test_scorer_stays_bounded_after_many_routes() -> None:
+    """After thousands of inline routes, the scorer's texts and rows are within their bounds."""
 
     def embed(text: str) -> Vector:
         vector = np.zeros(8, np.float32)

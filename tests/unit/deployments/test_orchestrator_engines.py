@@ -1,4 +1,4 @@
-"""The orchestrator with a language model, and the embedded engine in its place."""
+"""The orchestrator with a language model, and the embedded engine as its fallback."""
 
 import asyncio
 import logging
@@ -22,30 +22,30 @@ ROUTES: Final = (
     Route("poems", "poems, song lyrics and rhymes", ()),
 )
 SCORES: Final = Scores({"code": 0.7, "poems": 0.2}, 0.12, "code", doubt=0.1)
-STARTING: Final = Unavailable(Reason.ORCHESTRATOR_BUSY, "the engine is starting; ask again")
+STARTING: Final = Unavailable(Reason.ORCHESTRATOR_BUSY, "the engine is starting; retry")
 VLLM: Final = "engine: vllm, model: m"
 
 Make = Callable[[str], Orchestrator]
 
 
 class FakeVllm:
-    """An engine that says what it is told to."""
+    """An engine that returns the result that a test sets."""
 
-    made: "list[FakeVllm]" = []  # noqa: RUF012 - of the test
+    made: "list[FakeVllm]" = []  # noqa: RUF012 - reset by the fixture
 
     def __init__(self, settings: VllmSettings, **others: Any) -> None:
         self.settings = settings
         self.others = others
-        self.said: Scores | Unavailable = SCORES
+        self.result: Scores | Unavailable = SCORES
         self.takes_s = 0.0
-        self.asked: list[Question] = []
+        self.questions: list[Question] = []
         self.closed = 0
         self.made.append(self)
 
     async def score(self, question: Question) -> Scores | Unavailable:
-        self.asked.append(question)
+        self.questions.append(question)
         await asyncio.sleep(self.takes_s)
-        return self.said
+        return self.result
 
     def close(self) -> None:
         self.closed += 1
@@ -53,7 +53,7 @@ class FakeVllm:
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Makes the orchestrator of a configuration with this as its ``orchestrator`` section."""
+    """Builds an orchestrator with this ``orchestrator`` section."""
     monkeypatch.setattr(deployment, "VllmEngine", FakeVllm)
     monkeypatch.setattr(FakeVllm, "made", [])
     made: list[Orchestrator] = []
@@ -73,8 +73,10 @@ def question(text: str, *before: Turn) -> Question:
     return Question((*before, Turn("user", text)), ROUTES, "v1")
 
 
-async def test_the_configuration_makes_the_engine(make: Make, tmp_path: Path) -> None:
-    """With its settings, and less than the deadline, so that there is time to stand in."""
+async def test_orchestrator_builds_configured_engine(make: Make, tmp_path: Path) -> None:
+    """The engine gets its settings and less than the deadline, so that the fallback has time to
+    answer.
+    """
     orchestrator = make(f"{VLLM}, max_num_seqs: 7, device: cuda")
     (engine,) = FakeVllm.made
     model = str(tmp_path / "m")
@@ -87,97 +89,101 @@ async def test_the_configuration_makes_the_engine(make: Make, tmp_path: Path) ->
     assert engine.closed == 1
 
 
-async def test_the_embedded_engine_stands_in(make: Make) -> None:
-    """It says why, and nothing that it says is remembered for longer than it stands in."""
+async def test_embedded_engine_stands_in(make: Make) -> None:
+    """While the language model is unavailable, the embedded engine answers with the reason, and its
+    scores are not cached.
+    """
     orchestrator = make(VLLM)
     (engine,) = FakeVllm.made
-    engine.said = STARTING
+    engine.result = STARTING
     talk = question("Write a rhyme", Turn("user", "Hi"), Turn("assistant", "code " * 99))
-    said = await orchestrator.score(talk)
-    assert isinstance(said, Scores)
-    assert (said.winner, said.stand_in, said.threshold) == ("poems", STARTING.detail, 0.12)
-    engine.said = SCORES
+    scores = await orchestrator.score(talk)
+    assert isinstance(scores, Scores)
+    assert (scores.winner, scores.stand_in, scores.threshold) == ("poems", STARTING.detail, 0.12)
+    engine.result = SCORES
     assert await orchestrator.score(talk) == SCORES
-    assert engine.asked == [talk, talk]
+    assert engine.questions == [talk, talk]
 
 
-async def test_the_stand_in_has_thresholds_of_its_own(make: Make) -> None:
-    """Those of the configuration are for the model's probabilities."""
+async def test_fallback_uses_its_own_thresholds(make: Make) -> None:
+    """The fallback uses its own thresholds, because the configured ones apply to the model's
+    probabilities.
+    """
     orchestrator = make(f"{VLLM}, min_confidence: 0.9, min_margin: 0.5")
-    FakeVllm.made[0].said = STARTING
-    said = await orchestrator.score(question("Write a rhyme"))
-    assert isinstance(said, Scores)
-    assert (said.winner, said.threshold, said.required_margin) == ("poems", 0.12, 0.0)
+    FakeVllm.made[0].result = STARTING
+    scores = await orchestrator.score(question("Write a rhyme"))
+    assert isinstance(scores, Scores)
+    assert (scores.winner, scores.threshold, scores.required_margin) == ("poems", 0.12, 0.0)
 
 
-async def test_nothing_stands_in_where_the_configuration_says_so(make: Make) -> None:
-    """The engine's own words are the answer."""
+async def test_fallback_none_returns_engine_result(make: Make) -> None:
+    """With `fallback: none`, the engine's own result is returned."""
     orchestrator = make(f"{VLLM}, fallback: none")
-    FakeVllm.made[0].said = STARTING
+    FakeVllm.made[0].result = STARTING
     assert await orchestrator.score(question("Hello")) == STARTING
 
 
-async def test_a_stand_in_with_a_fault_is_none(
+async def test_failed_fallback_is_reported_with_engine_fault(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the engine said holds, with the other fault, which is in the log as well."""
+    """If the fallback fails too, the result names both faults, and the second one is logged."""
 
     def broken(_settings: object) -> None:
         raise MemoryError("too much")
 
     monkeypatch.setattr(deployment, "EmbeddingEngine", broken)
     orchestrator = make(VLLM)
-    FakeVllm.made[0].said = STARTING
+    FakeVllm.made[0].result = STARTING
     both = f"{STARTING.detail}; the embedded engine is unavailable: MemoryError: too much"
     assert await orchestrator.score(question("Hello")) == replace(STARTING, detail=both)
     assert [r.levelno for r in caplog.records if "too much" in r.message] == [logging.WARNING]
 
 
-async def test_the_stand_in_has_what_is_left_of_the_deadline(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nearly all of it where the engine was away, and little where it used up its time."""
-    given: list[float] = []
+async def test_fallback_gets_rest_of_deadline(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fallback gets most of the deadline if the engine fails at once, and little if the engine
+    times out.
+    """
+    budgets: list[float] = []
 
     class Patient:
         def __init__(self, _settings: object) -> None: ...
 
         def prepare(self, _routes: object) -> None: ...
 
-        def score(self, asked: Question, in_time: Callable[[], bool]) -> Scores:
+        def score(self, question: Question, in_time: Callable[[], bool]) -> Scores:
             assert in_time()
-            assert asked.within_s is not None
-            given.append(asked.within_s)
+            assert question.within_s is not None
+            budgets.append(question.within_s)
             return SCORES
 
     monkeypatch.setattr(deployment, "EmbeddingEngine", Patient)
     orchestrator = make(f"{VLLM}, deadline_ms: 1000")
     (engine,) = FakeVllm.made
-    engine.said = STARTING
+    engine.result = STARTING
     assert await orchestrator.score(question("Hello")) == replace(SCORES, stand_in=STARTING.detail)
     engine.takes_s = 2.0
-    said = await orchestrator.score(question("Hello again"))
-    assert isinstance(said, Scores)
-    assert said.stand_in == "timed out after 800 ms"
-    at_once, late = given
+    scores = await orchestrator.score(question("Hello again"))
+    assert isinstance(scores, Scores)
+    assert scores.stand_in == "timed out after 800 ms"
+    at_once, late = budgets
     assert 0.6 < at_once <= 0.8
     assert 0 < late <= 0.16
 
 
-async def test_an_engine_that_fails_again_and_again_is_left_alone(make: Make) -> None:
-    """For a while; the embedded one answers at once."""
+async def test_failing_engine_is_skipped_after_five_failures(make: Make) -> None:
+    """After five failures the engine is skipped for a while, and the fallback answers at once."""
     orchestrator = make(VLLM)
     (engine,) = FakeVllm.made
-    engine.said = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer")
+    engine.result = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer")
     for number in range(8):
-        said = await orchestrator.score(question(f"Write a rhyme {number}"))
-        assert isinstance(said, Scores)
-        assert said.stand_in
-    assert len(engine.asked) == 5
+        scores = await orchestrator.score(question(f"Write a rhyme {number}"))
+        assert isinstance(scores, Scores)
+        assert scores.stand_in
+    assert len(engine.questions) == 5
 
 
-async def test_a_server_may_decide(make: Make) -> None:
-    """The engine http; here nobody listens, so the embedded one answers."""
+async def test_http_engine_falls_back_if_unreachable(make: Make) -> None:
+    """The http engine gets its settings, and the fallback answers if its server is unreachable."""
     section = "engine: http, model: a, base_url: 'http://127.0.0.1:9', deadline_ms: 2000"
     orchestrator = make(f"{section}, family: arch-router, max_model_len: 1024")
     assert orchestrator._first is not None
@@ -185,7 +191,7 @@ async def test_a_server_may_decide(make: Make) -> None:
     assert isinstance(engine, HttpEngine)
     assert (engine._settings.deadline_s, engine._settings.budget_tokens) == (1.6, 1024)
     assert engine._settings.family == "arch-router"
-    said = await orchestrator.score(question("Write a rhyme"))
+    scores = await orchestrator.score(question("Write a rhyme"))
     await engine.close()
-    assert isinstance(said, Scores)
-    assert "cannot connect to" in said.stand_in
+    assert isinstance(scores, Scores)
+    assert "cannot connect to" in scores.stand_in

@@ -1,4 +1,4 @@
-"""What follows a changed configuration in a replica, and what does not."""
+"""What a changed configuration does in a running replica, and what needs a restart."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import Final
 
 import pytest
 
+from deployments.exchanges import transport
 from deployments.frame import decode_reply, encode_request
 from deployments.handles import DataPaths
 from deployments.meter import ServeMeter
 from deployments.provider import ProviderClient
-from deployments.reload import needs_restart, transport, watch
+from deployments.reload import needs_restart, watch
 from serve_app.config import watch as watching
 from serve_app.domain import ModelRef
 from serve_app.exchange import (
@@ -20,7 +21,7 @@ from serve_app.exchange import (
     UpstreamReply,
     UpstreamRequest,
 )
-from tests.unit.fakes import FakeUpstream, fault, reply, setup_of
+from tests.unit.fakes import FakeUpstream, fault, reply, snapshot_of
 
 FILE: Final = """version: v0.4.0
 model_providers:
@@ -28,7 +29,7 @@ model_providers:
 """
 MORE: Final = """  - {model: vllm/b, base_url: "http://127.0.0.1:9", data_path: shared}
 """
-ASKED: Final = UpstreamRequest(
+REQUEST: Final = UpstreamRequest(
     "vllm-127-0-0-1-9", ModelRef("vllm", "a"), Operation.CHAT, "/chat/completions", (), b"{}", stream=False,
     deadline_s=1.0,
 )  # fmt: skip
@@ -59,9 +60,11 @@ def file(tmp_path: Path) -> Path:
         ("routing: {route_on_user_only: true}\n", None),
     ],
 )
-def test_what_needs_a_restart_is_named(tmp_path: Path, more: str, said: str | None) -> None:
-    """What hangs on deployments, engines and stores; everything else is in force at once."""
-    started, now = setup_of(tmp_path, FILE), setup_of(tmp_path, FILE + more)
+def test_needs_restart_names_changed_keys(tmp_path: Path, more: str, said: str | None) -> None:
+    """Changes of deployments, engines and stores are named as needing a restart; all others apply
+    at once.
+    """
+    started, now = snapshot_of(tmp_path, FILE), snapshot_of(tmp_path, FILE + more)
     lines = needs_restart(started, now, {"openai"})
     if said is None:
         assert lines == []
@@ -71,47 +74,51 @@ def test_what_needs_a_restart_is_named(tmp_path: Path, more: str, said: str | No
         assert "restart" in line
 
 
-def test_a_request_ends_on_the_version_it_began_with(file: Path) -> None:
-    """While it is kept; an unknown version means the newest."""
-    looking = watch(str(file), ServeMeter())
-    looking.close()
-    first = looking.current
+def test_request_keeps_its_configuration_version(file: Path) -> None:
+    """A request uses the version that it began with while that is kept; an unknown version means
+    the newest one.
+    """
+    config_watch = watch(str(file), ServeMeter())
+    config_watch.close()
+    first = config_watch.current
     file.write_text(FILE + MORE)
-    assert looking.look()
-    source = transport(looking)._source
+    assert config_watch.look()
+    source = transport(config_watch)._source
     assert source(first.version)[0] is first.providers
-    assert source("")[0] is looking.current.providers
-    assert source(looking.current.version)[0].endpoint(ModelRef("vllm", "b")) is not None
+    assert source("")[0] is config_watch.current.providers
+    assert source(config_watch.current.version)[0].endpoint(ModelRef("vllm", "b")) is not None
 
 
-async def test_a_provider_client_catches_up_with_the_ingress(file: Path) -> None:
-    """A version that it has not seen makes it look at the file at once, but not all the time."""
+async def test_provider_client_reloads_on_unknown_version(file: Path) -> None:
+    """A provider client reads the file at once for an unknown version, but not again within a short
+    time.
+    """
     client = ProviderClient(str(file))
     client._watch.close()
-    new = setup_of(file.parent, FILE + MORE)
-    asked = replace(ASKED, model=ModelRef("vllm", "b"), policy=new.version)
-    said, _ = decode_reply(await client.unary(encode_request(asked)))
-    assert isinstance(said, UpstreamFault)
-    assert said.kind is FaultKind.CONNECT
+    new = snapshot_of(file.parent, FILE + MORE)
+    request = replace(REQUEST, model=ModelRef("vllm", "b"), policy=new.version)
+    result, _ = decode_reply(await client.unary(encode_request(request)))
+    assert isinstance(result, UpstreamFault)
+    assert result.kind is FaultKind.CONNECT
     assert await client.policy() == new.version
-    looked = client._last_look
-    await client.unary(encode_request(replace(asked, policy="unheard-of")))
-    assert client._last_look == looked
+    last_look = client._last_look
+    await client.unary(encode_request(replace(request, policy="unheard-of")))
+    assert client._last_look == last_look
     await client._transport.close()
 
 
-async def test_who_knows_the_model_carries_it() -> None:
-    """A provider client that does not is asked once, and then the ingress does it itself."""
-    knows_not = fault(FaultKind.STALE_POLICY)
+async def test_data_path_falls_back_to_inline() -> None:
+    """If a provider client does not know the model, the ingress calls the provider itself."""
+    stale = fault(FaultKind.STALE_POLICY)
     inline = FakeUpstream({"vllm/a": [reply(), reply(), reply()]})
-    own = FakeUpstream({"vllm/a": [knows_not, fault(FaultKind.CONNECT)]})
-    shared = FakeUpstream({"vllm/a": [reply(), knows_not]})
-    paths = DataPaths({ASKED.provider: own}, shared, inline)
-    assert isinstance(await paths.open(ASKED), UpstreamReply)
+    own = FakeUpstream({"vllm/a": [stale, fault(FaultKind.CONNECT)]})
+    shared = FakeUpstream({"vllm/a": [reply(), stale]})
+    paths = DataPaths({REQUEST.provider: own}, shared, inline)
+    assert isinstance(await paths.open(REQUEST), UpstreamReply)
     assert [len(upstream.requests) for upstream in (own, shared, inline)] == [1, 0, 1]
-    assert await paths.open(ASKED) == fault(FaultKind.CONNECT)
-    other = replace(ASKED, provider="of-a-reload")
+    assert await paths.open(REQUEST) == fault(FaultKind.CONNECT)
+    other = replace(REQUEST, provider="of-a-reload")
     assert isinstance(await paths.open(other), UpstreamReply)
     assert isinstance(await paths.open(other), UpstreamReply)
-    assert isinstance(await paths.open(replace(ASKED, inline=True)), UpstreamReply)
+    assert isinstance(await paths.open(replace(REQUEST, inline=True)), UpstreamReply)
     assert [len(upstream.requests) for upstream in (own, shared, inline)] == [2, 2, 3]

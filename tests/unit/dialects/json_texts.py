@@ -1,4 +1,4 @@
-"""JSON texts as strategies, written in many ways."""
+"""Hypothesis strategies for JSON texts in many spellings."""
 
 from hypothesis import strategies as st
 
@@ -12,7 +12,7 @@ CHARACTER = st.one_of(
         ["\\n", "\\\\", '\\"', "\\/", "\\u0041", "\\ud83d\\ude00", "\\uD800", "}", ","]
     ),
 )
-STRING = st.lists(CHARACTER, max_size=6).map(lambda signs: f'"{"".join(signs)}"')
+STRING = st.lists(CHARACTER, max_size=6).map(lambda characters: f'"{"".join(characters)}"')
 LITERAL = st.one_of(NUMBER, STRING, st.sampled_from(["true", "false", "null"]))
 KEY = st.one_of(
     STRING,

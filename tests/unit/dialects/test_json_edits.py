@@ -46,8 +46,8 @@ def rewritten(body: str, model: str = "new") -> str:
         ('{"a":-0,"b":1e999,"c":0.10,"model":""}', '{"a":-0,"b":1e999,"c":0.10,"model":"new"}'),
     ],
 )
-def test_only_the_model_changes(body: str, expected: str) -> None:
-    """The model's value is replaced; spacing, escapes and number forms stay."""
+def test_rewrite_changes_model_only(body: str, expected: str) -> None:
+    """Only the model's value is replaced; spacing, escapes and number forms are kept."""
     assert rewritten(body) == expected
 
 
@@ -65,8 +65,8 @@ def test_only_the_model_changes(body: str, expected: str) -> None:
         ('{"n":1,"models":[]}', '{"model": "new", "n":1}'),
     ],
 )
-def test_an_absent_model_is_inserted(body: str, expected: str) -> None:
-    """Without a model one is put first, with a comma only where something follows."""
+def test_rewrite_inserts_absent_model(body: str, expected: str) -> None:
+    """A missing model is inserted first, with a comma only if members follow."""
     assert rewritten(body) == expected
 
 
@@ -85,8 +85,8 @@ def test_an_absent_model_is_inserted(body: str, expected: str) -> None:
         ('{"a":{"models":[1]},"model":"x"}', '{"a":{"models":[1]},"model":"new"}'),
     ],
 )
-def test_our_own_keys_are_cut(body: str, expected: str) -> None:
-    """Keys meant for the gateway go with one comma each, wherever they stand."""
+def test_rewrite_cuts_gateway_keys(body: str, expected: str) -> None:
+    """The gateway's keys are removed, each with one comma, wherever they are."""
     assert rewritten(body) == expected
 
 
@@ -103,28 +103,28 @@ def test_our_own_keys_are_cut(body: str, expected: str) -> None:
         ('"plano_preference_config"', '"plano_preference_config"'),
     ],
 )
-def test_planos_metadata_keys_are_cut(metadata: str, expected: str) -> None:
-    """Plano's routing keys inside metadata go; other metadata stays as it was sent."""
+def test_rewrite_cuts_plano_metadata_keys(metadata: str, expected: str) -> None:
+    """Plano's routing keys inside metadata are removed; other metadata is kept as sent."""
     body = '{"model":"m","metadata":%s,"n":1}'
     assert rewritten(body % metadata) == (body % expected).replace('"m"', '"new"')
 
 
-def test_metadata_keys_elsewhere_stay() -> None:
-    """Only top-level metadata is ours to look into."""
+def test_rewrite_keeps_nested_metadata() -> None:
+    """Only top-level metadata is edited."""
     body = (
         '{"model":"new","a":{"metadata":{"plano_preference_config":1}},"plano_preference_config":2}'
     )
     assert rewritten(body) == body
 
 
-def test_a_model_name_is_written_as_json() -> None:
-    """Quotes, backslashes and letters of any script in a name come out as valid JSON."""
+def test_rewrite_encodes_model_name_as_json() -> None:
+    """Quotes, backslashes and characters of any script in a model name are written as valid JSON."""
     name = 'a"b\\c/é😀\n'
     assert json.loads(rewritten("{}", name)) == {"model": name}
 
 
-def test_a_half_of_a_surrogate_pair_in_a_name_is_sent_as_it_was_asked() -> None:
-    """A name that UTF-8 has no form for still makes a body, because a client may send one."""
+def test_rewrite_keeps_lone_surrogate_in_model_name() -> None:
+    """A model name with a lone surrogate, which a client may send, is written back unchanged."""
     document = read_document(b'{"model":"vllm/\\ud800"}', unique=DEFAULT_DIALECT.fields.read)
     name = document.get("model").removeprefix("vllm/")
     assert json.loads(
@@ -134,12 +134,12 @@ def test_a_half_of_a_surrogate_pair_in_a_name_is_sent_as_it_was_asked() -> None:
 
 @st.composite
 def members(draw: st.DrawFn) -> list[tuple[str, str]]:
-    """Keys and values of one object, each key once, as they are written."""
+    """The keys and values of one object in source form, each key once."""
     pairs: dict[str, tuple[str, str]] = {}
     for key in draw(st.lists(KEY, max_size=6)):
-        said = json.loads(key)
-        if said.casefold() not in DEFAULT_DIALECT.fields.read - GATEWAY_KEYS or said == "n":
-            pairs.setdefault(said.casefold(), (key, draw(VALUE)))
+        name = json.loads(key)
+        if name.casefold() not in DEFAULT_DIALECT.fields.read - GATEWAY_KEYS or name == "n":
+            pairs.setdefault(name.casefold(), (key, draw(VALUE)))
     return [
         pair
         for pair in pairs.values()
@@ -149,10 +149,10 @@ def members(draw: st.DrawFn) -> list[tuple[str, str]]:
 
 @settings(max_examples=40)
 @given(members(), members(), st.lists(SPACE, min_size=6, max_size=6), VALUE)
-def test_bytes_around_the_model_are_equal(
+def test_rewrite_keeps_bytes_around_model(
     before: list[tuple[str, str]], after: list[tuple[str, str]], space: list[str], value: str
 ) -> None:
-    """Whatever an object looks like, all bytes before and after the model's value stay."""
+    """All bytes before and after the model's value are kept, whatever the object contains."""
     own = {json.loads(key) for key, _ in (*before, *after)} & GATEWAY_KEYS
     left = "".join(f"{space[0]}{key}:{space[1]}{said}{space[2]}," for key, said in before)
     right = "".join(f",{space[3]}{key}{space[1]}:{said}{space[4]}" for key, said in after)
@@ -167,10 +167,12 @@ def test_bytes_around_the_model_are_equal(
 
 @settings(max_examples=40)
 @given(members(), st.none() | st.integers(0, 6), st.lists(SPACE, min_size=3, max_size=3))
-def test_a_rewritten_body_means_the_same(
+def test_rewritten_body_parses_equal(
     pairs: list[tuple[str, str]], place: int | None, space: list[str]
 ) -> None:
-    """Read back, the body is the old one with our keys gone and the model set, in order."""
+    """The rewritten body parses as the old one with the gateway's keys removed and the model set,
+    in order.
+    """
     if place is not None:
         pairs.insert(place, ('"model"', '"old"'))
     text = ",".join(f"{space[0]}{key}{space[1]}:{value}{space[2]}" for key, value in pairs)
@@ -189,8 +191,8 @@ def test_a_rewritten_body_means_the_same(
 
 
 @pytest.mark.parametrize("key", sorted(DEFAULT_DIALECT.fields.read))
-def test_a_key_that_decides_may_stand_once(key: str) -> None:
-    """A second top-level key of those we read is refused by its name."""
+def test_duplicate_gateway_key_is_rejected(key: str) -> None:
+    """A duplicate top-level key that the gateway reads is rejected by its name."""
     with pytest.raises(DuplicateKey) as caught:
         read_document(f'{{"{key}":1,"x":2,"{key}":1}}'.encode(), unique=DEFAULT_DIALECT.fields.read)
     assert caught.value.param == key
@@ -200,22 +202,24 @@ def test_a_key_that_decides_may_stand_once(key: str) -> None:
 @pytest.mark.parametrize(
     "key", ["Model", "MODEL", "mOdEl", "me\u017f\u017fages", "\\u004dodel", "Metadata"]
 )
-def test_another_case_of_such_a_key_is_refused(key: str) -> None:
-    """Parsers that ignore case would read it as ours, so it is refused even when it is alone."""
+def test_gateway_key_in_other_case_is_rejected(key: str) -> None:
+    """A gateway key in another case is rejected even if it is alone, because some parsers ignore
+    case.
+    """
     with pytest.raises(DuplicateKey):
         read_document(f'{{"{key}":"a"}}'.encode(), unique=DEFAULT_DIALECT.fields.read)
 
 
-def test_duplicates_of_other_keys_stay() -> None:
-    """Keys that we do not read may stand twice, and every copy goes on."""
+def test_other_duplicate_keys_are_kept() -> None:
+    """Duplicates of keys that the gateway does not read are passed on."""
     body = '{"user":1,"model":"new","user":2,"User":3}'
     document = read_document(body.encode(), unique=DEFAULT_DIALECT.fields.read)
     assert document.get("user") == 2
     assert rewritten(body) == body
 
 
-def test_the_escaped_form_of_a_key_is_the_same_key() -> None:
-    """An escape in a key's name hides no second copy of it."""
+def test_escaped_duplicate_key_is_rejected() -> None:
+    """An escape in a key's name does not hide a duplicate."""
     with pytest.raises(DuplicateKey):
         read_document(b'{"model":"a","\\u006dodel":"b"}', unique=DEFAULT_DIALECT.fields.read)
 
@@ -248,39 +252,39 @@ def test_the_escaped_form_of_a_key_is_the_same_key() -> None:
         (b'{"a": ' + b"1" * 5000 + b"}", (1, 7), "digits"),
     ],
 )
-def test_a_fault_is_shown_by_line_and_column(
+def test_invalid_json_is_reported_by_line_and_column(
     body: bytes, place: tuple[int, int], text: str
 ) -> None:
-    """What is not JSON is refused with the line, the column and what is wrong there."""
+    """Invalid JSON is rejected with the line, the column and the error at that position."""
     with pytest.raises(InvalidJson) as caught:
         read_document(body, unique=DEFAULT_DIALECT.fields.read)
     assert text in str(caught.value)
     assert f"at line {place[0]}, column {place[1]}" in str(caught.value)
 
 
-def test_the_text_of_a_refusal_is_our_own() -> None:
-    """A number of thousands of digits is refused without advice on Python's settings."""
+def test_long_number_is_rejected_without_python_advice() -> None:
+    """A number with thousands of digits is rejected without advice about Python's settings."""
     with pytest.raises(InvalidJson) as caught:
         read_document(b'{"a": ' + b"1" * 5000 + b"}", unique=DEFAULT_DIALECT.fields.read)
     assert "sys." not in str(caught.value)
 
 
 @pytest.mark.parametrize("body", [gzip.compress(b"{}", mtime=0), b"\x28\xb5\x2f\xfd\x00\xff"])
-def test_a_compressed_body_is_named(body: bytes) -> None:
-    """It is no text, and the way out is not to look for a wrong byte."""
+def test_compressed_body_is_reported(body: bytes) -> None:
+    """A compressed body is reported as such and not as an invalid byte."""
     with pytest.raises(InvalidJson, match="compressed; send it uncompressed"):
         read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
 
-def test_a_byte_order_mark_is_named() -> None:
-    """Editors do not show it."""
+def test_byte_order_mark_is_reported() -> None:
+    """A byte order mark is reported by name, because editors do not show it."""
     with pytest.raises(InvalidJson, match="without a byte order mark"):
         read_document(b"\xef\xbb\xbf{}", unique=DEFAULT_DIALECT.fields.read)
 
 
 @pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t "])
-def test_an_empty_body_is_named(body: bytes) -> None:
-    """No body at all has a message of its own."""
+def test_empty_body_is_reported(body: bytes) -> None:
+    """An empty body has its own message."""
     with pytest.raises(InvalidJson, match="the request body is empty; send a JSON object"):
         read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
@@ -288,8 +292,8 @@ def test_an_empty_body_is_named(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [b"[]", b'[{"model":"a"}]', b"null", b'"a"', b"1", b"x", b"\xef\xbb\xbf{}"]
 )
-def test_the_body_must_be_an_object(body: bytes) -> None:
-    """Other JSON values, and what is none, are told what to write."""
+def test_body_must_be_a_json_object(body: bytes) -> None:
+    """A body that is not a JSON object is rejected with the form to send."""
     with pytest.raises(InvalidJson, match=re.escape("must be a JSON object, written {...}")):
         read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
@@ -298,8 +302,8 @@ def test_the_body_must_be_an_object(body: bytes) -> None:
     ("body", "offset"),
     [(b"\xff", 0), (b'{"a":"\xc3"}', 6), (b'{"a":"\xed\xa0\x80"}', 6), (b'{"\xc0\xaf":1}', 2)],
 )
-def test_the_body_must_be_utf_8(body: bytes, offset: int) -> None:
-    """Broken UTF-8, overlong forms and surrogates are shown by their byte."""
+def test_body_must_be_utf_8(body: bytes, offset: int) -> None:
+    """Invalid UTF-8, overlong forms and surrogates are reported by the offset of their byte."""
     with pytest.raises(InvalidJson, match=f"not valid UTF-8 at byte {offset}; encode it as UTF-8$"):
         read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
@@ -313,16 +317,16 @@ def test_the_body_must_be_utf_8(body: bytes, offset: int) -> None:
         b'{"metadata":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001,
     ],
 )
-def test_deep_nesting_is_refused(body: bytes) -> None:
-    """A hundred thousand levels are an error of the request, not of the gateway."""
+def test_deep_nesting_is_rejected(body: bytes) -> None:
+    """A hundred thousand levels of nesting are an error of the request, not of the gateway."""
     with pytest.raises(NestingTooDeep):
         read_document(body, unique=DEFAULT_DIALECT.fields.read)
 
 
 @given(st.binary(max_size=60))
 @example(b'{"model":"a"}\xff')
-def test_garbage_is_refused_in_order(body: bytes) -> None:
-    """Any bytes are read, or refused with an error for the client."""
+def test_read_document_rejects_garbage_with_client_error(body: bytes) -> None:
+    """Arbitrary bytes are either parsed or rejected with a client error."""
     try:
         document = read_document(body, unique=DEFAULT_DIALECT.fields.read)
     except (InvalidJson, DuplicateKey, NestingTooDeep):
@@ -331,20 +335,20 @@ def test_garbage_is_refused_in_order(body: bytes) -> None:
 
 
 @given(st.dictionaries(st.text(), st.one_of(st.none(), st.text(), st.integers())))
-def test_members_are_read_like_any_parser_reads_them(content: dict[str, Any]) -> None:
-    """Every top-level value is at hand, and its span holds it."""
+def test_members_match_json_parser(content: dict[str, Any]) -> None:
+    """Every top-level value is available, and its span in the text parses to it."""
     document = read_document(json.dumps(content).encode(), unique=NOTHING)
     assert {key: document.get(key) for key in document.members} == content
     for key, member in document.order:
         assert json.loads(document.text[member.value_start : member.value_end]) == content[key]
 
 
-def test_an_absent_key_has_a_default() -> None:
-    """Asking for a key that is not there gives what the caller takes instead."""
+def test_absent_key_returns_default() -> None:
+    """Reading an absent key returns the caller's default."""
     document = read_document(b'{"a":null}', unique=NOTHING)
     assert (document.get("a", 1), document.get("b", 1), document.get("b")) == (None, 1, None)
 
 
-def test_planos_keys_are_these() -> None:
-    """Both names that Plano has had are known."""
+def test_plano_metadata_keys_cover_both_names() -> None:
+    """Both names that Plano has used for its key are known."""
     assert {"archgw_preference_config", "plano_preference_config"} == PLANO_METADATA_KEYS

@@ -59,13 +59,13 @@ VALUES = Quirk(values={"effort": EFFORT, "temperature": {1: 1}})
         (NO_QUIRK, '{"a":1,"model":"m","effort":"huge"}', '{"a":1,"model":"m","effort":"huge"}'),
     ],
 )  # fmt: skip
-def test_a_quirk_changes_what_it_names(quirk: Quirk, body: str, expected: str) -> None:
-    """Keys go, get another name or another value, however they are written; the rest stays."""
+def test_quirk_edits_named_keys(quirk: Quirk, body: str, expected: str) -> None:
+    """A quirk drops, renames or maps its keys, however they are spelled, and keeps the rest."""
     assert rewritten(body, quirk) == expected
 
 
-def test_a_quirk_may_take_the_metadata_out() -> None:
-    """What would be cut inside of it goes with it."""
+def test_quirk_may_drop_metadata() -> None:
+    """A quirk may drop or rename metadata that the rewrite edits as well."""
     body = '{"model":"m","metadata":{"plano_preference_config":"x","user":"u"},"n":1}'
     assert rewritten(body, Quirk(drop=frozenset({"metadata"}))) == '{"model":"m","n":1}'
     renamed = rewritten(body, Quirk(rename={"metadata": "tags"}))
@@ -80,7 +80,7 @@ TAKEN: dict[str | float, str | float] = {"x": "x", "y": "z", 1: 1}
 
 @st.composite
 def quirks(draw: st.DrawFn) -> Quirk:
-    """Any quirk about four keys, each of them in one part of it."""
+    """Any quirk of four keys, each in at most one part of it."""
     parts = draw(st.lists(st.sampled_from("drv-"), min_size=4, max_size=4))
     by_part = {part: [k for k, p in zip("abcd", parts, strict=True) if p == part] for part in "drv"}
     return Quirk(
@@ -92,29 +92,29 @@ def quirks(draw: st.DrawFn) -> Quirk:
 
 @st.composite
 def documents(draw: st.DrawFn) -> list[tuple[str, str, str]]:
-    """Members as (name, everything up to the value, value), all of them written in any way."""
-    found: list[tuple[str, str, str]] = []
+    """Members in any spelling as (name, text up to the value, value)."""
+    drawn: list[tuple[str, str, str]] = []
     for name in draw(st.lists(st.sampled_from(NAMES), max_size=8)):
-        if name in {"model", "models"} and any(name == other for other, _, _ in found):
+        if name in {"model", "models"} and any(name == other for other, _, _ in drawn):
             continue
         key = draw(st.sampled_from(WRITTEN[name]))
         value = draw(st.one_of(SCALAR, VALUE))
-        found.append((name, f"{key}{draw(SPACE)}:{draw(SPACE)}", value))
-    return found
+        drawn.append((name, f"{key}{draw(SPACE)}:{draw(SPACE)}", value))
+    return drawn
 
 
 def expected(
     members: list[tuple[str, str, str]], quirk: Quirk
 ) -> list[tuple[str, str, str, Json, dict[str, str]]]:
-    """Members that stay: name, what stands before the value, value, what it means, changes."""
+    """The members that are kept: name, text before the value, value, parsed value, changes."""
     last = {name: json.loads(value) for name, _, value in members}
     positions = {name: index for index, (name, _, _) in enumerate(members)}
     gone = {*quirk.drop, "models"}
     gone |= {name for name, new in quirk.rename.items() if new in last}
     mapped = {}
     for name, taken in quirk.values.items():
-        said = last.get(name)
-        fits = [new for old, new in taken.items() if type(said) is not bool and old == said]
+        parsed = last.get(name)
+        fits = [new for old, new in taken.items() if type(parsed) is not bool and old == parsed]
         mapped[name] = fits[0] if fits else None
         gone |= set() if fits else {name}
     kept: list[tuple[str, str, str, Json, dict[str, str]]] = []
@@ -137,10 +137,12 @@ def expected(
 @settings(max_examples=150)
 @given(documents(), quirks(), st.lists(SPACE, min_size=3, max_size=3))
 @example([("a", '"a":', "1"), ("models", '"models":', "1"), ("b", '"b":', "2")], DROP, ["", "", ""])
-def test_only_what_a_quirk_names_changes(
+def test_quirk_changes_named_members_only(
     members: list[tuple[str, str, str]], quirk: Quirk, space: list[str]
 ) -> None:
-    """The result means exactly what it should, and every other member has its bytes, in order."""
+    """The result parses to the expected object, and every other member keeps its bytes and its
+    order.
+    """
     text = ",".join(f"{space[0]}{head}{value}{space[1]}" for _, head, value in members)
     body = rewritten(f"{{{text}}}{space[2]}", quirk)
     kept = expected(members, quirk)
@@ -158,7 +160,7 @@ def test_only_what_a_quirk_names_changes(
 
 
 def _as_pairs(pairs: list[tuple[str, Json]], kept: list[Json]) -> list[tuple[str, Json]]:
-    """The same as any parser gives it that keeps pairs, inside of values too."""
+    """The result of a parser that keeps pairs, inside values too."""
     inner = [
         meaning if changes.get("value") else json.loads(value, object_pairs_hook=list)
         for _, _, value, meaning, changes in kept
@@ -171,8 +173,8 @@ def _as_pairs(pairs: list[tuple[str, Json]], kept: list[Json]) -> list[tuple[str
 
 @settings(max_examples=60)
 @given(documents())
-def test_a_quirk_about_other_keys_changes_no_byte(members: list[tuple[str, str, str]]) -> None:
-    """Where none of its keys is there, the body is the one that goes to models without quirks."""
+def test_quirk_without_matching_keys_changes_nothing(members: list[tuple[str, str, str]]) -> None:
+    """If none of a quirk's keys is present, the body equals that for a model without quirks."""
     body = "{" + ",".join(f"{head}{value}" for _, head, value in members) + "}"
     foreign = Quirk(frozenset({"x"}), {"y": "z"}, {"w": {1: 1}})
     assert rewritten(body, foreign) == rewritten(body, NO_QUIRK)

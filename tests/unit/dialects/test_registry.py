@@ -1,4 +1,4 @@
-"""The tables of dialects."""
+"""The registries of dialects."""
 
 import json
 
@@ -17,13 +17,13 @@ from serve_app.errors import InvalidRequest, UpstreamTimeout
 from serve_app.exchange import PATHS
 
 
-def test_each_client_dialect_has_an_upstream_dialect() -> None:
-    """A client of any dialect can be answered by a provider of the same one."""
+def test_client_dialect_has_upstream_dialect() -> None:
+    """Every client dialect has an upstream dialect of the same name."""
     assert {dialect.name for dialect in CLIENT_DIALECTS} == set(UPSTREAM_DIALECTS)
 
 
-def test_names_and_paths_of_dialects_are_unique() -> None:
-    """They are labels of metrics, and surfaces."""
+def test_dialect_names_and_paths_are_unique() -> None:
+    """Names and paths of dialects are unique, because they are metric labels and surfaces."""
     assert len({dialect.name for dialect in CLIENT_DIALECTS}) == len(CLIENT_DIALECTS)
     assert len({dialect.path for dialect in CLIENT_DIALECTS}) == len(CLIENT_DIALECTS)
 
@@ -40,18 +40,20 @@ def test_names_and_paths_of_dialects_are_unique() -> None:
         ("/nowhere", {b"x-api-key"}, False),
     ],
 )
-def test_errors_have_the_shape_that_the_client_reads(
+def test_error_dialect_follows_path_and_header(
     path: str, headers: set[bytes], *, anthropic: bool
 ) -> None:
-    """By the path that it calls, or by a header that only its SDK sends."""
+    """The dialect of an error follows the path, or a header that only the Anthropic SDK sends."""
     body = json.loads(error_dialect(path, headers).render_error(InvalidRequest("no")))
     assert ("type" in body) is anthropic
     assert body["error"]["message"] == "no"
 
 
 @pytest.mark.parametrize("client", CLIENT_DIALECTS, ids=lambda client: client.name)
-def test_a_pair_passes_bodies_errors_and_streams(client: ClientDialect) -> None:
-    """Whatever the dialect: an empty stream is not complete, and its end is an error event."""
+def test_dialect_pair_passes_bodies_errors_and_streams(client: ClientDialect) -> None:
+    """A pair of any dialect passes bodies and errors, and ends an incomplete stream with an error
+    event.
+    """
     dialects = pair(client, ())
     document = read_document(b'{"x": 1, "fallbacks": []}', unique=client.fields.read)
     assert dialects.request_body(document, "m", NO_QUIRK) == b'{"model": "m", "x": 1}'

@@ -1,4 +1,4 @@
-"""Server-sent events: where one ends, and what it says."""
+"""Server-sent events: framing and parsing."""
 
 from itertools import combinations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from serve_app.dialects.sse import MAX_HELD_BYTES, Event, Framer, parse_event, parse_events
 from tests.unit.fakes import pieces
 
-# Each stream as its events; the last item is what comes after the last event's end.
+# Each stream as its events; the last item is the text after the last event's end.
 STREAMS: dict[str, tuple[bytes, ...]] = {
     "newlines": (b"data: a\n\n", b"data: b\n\n", b""),
     "returns and newlines": (b"data: a\r\n\r\n", b"data: b\r\n\r\n", b""),
@@ -27,7 +27,7 @@ STREAMS: dict[str, tuple[bytes, ...]] = {
 
 
 def run(chunks: list[bytes]) -> tuple[list[bytes], bytes]:
-    """What comes out of a framer after each chunk, and what is left."""
+    """The output of a framer after each chunk, and the rest."""
     framer = Framer()
     fed = [framer.feed(chunk) for chunk in chunks]
     return fed, framer.rest()
@@ -42,8 +42,10 @@ def event_ends(events: tuple[bytes, ...]) -> set[int]:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_every_split_gives_the_same_bytes_in_whole_events(name: str) -> None:
-    """Wherever a stream is cut in three, whole events come out, at once, and no byte changes."""
+def test_framer_emits_whole_events_at_every_split(name: str) -> None:
+    """Wherever a stream is cut in three, the framer emits whole events at once, and no byte
+    changes.
+    """
     events = STREAMS[name]
     stream = b"".join(events)
     ends = event_ends(events)
@@ -59,8 +61,8 @@ def test_every_split_gives_the_same_bytes_in_whole_events(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_stream_may_come_byte_by_byte(name: str) -> None:
-    """Cut at every byte, each event comes out with its last byte."""
+def test_framer_accepts_single_bytes(name: str) -> None:
+    """In a stream that arrives byte by byte, each event is emitted with its last byte."""
     events = STREAMS[name]
     stream = b"".join(events)
     fed, rest = run([stream[at : at + 1] for at in range(len(stream))])
@@ -69,23 +71,23 @@ def test_a_stream_may_come_byte_by_byte(name: str) -> None:
 
 
 @pytest.mark.parametrize("blank", [b"\n\r\n", b"\r\n\n"])
-def test_line_ends_may_be_mixed(blank: bytes) -> None:
-    """The standard allows every line its own end, also the blank one."""
+def test_framer_accepts_mixed_line_ends(blank: bytes) -> None:
+    """The standard allows a different line end on each line, the blank one included."""
     stream = b"data: a" + blank + b"data: b"
     fed, rest = run([stream])
     assert (fed, rest) == ([b"data: a" + blank], b"data: b")
 
 
 @given(st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\n\n", b"\r\n", b"data: x"]), max_size=30))
-def test_any_chunks_come_out_unchanged(chunks: list[bytes]) -> None:
-    """No order of line ends loses, adds or moves a byte."""
+def test_framer_keeps_all_bytes(chunks: list[bytes]) -> None:
+    """The framer does not lose, add or move a byte for any order of line ends."""
     fed, rest = run(chunks)
     assert b"".join(fed) + rest == b"".join(chunks)
     assert all(ready.endswith((b"\n", b"\r")) for ready in fed if ready)
 
 
-def test_an_event_without_end_is_passed_on() -> None:
-    """Beyond a mebibyte an event is handed on in pieces, and its end is still found."""
+def test_framer_passes_on_oversized_event() -> None:
+    """An event above a mebibyte is passed on in pieces, and its end is still detected."""
     framer = Framer()
     piece = b"x" * (MAX_HELD_BYTES // 2)
     assert framer.feed(b"data: ") == b""
@@ -96,16 +98,16 @@ def test_an_event_without_end_is_passed_on() -> None:
     assert framer.rest() == b"da"
 
 
-def test_a_long_event_that_ends_is_whole() -> None:
-    """Size alone tears nothing: what ends with the chunk goes out as one."""
+def test_framer_keeps_complete_long_event_whole() -> None:
+    """A long event that ends within its chunk is emitted whole."""
     event = b"data: " + b"x" * (2 * MAX_HELD_BYTES) + b"\n\n"
     framer = Framer()
     assert framer.feed(event[:10]) + framer.feed(event[10:]) == event
     assert framer.rest() == b""
 
 
-def test_the_rest_is_given_once() -> None:
-    """After the rest nothing is left."""
+def test_framer_returns_rest_once() -> None:
+    """The rest is returned once and is empty afterwards."""
     framer = Framer()
     framer.feed(b"data: a")
     assert (framer.rest(), framer.rest()) == (b"data: a", b"")
@@ -135,13 +137,13 @@ def test_the_rest_is_given_once() -> None:
         (b"", Event("", None)),
     ],
 )
-def test_an_event_is_its_name_and_its_data(block: bytes, event: Event) -> None:
-    """Data lines are joined, one space goes, other fields and comments say nothing."""
+def test_parse_event_reads_name_and_data(block: bytes, event: Event) -> None:
+    """Data lines are joined and lose one leading space; other fields and comments are ignored."""
     assert parse_event(block) == event
 
 
-def test_events_are_separated_by_blank_lines() -> None:
-    """Every form of a blank line separates; empty blocks are no events."""
+def test_parse_events_splits_at_blank_lines() -> None:
+    """Every form of a blank line separates events; empty blocks are not events."""
     stream = b"data: a\n\n\n\ndata: b\r\n\r\n: c\n\ndata: d\r\revent: e\ndata: f\n\n"
     assert parse_events(stream) == [
         Event("", b"a"),
@@ -153,6 +155,6 @@ def test_events_are_separated_by_blank_lines() -> None:
 
 
 @pytest.mark.parametrize("empty", [b"", b"\n", b"\n\n", b"\r\n\r\n\r\n"])
-def test_blank_lines_alone_are_no_events(empty: bytes) -> None:
-    """Keep-alive newlines are nothing."""
+def test_parse_events_ignores_blank_lines(empty: bytes) -> None:
+    """Keep-alive newlines are not events."""
     assert parse_events(empty) == []

@@ -10,7 +10,7 @@ import pytest
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.engines.guard import Guard
 from serve_app.engines.thread import EngineThread
-from tests.unit.engines.test_guard import SCORES, leave, question, settle
+from tests.unit.engines.questions import SCORES, leave, question, settle
 from tests.unit.fakes import FakeClock
 
 
@@ -64,8 +64,8 @@ async def start(thread: EngineThread, *texts: str) -> list[asyncio.Task[Scores |
     return tasks
 
 
-async def test_the_engine_runs_off_the_loop(engine: Engine, thread: EngineThread) -> None:
-    """On one thread of its own, while the loop goes on."""
+async def test_engine_does_not_block_the_loop(engine: Engine, thread: EngineThread) -> None:
+    """It runs on one thread of its own."""
     engine.gate.clear()
     tasks = await start(thread, "a", "b")
     engine.gate.set()  # by the loop, which would stand still otherwise
@@ -75,30 +75,30 @@ async def test_the_engine_runs_off_the_loop(engine: Engine, thread: EngineThread
     assert threading.get_ident() not in engine.threads
 
 
-async def test_getting_ready_is_the_thread_s_work(engine: Engine, thread: EngineThread) -> None:
-    """In its turn: what an engine keeps is not for two threads at once."""
+async def test_preparation_runs_on_the_engine_thread(engine: Engine, thread: EngineThread) -> None:
+    """It waits in the queue, because engines are not thread-safe."""
     thread.prepare((Route("code", "code", ()),))
     assert await thread.score(question("a")) == SCORES
     assert engine.asked == ["prepare code", "a"]
     assert len(engine.threads) == 1
 
 
-async def test_an_engine_knows_when_it_is_late(engine: Engine, thread: EngineThread) -> None:
-    """So that it can stop in the middle of its work."""
+async def test_engine_can_check_the_deadline(engine: Engine, thread: EngineThread) -> None:
+    """It can stop before it has finished."""
     engine.takes_s = 0.3
     assert await thread.score(question()) == SCORES
     assert engine.in_time == [True, False]
 
 
-async def test_a_queue_that_is_too_long_is_told(engine: Engine, thread: EngineThread) -> None:
-    """A question that would wait longer than it may is turned away at once; others are not."""
+async def test_long_queue_refuses_questions(engine: Engine, thread: EngineThread) -> None:
+    """A question that would wait longer than it may is refused at once; others are not."""
     engine.takes_s = 0.2
     await thread.score(question("first"))
     engine.gate.clear()
     engine.takes_s = 0.0
     tasks = await start(thread, "a", "b")
     assert await thread.score(question("c")) == Unavailable(
-        Reason.ORCHESTRATOR_BUSY, "2 questions wait, 200 ms each"
+        Reason.ORCHESTRATOR_BUSY, "2 questions are queued, 200 ms each"
     )
     engine.gate.set()
     assert await asyncio.gather(*tasks) == [SCORES] * 2
@@ -106,18 +106,20 @@ async def test_a_queue_that_is_too_long_is_told(engine: Engine, thread: EngineTh
 
 
 async def test_stale_questions_are_not_run(engine: Engine, thread: EngineThread) -> None:
-    """Nobody waits for them any more."""
+    """No request waits for them any more."""
     engine.gate.clear()
     engine.takes_s = 0.3
     first, second = await start(thread, "a", "b")
     engine.gate.set()
     assert await first == SCORES
-    assert await second == Unavailable(Reason.ORCHESTRATOR_BUSY, "it waited for too long")
+    assert await second == Unavailable(
+        Reason.ORCHESTRATOR_BUSY, "the question waited in the queue for too long"
+    )
     assert engine.asked == ["a"]
 
 
-async def test_a_question_may_have_less_time(engine: Engine, thread: EngineThread) -> None:
-    """Than the engine has: it is turned away sooner, and not run when its time is over."""
+async def test_question_may_have_a_shorter_deadline(engine: Engine, thread: EngineThread) -> None:
+    """It is refused earlier, and not run after its deadline."""
     engine.takes_s = 0.1
     await thread.score(question("first"))
     engine.gate.clear()
@@ -125,17 +127,19 @@ async def test_a_question_may_have_less_time(engine: Engine, thread: EngineThrea
     hurried = asyncio.create_task(thread.score(replace(question("c"), within_s=0.25)))
     await settle()
     assert await thread.score(replace(question("d"), within_s=0.25)) == Unavailable(
-        Reason.ORCHESTRATOR_BUSY, "3 questions wait, 100 ms each"
+        Reason.ORCHESTRATOR_BUSY, "3 questions are queued, 100 ms each"
     )
     engine.takes_s = 0.13
     engine.gate.set()
     assert await asyncio.gather(*tasks) == [SCORES] * 2
-    assert await hurried == Unavailable(Reason.ORCHESTRATOR_BUSY, "it waited for too long")
+    assert await hurried == Unavailable(
+        Reason.ORCHESTRATOR_BUSY, "the question waited in the queue for too long"
+    )
     assert engine.asked == ["first", "a", "b"]
 
 
-async def test_an_engine_that_raises_goes_on(engine: Engine, thread: EngineThread) -> None:
-    """The guard before it says so, and the thread takes the next question."""
+async def test_thread_survives_an_exception(engine: Engine, thread: EngineThread) -> None:
+    """The guard reports it, and the thread runs the next question."""
     guard = Guard(thread, deadline_s=5.0, clock=engine.clock)
     engine.error = RuntimeError("x")
     assert await guard.score(question("a")) == Unavailable(
@@ -145,8 +149,8 @@ async def test_an_engine_that_raises_goes_on(engine: Engine, thread: EngineThrea
     assert await guard.score(question("a")) == SCORES
 
 
-async def test_who_leaves_the_queue_is_not_run(engine: Engine, thread: EngineThread) -> None:
-    """And makes room in it."""
+async def test_cancelled_question_is_not_run(engine: Engine, thread: EngineThread) -> None:
+    """It also frees its place in the queue."""
     engine.gate.clear()
     first, second, third = await start(thread, "a", "b", "c")
     await leave(second)
@@ -155,8 +159,8 @@ async def test_who_leaves_the_queue_is_not_run(engine: Engine, thread: EngineThr
     assert engine.asked == ["a", "c"]
 
 
-async def test_a_thread_that_ends_drops_what_waits(engine: Engine, thread: EngineThread) -> None:
-    """Those who asked are told, and so are those who ask later."""
+async def test_closed_thread_drops_queued_questions(engine: Engine, thread: EngineThread) -> None:
+    """Their requests get a fault, and so do later ones."""
     guard = Guard(thread, deadline_s=5.0, clock=engine.clock)
     engine.gate.clear()
     running, waiting = (asyncio.create_task(guard.score(question(text))) for text in "ab")

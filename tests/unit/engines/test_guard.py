@@ -6,21 +6,16 @@ from dataclasses import replace
 import pytest
 
 from serve_app.breaker import FAILURES_TO_OPEN, FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
-from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
+from serve_app.domain import Question, Reason, Scores, Turn, Unavailable
 from serve_app.engines import guard as guards
 from serve_app.engines.guard import Guard, breaker
 from serve_app.telemetry.metrics import Metric, MetricsObserver
+from tests.unit.engines.questions import ROUTES, SCORES, leave, question, settle
 from tests.unit.fakes import FakeClock, FakeMeter
 
-SCORES = Scores({"code": 0.9}, 0.1, "code")
 CACHED = replace(SCORES, cached=True)
 DOWN = Unavailable(Reason.ORCHESTRATOR_ERROR, "no engine")
 BUSY = Unavailable(Reason.ORCHESTRATOR_BUSY, "full")
-ROUTES = (Route("code", "writing code", ()),)
-
-
-def question(text: str = "Hello", key: str = "v1") -> Question:
-    return Question((Turn("user", text),), ROUTES, key)
 
 
 class Inner:
@@ -89,20 +84,8 @@ class Rig:
         return [str(outcome) for (outcome,) in self.meter.counted(Metric.DECISIONS)]
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def leave(*tasks: asyncio.Task[Scores | Unavailable]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(task.cancelled() for task in tasks)
-
-
-async def test_scores_are_remembered() -> None:
-    """An equal question is answered at once, and the answer says that it is remembered."""
+async def test_scores_are_cached() -> None:
+    """An equal question is answered at once, and marked as cached."""
     rig = Rig()
     assert await rig.ask("a", "a", "a") == [SCORES, CACHED, CACHED]
     assert rig.inner.asked == [question("a")]
@@ -124,24 +107,24 @@ async def test_scores_are_remembered() -> None:
         question("\ud800"),
     ],
 )
-async def test_another_question_is_asked(other: Question) -> None:
-    """Other words, another side that said them, other turns, or other routes."""
+async def test_different_question_is_not_cached(other: Question) -> None:
+    """Another text, role, number of turns or set of routes makes it different."""
     rig = Rig()
     await rig.ask("a")
     assert await rig.guard.score(other) == SCORES
     assert rig.inner.asked == [question("a"), other]
 
 
-async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was not asked for longest is forgotten."""
+async def test_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least recently used question is evicted."""
     monkeypatch.setattr(guards, "CACHE_ENTRIES", 2)
     rig = Rig()
     assert await rig.ask("a", "b", "a", "c") == [SCORES, SCORES, CACHED, SCORES]
     assert await rig.ask("a", "c", "b") == [CACHED, CACHED, SCORES]
 
 
-async def test_what_a_stand_in_says_is_not_remembered() -> None:
-    """The engine that it stands in for is asked again each time, until it answers."""
+async def test_answer_of_stand_in_is_not_cached() -> None:
+    """The configured engine is tried each time until it answers."""
     instead = replace(SCORES, stand_in="the engine is starting")
     rig = Rig(instead)
     assert await rig.ask("a", "a") == [instead, instead]
@@ -151,8 +134,8 @@ async def test_what_a_stand_in_says_is_not_remembered() -> None:
     assert (rig.guard.stand_in, rig.guard.asked) == ("", 3)
 
 
-async def test_equal_questions_at_once_are_one() -> None:
-    """Forty of them are asked once, and all have the answer."""
+async def test_equal_questions_share_a_flight() -> None:
+    """Forty of them reach the orchestrator once, and all get the answer."""
     rig = Rig()
     rig.inner.gate.clear()
     tasks = await rig.start(*["a"] * 40)
@@ -162,8 +145,8 @@ async def test_equal_questions_at_once_are_one() -> None:
     assert rig.outcomes == ["joined"] * 39 + ["scored"]
 
 
-async def test_a_fault_is_that_of_all_who_wait() -> None:
-    """It is not remembered: the next one asks anew."""
+async def test_fault_is_shared_but_not_cached() -> None:
+    """The next question reaches the orchestrator again."""
     rig = Rig(DOWN)
     rig.inner.gate.clear()
     tasks = await rig.start("a", "a", "a")
@@ -174,8 +157,8 @@ async def test_a_fault_is_that_of_all_who_wait() -> None:
     assert rig.guard.asked == 2
 
 
-async def test_who_leaves_takes_the_question_from_nobody() -> None:
-    """It goes on for those who stay, whoever was first."""
+async def test_cancelled_request_does_not_end_the_flight() -> None:
+    """It continues for the others, whichever began it."""
     rig = Rig()
     rig.inner.gate.clear()
     first, second, third = await rig.start("a", "a", "a")
@@ -185,8 +168,8 @@ async def test_who_leaves_takes_the_question_from_nobody() -> None:
     assert await second == SCORES
 
 
-async def test_the_last_one_to_leave_ends_the_question() -> None:
-    """The orchestrator is told; an equal question is asked anew, even before it has stopped."""
+async def test_last_cancelled_request_ends_the_flight() -> None:
+    """An equal question starts another one, even before the first has stopped."""
     rig = Rig()
     rig.inner.gate.clear()
     await leave(*await rig.start("a", "a"))
@@ -198,8 +181,8 @@ async def test_the_last_one_to_leave_ends_the_question() -> None:
     assert await rig.ask("a") == [CACHED]
 
 
-async def test_there_is_a_deadline() -> None:
-    """The orchestrator is left alone with a question that takes too long; nothing is kept."""
+async def test_deadline_ends_a_question() -> None:
+    """The orchestrator is cancelled, and nothing is cached."""
     rig = Rig()
     rig.guard = rig.around(0.01)
     rig.inner.gate.clear()
@@ -219,16 +202,14 @@ async def test_there_is_a_deadline() -> None:
         (asyncio.CancelledError(), Reason.ORCHESTRATOR_ERROR, "the question was cancelled"),
     ],
 )
-async def test_an_exception_fails_no_request(
-    error: BaseException, reason: Reason, detail: str
-) -> None:
-    """Whatever the orchestrator does, the guard says why there are no scores."""
+async def test_exception_is_a_fault(error: BaseException, reason: Reason, detail: str) -> None:
+    """The guard returns why there are no scores."""
     rig = Rig(error)
     assert await rig.ask("a", "a") == [Unavailable(reason, detail)] * 2
 
 
-async def test_after_failures_nobody_is_asked() -> None:
-    """The answer comes at once, says what the last failure was, and lasts for a second."""
+async def test_open_breaker_refuses_questions() -> None:
+    """The refusal is immediate, contains the last fault, and lasts for a second."""
     rig = Rig()
     await rig.fail()
     detail = "the orchestrator failed several times in a row; last fault: no engine"
@@ -239,16 +220,16 @@ async def test_after_failures_nobody_is_asked() -> None:
     assert rig.guard.breaker_state == "open"
 
 
-async def test_what_is_remembered_needs_no_orchestrator() -> None:
-    """An open breaker keeps no known answer back."""
+async def test_cached_answer_needs_no_orchestrator() -> None:
+    """An open breaker does not affect it."""
     rig = Rig()
     await rig.ask("a")
     await rig.fail()
     assert await rig.ask("a") == [CACHED]
 
 
-async def test_failures_count_in_a_row() -> None:
-    """One answer between them, and the count starts again."""
+async def test_breaker_counts_failures_in_a_row() -> None:
+    """An answer between them resets the count."""
     rig = Rig()
     for text in ("a", "b", "c"):
         await rig.fail(FAILURES_TO_OPEN - 1)
@@ -256,8 +237,8 @@ async def test_failures_count_in_a_row() -> None:
     assert rig.breaker.state == "closed"
 
 
-async def test_one_probe_is_let_through() -> None:
-    """Others are refused while it is under way, equal ones join it; its answer ends the trouble."""
+async def test_half_open_breaker_lets_one_probe_through() -> None:
+    """Others are refused meanwhile, equal ones join it; its answer closes the breaker."""
     rig = Rig()
     await rig.fail()
     rig.clock.now += 1.0
@@ -273,8 +254,8 @@ async def test_one_probe_is_let_through() -> None:
 
 
 @pytest.mark.parametrize("failed_probes", range(7))
-async def test_pauses_grow(failed_probes: int) -> None:
-    """Each failed probe doubles them, up to thirty seconds; a good one makes them short again."""
+async def test_pauses_of_breaker_grow(failed_probes: int) -> None:
+    """Each failed probe doubles them, up to thirty seconds; a success resets them."""
     rig = Rig()
     await rig.fail()
     for _ in range(failed_probes):
@@ -294,8 +275,8 @@ async def test_pauses_grow(failed_probes: int) -> None:
 @pytest.mark.parametrize(
     ("deadline_s", "longest_s"), [(0.05, 1.0), (0.3, 3.0), (0.5, 5.0), (5.0, 30.0)]
 )
-def test_what_a_probe_costs_says_how_rare_it_is(deadline_s: float, longest_s: float) -> None:
-    """Ten deadlines apart, though between 1 s and 30 s."""
+def test_longest_pause_depends_on_deadline(deadline_s: float, longest_s: float) -> None:
+    """It is ten deadlines, but at least 1 s and at most 30 s."""
     clock = FakeClock()
     made = breaker(deadline_s, clock)
     for _ in range(FAILURES_TO_OPEN):
@@ -310,8 +291,8 @@ def test_what_a_probe_costs_says_how_rare_it_is(deadline_s: float, longest_s: fl
     assert made.state == "half_open"
 
 
-async def test_a_probe_that_nobody_waits_for_frees_its_place() -> None:
-    """It says nothing about the orchestrator; the next question is the probe."""
+async def test_cancelled_probe_is_no_failure() -> None:
+    """The next question is the probe."""
     rig = Rig()
     await rig.fail()
     rig.clock.now += 1.0
@@ -324,8 +305,8 @@ async def test_a_probe_that_nobody_waits_for_frees_its_place() -> None:
     assert await rig.ask("b") == [SCORES]
 
 
-async def test_busy_is_no_failure() -> None:
-    """Who is busy is not broken: the breaker stays closed, and a busy probe frees its place."""
+async def test_busy_does_not_count_as_failure() -> None:
+    """The breaker stays closed, and a busy probe frees its place."""
     rig = Rig(BUSY)
     assert await rig.ask(*"abcdefgh") == [BUSY] * 8
     assert rig.breaker.state == "closed"
@@ -336,8 +317,8 @@ async def test_busy_is_no_failure() -> None:
     assert rig.breaker.state == "half_open"
 
 
-async def test_questions_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more is busy; what joins another one or is remembered needs no place."""
+async def test_questions_in_progress_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is busy; joined and cached questions are not limited."""
     monkeypatch.setattr(guards, "MAX_FLIGHTS", 2)
     rig = Rig()
     await rig.ask("known")
@@ -351,7 +332,7 @@ async def test_questions_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_outcomes_are_recorded(caplog: pytest.LogCaptureFixture) -> None:
-    """Each with its reason, and the time of those that were asked; the log tells of changes."""
+    """Each has its reason, and those that reached the orchestrator their time; changes are logged."""
     rig = Rig()
     await rig.ask("a", "a")
     await rig.fail()
@@ -368,8 +349,8 @@ async def test_outcomes_are_recorded(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-async def test_a_guard_needs_no_meter_and_no_breaker() -> None:
-    """As around an engine in its own replica."""
+async def test_guard_works_without_meter_and_breaker() -> None:
+    """The guard around an engine in its own replica has neither."""
     inner = Inner(DOWN)
     guard = Guard(inner, deadline_s=1.0, clock=FakeClock())
     said = [await guard.score(question(str(number))) for number in range(9)]

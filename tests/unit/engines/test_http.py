@@ -37,16 +37,14 @@ from tests.unit.engines.chat_server import (
         ('{"route": "unknown"}', None),
     ],
 )
-async def test_what_the_model_names_wins(
-    server: Server, make: Make, text: str, route: str | None
-) -> None:
-    """In every form that models answer in; without numbers, as the model gave none."""
+async def test_named_route_wins(server: Server, make: Make, text: str, route: str | None) -> None:
+    """Every form of answer is read; there are no numbers, as the model gives none."""
     server.answer = says(text)
     assert await make().score(question()) == won(route)
 
 
-async def test_the_question_is_one_message_of_the_family(server: Server, make: Make) -> None:
-    """At temperature 0, not streamed, with room for the longest answer and no more than that."""
+async def test_request_is_one_message_of_the_family(server: Server, make: Make) -> None:
+    """It has temperature 0, is not streamed, and allows no more tokens than the longest answer needs."""
     await make().score(question("Schöne Grüße"))
     (request,), (body,) = server.requests, server.bodies
     assert (request.method, request.path) == ("POST", "/v1/chat/completions")
@@ -82,10 +80,10 @@ async def test_the_question_is_one_message_of_the_family(server: Server, make: M
         ("qwen2.5:0.5b", None, {"type": "string"}),
     ],
 )
-async def test_the_schema_follows_the_family(
+async def test_schema_follows_the_family(
     server: Server, make: Make, model: str, family: str | None, wanted: dict[str, Any]
 ) -> None:
-    """A short list where the family answers with lists."""
+    """It is a short list if the family answers with lists."""
     await make(model=model, family=family).score(question())
     schema = server.bodies[0]["response_format"]["json_schema"]["schema"]
     route = schema["properties"]["route"]
@@ -95,17 +93,17 @@ async def test_the_schema_follows_the_family(
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
-async def test_addresses_may_have_the_usual_path(server: Server, make: Make, path: str) -> None:
-    """With it or without it, the same is asked."""
+async def test_base_url_may_contain_the_default_path(server: Server, make: Make, path: str) -> None:
+    """The request is the same with it and without."""
     await make(base_url=server.url + path).score(question())
     assert server.requests[0].path == "/v1/chat/completions"
 
 
 @pytest.mark.parametrize("answer", [refuses_schemas, breaks_on_schemas, complains_of_schemas])
-async def test_a_server_that_refuses_schemas_is_asked_without(
+async def test_refused_schema_is_left_out(
     answer: Answer, server: Server, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At once, and from then on; it is said once. Some break, or refuse with a good status."""
+    """It is left out at once and from then on, logged once, also for servers that fail or refuse with 200."""
     server.answer = answer
     engine = make()
     with caplog.at_level(logging.INFO, "fingerpost"):
@@ -115,8 +113,8 @@ async def test_a_server_that_refuses_schemas_is_asked_without(
     assert caplog.messages == [f"{server.place} refuses JSON schemas; answers are parsed leniently"]
 
 
-async def test_another_refusal_does_not_end_schemas(server: Server, make: Make) -> None:
-    """What is refused without a schema, too, was not refused for it."""
+async def test_other_refusal_does_not_end_schemas(server: Server, make: Make) -> None:
+    """If the request is refused without a schema, too, the schema was not the reason."""
     engine = make()
     server.answer = raw(b"too long", 400)
     said = await engine.score(question())
@@ -128,8 +126,8 @@ async def test_another_refusal_does_not_end_schemas(server: Server, make: Make) 
     assert ["response_format" in body for body in server.bodies] == [True, False, True]
 
 
-async def test_a_server_that_takes_schemas_is_not_asked_without(server: Server, make: Make) -> None:
-    """Once it took one, what breaks is not about schemas; a refusal may still be."""
+async def test_accepted_schema_is_kept(server: Server, make: Make) -> None:
+    """Later failures are not due to the schema; a refusal still may be."""
     engine = make()
     await engine.score(question())
     for answer in (breaks_on_schemas, complains_of_schemas):
@@ -141,15 +139,15 @@ async def test_a_server_that_takes_schemas_is_not_asked_without(server: Server, 
     assert schemas == [True, True, True, True, False]
 
 
-async def test_a_text_may_come_in_parts(server: Server, make: Make) -> None:
-    """As it does from some servers."""
+async def test_text_may_consist_of_parts(server: Server, make: Make) -> None:
+    """Some servers send it so."""
     parts = [{"type": "text", "text": '{"route": '}, {"type": "text", "text": '"travel"}'}]
     server.answer = says(parts)
     assert await make().score(question()) == won("travel")
 
 
 async def test_connections_are_kept(server: Server, make: Make) -> None:
-    """Three questions, one connection, errors included."""
+    """Three requests use one connection, despite an error."""
     engine = make()
     await engine.score(question())
     server.answer = raw(b"oops", 500)
@@ -159,10 +157,8 @@ async def test_connections_are_kept(server: Server, make: Make) -> None:
     assert len(server.peers) == 1
 
 
-async def test_keys_and_addresses_are_expanded_when_they_are_used(
-    server: Server, make: Make
-) -> None:
-    """From the environment that the engine was given."""
+async def test_references_are_expanded_at_use(server: Server, make: Make) -> None:
+    """The values come from the environment of the engine."""
     environ = {"KEY": SECRET, "ROUTER": server.url}
     engine = make(base_url="$ROUTER", access_key="${KEY}", environ=environ)
     assert await engine.score(question()) == won("code")
@@ -170,7 +166,7 @@ async def test_keys_and_addresses_are_expanded_when_they_are_used(
 
 
 async def test_routes_that_fill_the_budget_are_not_sent(server: Server, make: Make) -> None:
-    """The server would cut them, or refuse; the fault says what to do."""
+    """The server would truncate or refuse them; the fault tells what to do."""
     routes = tuple(Route(f"route {n}", "about many things " * 20, ()) for n in range(40))
     said = await make().score(question(routes=routes))
     assert isinstance(said, Unavailable)
@@ -181,21 +177,21 @@ async def test_routes_that_fill_the_budget_are_not_sent(server: Server, make: Ma
     assert await make(budget_tokens=9000).score(question(routes=routes)) == won(None)
 
 
-async def test_long_conversations_are_cut_to_the_budget(server: Server, make: Make) -> None:
-    """Half a megabyte of the user's is sent as eight kilobytes."""
+async def test_long_conversation_is_shortened_to_the_budget(server: Server, make: Make) -> None:
+    """Half a megabyte of the user becomes eight kilobytes."""
     assert await make().score(question("Book me a flight. " + "x" * 500_000)) == won("code")
     text = server.bodies[0]["messages"][0]["content"]
     assert 7000 < len(text.encode()) <= 4 * 2048
     assert "Book me a flight. xxx" in text
 
 
-def test_unknown_families_are_refused() -> None:
-    """With those that there are."""
+def test_unknown_family_is_refused() -> None:
+    """The error lists the known ones."""
     with pytest.raises(ValueError, match="unknown family 'plano'; use one of arch-router, "):
         HttpEngineSettings(base_url="http://x", model="m", family="plano")
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("好" * 4, 3)])  # fmt: skip
 def test_tokens_are_a_quarter_of_the_bytes(text: str, tokens: int) -> None:
-    """Rounded up."""
+    """The number is rounded up."""
     assert estimate_tokens(text) == tokens

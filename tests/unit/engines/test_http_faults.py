@@ -49,13 +49,13 @@ from tests.unit.engines.chat_server import (
         (says({"text": "code"}), "returned an answer without text"),
         (raw(b'{"error": {"message": "no"}}'), "returned an answer that is not a chat completion"),
         (thinks, "ran out of tokens before answering; turn reasoning off for this model"),
-        (says("I would love to"), "returned an unusable answer: no route could be read from the 15 characters of its answer"),
+        (says("I would love to"), "returned an unusable answer: found no route in its 15 characters"),
         (dies, "closed the connection without an answer"),
         (breaks_off, "closed the connection in the middle of its answer"),
     ],
 )  # fmt: skip
 async def test_faults_are_values(server: Server, make: Make, answer: Answer, said: str) -> None:
-    """They name the server and what it did, and nothing of what it wrote."""
+    """They name the server and what it did, and nothing of its answer."""
     server.answer = answer
     expected = Unavailable(Reason.ORCHESTRATOR_ERROR, f"{server.place} {said}")
     assert await make().score(question()) == expected
@@ -68,8 +68,8 @@ async def test_an_answer_over_the_limit_is_a_fault(server: Server, make: Make) -
     assert await make().score(question()) == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
 
 
-async def test_what_speaks_no_http_is_said_so(make: Make) -> None:
-    """A port on which something else listens."""
+async def test_answer_without_http_is_a_fault(make: Make) -> None:
+    """Another kind of server listens on the port."""
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example ESMTP\r\n\r\n")
@@ -84,8 +84,8 @@ async def test_what_speaks_no_http_is_said_so(make: Make) -> None:
     )
 
 
-async def test_a_server_that_is_away_is_said_so(make: Make) -> None:
-    """Nothing listens there."""
+async def test_refused_connection_is_a_fault(make: Make) -> None:
+    """No server listens on the port."""
     port = closed_port()
     said = await make(base_url=f"http://127.0.0.1:{port}/v1").score(question())
     expected = f"cannot connect to 127.0.0.1:{port}"
@@ -93,10 +93,10 @@ async def test_a_server_that_is_away_is_said_so(make: Make) -> None:
 
 
 @pytest.mark.parametrize("host", ["nowhere", "a..b", "x" * 70])
-async def test_a_name_that_is_not_known_is_said_so(
+async def test_unresolved_host_is_a_fault(
     host: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody knows it, or no name may be written so."""
+    """The name is unknown, or not valid."""
 
     async def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -108,14 +108,14 @@ async def test_a_name_that_is_not_known_is_said_so(
     assert said == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
 
 
-async def test_https_where_none_is_spoken_is_said_so(server: Server, make: Make) -> None:
+async def test_server_without_tls_is_a_fault(server: Server, make: Make) -> None:
     """The scheme is the likely mistake."""
     said = await make(base_url=f"https://{server.place}").score(question())
     detail = f"{server.place} does not speak TLS; change https to http in its base_url"
     assert said == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
 
 
-async def test_a_kept_connection_that_is_closed_costs_no_answer(server: Server, make: Make) -> None:
+async def test_closed_kept_connection_costs_no_answer(server: Server, make: Make) -> None:
     """The question is sent once more, on a new connection; a first exchange is not repeated."""
     engine = make()
     together = asyncio.Barrier(3)
@@ -142,8 +142,8 @@ async def test_a_kept_connection_that_is_closed_costs_no_answer(server: Server, 
     assert len(server.requests) - asked == 1
 
 
-async def test_a_server_that_hangs_is_given_up(server: Server, make: Make) -> None:
-    """At the deadline, and the connection goes with it."""
+async def test_deadline_closes_the_connection(server: Server, make: Make) -> None:
+    """The fault has the deadline."""
     server.answer = hangs
     said = await make(deadline_s=0.2).score(question())
     detail = f"{server.place} timed out after 0.2 s"
@@ -151,8 +151,8 @@ async def test_a_server_that_hangs_is_given_up(server: Server, make: Make) -> No
     await asyncio.wait_for(server.left.wait(), 5)
 
 
-async def test_a_connection_that_takes_too_long_is_told_apart(make: Make) -> None:
-    """The listener's queue is full: no answer to the connection itself."""
+async def test_connect_timeout_has_its_own_text(make: Make) -> None:
+    """The queue of the listener is full, so the connection itself gets no answer."""
     full = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, start_serving=False)  # fmt: skip
     (listening,) = full.sockets
     listening._sock.listen(0)  # type: ignore[attr-defined]
@@ -175,10 +175,8 @@ async def test_a_connection_that_takes_too_long_is_told_apart(make: Make) -> Non
     assert said.detail == f"connecting to 127.0.0.1:{address[1]} timed out after 0.2 s"
 
 
-async def test_a_question_that_is_taken_back_closes_its_connection(
-    server: Server, make: Make
-) -> None:
-    """Cancellation passes through, and the server sees it; the next question is answered."""
+async def test_cancelled_question_closes_its_connection(server: Server, make: Make) -> None:
+    """The server notices, and the next question is answered."""
     server.answer = hangs
     engine = make()
     task = asyncio.create_task(engine.score(question()))
@@ -201,26 +199,26 @@ async def test_a_question_that_is_taken_back_closes_its_connection(
         (f"http://u:{SECRET}@127.0.0.1:1", None, {}, "base_url of the server is not a valid URL after expanding its variables"),
     ],
 )  # fmt: skip
-async def test_faults_of_keys_and_addresses_tell_no_secret(
+async def test_faults_of_references_contain_no_secret(
     make: Make, base_url: str, access_key: str | None, environ: dict[str, str], said: str
 ) -> None:
-    """They name the variable, not what it holds."""
+    """They name the variable, not its value."""
     engine = make(base_url=base_url, access_key=access_key, environ=environ)
     assert await engine.score(question()) == Unavailable(Reason.ORCHESTRATOR_ERROR, said)
 
 
-async def test_a_key_with_a_line_break_goes_nowhere(server: Server, make: Make) -> None:
-    """No header of ours comes out of a key; the fault does not show it."""
+async def test_key_with_line_break_is_not_sent(server: Server, make: Make) -> None:
+    """It adds no header, and the fault does not contain it."""
     engine = make(access_key="$KEY", environ={"KEY": f"{SECRET}\r\nx: y"})
     detail = f"access_key of {server.place} contains a line break or another control character"
     assert await engine.score(question()) == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
     assert not server.requests
 
 
-async def test_a_refused_key_is_neither_told_nor_logged(
+async def test_refused_key_is_neither_shown_nor_logged(
     server: Server, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Even where the server repeats it."""
+    """It stays hidden even if the server repeats it."""
     server.answer = raw(f"bad key {SECRET}".encode(), 401)
     engine = make(access_key="$KEY", environ={"KEY": SECRET})
     with caplog.at_level(logging.DEBUG):
@@ -239,7 +237,7 @@ async def test_engine_repr_shows_its_server_and_schemas(server: Server, make: Ma
     assert repr(engine) == f"<HttpEngine {model}: schemas accepted, {transport.format(1, 1)}>"
 
 
-def test_settings_show_no_secret() -> None:
-    """Addresses may hold passwords, and keys may stand there as they are."""
+def test_settings_repr_shows_no_secret() -> None:
+    """Addresses may contain passwords, and keys may be written out."""
     settings = HttpEngineSettings(base_url=f"http://u:{SECRET}@x", model="m", access_key=SECRET)
     assert repr(settings).startswith("HttpEngineSettings(model='m', family=None")

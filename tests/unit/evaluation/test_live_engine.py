@@ -244,10 +244,10 @@ async def test_engine_is_closed_after_a_failed_measurement(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The first question is not answered."""
-    busy = Unavailable(Reason.ORCHESTRATOR_ERROR, "vLLM raised ValueError")
+    busy = Unavailable(Reason.ORCHESTRATOR_ERROR, "vLLM failed with ValueError")
     monkeypatch.setattr(fake, "reply", busy)
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 1
-    assert "cannot measure the engine: vLLM raised" in capsys.readouterr().err
+    assert "cannot measure the engine: vLLM failed with" in capsys.readouterr().err
     assert fake.made[0].closed == 1
 
 

@@ -8,7 +8,7 @@ from serve_app.config.locations import ConfigError
 from serve_app.domain import ModelRef
 from serve_app.providers.table import INTERFACES, PROVIDERS
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 ONE_KEY = "because only one key is sent; remove one of them"
 
@@ -17,7 +17,7 @@ def problems_of(directory: Path, *entries: str, more: str = "") -> list[tuple[st
     """The location within model_providers and the message of each problem."""
     lines = "".join(f"  - {{{entry}}}\n" for entry in entries)
     try:
-        setup_of(directory, f"{V}{more}model_providers:\n{lines}")
+        snapshot_of(directory, f"{V}{more}model_providers:\n{lines}")
     except ConfigError as error:
         return [(p.path.removeprefix("model_providers"), p.message) for p in error.problems]
     return []
@@ -94,7 +94,7 @@ def test_model_may_have_several_endpoints(other: str, *, same: bool, tmp_path: P
 def test_unknown_provider_may_have_any_interface(interface: str, tmp_path: Path) -> None:
     """Every row applies to a server of another name, which then needs no key."""
     text = f"{V}model_providers:\n  - {{model: my/a, base_url: 'http://h', provider_interface: {interface}}}\n"
-    endpoint = setup_of(tmp_path, text).providers.endpoint(ModelRef("my", "a"))
+    endpoint = snapshot_of(tmp_path, text).providers.endpoint(ModelRef("my", "a"))
     assert endpoint is not None
     assert (endpoint.interface, endpoint.lacks_key) == (interface, False)
 
@@ -106,6 +106,6 @@ def test_provider_without_row_in_plano_keeps_its_own_row(
 ) -> None:
     """Plano's files must set an interface for them; for openai their own row is more precise."""
     text = f"{V}model_providers:\n  - {{model: {provider}/a, base_url: 'http://h', provider_interface: {interface}}}\n"
-    endpoint = setup_of(tmp_path, text).providers.endpoint(ModelRef(provider, "a"))
+    endpoint = snapshot_of(tmp_path, text).providers.endpoint(ModelRef(provider, "a"))
     assert endpoint is not None
     assert endpoint.interface == (provider if own else interface)

@@ -11,13 +11,13 @@ from serve_app.providers.address import slug, target_url, url_fault
 from serve_app.providers.endpoints import ProviderTable
 from serve_app.providers.table import PROVIDERS
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 
 def table(directory: Path, *entries: str) -> ProviderTable:
     """The table of these entries, each in YAML's flow style."""
     lines = "".join(f"  - {{{entry}}}\n" for entry in entries)
-    return setup_of(directory, f"{V}model_providers:\n{lines}").providers
+    return snapshot_of(directory, f"{V}model_providers:\n{lines}").providers
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Streams of OpenAI chat that tests of commit and relay share."""
+"""Streams of OpenAI chat events for the tests of commit and relay."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,6 @@ def new_pipe(choices: int = 1) -> StreamPipe:
 
 
 def scripts_at_every_split(stream: bytes) -> Sequence[list[bytes]]:
-    """The stream whole, cut in two everywhere, and byte by byte."""
+    """The stream in one chunk, cut in two at every offset, and byte by byte."""
     halves = [[stream[:at], stream[at:]] for at in range(1, len(stream))]
     return [[stream], *halves, [stream[at : at + 1] for at in range(len(stream))]]

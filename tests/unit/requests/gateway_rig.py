@@ -1,4 +1,4 @@
-"""A gateway between fakes, with six models, that tests of the use case share."""
+"""A gateway between fakes, with six models, for the tests of the use case."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,10 +31,10 @@ routing_preferences:
 DOWN = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer")
 
 
-def rig(
+def make_rig(
     snapshot: Snapshot,
     script: Mapping[str, Scripted | Sequence[Scripted]],
-    said: Scores | Unavailable = DOWN,
+    scores: Scores | Unavailable = DOWN,
 ) -> Rig:
     answers = {name: a if isinstance(a, Sequence) else [a] for name, a in script.items()}
-    return Rig(snapshot, FakeUpstream(answers), FakeOrchestrator(said))
+    return Rig(snapshot, FakeUpstream(answers), FakeOrchestrator(scores))

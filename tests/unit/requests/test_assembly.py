@@ -1,4 +1,4 @@
-"""A gateway is assembled from its ports."""
+"""Tests of how a gateway is assembled from its ports."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tests.unit.fakes import (
     headers_of,
     reply,
     request_of,
-    setup_of,
+    snapshot_of,
 )
 
 TEXT = f"""{V}
@@ -31,9 +31,9 @@ routing: {{routing_budget: {{max_switch_spend_pct: 25}}}}
 """
 
 
-async def test_an_assembled_gateway_guards_its_ports(tmp_path: Path) -> None:
-    """The orchestrator is asked once for equal questions, and sessions survive a dead store."""
-    snapshot, store, meter = setup_of(tmp_path, TEXT), FakeStore(), FakeMeter()
+async def test_assembled_gateway_guards_its_ports(tmp_path: Path) -> None:
+    """The assembled gateway scores equal questions once and guards the affinity store."""
+    snapshot, store, meter = snapshot_of(tmp_path, TEXT), FakeStore(), FakeMeter()
     orchestrator = FakeOrchestrator(Scores({"code": 0.9}, 0.1, "code"))
     upstream = FakeUpstream({"openai/b": [reply()]})
     ports = Ports(upstream, orchestrator, store, MetricsObserver(meter))
@@ -43,15 +43,15 @@ async def test_an_assembled_gateway_guards_its_ports(tmp_path: Path) -> None:
         request = request_of(snapshot, body, arrived=assembly.gateway.clock())
         answer = await assembly.gateway.complete(request)
         assert headers_of(answer)["x-fingerpost-route"] == "code"
-    assert len(orchestrator.asked) == 1
+    assert len(orchestrator.questions) == 1
     assert assembly.guard.asked == 1
     assert meter.counted(Metric.DECISIONS) == [("scored",), ("cached",)]
     assert assembly.store.trouble is None
 
 
-async def test_prices_follow_the_current_configuration(tmp_path: Path) -> None:
-    """A reload changes what a session's budget counts with, and nothing is compiled twice."""
-    snapshots = [setup_of(tmp_path, TEXT)]
+async def test_session_prices_follow_reloaded_configuration(tmp_path: Path) -> None:
+    """After a reload, sessions use the new price table; without one, the table is compiled once."""
+    snapshots = [snapshot_of(tmp_path, TEXT)]
     ports = Ports(
         FakeUpstream({}), FakeOrchestrator(Scores({}, 0.0, None)), FakeStore(), MetricsObserver(FakeMeter())
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The plan of a request's exchanges."""
+"""The order of a request's exchanges with providers."""
 
 import pytest
 
@@ -12,16 +12,16 @@ ENDPOINTS = {A: (0,), B: (1, 0), C: (0,)}
 
 
 def tries(*verdicts: Verdict, limit: int = MAX_ATTEMPTS) -> list[tuple[str, int, bool]]:
-    """What is tried if these verdicts come, one after the other."""
+    """The attempts that follow from these verdicts, in order."""
     attempts = Attempts((A, B, C), ENDPOINTS.__getitem__, limit)
-    made = []
+    attempted = []
     for verdict in (*verdicts, GOOD):
-        tried = attempts.next()
-        if tried is None:
+        attempt = attempts.next()
+        if attempt is None:
             break
-        made.append((tried.candidate.name, tried.endpoint, tried.fresh))
+        attempted.append((attempt.candidate.name, attempt.endpoint, attempt.fresh))
         attempts.record(verdict)
-    return made
+    return attempted
 
 
 @pytest.mark.parametrize(
@@ -38,19 +38,21 @@ def tries(*verdicts: Verdict, limit: int = MAX_ATTEMPTS) -> list[tuple[str, int,
         ((NEXT, NEXT, NEXT, AGAIN), [("a", 0, False), ("b", 1, False), ("b", 0, False), ("c", 0, False)]),
     ],
 )  # fmt: skip
-def test_attempts_go_from_endpoint_to_candidate(
+def test_attempts_try_all_endpoints_before_next_candidate(
     verdicts: tuple[Verdict, ...], expected: list[tuple[str, int, bool]]
 ) -> None:
-    """Each endpoint of a candidate once; its only endpoint again, on a new connection, if reset."""
+    """A request tries each endpoint of a candidate once, and repeats a reset attempt on a new
+    connection if the candidate has one endpoint.
+    """
     assert tries(*verdicts) == expected
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3])
-def test_attempts_stop_at_the_limit(limit: int) -> None:
-    """However many candidates there are."""
+def test_attempts_stop_at_limit(limit: int) -> None:
+    """A request never makes more attempts than the limit, however many candidates it has."""
     assert len(tries(*(NEXT,) * 9, limit=limit)) == limit
 
 
-def test_attempts_end_with_the_last_candidate() -> None:
-    """Then the last outcome is the answer."""
+def test_attempts_end_with_last_candidate() -> None:
+    """Attempts end when the last candidate has failed."""
     assert tries(*(NEXT,) * 9, limit=99)[-1] == ("c", 0, False)

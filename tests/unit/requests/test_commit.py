@@ -1,4 +1,4 @@
-"""The commit point of a stream: what is held, what fails, what goes out."""
+"""The commit point of a stream: which bytes are held back, and which faults are failures."""
 
 import asyncio
 import json
@@ -49,10 +49,12 @@ async def failure_of(body: FakeChunks) -> Failure:
          ROLE + b'data: {"choices":[],"usage":{"total_tokens":1}}\n\n'),
     ],
 )  # fmt: skip
-async def test_a_stream_commits_with_the_first_event_that_says_something(
+async def test_stream_commits_with_first_event_with_content(
     chunks: list[bytes], ready: bytes
 ) -> None:
-    """Preamble is held back and goes out together with what follows it, in whole events."""
+    """The preamble is held back until the first event with content and goes out before it, in whole
+    events.
+    """
     body = FakeChunks(*chunks, FOREVER)
     held = await held_of(body)
     assert (held.ready, held.ended, held.pending) == (ready, False, None)
@@ -60,15 +62,17 @@ async def test_a_stream_commits_with_the_first_event_that_says_something(
     assert body.closed == 0
 
 
-async def test_nothing_is_read_beyond_the_commit() -> None:
-    """The provider is not asked for more than what the commit needs."""
+async def test_hold_stops_reading_at_commit() -> None:
+    """The hold does not read more chunks than the commit needs."""
     body = FakeChunks(ROLE, WORD, WORD)
     await held_of(body)
     assert body.reads == 2
 
 
-async def test_a_last_event_without_its_blank_line_counts() -> None:
-    """An event that the end of the stream ends may be the one that says something."""
+async def test_hold_counts_last_event_without_blank_line() -> None:
+    """The end of the stream completes an event without a blank line, and that event can be the one
+    that commits.
+    """
     held = await held_of(FakeChunks(ROLE, WORD.rstrip()))
     assert held.ended
     assert held.ready.startswith(ROLE + WORD.rstrip() + b"\n\n")
@@ -79,8 +83,10 @@ async def test_a_last_event_without_its_blank_line_counts() -> None:
     "script",
     [[], [ROLE], [COMMENT, ROLE], [DONE], [COMMENT, DONE], [b"data:[DONE]\n\n"], [ROLE[:30]], [b"\n\n"]],
 )  # fmt: skip
-async def test_a_stream_that_says_nothing_is_a_failure(script: list[bytes]) -> None:
-    """Empty, preamble alone or a bare end: another candidate may do better."""
+async def test_hold_fails_on_stream_without_content(script: list[bytes]) -> None:
+    """A stream that is empty, or has only a preamble or only its end marker, fails so that the next
+    candidate is tried.
+    """
     failure = await failure_of(FakeChunks(*script))
     assert failure.verdict.action is Action.NEXT
     assert failure.fault is not None
@@ -92,10 +98,12 @@ async def test_a_stream_that_says_nothing_is_a_failure(script: list[bytes]) -> N
     ("kind", "verdict"),
     [(FaultKind.BROKEN, Action.NEXT), (FaultKind.TIMEOUT, Action.NEXT), (FaultKind.RESET, Action.AGAIN)],
 )  # fmt: skip
-async def test_breaking_off_before_the_commit_is_a_failure(
+async def test_hold_judges_broken_stream_as_connection_fault(
     before: list[bytes], kind: FaultKind, verdict: Action
 ) -> None:
-    """Nothing has gone out yet, so the fault is judged like one of the connection."""
+    """A stream that breaks before the commit is judged like a fault of the connection, because the
+    client has received nothing.
+    """
     failure = await failure_of(FakeChunks(*before, broken(kind)))
     assert (failure.verdict.action, failure.outcome) == (verdict, kind)
 
@@ -109,27 +117,27 @@ async def test_breaking_off_before_the_commit_is_a_failure(
         ("no", 502, Action.NEXT),
     ],
 )
-async def test_an_error_event_before_the_commit_is_a_failure(
+async def test_hold_judges_error_event_by_its_status(
     error: object, status: int, verdict: Action
 ) -> None:
-    """An error in place of an answer is judged by the status that it stands for."""
+    """An error event before the commit is judged by the HTTP status that it means."""
     event = json.dumps({"error": error}).encode()
     failure = await failure_of(FakeChunks(ROLE, b"data: " + event + b"\n\n", WORD))
     assert (failure.verdict.action, failure.status, failure.body) == (verdict, status, event)
     assert (failure.fault, failure.outcome) == (None, str(status))
 
 
-async def test_an_error_beside_the_commit_is_a_failure() -> None:
-    """An error that arrives in one chunk with preamble is still before the commit."""
+async def test_hold_fails_on_error_event_in_preamble_chunk() -> None:
+    """An error event in the same chunk as the preamble still counts as before the commit."""
     failure = await failure_of(FakeChunks(ROLE + b'data: {"error":{"code":429}}\n\n'))
     assert failure.status == 429
 
 
 @pytest.mark.parametrize("before", [[], [ROLE], [WORD[:9]]])
-async def test_holding_ends_after_its_time(
+async def test_hold_commits_slow_stream_after_time_limit(
     before: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow stream commits with what is there, and the read under way goes on."""
+    """A slow stream commits with the bytes that have arrived, and the pending read continues."""
     monkeypatch.setattr(commit, "HOLD_S", 0.02)
     body = FakeChunks(*before, 0.08, WORD[9:] if before == [WORD[:9]] else WORD)
     held = await held_of(body)
@@ -140,8 +148,12 @@ async def test_holding_ends_after_its_time(
 
 
 @pytest.mark.parametrize("piece", [COMMENT, b"x" * 40])
-async def test_holding_ends_at_its_size(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More preamble than we hold commits, whether it comes in events or without an end."""
+async def test_hold_commits_stream_at_size_limit(
+    piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A preamble above the size limit commits, whether it consists of events or never completes
+    one.
+    """
     monkeypatch.setattr(commit, "HOLD_BYTES", 10 * len(piece))
     body = FakeChunks(*[piece] * 50)
     held = await held_of(body)
@@ -149,14 +161,14 @@ async def test_holding_ends_at_its_size(piece: bytes, monkeypatch: pytest.Monkey
     assert held.ready == (piece * 11 if piece == COMMENT else b"")
 
 
-def test_the_limits_are_those_of_the_design() -> None:
-    """Ten seconds and 256 KiB."""
+def test_hold_limits_are_ten_seconds_and_256_kib() -> None:
+    """The hold is limited to ten seconds and 256 KiB."""
     assert (commit.HOLD_S, commit.HOLD_BYTES) == (10.0, 262_144)
 
 
 @pytest.mark.parametrize("before", [[], [ROLE]])
-async def test_a_cancelled_hold_closes_the_body(before: list[bytes]) -> None:
-    """When the client leaves before the commit, the exchange ends at once."""
+async def test_cancelled_hold_closes_body(before: list[bytes]) -> None:
+    """When the client disconnects before the commit, the hold closes the provider's body at once."""
     body = FakeChunks(*before, FOREVER)
     task = asyncio.create_task(hold(reply(200, body), body, new_pipe()))
     await asyncio.sleep(0.01)
@@ -167,8 +179,8 @@ async def test_a_cancelled_hold_closes_the_body(before: list[bytes]) -> None:
     assert (body.closed, body.cancelled) == (1, True)
 
 
-async def test_an_unexpected_exception_closes_the_body() -> None:
-    """A bug in a body is not swallowed, and leaves nothing open."""
+async def test_hold_closes_body_on_unexpected_exception() -> None:
+    """An unexpected exception of a body is raised on, and the body is closed."""
     body = FakeChunks(ROLE, RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         await hold(reply(200, body), body, new_pipe())
@@ -176,8 +188,8 @@ async def test_an_unexpected_exception_closes_the_body() -> None:
 
 
 @pytest.mark.parametrize("stream", [ROLE + WORD, WORD.replace(b"\n", b"\r\n") + STOP])
-async def test_the_commit_does_not_depend_on_chunks(stream: bytes) -> None:
-    """Wherever the chunks are cut, the stream commits and no byte of it is lost."""
+async def test_commit_does_not_depend_on_chunk_boundaries(stream: bytes) -> None:
+    """The stream commits without losing a byte, wherever its chunks are cut."""
     for script in scripts_at_every_split(stream):
         body = FakeChunks(*script)
         held = await held_of(body)

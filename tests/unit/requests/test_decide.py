@@ -1,4 +1,4 @@
-"""From a request to its candidates, and what is told about them."""
+"""The decision for a request: its candidates, and its explanation."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from serve_app.requests.explain import render_explanation, render_routing
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.record import NoObserver
 from tests.unit.config.broken import V
-from tests.unit.fakes import FakeOrchestrator, FakeStore, request_of, setup_of
+from tests.unit.fakes import FakeOrchestrator, FakeStore, request_of, snapshot_of
 
 TEXT: Final = f"""{V}
 model_providers:
@@ -56,13 +56,13 @@ DOWN = Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer within 300 ms")
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    return setup_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
+    return snapshot_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
 
 
 async def decide(
     call: ClientRequest, orchestrator: Orchestrator, *, by_content: bool = False
 ) -> Decided:
-    """Of a request without a session."""
+    """Decides a request without a session."""
     sessions = Sessions(FakeStore(), NoObserver(), CatalogPrices)
     intent = None if by_content else call.dialect.read_intent(call.document)
     return await decide_in_sessions(call, intent, orchestrator, sessions)
@@ -77,14 +77,16 @@ def entry(**changes: Any) -> dict[str, Any]:
     return {"name": "r", "description": "d", "models": ["a"], **changes}
 
 
-async def test_inline_routes_are_what_is_asked_about(snapshot: Snapshot) -> None:
-    """Instead of the configured ones, under a key that stands for all that they say."""
+async def test_inline_routes_replace_configured_routes(snapshot: Snapshot) -> None:
+    """The orchestrator scores the inline routes instead of the configured ones, under a cache key
+    that covers all their fields.
+    """
     keys = []
     for value in ([entry()], [entry()], [entry(description="e")], [entry(examples=["x"])], None):
-        asked = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
-        decided = await decide(call_of(snapshot, {PREFERENCES: value}), asked)
+        orchestrator = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
+        decided = await decide(call_of(snapshot, {PREFERENCES: value}), orchestrator)
         assert decided.question is not None
-        assert asked.asked == [decided.question]
+        assert orchestrator.questions == [decided.question]
         keys.append(decided.question.key)
         names = ["code", "talk"] if value is None else ["r"]
         assert [route.name for route in decided.question.routes] == names
@@ -93,14 +95,16 @@ async def test_inline_routes_are_what_is_asked_about(snapshot: Snapshot) -> None
     assert keys[-1] == snapshot.policy.version
 
 
-async def test_who_asks_by_content_may_name_any_model(snapshot: Snapshot) -> None:
-    """Of its own routes; a request that shall be answered needs models that are served."""
+async def test_decision_by_content_accepts_unserved_models(snapshot: Snapshot) -> None:
+    """A request to the decision API may name models that the gateway does not serve; a completion
+    may not.
+    """
     call = call_of(snapshot, {PREFERENCES: [entry(models=["nobody/x"])]})
-    asked = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
-    decided = await decide(call, asked, by_content=True)
+    orchestrator = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
+    decided = await decide(call, orchestrator, by_content=True)
     assert decided.decision.candidates == (ModelRef("nobody", "x"), A)
     with pytest.raises(InvalidRequest):
-        await decide(call, asked)
+        await decide(call, orchestrator)
 
 
 @pytest.mark.parametrize(
@@ -113,29 +117,39 @@ async def test_who_asks_by_content_may_name_any_model(snapshot: Snapshot) -> Non
         {"model": "x" * 999},
     ],
 )
-async def test_by_content_names_decide_nothing(snapshot: Snapshot, body: dict[str, Any]) -> None:
-    """Nor are they looked at; the same request is refused where they decide."""
-    asked = FakeOrchestrator(SCORES)
-    decided = await decide(call_of(snapshot, body, hint="unknown"), asked, by_content=True)
+async def test_decision_by_content_ignores_model_names(
+    snapshot: Snapshot, body: dict[str, Any]
+) -> None:
+    """The decision API ignores the models that a request names, even invalid ones; a completion
+    with the same body is refused.
+    """
+    orchestrator = FakeOrchestrator(SCORES)
+    decided = await decide(call_of(snapshot, body, hint="unknown"), orchestrator, by_content=True)
     assert decided.decision == RouteDecision((B, X, A), Reason.ROUTE, "code", 0.75)
     with pytest.raises((InvalidRequest, UnknownModel)):
-        await decide(call_of(snapshot, body), asked)
+        await decide(call_of(snapshot, body), orchestrator)
 
 
 @pytest.mark.parametrize("messages", [[], [{"role": "assistant", "content": "Hi"}], [{"role": "user", "content": "<system-reminder>x"}]])  # fmt: skip
-async def test_nothing_said_is_nothing_asked(snapshot: Snapshot, messages: Json) -> None:
-    """The default answers, without a score that it could have."""
-    asked = FakeOrchestrator(SCORES)
-    decided = await decide(call_of(snapshot, {"messages": messages}), asked)
+async def test_conversation_without_user_text_skips_orchestrator(
+    snapshot: Snapshot, messages: Json
+) -> None:
+    """A conversation without user text goes to the default model, and the orchestrator scores
+    nothing.
+    """
+    orchestrator = FakeOrchestrator(SCORES)
+    decided = await decide(call_of(snapshot, {"messages": messages}), orchestrator)
     assert decided.decision == RouteDecision((A,), Reason.NO_MATCH)
-    assert asked.asked == []
+    assert orchestrator.questions == []
     explained = render_explanation(snapshot, decided, 0.0)["orchestrator"]
     assert (explained["seen"], explained["scores"], explained["margin"]) == ([], None, None)
 
 
-async def test_without_routes_and_default_there_is_no_model(tmp_path: Path) -> None:
-    """An empty list takes the last way out only where nothing else is configured."""
-    snapshot = setup_of(tmp_path, f"{V}model_providers:\n  - model: openai/a\n")
+async def test_empty_inline_routes_without_default_raise_no_model(tmp_path: Path) -> None:
+    """An empty list of inline routes without a default model raises NoModel; one inline route is
+    used even if it does not match.
+    """
+    snapshot = snapshot_of(tmp_path, f"{V}model_providers:\n  - model: openai/a\n")
     with pytest.raises(NoModel):
         await decide(call_of(snapshot, {PREFERENCES: []}), FakeOrchestrator(SCORES))
     decided = await decide(call_of(snapshot, {PREFERENCES: [entry()]}), FakeOrchestrator(NO_MATCH))
@@ -143,14 +157,16 @@ async def test_without_routes_and_default_there_is_no_model(tmp_path: Path) -> N
 
 
 async def explain(
-    snapshot: Snapshot, said: Scores | Unavailable, **body: Any
+    snapshot: Snapshot, scores: Scores | Unavailable, **body: Any
 ) -> tuple[Decided, Json]:
-    decided = await decide(call_of(snapshot, body), FakeOrchestrator(said))
+    decided = await decide(call_of(snapshot, body), FakeOrchestrator(scores))
     return decided, render_explanation(snapshot, decided, 0.0012344)
 
 
-async def test_an_explanation_says_all(snapshot: Snapshot) -> None:
-    """What was seen, scored and asked for, and why each candidate stands where it stands."""
+async def test_explanation_lists_question_scores_and_candidates(snapshot: Snapshot) -> None:
+    """An explanation contains the question, the scores, the thresholds, and why each candidate is
+    in its position.
+    """
     _, explained = await explain(snapshot, SCORES)
     assert json.loads(json.dumps(explained)) == {
         "model": "openai/b",
@@ -205,11 +221,13 @@ NO_DEFAULT, ALWAYS = TEXT % "", TEXT % ", default: true" + "overrides: {always_r
         (NO_DEFAULT, SCORES, {}, ["model 1 of route 'code'", "model 2 of route 'code'"]),
     ],
 )  # fmt: skip
-async def test_every_candidate_has_its_why(
+async def test_explanation_gives_reason_of_every_candidate(
     text: str, said: Scores | Unavailable, body: dict[str, Any], whys: list[str], tmp_path: Path
 ) -> None:
-    """For every way by which a model can come to be a candidate."""
-    decided, explained = await explain(setup_of(tmp_path, text), said, **body)
+    """The explanation names the reason of each candidate, for every way in which a model becomes
+    one.
+    """
+    decided, explained = await explain(snapshot_of(tmp_path, text), said, **body)
     assert [candidate["why"] for candidate in explained["candidates"]] == whys
     assert len(whys) == len(decided.decision.candidates)
 
@@ -223,22 +241,26 @@ async def test_every_candidate_has_its_why(
         (Scores({"code": -0.1}, 0.0, None), "no_match", 0.0, ({"code": -0.1}, None, False, None)),
     ],
 )
-async def test_what_the_orchestrator_said_is_told(
+async def test_explanation_reports_orchestrator_result(
     snapshot: Snapshot,
     said: Scores | Unavailable,
     reason: str,
     confidence: float,
     told: tuple[Json, ...],
 ) -> None:
-    """Its scores with the lead of the best one, or why there are none."""
+    """The explanation reports the scores and the margin of the best route, or why the orchestrator
+    was unavailable.
+    """
     _, explained = await explain(snapshot, said)
-    asked = explained["orchestrator"]
+    section = explained["orchestrator"]
     assert (explained["reason"], explained["confidence"]) == (reason, confidence)
-    assert tuple(asked[key] for key in ("scores", "margin", "cached", "unavailable")) == told
+    assert tuple(section[key] for key in ("scores", "margin", "cached", "unavailable")) == told
 
 
-async def test_who_names_a_model_asks_nobody(snapshot: Snapshot) -> None:
-    """There is nothing to tell of an orchestrator."""
+async def test_explanation_of_explicit_model_omits_orchestrator(snapshot: Snapshot) -> None:
+    """A request that names a model skips the orchestrator, so the explanation has no orchestrator
+    section.
+    """
     _, explained = await explain(snapshot, SCORES, model="vllm/b")
     assert (explained["reason"], explained["route"]) == ("explicit", None)
     assert (explained["orchestrator"], explained["confidence"]) == (None, None)
@@ -253,10 +275,12 @@ async def test_who_names_a_model_asks_nobody(snapshot: Snapshot) -> None:
         (Scores({}, 0.0, None), (["none"], None, ["openai/a"], "no_match", None, None)),
     ],
 )  # fmt: skip
-async def test_the_decision_api_answers_in_planos_words(
+async def test_decision_api_renders_plano_format(
     snapshot: Snapshot, said: Scores | Unavailable, expected: tuple[Json, ...]
 ) -> None:
-    """The models of the route, or "none"; what else the gateway knows stands beside it."""
+    """The decision API returns the route's models, or "none", in Plano's format, with the gateway's
+    own keys beside them.
+    """
     decided = await decide(call_of(snapshot, {}), FakeOrchestrator(said), by_content=True)
     keys = ("models", "route", "candidates", "reason", "confidence", "scores")
     rendered = json.loads(

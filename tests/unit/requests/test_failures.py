@@ -1,4 +1,4 @@
-"""What a failed exchange means for the client."""
+"""The error that the client gets for a failed exchange."""
 
 import pytest
 
@@ -23,14 +23,18 @@ MODEL = ModelRef("openai", "a")
     ],
 )
 def test_error_of_status_shows_plain_text_only(body: bytes, text: str) -> None:
-    """At most 512 bytes of plain text, and nothing of a web page."""
+    """The error message contains at most 512 bytes of a plain text body, and nothing of an HTML
+    page.
+    """
     error = error_of_status(MODEL, Failure(NEXT, status=503, body=body))
     assert str(error) == f"openai/a answered 503{text}"
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_error_of_fault_has_a_status_for_each_kind(kind: FaultKind) -> None:
-    """A missing key, a timeout and a large body have errors of their own."""
+def test_error_of_fault_follows_fault_kind(kind: FaultKind) -> None:
+    """A missing key, a timeout and a body too large for the hop have their own errors; all other
+    faults share one.
+    """
     expected = {
         FaultKind.NO_KEY: KeyMissing,
         FaultKind.TIMEOUT: UpstreamTimeout,

@@ -1,4 +1,4 @@
-"""Several endpoints of one model: taken in turn, and tried before the next candidate."""
+"""Several endpoints of one model: used in turn, and tried before the next candidate."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ from tests.unit.fakes import (
     headers_of,
     reply,
     request_of,
-    setup_of,
+    snapshot_of,
 )
 
 TEXT = f"""{V}
@@ -40,7 +40,7 @@ Answer = UpstreamReply | UpstreamFault
 
 
 class ByEndpoint(FakeUpstream):
-    """Answers by model and endpoint: the first letter of the model's name, and the ordinal."""
+    """Replies by the model's name and the endpoint's ordinal, for example ``a0``."""
 
     def __init__(self, answers: Callable[[str], Answer]) -> None:
         super().__init__({})
@@ -57,18 +57,18 @@ class ByEndpoint(FakeUpstream):
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Snapshot:
-    return setup_of(tmp_path, TEXT)
+    return snapshot_of(tmp_path, TEXT)
 
 
 class Asker:
-    """One gateway over such an upstream, for as many requests as there are."""
+    """One gateway over a ByEndpoint upstream, for several requests."""
 
     def __init__(
         self, snapshot: Snapshot, answers: Callable[[str], Answer] = lambda _: reply()
     ) -> None:
-        silent = FakeOrchestrator(Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer"))
+        unavailable = FakeOrchestrator(Unavailable(Reason.ORCHESTRATOR_TIMEOUT, "no answer"))
         self.upstream = ByEndpoint(answers)
-        self.rig = Rig(snapshot, self.upstream, silent)
+        self.rig = Rig(snapshot, self.upstream, unavailable)
         self.gateway = self.rig.gateway
 
     async def ask(self, *, hint: str | None = None, key: str | None = None, **body: Any) -> Any:
@@ -78,13 +78,15 @@ class Asker:
         return await self.gateway.complete(request)
 
 
-async def test_endpoints_take_turns(snapshot: Snapshot) -> None:
-    """Each model counts on its own, and a wildcard once for all of its names."""
-    asking = Asker(snapshot)
+async def test_endpoints_of_model_are_used_in_turn(snapshot: Snapshot) -> None:
+    """Requests rotate over the endpoints of each model, and a wildcard rotates once for all its
+    names.
+    """
+    asker = Asker(snapshot)
     for model in ("a", "a", "b", "a", "a", "vllm/x", "vllm/y", "b", "vllm/x"):
-        await asking.ask(model=model)
-    assert asking.upstream.tried == "a0 a1 b0 a2 a0 x0 y1 b0 x0"
-    slugs = Counter(request.provider for request in asking.upstream.requests)
+        await asker.ask(model=model)
+    assert asker.upstream.tried == "a0 a1 b0 a2 a0 x0 y1 b0 x0"
+    slugs = Counter(request.provider for request in asker.upstream.requests)
     assert slugs == {"openai": 5, "openai-eu-api-openai-com": 1, "vllm-h-1": 2, "vllm-h-2": 1}
 
 
@@ -104,47 +106,49 @@ RESET, CONNECT = fault(FaultKind.RESET), fault(FaultKind.CONNECT)
         ({"a0": reply(400, b"{}")}, "a0", "openai/a"),
     ],
 )
-async def test_a_models_other_endpoints_come_before_the_next_model(
+async def test_gateway_tries_other_endpoints_before_next_model(
     bad: dict[str, Answer], expected: str, model: str, snapshot: Snapshot
 ) -> None:
-    """Each once, four exchanges in all; an error of the client's own ends it at once."""
-    asking = Asker(snapshot, lambda name: bad.get(name, reply()))
-    answer = await asking.ask(model="a", models=["b"])
-    assert asking.upstream.tried == expected
+    """The gateway tries each endpoint of a model once before the next model, at most four attempts
+    in all; a client error ends it at once.
+    """
+    asker = Asker(snapshot, lambda name: bad.get(name, reply()))
+    answer = await asker.ask(model="a", models=["b"])
+    assert asker.upstream.tried == expected
     headers = headers_of(answer)
     assert headers["x-fingerpost-model"] == model
     assert headers["x-fingerpost-reason"] == ("explicit" if model == "openai/a" else "failover")
     assert headers["x-fingerpost-attempts"] == str(len(expected.split()))
-    assert len(asking.rig.meter.counted(Metric.ATTEMPTS)) == len(expected.split())
+    assert len(asker.rig.meter.counted(Metric.ATTEMPTS)) == len(expected.split())
 
 
-async def test_one_default_may_have_several_endpoints(snapshot: Snapshot) -> None:
-    """``default`` and the hint mean the model, whichever of its entries says so."""
+async def test_default_model_may_have_several_endpoints(snapshot: Snapshot) -> None:
+    """`default` and the hint select the model with all its endpoints, whichever entry sets them."""
     assert snapshot.policy.default == ModelRef("openai", "a")
     assert snapshot.policy.resolve_hint("first") == ModelRef("openai", "a")
     assert snapshot.policy.names().count("openai/a") == 1
     assert snapshot.policy.resolve("a") is not None
-    asking = Asker(snapshot)
-    await asking.ask()
-    await asking.ask(model="b", hint="first")
-    assert asking.upstream.tried == "a0 a1"
+    asker = Asker(snapshot)
+    await asker.ask()
+    await asker.ask(model="b", hint="first")
+    assert asker.upstream.tried == "a0 a1"
 
 
-async def test_a_clients_own_key_goes_where_it_is_wanted(snapshot: Snapshot) -> None:
-    """With the request, and to no other endpoint."""
-    asking = Asker(snapshot, lambda name: CONNECT if name == "m0" else reply())
-    await asking.ask(model="m", models=["b"], key="sk-client")
-    shown = [request.credential for request in asking.upstream.requests]
+async def test_client_credential_reaches_passthrough_endpoint_only(snapshot: Snapshot) -> None:
+    """The client's credential goes to an endpoint with `passthrough_auth` and to no other endpoint."""
+    asker = Asker(snapshot, lambda name: CONNECT if name == "m0" else reply())
+    await asker.ask(model="m", models=["b"], key="sk-client")
+    shown = [request.credential for request in asker.upstream.requests]
     assert shown == ["sk-client", None]
-    assert "sk-client" not in repr(asking.upstream.requests)
+    assert "sk-client" not in repr(asker.upstream.requests)
 
 
-async def test_the_model_that_is_called_has_its_quirks(snapshot: Snapshot) -> None:
-    """The body is put right for each candidate anew, from what the client sent."""
-    asking = Asker(snapshot, lambda name: reply() if name[0] == "b" else CONNECT)
+async def test_quirks_follow_called_model(snapshot: Snapshot) -> None:
+    """Each candidate gets the client's body with its own quirks applied."""
+    asker = Asker(snapshot, lambda name: reply() if name[0] == "b" else CONNECT)
     limit: dict[str, Any] = {"max_completion_tokens": 5, "web_search_options": {}}
-    await asking.ask(model="m", models=["xai/grok", "b"], key="sk", **limit)
-    bodies = {request.model.name: request.body for request in asking.upstream.requests}
+    await asker.ask(model="m", models=["xai/grok", "b"], key="sk", **limit)
+    bodies = {request.model.name: request.body for request in asker.upstream.requests}
     assert b'"max_tokens": 5' in bodies["m"]
     assert b'"web_search_options": {}' in bodies["m"]
     assert b'"max_completion_tokens": 5' in bodies["grok"]

@@ -28,7 +28,7 @@ GOOD = ROLE + WORD + STOP + DONE
 
 
 class Ends(list[str]):
-    """How streams ended, as they report it."""
+    """The outcomes that streams have reported."""
 
 
 async def relay_of(body: FakeChunks, ends: Ends, choices: int = 1) -> Relay:
@@ -38,7 +38,7 @@ async def relay_of(body: FakeChunks, ends: Ends, choices: int = 1) -> Relay:
 
 
 async def sent(body: FakeChunks, ends: Ends, choices: int = 1) -> bytes:
-    """All that a client gets."""
+    """All bytes that the client gets."""
     async with aclosing(await relay_of(body, ends, choices)) as relay:
         chunks = [chunk async for chunk in relay]
     assert all(chunks)
@@ -47,7 +47,7 @@ async def sent(body: FakeChunks, ends: Ends, choices: int = 1) -> bytes:
 
 
 def error_in(event: bytes) -> dict[str, Any]:
-    """The error of the one event that these bytes are."""
+    """The error in the single event that these bytes contain."""
     (only,) = parse_events(event)
     assert event.endswith(b"\n\n")
     assert only.data is not None
@@ -68,8 +68,8 @@ def error_in(event: bytes) -> dict[str, Any]:
         WORD + b'data: {"error":{"message":"no"}}\n\n',
     ],
 )
-async def test_a_complete_stream_is_untouched_at_every_split(stream: bytes) -> None:
-    """However it is cut into chunks, a complete stream comes out byte for byte."""
+async def test_relay_passes_complete_stream_byte_for_byte(stream: bytes) -> None:
+    """The relay passes on a complete stream byte for byte, wherever its chunks are cut."""
     for script in scripts_at_every_split(stream):
         ends = Ends()
         assert await sent(FakeChunks(*script), ends) == stream
@@ -86,10 +86,12 @@ async def test_a_complete_stream_is_untouched_at_every_split(stream: bytes) -> N
     ],
 )
 @pytest.mark.parametrize("torn", [b"", b"data: {", WORD[:-4], WORD[:30]])
-async def test_a_stream_that_stops_early_is_ended_by_one_error(
+async def test_relay_reports_broken_stream(
     last: bytes | StreamBrokenError, code: str, message: str, torn: bytes
 ) -> None:
-    """The client gets the whole events, no torn one, and then an error of its dialect."""
+    """After a broken stream the client gets the complete events, not the torn one, and then one
+    error of its dialect.
+    """
     body = FakeChunks(ROLE, WORD, *([torn] if torn else []), *([last] if last else []))
     ends = Ends()
     out = await sent(body, ends)
@@ -99,8 +101,8 @@ async def test_a_stream_that_stops_early_is_ended_by_one_error(
     assert ends == ["broken"]
 
 
-async def test_breaking_off_is_seen_at_every_split() -> None:
-    """Wherever a stream is torn after its first words, whole events and one error come out."""
+async def test_relay_reports_broken_stream_at_every_offset() -> None:
+    """Wherever a stream breaks, the client gets the complete events and one error."""
     stream = WORD + WORD + STOP
     for at in range(len(WORD), len(stream) - 2):
         ends = Ends()
@@ -113,10 +115,10 @@ async def test_breaking_off_is_seen_at_every_split() -> None:
 
 @pytest.mark.parametrize("whole", [WORD[:-1], WORD[:-2] + b"\r\n", WORD[:-2] + b"\r"])
 @pytest.mark.parametrize("last", [[broken()], []])
-async def test_an_event_that_lacks_its_blank_line_only_is_kept(
+async def test_relay_keeps_event_without_blank_line(
     whole: bytes, last: list[StreamBrokenError]
 ) -> None:
-    """A complete line is not torn: it goes out as an event of its own before the error."""
+    """A complete line without its blank line goes out as its own event before the error."""
     ends = Ends()
     out = await sent(FakeChunks(WORD, whole, *last), ends)
     assert out.startswith(WORD + whole)
@@ -127,30 +129,30 @@ async def test_an_event_that_lacks_its_blank_line_only_is_kept(
 
 
 @pytest.mark.parametrize("script", [[ROLE, WORD.rstrip()], [WORD[:-1]]])
-async def test_an_error_never_shares_a_line(script: list[bytes]) -> None:
-    """When the event that commits lacks its end, the error after it is an event all the same."""
+async def test_relay_sends_error_as_separate_event(script: list[bytes]) -> None:
+    """The error is an event of its own, even if the event that commits has no end."""
     out = await sent(FakeChunks(*script), Ends())
     assert (parse_events(out)[-1].data or b"").startswith(b'{"error"')
 
 
 @pytest.mark.parametrize("rest", [[], [b"data: {"], [b": bye\n"]])
-async def test_breaking_off_after_the_end_is_no_error(rest: list[bytes]) -> None:
-    """Once all is said, how the connection closes does not matter."""
+async def test_relay_ignores_fault_after_end_marker(rest: list[bytes]) -> None:
+    """A fault after the stream's end marker is not an error."""
     ends = Ends()
     out = await sent(FakeChunks(GOOD, *rest, broken()), ends)
     assert out == GOOD + b"".join(chunk for chunk in rest if chunk.endswith(b"\n"))
     assert ends == [""]
 
 
-async def test_the_finish_may_be_the_last_line() -> None:
-    """A finish whose blank line is missing is heard all the same."""
+async def test_relay_accepts_finish_without_blank_line() -> None:
+    """The relay accepts a finish reason whose blank line is missing."""
     ends = Ends()
     assert await sent(FakeChunks(WORD, STOP[:-1], broken()), ends) == WORD + STOP[:-1]
     assert ends == [""]
 
 
-async def test_all_choices_have_to_finish() -> None:
-    """Of two choices asked for, one finish is not the end."""
+async def test_relay_waits_for_all_choices() -> None:
+    """A stream with two choices is broken if only one has finished."""
     other = b'data: {"choices":[{"index":1,"delta":{"content":"b"}}]}\n\n'
     ends = Ends()
     out = await sent(FakeChunks(WORD, other, STOP), ends, choices=2)
@@ -158,16 +160,18 @@ async def test_all_choices_have_to_finish() -> None:
     assert ends == ["broken"]
 
 
-async def test_a_read_that_outlived_the_hold_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was being read when the hold's time ended comes out first and once."""
+async def test_relay_continues_pending_read_of_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The read that was pending at the end of the hold is delivered first and once."""
     monkeypatch.setattr(commit, "HOLD_S", 0.01)
     ends = Ends()
     assert await sent(FakeChunks(ROLE, 0.03, WORD, STOP, DONE), ends) == GOOD
     assert ends == [""]
 
 
-async def test_a_fault_in_that_read_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the hold's time the stream is committed, and a fault is an error event."""
+async def test_relay_reports_fault_of_pending_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the read that was pending at the end of the hold is an error event, because the
+    stream is committed.
+    """
     monkeypatch.setattr(commit, "HOLD_S", 0.01)
     ends = Ends()
     out = await sent(FakeChunks(0.03, broken(FaultKind.TIMEOUT, "late")), ends)
@@ -175,16 +179,16 @@ async def test_a_fault_in_that_read_ends_the_stream(monkeypatch: pytest.MonkeyPa
     assert ends == ["broken"]
 
 
-async def test_closing_unread_closes_the_body() -> None:
-    """A relay of which nothing was read closes its upstream too."""
+async def test_closing_unread_relay_closes_body() -> None:
+    """Closing a relay that was never read closes the provider's body."""
     body, ends = FakeChunks(WORD, FOREVER), Ends()
     relay = await relay_of(body, ends)
     await relay.aclose()
     assert (body.closed, ends) == (1, ["client_gone"])
 
 
-async def test_closing_unread_cancels_the_read_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read left over from the hold does not outlive the relay."""
+async def test_closing_unread_relay_cancels_pending_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a relay cancels the read that was pending at the end of the hold."""
     monkeypatch.setattr(commit, "HOLD_S", 0.01)
     body, ends, before = FakeChunks(FOREVER), Ends(), asyncio.all_tasks()
     relay = await relay_of(body, ends)
@@ -194,10 +198,12 @@ async def test_closing_unread_cancels_the_read_under_way(monkeypatch: pytest.Mon
     assert asyncio.all_tasks() == before
 
 
-async def test_a_failed_read_that_nobody_asked_for_is_silent(
+async def test_fault_after_client_left_is_not_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A fault that comes after the client has left is no line in the log."""
+    """The event loop logs nothing if a pending read fails and the client disconnects before it is
+    delivered.
+    """
     monkeypatch.setattr(commit, "HOLD_S", 0.01)
     noise: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
@@ -211,10 +217,8 @@ async def test_a_failed_read_that_nobody_asked_for_is_silent(
 
 
 @pytest.mark.parametrize("hold_s", [0.01, 10.0])
-async def test_a_client_that_leaves_in_the_middle(
-    hold_s: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cancelled while it waits, the relay ends the read and closes the body."""
+async def test_cancelled_relay_closes_body(hold_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that is cancelled while it waits cancels the read and closes the body."""
     monkeypatch.setattr(commit, "HOLD_S", hold_s)
     body, ends = FakeChunks(*([WORD] if hold_s > 1 else []), FOREVER), Ends()
     task = asyncio.create_task(sent(body, ends))
@@ -226,8 +230,8 @@ async def test_a_client_that_leaves_in_the_middle(
     assert (body.closed, body.cancelled, ends) == (1, True, ["client_gone"])
 
 
-async def test_closing_twice_reports_once() -> None:
-    """Closing again does no harm, and an end is reported once."""
+async def test_relay_closed_twice_reports_once() -> None:
+    """A relay may be closed twice and reports its end once."""
     body, ends = FakeChunks(WORD, FOREVER), Ends()
     relay = await relay_of(body, ends)
     await anext(relay)
@@ -238,8 +242,8 @@ async def test_closing_twice_reports_once() -> None:
         await anext(relay)
 
 
-async def test_a_client_may_leave_after_the_end() -> None:
-    """Who has read [DONE] and hangs up has got everything."""
+async def test_client_may_disconnect_after_end_marker() -> None:
+    """A client that disconnects after reading [DONE] counts as served completely."""
     body, ends = FakeChunks(GOOD, FOREVER), Ends()
     relay = await relay_of(body, ends)
     assert await anext(relay) == GOOD
@@ -247,8 +251,8 @@ async def test_a_client_may_leave_after_the_end() -> None:
     assert ends == [""]
 
 
-async def test_a_relay_ends_once() -> None:
-    """After its end a relay stays at its end."""
+async def test_ended_relay_stays_ended() -> None:
+    """Reading a relay after its end raises StopAsyncIteration again."""
     relay = await relay_of(FakeChunks(GOOD), Ends())
     assert [chunk async for chunk in relay] == [GOOD]
     with pytest.raises(StopAsyncIteration):

@@ -1,4 +1,4 @@
-"""What an upstream's failure means for the request."""
+"""The verdict on an upstream's reply or fault."""
 
 import pytest
 
@@ -17,16 +17,16 @@ from serve_app.requests.verdict import Action, Rests, judge_fault, judge_status
         ([100, 199, 600, 999], Action.FINAL),
     ],
 )
-def test_a_status_has_a_verdict(statuses: range | list[int], action: Action) -> None:
-    """Success is good, a failing server gives the next candidate a chance, the rest is final."""
+def test_verdict_follows_status(statuses: range | list[int], action: Action) -> None:
+    """A 2xx status is good, 429 and 5xx go to the next candidate, and every other status is final."""
     verdicts = {judge_status(status) for status in statuses}
     assert {verdict.action for verdict in verdicts} == {action}
     assert {verdict.rests for verdict in verdicts} == {Rests.NOTHING}
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_a_fault_has_a_verdict(kind: FaultKind) -> None:
-    """A reset is tried once more, every other fault goes to the next candidate."""
+def test_verdict_retries_reset_only(kind: FaultKind) -> None:
+    """A reset is retried, and every other fault goes to the next candidate."""
     expected = Action.AGAIN if kind is FaultKind.RESET else Action.NEXT
     assert judge_fault(UpstreamFault(kind, "x")).action is expected
 
@@ -43,9 +43,11 @@ def test_a_fault_has_a_verdict(kind: FaultKind) -> None:
         (200, "7", None),
     ],
 )
-def test_a_verdict_has_the_seconds_of_retry_after(
+def test_verdict_reads_seconds_of_retry_after(
     status: int, value: str, seconds: float | None
 ) -> None:
-    """Where the next candidate is asked, and the provider names a number."""
+    """A verdict for the next candidate contains the seconds of `retry-after` if the header is a
+    number.
+    """
     verdict = judge_status(status, (("content-type", "x"), ("retry-after", value)))
     assert verdict.retry_after_s == seconds

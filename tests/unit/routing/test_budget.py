@@ -69,7 +69,7 @@ def used(model: ModelRef, ago_s: float, tokens: int) -> Visit:
         (ANCHOR, Prices(CHEAP, CHEAP, EXPENSIVE), Spend(switches=1), SAME, 0.0, Spend(0.03, switches=1)),
     ],
 )  # fmt: skip
-def test_a_warm_session_weighs_the_cost(
+def test_switch_of_warm_session_depends_on_cost(
     candidate: ModelRef,
     prices: Prices,
     before: Spend,
@@ -77,7 +77,7 @@ def test_a_warm_session_weighs_the_cost(
     cost: float | None,
     after: Spend,
 ) -> None:
-    """Plano's worked examples: a quarter of the baseline may be spent, 100 000 tokens are cached."""
+    """In Plano's examples, a quarter of the baseline may be spent, and 100 000 tokens are cached."""
     found = decide_switch(bound(before), to(candidate), prices, QUARTER)
     assert (found.allowed, found.reason) == (reason is not OVER, reason)
     assert found.cost_usd == pytest.approx(cost)
@@ -91,16 +91,16 @@ def test_a_warm_session_weighs_the_cost(
 
 
 @pytest.mark.parametrize(("percent", "turn"), [(25.0, 63), (100.0, 16), (50.0, 32)])
-def test_staying_long_enough_pays_for_a_change(percent: float, turn: int) -> None:
-    """At 0.03 USD a turn a change of 0.47 USD is affordable from this warm turn on."""
+def test_baseline_grows_until_a_switch_is_affordable(percent: float, turn: int) -> None:
+    """At 0.03 USD per turn, a switch of 0.47 USD is affordable from this warm turn on."""
     binding, turns = bound(), 1
     while not (found := decide_switch(binding, to(OTHER), PAID, Budget(percent))).allowed:
         binding, turns = replace(binding, spend=found.spend), turns + 1
     assert turns == turn
 
 
-def test_nothing_may_be_spent_at_zero_percent() -> None:
-    """Then only changes that save money are allowed."""
+def test_zero_percent_allows_only_saving_switches() -> None:
+    """Switches that cost something are refused."""
     binding = bound(Spend(1000.0))
     assert decide_switch(binding, to(OTHER), PAID, Budget(0.0)).reason is OVER
     cheaper = Prices(EXPENSIVE, CHEAP, EXPENSIVE)
@@ -122,17 +122,15 @@ def test_nothing_may_be_spent_at_zero_percent() -> None:
         (used(ModelRef("openai", "x"), 30, TOKENS), 0.47, OVER),
     ],
 )  # fmt: skip
-def test_going_back_costs_what_is_not_cached_any_more(
-    visit: Visit, cost: float, reason: SwitchReason
-) -> None:
-    """A model that the session was on reads only what was said since, while it is warm."""
+def test_return_costs_only_uncached_tokens(visit: Visit, cost: float, reason: SwitchReason) -> None:
+    """A model that was used before reads only the newer turns while its cache is warm."""
     found = decide_switch(bound(Spend(0.4, history=(visit,))), to(OTHER), PAID, QUARTER)
     assert found.cost_usd == pytest.approx(cost)
     assert found.reason is reason
 
 
-def test_an_unknown_rate_of_cached_input_is_a_share_of_the_other() -> None:
-    """For all three models, by what the configuration says."""
+def test_unknown_cached_price_is_a_share_of_input_price() -> None:
+    """It applies to all three models, with the configured share."""
     plain = Prices(CatalogPrice(3.0, 1.0), CatalogPrice(5.0, 1.0), CatalogPrice(2.0, 1.0))
     binding = bound(Spend(history=(used(OTHER, 9, TOKENS),)))
     found = decide_switch(binding, to(OTHER), plain, Budget(25.0, cache_read_discount=0.5))
@@ -144,10 +142,10 @@ def test_an_unknown_rate_of_cached_input_is_a_share_of_the_other() -> None:
     ("cached", "counted", "cost", "visited"),
     [(TOKENS, 7, 0.47, 7), (TOKENS, 0, 0.47, TOKENS), (0, TOKENS, 0.47, TOKENS), (0, 0, 0.0, 0)],
 )
-def test_the_context_is_what_the_provider_counted(
+def test_providers_token_count_has_precedence(
     cached: int, counted: int, cost: float, visited: int
 ) -> None:
-    """Else what we count; and a visit remembers this request's, else the last one's."""
+    """Otherwise the estimate is used; a visit stores that of this request, else the last one."""
     binding = replace(bound(), cached_tokens=cached)
     found = decide_switch(binding, to(OTHER, counted), PAID, QUARTER)
     assert found.cost_usd == pytest.approx(cost)
@@ -170,8 +168,8 @@ VISITS = (used(OTHER, 9, 10), used(ANCHOR, 0, TOKENS))
         (600, None, False),
     ],
 )
-def test_a_cache_lives_five_minutes(idle_s: float, prefix_hash: str | None, warm: bool) -> None:
-    """And serves prompts that begin as the last one did; a clock that went back is no matter."""
+def test_cache_is_warm_for_five_minutes(idle_s: float, prefix_hash: str | None, warm: bool) -> None:
+    """It serves prompts with the same beginning; a clock that went back does not matter."""
     binding = bound(idle_s=idle_s)
     assert is_warm(binding, now=NOW, prefix_hash=prefix_hash) is warm
     assert is_warm(replace(binding, prefix_hash=None), now=NOW, prefix_hash="2") is (
@@ -190,10 +188,10 @@ def test_a_cache_lives_five_minutes(idle_s: float, prefix_hash: str | None, warm
         (30, "2", False, Spend(5.0, 3.0, 7.0, 0, VISITS[1:])),
     ],
 )
-def test_a_cold_session_starts_anew(
+def test_cold_session_starts_anew(
     idle_s: float, prefix_hash: str, replenish: bool, after: Spend
 ) -> None:
-    """Nobody's cache is kept when the prompt begins otherwise; the session's own cost stays."""
+    """Visits are dropped if the prompt has another beginning; the cost of the session stays."""
     budget = Budget(25.0, replenish_on_rebind=replenish)
     binding = replace(bound(FULL, idle_s=idle_s), default_model="x/first")
     for candidate, reason in ((ANCHOR, SAME), (ModelRef("a", "b"), FREE)):
@@ -208,8 +206,8 @@ def test_a_cold_session_starts_anew(
         )
 
 
-def test_a_new_session_takes_the_candidate() -> None:
-    """It becomes the model that the session might have stayed on."""
+def test_new_session_uses_the_candidate() -> None:
+    """It becomes the default model of the session."""
     assert decide_switch(None, to(OTHER, 12), PAID, QUARTER) == SwitchDecision(
         allowed=True,
         reason=FREE,
@@ -219,14 +217,14 @@ def test_a_new_session_takes_the_candidate() -> None:
     )
 
 
-def test_a_binding_without_default_has_its_own_model() -> None:
-    """Such as an older version wrote."""
+def test_binding_without_default_uses_its_model() -> None:
+    """An older version writes such bindings."""
     binding = replace(bound(), default_model=None)
     assert decide_switch(binding, to(OTHER), PAID, QUARTER).default_model == str(ANCHOR)
 
 
-def test_the_history_is_short() -> None:
-    """A model is in it once; the one used longest ago goes, wherever it stands."""
+def test_history_is_bounded() -> None:
+    """Each model is in it once; the one used longest ago is dropped."""
     visits = [used(ModelRef("m", str(ago)), ago, 1) for ago in range(1, MAX_VISITS + 1)]
     binding = bound(Spend(history=tuple(visits)))
     history = decide_switch(binding, to(ANCHOR), PAID, QUARTER).spend.history
@@ -264,14 +262,14 @@ def test_the_history_is_short() -> None:
     ],
     ids=lambda value: str(value)[:8],
 )
-def test_a_percentage_is_a_number_up_to_100(header: str, percent: float | None) -> None:
-    """What is none is as if it were not there."""
+def test_percentage_is_from_0_to_100(header: str, percent: float | None) -> None:
+    """Other values count as missing."""
     assert read_percent(header) == percent
 
 
 @given(st.text(max_size=12))
-def test_any_header_may_come(header: str) -> None:
-    """It is a percentage or nothing."""
+def test_any_header_is_a_percentage_or_missing(header: str) -> None:
+    """No value raises."""
     percent = read_percent(header)
     assert percent is None or 0 <= percent <= 100
 
@@ -305,10 +303,10 @@ PRICES = st.builds(Prices, PRICE, PRICE, PRICE)
 
 
 @given(BINDING, PROPOSAL, PRICES, BUDGET)
-def test_whatever_the_books_say_they_stay_in_order(
+def test_spend_stays_consistent(
     binding: Binding, proposal: Proposal, prices: Prices, budget: Budget
 ) -> None:
-    """Nothing gets negative, what saves money is allowed, and what is refused is not paid."""
+    """No amount becomes negative, saving switches are allowed, and refused ones are not paid."""
     found = decide_switch(binding, proposal, prices, budget)
     before, after = binding.spend, found.spend
     assert min(after.baseline_usd, after.switch_spend_usd, after.switches) >= 0
@@ -333,10 +331,10 @@ def test_whatever_the_books_say_they_stay_in_order(
 
 
 @given(BINDING, PROPOSAL, PRICES, BUDGET, st.floats(0, 100))
-def test_a_higher_cap_never_forbids(
+def test_higher_cap_allows_at_least_as_much(
     binding: Binding, proposal: Proposal, prices: Prices, budget: Budget, percent: float
 ) -> None:
-    """What a smaller share pays for, a larger one does too."""
+    """A switch that a smaller share allows, a larger one allows too."""
     low, high = sorted([budget.max_switch_spend_pct, percent])
     lower, higher = (
         decide_switch(binding, proposal, prices, replace(budget, max_switch_spend_pct=cap))
@@ -347,10 +345,10 @@ def test_a_higher_cap_never_forbids(
 
 
 @given(st.lists(st.tuples(MODELS, COUNT), max_size=30), PRICES, st.floats(0, 100))
-def test_a_session_never_spends_more_than_its_share(
+def test_session_never_exceeds_its_share(
     turns: list[tuple[ModelRef, int]], prices: Prices, percent: float
 ) -> None:
-    """Over any number of warm turns."""
+    """It is true for any number of warm turns."""
     binding = Binding(ModelRef("m", "a"), last_used=NOW)
     for candidate, tokens in turns:
         proposal = Proposal(candidate, tokens, NOW)

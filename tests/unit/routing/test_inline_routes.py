@@ -16,13 +16,13 @@ from serve_app.routing.inline_routes import (
     read_preferences,
 )
 from serve_app.snapshot import Snapshot
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 from tests.unit.requests.test_decide import TEXT, A, B, X, call_of, entry
 
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    return setup_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
+    return snapshot_of(tmp_path_factory.mktemp("snapshot"), TEXT % ", default: true")
 
 
 def inline(snapshot: Snapshot, value: Json, *, known_only: bool = True) -> tuple[Route, ...] | None:
@@ -38,8 +38,8 @@ def refusal(snapshot: Snapshot, value: Json, *, known_only: bool = True) -> Inva
     return caught.value
 
 
-def test_a_request_brings_its_routes(snapshot: Snapshot) -> None:
-    """In its order, with full names for every way to name a model."""
+def test_request_contains_its_routes(snapshot: Snapshot) -> None:
+    """They are in its order, with full names for every form of a model's name."""
     value = [
         entry(models=["openai/a", "b", "fast", "ollama/x"][::2], examples=["one", "two"]),
         entry(name="é 写", models=["gpt-4o", "ollama/x"], selection_policy={"prefer": "cheapest"}),
@@ -52,8 +52,8 @@ def test_a_request_brings_its_routes(snapshot: Snapshot) -> None:
     )
 
 
-def test_no_routes_are_not_none_given(snapshot: Snapshot) -> None:
-    """An empty list takes the configured routes away; null and absence leave them."""
+def test_empty_list_differs_from_absent_routes(snapshot: Snapshot) -> None:
+    """An empty list removes the configured routes; null and absence keep them."""
     assert inline(snapshot, []) == ()
     assert inline(snapshot, None) is None
     document = call_of(snapshot, {}).document
@@ -93,12 +93,12 @@ MALFORMED: list[tuple[Json, str, str]] = [
     ([entry(selection_policy={})], "[0].selection_policy.prefer", "missing"),
     ([entry(selection_policy={"prefer": "best"})], "[0].selection_policy.prefer", "must be 'none', 'cheapest' or 'fastest', not 'best'"),
     ([entry(selection_policy={"prefer": 1})], "[0].selection_policy.prefer", "not 1"),
-    ([entry(), entry()], "[1].name", "another route is named 'r'"),
-    ([entry(name="a"), entry(name="b"), entry(name="a")], "[2].name", "another route is named 'a'"),
+    ([entry(), entry()], "[1].name", "duplicate route 'r'; keep one"),
+    ([entry(name="a"), entry(name="b"), entry(name="a")], "[2].name", "duplicate route 'a'; keep one"),
     ([entry(models=["gpt-4x"])], "[0].models[0]", "'gpt-4x'; did you mean 'gpt-4o'?"),
     ([entry(), entry(name="s", models=["a", "openai/aa"])], "[1].models[1]", "did you mean 'openai/a'?"),
     ([entry(models=["zzzzzz"])], "[0].models[0]", "add it to model_providers"),
-    ([entry(models=["b"])], "[0].models[0]", "could be openai/b or vllm/b"),
+    ([entry(models=["b"])], "[0].models[0]", "is ambiguous; use openai/b or vllm/b"),
     ([entry(models=["smart"])], "[0].models[0]", "is an alias; name the model itself"),
     ([entry(models=["auto"])], "[0].models[0]", "no entry of model_providers is named 'auto'"),
     ([entry(models=["ollama/*"])], "[0].models[0]", "is named 'ollama/*'"),
@@ -109,41 +109,45 @@ MALFORMED: list[tuple[Json, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "place", "text"), MALFORMED)
+@pytest.mark.parametrize(("value", "path", "text"), MALFORMED)
 def test_malformed_routes_are_refused(
-    snapshot: Snapshot, value: Json, place: str, text: str
+    snapshot: Snapshot, value: Json, path: str, text: str
 ) -> None:
-    """With the field that is wrong, what is wrong with it, and a way out."""
+    """The error has the path of the field, what is wrong, and the fix."""
     error = refusal(snapshot, value)
-    assert error.param == PREFERENCES + place
+    assert error.param == PREFERENCES + path
     assert text in error.message
 
 
 @pytest.mark.parametrize("name", ["any/model", "nobody/x/y", "openai/zzz", "x/*"])
-def test_who_only_asks_may_name_any_model(snapshot: Snapshot, name: str) -> None:
-    """The decision API may be asked about models that are served elsewhere."""
+def test_decision_api_accepts_any_model(snapshot: Snapshot, name: str) -> None:
+    """Models may be served elsewhere."""
     routes = inline(snapshot, [entry(models=[name, "fast", "a"])], known_only=False)
     assert routes == (Route("r", "d", (ModelRef.parse(name), B, A)),)
     assert refusal(snapshot, [entry(models=[name])]).param == f"{PREFERENCES}[0].models[0]"
 
 
 @pytest.mark.parametrize("name", ["gpt-4x", "b", "/x", "x/", "smart", "auto"])
-def test_a_bare_name_has_to_be_known(snapshot: Snapshot, name: str) -> None:
-    """Nobody can say whose model it is."""
+def test_bare_name_must_be_known(snapshot: Snapshot, name: str) -> None:
+    """Its provider is unknown otherwise."""
     error = refusal(snapshot, [entry(models=[name])], known_only=False)
     assert error.param == f"{PREFERENCES}[0].models[0]"
 
 
 def test_routes_of_a_request_are_bounded(snapshot: Snapshot) -> None:
-    """In number, in the texts that are embedded, and in the JSON that is looked at."""
+    """Their number, their texts and their JSON have limits."""
     most = [entry(name=f"r{number}") for number in range(MAX_ROUTES)]
     assert len(inline(snapshot, most) or ()) == MAX_ROUTES
-    assert refusal(snapshot, [*most, entry()]).message.endswith("at most 128 routes")
+    assert refusal(snapshot, [*most, entry()]).message.endswith(
+        ": has more than 128 routes; send fewer"
+    )
     room = MAX_ROUTE_CHARACTERS - len("rd" + "xyz")
     assert inline(snapshot, [entry(description="d" * (1 + room), examples=["x", "yz"])])
     for long in (entry(description="d" * (2 + room), examples=["x", "yz"]),
                  entry(name="r" * 400, description="d" * (MAX_ROUTE_CHARACTERS - 399))):  # fmt: skip
-        assert refusal(snapshot, [long]).message.endswith("at most 65536 characters of text")
+        assert refusal(snapshot, [long]).message.endswith(
+            ": has more than 65536 characters of text; shorten it"
+        )
 
 
 @pytest.mark.parametrize(
@@ -156,13 +160,12 @@ def test_routes_of_a_request_are_bounded(snapshot: Snapshot) -> None:
     ],
     ids=["models", "keys", "mapping", "known models"],
 )
-def test_huge_preferences_are_not_looked_at(snapshot: Snapshot, value: Json) -> None:
-    """Each wrong element would cost time and memory in which no other request is served."""
+def test_huge_preferences_are_not_validated(snapshot: Snapshot, value: Json) -> None:
+    """Each invalid element would cost time and memory, and block other requests."""
     error = refusal(snapshot, value)
-    assert (error.param, error.message.rpartition("take ")[2]) == (
-        PREFERENCES,
-        f"at most {MAX_PREFERENCES} characters",
-    )
+    assert error.param == PREFERENCES
+    limit = f"longer than {MAX_PREFERENCES} characters of JSON"
+    assert error.message == f"{PREFERENCES}: is {limit}; shorten it"
 
 
 TREES: st.SearchStrategy[Any] = st.recursive(
@@ -187,13 +190,13 @@ ENTRIES = st.fixed_dictionaries(
 def test_any_preferences_are_routes_or_refused(
     snapshot: Snapshot, value: Any, known_only: bool
 ) -> None:
-    """Whatever stands there, it is understood or the field that is wrong is named."""
+    """Any value is either read, or refused with the path of the wrong field."""
     try:
         routes = inline(snapshot, value, known_only=known_only)
     except InvalidRequest as error:
-        place = str(error.param)
+        path = str(error.param)
     else:
-        place = PREFERENCES
+        path = PREFERENCES
         assert (routes is None) == (value is None)
         assert all(route.name and route.description and route.models for route in routes or ())
-    assert place.startswith(PREFERENCES)
+    assert path.startswith(PREFERENCES)

@@ -9,7 +9,7 @@ from serve_app.errors import NoModel, UnknownModel
 from serve_app.routing.policy import Policy
 from serve_app.routing.router import ByContent, ModelChoice, by_scores, confidence, decide, default
 from tests.unit.config.broken import V
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 MODELS = f"""{V}
 model_providers:
@@ -35,7 +35,7 @@ def policy_of(
     directory: Path, *, default: bool = True, routes: bool = True, always: bool = False
 ) -> Policy:
     text = MODELS % (", default: true" if default else "")
-    return setup_of(directory, text + ROUTES * routes + ALWAYS * always).policy
+    return snapshot_of(directory, text + ROUTES * routes + ALWAYS * always).policy
 
 
 def models(*names: str) -> tuple[ModelRef, ...]:
@@ -61,10 +61,10 @@ def models(*names: str) -> tuple[ModelRef, ...]:
         (ModelChoice(None, "first", ("fast",)), ["openai/a", "openai/b"], Reason.EXPLICIT),
     ],
 )  # fmt: skip
-def test_a_name_is_decided_at_once(
+def test_explicit_name_needs_no_scores(
     wish: ModelChoice, candidates: list[str], reason: Reason, tmp_path: Path
 ) -> None:
-    """Explicit stays explicit: that model, then the client's own fall-backs, each once."""
+    """The candidates are that model and then the client's own fallbacks, without duplicates."""
     assert decide(policy_of(tmp_path), wish) == RouteDecision(models(*candidates), reason)
 
 
@@ -72,8 +72,8 @@ AUTO = [None, "", "none", "auto", "None", "NONE", "Auto", "AUTO", "smart"]
 
 
 @pytest.mark.parametrize("model", AUTO)
-def test_no_name_is_decided_by_content(model: str | None, tmp_path: Path) -> None:
-    """Absent, empty, none and auto, in any case, and an alias of these, ask for the routes."""
+def test_missing_name_is_decided_by_content(model: str | None, tmp_path: Path) -> None:
+    """Absent, empty, none and auto, in any case, and aliases of these have this meaning."""
     policy = policy_of(tmp_path)
     assert decide(policy, ModelChoice(model)) == ByContent(policy.routes)
 
@@ -86,8 +86,8 @@ def test_without_routes_the_default_answers(model: str | None, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("model", AUTO)
-def test_without_both_there_is_no_model(model: str | None, tmp_path: Path) -> None:
-    """No routes and no default is the client's 400."""
+def test_without_routes_and_default_there_is_no_model(model: str | None, tmp_path: Path) -> None:
+    """The client gets a 400."""
     with pytest.raises(NoModel):
         decide(policy_of(tmp_path, routes=False, default=False), ModelChoice(model))
 
@@ -103,10 +103,10 @@ def test_without_both_there_is_no_model(model: str | None, tmp_path: Path) -> No
         (ModelChoice("a", None, ("fast", "fasd")), "fasd", "models", "fast"),
     ],
 )
-def test_an_unknown_name_is_refused(
+def test_unknown_name_is_refused(
     wish: ModelChoice, name: str, param: str, near: str, tmp_path: Path
 ) -> None:
-    """404 with the name, the place where it stood, and the nearest known ones."""
+    """The 404 has the name, its parameter, and similar names."""
     with pytest.raises(UnknownModel) as caught:
         decide(policy_of(tmp_path), wish)
     assert (caught.value.model, caught.value.param) == (name, param)
@@ -114,13 +114,13 @@ def test_an_unknown_name_is_refused(
 
 
 @pytest.mark.parametrize("reason", [Reason.DEFAULT, Reason.ORCHESTRATOR_TIMEOUT])
-def test_the_default_is_the_default_model(reason: Reason, tmp_path: Path) -> None:
-    """With the reason of whoever asks for it."""
+def test_default_has_the_reason_of_the_caller(reason: Reason, tmp_path: Path) -> None:
+    """It is the default model of the policy."""
     assert default(policy_of(tmp_path), reason) == RouteDecision(models("openai/a"), reason)
 
 
 def test_without_a_default_the_first_route_answers(tmp_path: Path) -> None:
-    """All its models, in their order."""
+    """All its models are candidates, in their order."""
     decision = default(policy_of(tmp_path, default=False), Reason.DEFAULT)
     assert decision.candidates == models("openai/b", "openai/a")
 
@@ -136,7 +136,7 @@ def test_without_a_default_the_first_route_answers(tmp_path: Path) -> None:
         ("gone", True, ["openai/a"], Reason.NO_MATCH, 0.7),
     ],
 )
-def test_scores_choose_a_route(
+def test_winner_selects_a_route(
     winner: str | None,
     with_default: bool,
     candidates: list[str],
@@ -144,7 +144,7 @@ def test_scores_choose_a_route(
     confidence: float | None,
     tmp_path: Path,
 ) -> None:
-    """The winner's models and then the default; without a winner the default."""
+    """Its models come first and then the default; without a winner only the default."""
     policy = policy_of(tmp_path, default=with_default)
     scores = Scores({"code": 0.7, "talk": 0.2}, 0.1, winner)
     route = winner if reason is Reason.ROUTE else None
@@ -153,7 +153,7 @@ def test_scores_choose_a_route(
     )
 
 
-def test_a_winner_without_score_has_no_confidence(tmp_path: Path) -> None:
+def test_winner_without_score_has_no_confidence(tmp_path: Path) -> None:
     """An orchestrator that leaves a score out fails no request."""
     policy = policy_of(tmp_path)
     decision = by_scores(policy, ByContent(policy.routes), Scores({}, 0.1, "code"))
@@ -164,8 +164,8 @@ def test_a_winner_without_score_has_no_confidence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wish", [ModelChoice("auto"), ModelChoice("a", "smart"), ModelChoice("zzz", "NONE")]
 )
-def test_a_hint_may_leave_the_choice_open(wish: ModelChoice, always: bool, tmp_path: Path) -> None:
-    """It goes before the name, whatever it says."""
+def test_hint_has_precedence_over_name(wish: ModelChoice, always: bool, tmp_path: Path) -> None:
+    """It may also leave the choice to the gateway."""
     policy = policy_of(tmp_path, always=always)
     assert decide(policy, wish) == ByContent(policy.routes)
 
@@ -179,10 +179,10 @@ NAMED = [
 
 
 @pytest.mark.parametrize(("wish", "candidates", "reason"), NAMED)
-def test_always_route_asks_also_where_a_model_is_named(
+def test_always_route_scores_named_models_too(
     wish: ModelChoice, candidates: list[str], reason: Reason, tmp_path: Path
 ) -> None:
-    """What the name stands for is kept for the case that no route matches."""
+    """The decision by name is kept for the case that no route matches."""
     policy = policy_of(tmp_path, always=True)
     otherwise = RouteDecision(models(*candidates), reason)
     assert decide(policy, wish) == ByContent(policy.routes, otherwise)
@@ -193,14 +193,14 @@ def test_always_route_asks_also_where_a_model_is_named(
 def test_always_route_needs_routes(
     wish: ModelChoice, candidates: list[str], reason: Reason, tmp_path: Path
 ) -> None:
-    """Where there are none, or the request takes them away, a name is explicit."""
+    """Without them, or if the request removes them, a name is explicit."""
     named = RouteDecision(models(*candidates), reason)
     assert decide(policy_of(tmp_path, always=True), wish, ()) == named
     assert decide(policy_of(tmp_path, always=True, routes=False), wish) == named
 
 
-def test_always_route_takes_no_unknown_name(tmp_path: Path) -> None:
-    """A route might win; the mistake is told all the same."""
+def test_always_route_refuses_unknown_names(tmp_path: Path) -> None:
+    """A route might win, but the mistake is still reported."""
     for wish in (
         ModelChoice("openai/bb"),
         ModelChoice("a", "zzz"),
@@ -220,10 +220,10 @@ def test_always_route_takes_no_unknown_name(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("cached", [True, False])
-def test_a_route_that_matches_beats_the_name(
+def test_matching_route_has_precedence_over_name(
     named: list[str], winner: str, candidates: list[str], cached: bool, tmp_path: Path
 ) -> None:
-    """Its models, what was named, and the default, each once."""
+    """The candidates are its models, the named one, and the default, without duplicates."""
     policy = policy_of(tmp_path, always=True)
     asked = ByContent(policy.routes, RouteDecision(models(*named), Reason.EXPLICIT))
     said = Scores({"code": 0.7, "talk": 0.2}, 0.1, winner, cached=cached)
@@ -243,10 +243,10 @@ def test_a_route_that_matches_beats_the_name(
     ],
 )
 @pytest.mark.parametrize("reason", [Reason.EXPLICIT, Reason.ALIAS])
-def test_without_a_match_the_name_holds(
+def test_without_a_match_the_name_decides(
     said: Scores | Unavailable, reason: Reason, tmp_path: Path
 ) -> None:
-    """As if nobody had been asked."""
+    """The decision is the same as without routing."""
     policy = policy_of(tmp_path, always=True)
     named = RouteDecision(models("vllm/b", "openai/b"), reason)
     assert by_scores(policy, ByContent(policy.routes, named), said) is named
@@ -254,7 +254,7 @@ def test_without_a_match_the_name_holds(
 
 @pytest.mark.parametrize("with_default", [True, False])
 def test_without_an_orchestrator_the_default_answers(with_default: bool, tmp_path: Path) -> None:
-    """Or the first of the routes that were asked about; the reason is the orchestrator's."""
+    """Otherwise it is the first of the scored routes; the reason is the orchestrator's."""
     policy = policy_of(tmp_path, default=with_default)
     said = Unavailable(Reason.ORCHESTRATOR_BUSY, "x")
     expected = models("openai/a") if with_default else models("ollama/x")
@@ -266,8 +266,6 @@ def test_without_an_orchestrator_the_default_answers(with_default: bool, tmp_pat
 @pytest.mark.parametrize(
     ("score", "expected"), [(None, None), (-0.2, 0.0), (0.0, 0.0), (0.5, 0.5), (1.0000001, 1.0)]
 )
-def test_a_confidence_is_between_nothing_and_all(
-    score: float | None, expected: float | None
-) -> None:
-    """A cosine may be a little more or less; a client sees no such number."""
+def test_confidence_is_limited_to_0_and_1(score: float | None, expected: float | None) -> None:
+    """A cosine may be slightly outside."""
     assert confidence(score) == expected

@@ -125,10 +125,12 @@ UNREADABLE = None
         ("[" * 5000, UNREADABLE),
     ],
 )  # fmt: skip
-def test_answers_are_read_as_they_are_meant(text: str, routes: tuple[str, ...] | None) -> None:
-    """In whatever dress; what says nothing about routes is an error, not "no route"."""
+def test_answer_is_read_in_any_form(text: str, routes: tuple[str, ...] | None) -> None:
+    """A text without a route is an error, not "no route"."""
     if routes is None:
-        with pytest.raises(UnreadableAnswerError, match=f"the {len(text)} characters"):
+        with pytest.raises(
+            UnreadableAnswerError, match=f"^found no route in its {len(text)} characters$"
+        ):
             read_answer(text, NAMES)
     else:
         assert read_answer(text, NAMES) == routes
@@ -154,8 +156,10 @@ def test_answers_are_read_as_they_are_meant(text: str, routes: tuple[str, ...] |
         ((), '{"route": "code"}', ()),
     ],
 )
-def test_exact_names_come_first(names: tuple[str, ...], text: str, routes: tuple[str, ...]) -> None:
-    """Before other cases, and before the words for no route."""
+def test_exact_names_have_precedence(
+    names: tuple[str, ...], text: str, routes: tuple[str, ...]
+) -> None:
+    """They come before other cases, and before the words for no route."""
     assert read_answer(text, names) == routes
 
 
@@ -166,8 +170,8 @@ WORDS = st.text(min_size=1, max_size=12) | st.sampled_from(
 
 @given(names=st.lists(WORDS, max_size=4, unique=True))
 @example(names=['say "hi"', "a\\"])
-def test_what_models_are_trained_to_write_is_read(names: list[str]) -> None:
-    """Every whole answer of every family, whatever the routes are called."""
+def test_answers_of_all_families_are_read(names: list[str]) -> None:
+    """It works for any names of routes."""
     routes = [Route(name, "x", ()) for name in names]
     for family in FAMILIES.values():
         for answer in family.answers(routes):
@@ -212,7 +216,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=40).map("".join) | st.text(), st.lists(st.text(), max_size=3))
 def test_any_text_is_read_or_refused(text: str, names: list[str]) -> None:
-    """Known names only, each once; or the one error that says so."""
+    """The result has known names without duplicates, or there is the one error."""
     names = [*names, "code"]
     try:
         routes = read_answer(text, names)
@@ -231,8 +235,8 @@ UNITS = (
 
 @pytest.mark.parametrize("prefix", ["", 'route: ["', "'route': ['", "'route': '", "["])
 @pytest.mark.parametrize("unit", UNITS)
-def test_hostile_texts_take_no_time(unit: str, prefix: str) -> None:
-    """A hundred kilobytes of anything are read in a moment."""
+def test_hostile_texts_are_read_fast(unit: str, prefix: str) -> None:
+    """A hundred kilobytes of any content are read in a moment."""
     text = prefix + unit * (100_000 // len(unit))
     started = time.perf_counter()
     with suppress(UnreadableAnswerError):
@@ -240,8 +244,8 @@ def test_hostile_texts_take_no_time(unit: str, prefix: str) -> None:
     assert time.perf_counter() - started < 1.0
 
 
-def test_the_error_tells_no_text() -> None:
-    """What a model writes may repeat what the user said."""
+def test_error_contains_no_text() -> None:
+    """A model may repeat the text of the user."""
     with pytest.raises(UnreadableAnswerError) as caught:
         read_answer("my password is hunter2", NAMES)
     assert "hunter2" not in repr(caught.value) + str(caught.value)

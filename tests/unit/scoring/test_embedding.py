@@ -85,8 +85,8 @@ def value(text: str, *routes: Route, archetypes: tuple[Archetype, ...] = ()) -> 
         (", ".join(map(str, range(99))), tuple(map(str, range(24)))),
     ],
 )
-def test_a_description_lists_topics(description: str, listed: tuple[str, ...]) -> None:
-    """Cut where lists are cut, never empty, and not more than can be of use."""
+def test_description_is_split_into_topics(description: str, listed: tuple[str, ...]) -> None:
+    """It is split where lists are, never empty, and limited in number."""
     assert phrases(description) == listed
 
 
@@ -105,8 +105,8 @@ def test_a_description_lists_topics(description: str, listed: tuple[str, ...]) -
         ("写代码", "写代码"),
     ],
 )
-def test_a_name_is_read_as_words(name: str, words: str) -> None:
-    """Where its words are joined they are parted; no name becomes empty."""
+def test_name_is_split_into_words(name: str, words: str) -> None:
+    """No name becomes empty."""
     assert readable(name) == words
 
 
@@ -125,13 +125,13 @@ CODE = route("code", "fix bugs, write tests")
         ("", 0.0),
     ],
 )
-def test_a_score_is_a_blend(text: str, expected: float) -> None:
-    """A quarter the whole, a quarter the name, a half the nearest of the phrases."""
+def test_score_is_a_weighted_sum(text: str, expected: float) -> None:
+    """The whole and the name are a quarter each, the nearest phrase is a half."""
     assert value(text, CODE) == pytest.approx(expected, abs=2e-6)
 
 
-def test_a_name_counts_by_its_words() -> None:
-    """As part of the whole, too."""
+def test_name_counts_by_its_words() -> None:
+    """It does so as part of the whole, too."""
     expected = 0.25 * 2 / sqrt(2 * 3) + 0.25
     assert value("book flight", route("book_flight", "travel")) == pytest.approx(expected, abs=2e-6)
 
@@ -140,20 +140,20 @@ def test_a_name_counts_by_its_words() -> None:
     ("count", "weight"), [(0, 0.0), (1, 0.2), (2, 0.3), (3, 0.4), (4, 0.45), (5, 0.5), (9, 0.5)]
 )
 def test_examples_weigh_by_their_number(count: int, weight: float) -> None:
-    """The nearest of them and all on average, half each; a single one weighs little."""
+    """The nearest and the mean count half each; a single example has a small weight."""
     examples = [f"example{number}" for number in range(count)]
     near = (1 + 1 / sqrt(count)) / 2 if count else 0.0
     assert value("example0", route("x", "y", *examples)) == pytest.approx(weight * near, abs=2e-6)
 
 
-def test_examples_push_away_what_is_unlike_them() -> None:
-    """The rest of the score weighs less where there are examples."""
+def test_examples_lower_the_score_of_unlike_texts() -> None:
+    """The rest of the score has less weight if there are examples."""
     plain, taught = value("y", route("x", "y")), value("y", route("x", "y", "a", "b", "c"))
     assert taught == pytest.approx(0.6 * plain, abs=2e-6)
 
 
-def test_an_example_of_one_route_is_none_of_another() -> None:
-    """Each route has its own, whatever stands before it."""
+def test_examples_belong_to_their_route() -> None:
+    """The position of the route does not matter."""
     routes = (route("a", "b"), route("c", "d", "hello"), route("e", "f"))
     assert scorer().score("hello", routes).routes == {"a": 0.0, "c": 0.2, "e": 0.0}
 
@@ -172,27 +172,27 @@ LAUGH = Archetype("jokes", "that make merry", ("pun", "jest"))
         ("x y z", 0.0),
     ],
 )
-def test_prompts_are_inherited_from_a_half_on(description: str, inherited: float) -> None:
-    """The two nearest prompts of a kind that a route is about are half of its score."""
+def test_prompts_are_inherited_from_a_cosine_of_a_half(description: str, inherited: float) -> None:
+    """The two nearest prompts of a kind are half of the score of a route about it."""
     near = value("sonnet", route("w", description), archetypes=(LAUGH, RHYME))
     assert near == pytest.approx(inherited * (1 + 0) / 2, abs=2e-6)
 
 
 def test_the_two_nearest_prompts_count() -> None:
-    """On average; a third that is far changes nothing."""
+    """Their mean counts; a third one that is far changes nothing."""
     near = value("sonnet ballad", route("kind", "of rhyme lines"), archetypes=(RHYME,))
     assert near == pytest.approx(0.5 / sqrt(2), abs=2e-6)
 
 
-def test_a_route_inherits_from_several_kinds() -> None:
+def test_route_inherits_from_several_kinds() -> None:
     """Their prompts are one set, of which the two nearest count."""
     other = Archetype("kind", "of rhyme words", ("limerick",))
     near = value("limerick", route("kind", "of rhyme"), archetypes=(RHYME, LAUGH, other))
     assert near == pytest.approx(0.5 * (1 + 0) / 2, abs=2e-6)
 
 
-def test_examples_come_on_top_of_prompts() -> None:
-    """Half of the score is the prompts', then the examples take their weight of the whole."""
+def test_examples_are_added_after_prompts() -> None:
+    """Half of the score comes from prompts; then examples take their share of the whole."""
     taught = route("kind", "of rhyme lines", "sonnet", "ode")
     near = value("sonnet", taught, archetypes=(RHYME,))
     prompts, examples = 0.5 * (1 + 0) / 2, (1 + 1 / sqrt(2)) / 2
@@ -214,10 +214,10 @@ def test_examples_come_on_top_of_prompts() -> None:
         ("z", 0.01, 0.0, None),
     ],
 )
-def test_a_winner_is_near_enough_and_ahead(
+def test_winner_reaches_both_thresholds(
     text: str, min_confidence: float, min_margin: float, winner: str | None
 ) -> None:
-    """A route has to reach both thresholds; what just reaches them wins, and a tie goes first."""
+    """Equality is enough, and the first of equal routes wins."""
     judge = scorer(min_confidence=min_confidence, min_margin=min_margin)
     said = judge.score(text, (route("a", "a"), route("b", "b")))
     assert (said.winner, said.threshold, said.required_margin) == (
@@ -229,21 +229,21 @@ def test_a_winner_is_near_enough_and_ahead(
 
 
 @pytest.mark.parametrize("text", ["z", "a", ""])
-def test_a_single_route_needs_no_margin(text: str) -> None:
-    """There is none that it could be ahead of."""
+def test_single_route_needs_no_margin(text: str) -> None:
+    """There is no other route to compare with."""
     assert scorer(min_margin=1.0).score(text, (route("a", "a"),)).winner == "a"
 
 
-def test_scores_stand_in_the_order_of_the_routes() -> None:
-    """Not in that of their values."""
+def test_scores_have_the_order_of_the_routes() -> None:
+    """The order does not depend on their values."""
     names = ["d", "a", "c", "b"]
     said = scorer().score("a a b", tuple(route(name, name) for name in names))
     assert list(said.routes) == names
     assert said.routes == pytest.approx({"d": 0, "a": 2 / sqrt(5), "c": 0, "b": 1 / sqrt(5)})
 
 
-def test_of_many_equal_routes_the_first_wins() -> None:
-    """Also where sorting could mix them up."""
+def test_first_of_equal_routes_wins() -> None:
+    """Sorting does not mix them up."""
     words = ["b"] * 5 + ["a"] * 40 + ["c"] * 30
     routes = tuple(route(f"r{n}", word) for n, word in enumerate(words))
     assert scorer().score("a a a b b c", routes).winner == "r5"
@@ -251,7 +251,7 @@ def test_of_many_equal_routes_the_first_wins() -> None:
 
 
 def test_routes_are_embedded_once_and_texts_each_time() -> None:
-    """A second question costs one embedding; nothing of what users say is kept."""
+    """A second question costs one embedding; no text of a user is kept."""
     bag = Bag()
     judge = scorer(bag)
     first = judge.score("secret", (CODE,))
@@ -261,8 +261,8 @@ def test_routes_are_embedded_once_and_texts_each_time() -> None:
     assert "secret" not in judge._texts
 
 
-def test_what_is_missing_is_what_would_be_embedded() -> None:
-    """Exactly those texts, each once; a scorer that knows them embeds the conversation alone."""
+def test_missing_lists_the_texts_to_embed() -> None:
+    """They are exactly these texts, without duplicates; known routes have none."""
     bag = Bag()
     judge = scorer(bag)
     routes = (CODE, route("x_y", "a, b and a", "c"))
@@ -274,16 +274,16 @@ def test_what_is_missing_is_what_would_be_embedded() -> None:
     assert judge.missing((routes[1], route("z", "a"))) == ["z: a", "z"]
 
 
-def test_the_bank_s_texts_are_what_a_new_scorer_embeds() -> None:
-    """Each once, although kinds may share prompts."""
+def test_new_scorer_embeds_the_texts_of_the_bank() -> None:
+    """They have no duplicates, although kinds may share prompts."""
     bag = Bag()
     kinds = (Archetype("a", "b", ("c", "d")), Archetype("e", "f", ("d",)))
     scorer(bag, archetypes=kinds)
     assert sorted(texts_of_bank(kinds)) == sorted(set(bag.asked))
 
 
-def test_routes_share_what_they_have_in_common() -> None:
-    """A text that several sets of routes hold is embedded once."""
+def test_sets_of_routes_share_embeddings() -> None:
+    """A text in several sets of routes is embedded once."""
     bag = Bag()
     judge = scorer(bag)
     judge.prepare((CODE,))
@@ -293,8 +293,8 @@ def test_routes_share_what_they_have_in_common() -> None:
     assert bag.asked[4:] == ["x: y", "x", "y"]
 
 
-def test_texts_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one whose last use is longest ago goes, and is embedded again when it is needed."""
+def test_cached_embeddings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least recently used text is evicted, and embedded again when it is needed."""
     monkeypatch.setattr(embedding, "MAX_TEXTS", 7)
     bag = Bag()
     judge = scorer(bag)
@@ -311,8 +311,8 @@ def test_texts_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(judge._texts) == 7
 
 
-def test_sets_of_routes_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their rows: two of each route, its phrases and its examples; the oldest set goes."""
+def test_cached_sets_of_routes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit counts rows: two per route, its phrases and examples; the oldest set is evicted."""
     monkeypatch.setattr(embedding, "MAX_ROWS", 12)
     judge = scorer()
     a, b, c = ((route(name, f"{name}, of it", "example"),) for name in "abc")
@@ -322,8 +322,8 @@ def test_sets_of_routes_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatc
     assert judge._rows == sum(known.rows for known in judge._sets.values()) == 10
 
 
-def test_a_set_beyond_the_bound_is_kept_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has to be answered, and makes room for the next one."""
+def test_set_beyond_the_limit_is_cached_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is needed for the answer, and evicted by the next one."""
     monkeypatch.setattr(embedding, "MAX_ROWS", 4)
     judge = scorer()
     for count in (1, 5, 7, 1):
@@ -340,8 +340,8 @@ def in_time_for(texts: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("texts", [1, 2, 3, 5, 8])
-def test_what_was_done_in_time_is_kept(texts: int) -> None:
-    """Each call goes on where the last one had to stop, and nothing is embedded twice."""
+def test_embeddings_made_in_time_are_cached(texts: int) -> None:
+    """Each call continues where the last one had to stop, and nothing is embedded twice."""
     bag = Bag()
     judge = scorer(bag)
     routes = (CODE, route("poems", "verses, songs", "write a poem"))
@@ -361,14 +361,14 @@ def test_what_was_done_in_time_is_kept(texts: int) -> None:
 
 
 def test_known_routes_are_always_in_time() -> None:
-    """Nothing is left to embed but the text."""
+    """Only the text is left to embed."""
     judge = scorer()
     judge.prepare((CODE,))
     assert judge.score("tests", (CODE,), in_time=lambda: False).winner == "code"
 
 
-def test_routes_are_compared_with_one_another() -> None:
-    """By name and description: 1 with itself, the same both ways."""
+def test_similarity_compares_routes() -> None:
+    """It uses names and descriptions, is 1 with itself, and symmetric."""
     cosines = scorer().similarity((route("a", "x"), route("b", "x"), route("c", "y")))
     assert cosines == pytest.approx(np.array([[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]]))
 
@@ -394,7 +394,7 @@ ROUTES = st.lists(
 def test_any_routes_are_scored(
     text: str, routes: tuple[Route, ...], min_confidence: float, min_margin: float
 ) -> None:
-    """Every route has a score like a cosine, and only the best one can win."""
+    """Every route has a score in the range of a cosine, and only the best one can win."""
     judge = scorer(min_confidence=min_confidence, min_margin=min_margin, archetypes=(RHYME, LAUGH))
     said: Scores = judge.score(text, routes)
     assert list(said.routes) == [made.name for made in routes]

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from serve_app.domain import Turn
 from serve_app.engines.http import estimate_tokens
 from serve_app.scoring.excerpt import (
-    ALL_CHARACTERS,
     ENOUGH_WORDS,
     ENVELOPES,
-    KEPT_CHARACTERS,
+    MAX_CONVERSATION_CHARACTERS,
+    MAX_CONVERSATION_TURNS,
     MAX_RECENT_TURNS,
-    SHOWN_CHARACTERS,
-    SHOWN_TURNS,
+    MAX_TURN_CHARACTERS,
+    RECENT_END_CHARACTERS,
     conversation,
     recent,
     without_envelopes,
@@ -23,7 +23,7 @@ from serve_app.scoring.excerpt import (
 from serve_app.scoring.prompt import FAMILIES
 
 LONG = "please write me a function " * 10
-ENDS = 2 * KEPT_CHARACTERS
+ENDS = 2 * RECENT_END_CHARACTERS
 
 
 def users(*texts: str) -> tuple[Turn, ...]:
@@ -48,19 +48,19 @@ def answer(text: str) -> Turn:
         (["x", "", "  "], ["x"]),
     ],
 )  # fmt: skip
-def test_a_short_turn_takes_earlier_ones_along(said: list[str], seen: list[str]) -> None:
-    """Turns of the user join in, oldest first, until there is enough to go by."""
+def test_short_turn_includes_earlier_ones(said: list[str], seen: list[str]) -> None:
+    """Turns of the user are added, oldest first, until there are enough words."""
     assert recent(users(*said)) == users(*seen)
 
 
 @pytest.mark.parametrize(("words", "turns"), [(ENOUGH_WORDS - 1, 2), (ENOUGH_WORDS, 1)])
-def test_enough_words_stand_alone(words: int, turns: int) -> None:
-    """So many words say what they are about; one less and the turn before is heard, too."""
+def test_turn_with_enough_words_stands_alone(words: int, turns: int) -> None:
+    """With one word less, the turn before is included."""
     assert len(recent(users("before", "be " * words))) == turns
 
 
 def test_words_of_several_turns_add_up() -> None:
-    """Half of the words and half of the words are enough."""
+    """Two halves of the words are enough."""
     half = "be " * (ENOUGH_WORDS // 2)
     assert len(recent(users("before", half, half))) == 2
 
@@ -70,12 +70,12 @@ def test_words_of_several_turns_add_up() -> None:
     [("今天天气怎么样", 2), ("请帮我写一个函数" * 12, 1), ("x" * 300, 1), ("ก" * 20, 2), ("🙂" * 60, 1)],
 )  # fmt: skip
 def test_texts_without_spaces_are_measured_by_their_bytes(text: str, turns: int) -> None:
-    """Where no spaces part words, a long turn stands alone all the same."""
+    """A long turn stands alone without spaces, too."""
     assert len(recent(users("before", text))) == turns
 
 
 def test_answers_are_left_out() -> None:
-    """They are about the last route, however long they are and wherever they stand."""
+    """They are about the last route, wherever they are and however long."""
     turns = (*users("Hello"), answer(LONG), *users("Write a poem"), answer("Roses are red"))
     assert recent(turns) == users("Hello", "Write a poem")
     assert recent((answer("Hello"), answer(LONG))) == ()
@@ -107,63 +107,63 @@ CLOSED = "<system-reminder>use the tools</system-reminder>"
         ("", ""),
     ],
 )  # fmt: skip
-def test_envelopes_are_taken_off(text: str, rest: str) -> None:
-    """What an agent put between the user's words goes, and nothing else."""
+def test_envelopes_are_removed(text: str, rest: str) -> None:
+    """Texts that an agent inserted are removed, and nothing else."""
     assert without_envelopes(text) == rest
 
 
 @pytest.mark.parametrize("tag", ENVELOPES)
-def test_every_envelope_is_known(tag: str) -> None:
-    """Closed or not, with lines inside."""
+def test_every_envelope_is_removed(tag: str) -> None:
+    """It may be closed or not, and contain several lines."""
     assert without_envelopes(f"a<{tag}>\nx <i>y</i>\n</{tag}>b<{tag}>z") == "ab"
 
 
 def test_turns_of_envelopes_only_are_skipped() -> None:
-    """They take no place of the user's own turns and count for nothing."""
+    """They do not count as turns or words."""
     turns = users("Write a poem", *[CLOSED] * 9, f" {CLOSED}\n{CLOSED}<environment_details>x")
     assert recent(turns) == users("Write a poem")
     assert recent(users(CLOSED, "<command-name>/clear")) == ()
 
 
-def test_a_conversation_has_both_sides() -> None:
-    """In order, without envelopes of the user's; what an assistant quotes stays."""
+def test_conversation_has_both_sides() -> None:
+    """It is in order, without envelopes of the user; quotes of the assistant stay."""
     turns = (*users(f"Hello\n{CLOSED}", "", "\n"), answer(" <command-name> "), *users("And?"))
     assert conversation(turns) == (*users("Hello"), answer(" <command-name> "), *users("And?"))
 
 
-def test_a_turn_without_envelopes_stays_as_it_was_written() -> None:
-    """A routing model's prompt has its white space, as Plano's has."""
+def test_turn_without_envelopes_keeps_its_white_space() -> None:
+    """A prompt has the same white space as in Plano."""
     turns = (*users("  def f():\n\tpass\n"), answer("\n"), *users(" And in Go?\n"))
     assert conversation(turns) == (turns[0], turns[2])
 
 
-def test_a_conversation_without_words_of_the_user_is_none() -> None:
+def test_conversation_without_user_text_is_empty() -> None:
     """There is nothing to match."""
     assert conversation((answer("Hello"), *users(CLOSED))) == ()
     assert conversation(()) == ()
 
 
-def test_a_long_conversation_is_shown_from_its_end() -> None:
-    """So many turns, and of a very long one both ends."""
+def test_conversation_keeps_its_last_turns() -> None:
+    """A very long turn keeps both ends."""
     turns = users(*map(str, range(99)))
-    assert conversation(turns) == turns[-SHOWN_TURNS:]
-    half = SHOWN_CHARACTERS // 2
+    assert conversation(turns) == turns[-MAX_CONVERSATION_TURNS:]
+    half = MAX_TURN_CHARACTERS // 2
     (turn,) = conversation(users("a" * half + "b" * 9 + "c" * half))
     assert turn.text == "a" * half + " … " + "c" * half
-    (turn,) = conversation(users("a" * SHOWN_CHARACTERS))
-    assert turn.text == "a" * SHOWN_CHARACTERS
+    (turn,) = conversation(users("a" * MAX_TURN_CHARACTERS))
+    assert turn.text == "a" * MAX_TURN_CHARACTERS
 
 
-def test_a_huge_conversation_is_bounded_as_a_whole() -> None:
-    """The turn that reaches the bound is shown, and none before it."""
-    turns = users(*("x" * SHOWN_CHARACTERS for _ in range(SHOWN_TURNS)))
-    assert len(conversation(turns)) == ALL_CHARACTERS // SHOWN_CHARACTERS
+def test_conversation_is_bounded_in_total() -> None:
+    """The turn that reaches the limit is kept, and none before it."""
+    turns = users(*("x" * MAX_TURN_CHARACTERS for _ in range(MAX_CONVERSATION_TURNS)))
+    assert len(conversation(turns)) == MAX_CONVERSATION_CHARACTERS // MAX_TURN_CHARACTERS
 
 
 @pytest.mark.parametrize("family", ["plano-orchestrator", "arch-router"])
 @pytest.mark.parametrize("size", [20_000, 31_000, 40_000, 70_000, 900_000])
-def test_what_is_left_out_here_is_in_no_usual_prompt(family: str, size: int) -> None:
-    """A long turn of the user is cut by the budget alone, once and in the same places."""
+def test_excerpt_does_not_change_default_prompts(family: str, size: int) -> None:
+    """A long turn of the user is shortened only by the budget, in the same places."""
     said = users("".join(f"{n:07} " for n in range(size // 8)))
     own = FAMILIES[family]
 
@@ -174,8 +174,8 @@ def test_what_is_left_out_here_is_in_no_usual_prompt(family: str, size: int) -> 
 
 
 @pytest.mark.parametrize("size", [ENDS, ENDS + 1, 1_000_000])
-def test_a_very_long_turn_keeps_both_ends(size: int) -> None:
-    """The task stands first or last; what lies between is what it is about."""
+def test_very_long_turn_keeps_both_ends(size: int) -> None:
+    """The request comes first or last; what it is about lies between."""
     head, tail = "Translate this: ", " Only into French, please."
     text = head + "x" * (size - len(head) - len(tail)) + tail
     (turn,) = recent(users("before", text))
@@ -203,8 +203,8 @@ TURNS = st.lists(
 
 @given(TURNS)
 @example([Turn("user", "\ud800" * (ENDS + 1))])
-def test_whatever_was_said_the_view_is_small(turns: list[Turn]) -> None:
-    """A few turns of the user, none of them empty, none much longer than its two ends."""
+def test_excerpt_is_small_for_any_conversation(turns: list[Turn]) -> None:
+    """It has a few turns of the user, none empty, and none much longer than its two ends."""
     seen = recent(turns)
     assert len(seen) <= MAX_RECENT_TURNS
     assert all(turn.role == "user" and turn.text.strip() for turn in seen)
@@ -215,8 +215,8 @@ def test_whatever_was_said_the_view_is_small(turns: list[Turn]) -> None:
 
 
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
-def test_nothing_is_added_to_a_text(text: str) -> None:
-    """What is left stands in the text, in the same order."""
+def test_removing_envelopes_adds_nothing(text: str) -> None:
+    """The rest is in the text in the same order."""
     rest = without_envelopes(text)
     signs = iter(text)
     assert all(sign in signs for sign in rest)
@@ -234,8 +234,8 @@ def test_nothing_is_added_to_a_text(text: str) -> None:
     ],
     ids=["unclosed", "closed", "all tags", "brackets", "closings", "cut off"],
 )
-def test_a_huge_text_takes_no_time(text: str) -> None:
-    """Two megabytes of tags are looked through once."""
+def test_huge_text_is_read_fast(text: str) -> None:
+    """Two megabytes of tags are searched once."""
     started = time.perf_counter()
     recent(users(*[text] * MAX_RECENT_TURNS))
     assert time.perf_counter() - started < 1.0

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from serve_app.domain import Route, Turn
 from serve_app.scoring.prompt import (
     FAMILIES,
-    LEAST_TOKENS,
     MAX_TURNS,
+    MIN_TURN_TOKENS,
     Family,
     RouteAnswer,
     family_of,
-    shortened,
+    shorten,
 )
 
 PICTURES = (Route("Image generation", "generating image", ()),)
@@ -50,13 +50,13 @@ def quarter(text: str) -> int:
 
 def frame(family: Family, routes: Sequence[Route]) -> int:
     """What a prompt about nothing needs."""
-    template = family.template.replace("{routes}", family.lay_routes(routes))
+    template = family.template.replace("{routes}", family.format_routes(routes))
     return quarter(template.replace("{conversation}", ""))
 
 
 def size(family: Family, *turns: Turn) -> int:
     """What these turns need, one by one."""
-    return sum(quarter(family.lay_turns([turn])) for turn in turns)
+    return sum(quarter(family.format_turns([turn])) for turn in turns)
 
 
 def shown(family: Family, turns: Sequence[Turn], budget: int) -> list[str]:
@@ -92,17 +92,17 @@ WARHOL = said(
         ("plano-orchestrator", TOKYO, PICTURES, "5f4e027412bf7b696f64b7200123f64db522a2e4fd8762ac074f363792f3e949"),
     ],
 )  # fmt: skip
-def test_prompts_are_those_that_the_models_were_trained_on(
+def test_prompts_are_planos_byte_for_byte(
     family: str, turns: tuple[Turn, ...], routes: tuple[Route, ...], digest: str
 ) -> None:
-    """Byte for byte what Plano's own tests expect; the digests are of the texts there."""
+    """The digests are of the texts that Plano's own tests expect."""
     prompt = FAMILIES[family].messages(turns, routes, budget=AMPLE, count=quarter)
     assert sha256(prompt.text.encode()).hexdigest() == digest
     assert not prompt.trimmed
 
 
 def test_turns_without_text_are_skipped() -> None:
-    """A call of a tool says nothing in words; leaving it out trims nothing."""
+    """A tool call has no text; leaving it out does not count as trimming."""
     family = FAMILIES["arch-router"]
     silent = (TOKYO[0], Turn("assistant", ""), *TOKYO[1:])
     assert family.messages(silent, PICTURES, budget=AMPLE, count=quarter) == family.messages(
@@ -111,15 +111,15 @@ def test_turns_without_text_are_skipped() -> None:
 
 
 @EVERY_JSON
-def test_an_older_turn_of_the_user_is_shortened_to_what_is_left(family: Family) -> None:
-    """Three tokens are left for it: its head, an ellipsis and its tail in twelve bytes."""
+def test_older_user_turn_is_shortened(family: Family) -> None:
+    """Three tokens are left for it: head, ellipsis and tail in twelve bytes."""
     bare = size(family, Turn("user", ""))
     budget = frame(family, PICTURES) + size(family, *WARHOL[3:]) + bare + 3
     assert shown(family, WARHOL, budget) == ["given…rhol", WARHOL[3].text, WARHOL[4].text]
 
 
-def test_the_shortened_prompt_is_planos() -> None:
-    """The whole prompt of that example, byte for byte."""
+def test_shortened_prompt_is_planos() -> None:
+    """It is that example's whole prompt, byte for byte."""
     family = FAMILIES["plano-orchestrator"]
     budget = (
         frame(family, PICTURES) + size(family, *WARHOL[3:]) + size(family, Turn("user", "")) + 3
@@ -131,15 +131,15 @@ def test_the_shortened_prompt_is_planos() -> None:
 
 
 @EVERY_JSON
-def test_an_older_turn_of_the_assistant_is_left_out(family: Family) -> None:
-    """It says less about what the user wants; what is older goes with it."""
+def test_older_assistant_turn_is_left_out(family: Family) -> None:
+    """It tells less about the request of the user; older turns are left out with it."""
     budget = frame(family, PICTURES) + size(family, HELLO[2]) + 6
     assert shown(family, HELLO, budget) == [PORTRAIT]
 
 
 @EVERY_JSON
-def test_the_newest_turn_is_shortened_whoever_said_it(family: Family) -> None:
-    """A prompt without any conversation would be no question."""
+def test_newest_turn_is_shortened_for_any_role(family: Family) -> None:
+    """A prompt without a conversation would be useless."""
     turn = Turn("assistant", "x" * 4000)
     (text,) = shown(family, [*HELLO, turn], frame(family, PICTURES) + 100)
     assert text.startswith("xxx")
@@ -147,20 +147,20 @@ def test_the_newest_turn_is_shortened_whoever_said_it(family: Family) -> None:
 
 
 @EVERY
-def test_routes_count_and_are_never_cut(family: Family) -> None:
-    """Where they fill the budget alone, the newest turn still gets a few tokens."""
+def test_routes_are_never_shortened(family: Family) -> None:
+    """If they alone fill the budget, the newest turn still gets a few tokens."""
     routes = [Route(f"route {n}", "about something " * 20, ()) for n in range(40)]
     prompt = family.messages(WARHOL, routes, budget=100, count=quarter)
-    assert family.lay_routes(routes) in prompt.text
+    assert family.format_routes(routes) in prompt.text
     assert WARHOL[4].text in prompt.text
     assert WARHOL[3].text not in prompt.text
-    assert quarter(prompt.text) <= frame(family, routes) + LEAST_TOKENS + 2
+    assert quarter(prompt.text) <= frame(family, routes) + MIN_TURN_TOKENS + 2
     assert prompt.trimmed
 
 
 @EVERY_JSON
-def test_only_the_last_turns_are_shown(family: Family) -> None:
-    """Sixteen of them, however short they are."""
+def test_only_the_last_turns_are_used(family: Family) -> None:
+    """There are at most sixteen, however short."""
     turns = said(*(f"turn-{n:03}" for n in range(2 * MAX_TURNS + 1)))
     assert shown(family, turns, AMPLE) == [turn.text for turn in turns[-MAX_TURNS:]]
     assert family.messages(turns, PICTURES, budget=AMPLE, count=quarter).trimmed
@@ -168,8 +168,8 @@ def test_only_the_last_turns_are_shown(family: Family) -> None:
 
 @EVERY
 @pytest.mark.parametrize("filler", ["A", "word ", "好", "\n", '"', "\0", "\ud800"])
-def test_a_huge_turn_takes_no_time(family: Family, filler: str) -> None:
-    """Half a megabyte leaves its ends, and is never counted as a whole."""
+def test_huge_turn_is_shortened_fast(family: Family, filler: str) -> None:
+    """Of half a megabyte the ends are left, and it is never counted as a whole."""
     counted: list[int] = []
 
     def count(text: str) -> int:
@@ -188,8 +188,8 @@ def test_a_huge_turn_takes_no_time(family: Family, filler: str) -> None:
 
 
 @EVERY
-def test_a_dense_text_is_shortened_until_it_fits(family: Family) -> None:
-    """A tokenizer that needs a token for every byte still has a prompt within the budget."""
+def test_dense_text_is_shortened_until_it_fits(family: Family) -> None:
+    """A tokenizer with one token per byte still gets a prompt within the budget."""
 
     def dense(text: str) -> int:
         return len(text.encode())
@@ -199,8 +199,8 @@ def test_a_dense_text_is_shortened_until_it_fits(family: Family) -> None:
 
 
 @EVERY
-def test_a_measure_that_nothing_fits_ends_all_the_same(family: Family) -> None:
-    """Without room for a single letter there is no conversation at all."""
+def test_shortening_ends_if_nothing_fits(family: Family) -> None:
+    """Without room for one letter there is no conversation."""
     empty = family.messages((), PICTURES, budget=9, count=len).text
     for much in (lambda text: AMPLE, lambda text: AMPLE if "x" in text or "…" in text else 0):
         prompt = family.messages(said("x" * 9999), PICTURES, budget=9, count=much)
@@ -216,14 +216,14 @@ TURNS = st.lists(st.builds(Turn, st.sampled_from(["user", "assistant"]), TEXTS),
 @given(turns=TURNS, spare=st.integers(0, 1500))
 @example(turns=[Turn("user", "🙂" * 70)], spare=0)
 def test_prompts_keep_to_their_budget(turns: list[Turn], spare: int) -> None:
-    """What is shown is the end of what was said; only its first turn may be shortened."""
+    """The end of the conversation is used; only its first turn may be shortened."""
 
     def count(text: str) -> int:
         return -(-len(text.encode()) // 4)
 
     for family in JSON_FAMILIES:
-        template = family.template.replace("{routes}", family.lay_routes(PICTURES))
-        budget = count(template) + LEAST_TOKENS + spare
+        template = family.template.replace("{routes}", family.format_routes(PICTURES))
+        budget = count(template) + MIN_TURN_TOKENS + spare
         prompt = family.messages(turns, PICTURES, budget=budget, count=count)
         assert count(prompt.text) <= budget
         texts = shown(family, turns, budget)
@@ -250,17 +250,17 @@ def test_prompts_keep_to_their_budget(turns: list[Turn], spare: int) -> None:
         ("好" * 9, 12, "好…好好"),
     ],
 )
-def test_the_middle_goes_first(text: str, limit: int, short: str) -> None:
-    """Head and tail share the bytes six to four, whole characters only."""
-    assert shortened(text, limit) == short
+def test_shorten_removes_the_middle(text: str, limit: int, short: str) -> None:
+    """Head and tail share the bytes six to four, in whole characters."""
+    assert shorten(text, limit) == short
     assert len(short.encode()) <= limit or short == text
 
 
 @given(st.text(), st.integers(0, 60))
 def test_shortened_texts_fit(text: str, limit: int) -> None:
-    """In bytes; a text that fits stays as it is."""
+    """The limit is in bytes; a text that fits stays as it is."""
     text = text.encode("utf-8", "replace").decode()
-    short = shortened(text, limit)
+    short = shorten(text, limit)
     assert len(short.encode()) <= limit
     assert short == text or len(text.encode()) > limit
 
@@ -294,15 +294,15 @@ ROUTES = tuple(Route(name, "x", ()) for name in ("code", 'say "hi"', "é\\n", "c
     ],
 )
 def test_answers_are_whole_and_unique(family: str, texts: list[str]) -> None:
-    """One for each route in the order of the configuration, and one for none of them."""
+    """There is one for each route in the order of the configuration, and one for no route."""
     names = ["code", 'say "hi"', "é\\n", "a\ud800", None]
     expected = tuple(RouteAnswer(name, text) for name, text in zip(names, texts, strict=True))
     assert FAMILIES[family].answers(ROUTES) == expected
 
 
 @pytest.mark.parametrize("family", ["arch-router", "generic"])
-def test_a_route_named_other_takes_that_answer(family: str) -> None:
-    """The model says "other" for it, so nothing says that no route fits."""
+def test_route_named_other_uses_that_answer(family: str) -> None:
+    """The answer "other" means this route, so there is none for no route."""
     routes = (Route("other", "anything else", ()), Route("code", "x", ()))
     answers = FAMILIES[family].answers(routes)
     assert [answer.route for answer in answers] == ["other", "code"]
@@ -310,8 +310,8 @@ def test_a_route_named_other_takes_that_answer(family: str) -> None:
     assert [answer.route for answer in lists] == ["other", "code", None]
 
 
-def test_the_generic_prompt_says_what_may_be_answered() -> None:
-    """Each route on a line, the word for none of them, and each turn on one line."""
+def test_generic_prompt_lists_the_answers() -> None:
+    """Each route is on a line, with the word for no route, and each turn is on one line."""
     family = FAMILIES["generic"]
     routes = (Route("code", "writing\n code", ()), Route("b: c", "d", ()))
     lines = family.messages(said('two\n"lines"'), routes, budget=AMPLE, count=quarter).text.split(
@@ -319,11 +319,11 @@ def test_the_generic_prompt_says_what_may_be_answered() -> None:
     )
     assert {"code: writing code", "b: c: d", "other: none of these"} <= set(lines)
     assert 'user: "two\\n\\"lines\\""' in lines
-    own = family.lay_routes([Route("other", "the rest", ())])
+    own = family.format_routes([Route("other", "the rest", ())])
     assert own == "other: the rest"
 
 
-def test_the_card_form_differs_by_its_braces_alone() -> None:
+def test_card_form_differs_only_in_braces() -> None:
     """They are single ones there."""
     both = FAMILIES["plano-orchestrator"].template, FAMILIES["plano-orchestrator-card"].template
     assert '{{"route": ["route_name_1"' in both[0]
@@ -347,7 +347,7 @@ def test_the_card_form_differs_by_its_braces_alone() -> None:
         ("", "generic"),
     ],
 )
-def test_the_family_follows_from_the_name(model: str, family: str) -> None:
-    """In any case, as a name or a path; other models are asked in our own words."""
+def test_family_is_derived_from_the_name(model: str, family: str) -> None:
+    """The name may be a path, in any case; other models are generic."""
     assert family_of(model) == family
     assert family in FAMILIES

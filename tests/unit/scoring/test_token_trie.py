@@ -94,7 +94,7 @@ ANSWERS = st.lists(BODIES, min_size=1, max_size=9)
 @example(answers=[(0, 5), (1, 5), (0, 5)], seed=3, limit=2)
 @example(answers=[(0, 1, 2, 5), (0, 1, 3, 5), (0, 5), (5,)], seed=1, limit=1)
 def test_scores_are_those_of_constrained_decoding(answers: Answers, seed: int, limit: int) -> None:
-    """Every answer's chance is the product of its renormalised steps; the sum is 1."""
+    """The probability of an answer is the product of its renormalised steps; the sum is 1."""
     model = Model(seed)
     trie = build_trie(answers)
     outcome = trie.score({ask: model.tell(ask) for ask in trie.asks(limit)})
@@ -109,7 +109,7 @@ def test_scores_are_those_of_constrained_decoding(answers: Answers, seed: int, l
 @given(answers=ANSWERS, seed=st.integers(0, 10_000), limit=st.integers(1, 4))
 @example(answers=[(0, 5), (0, 5)], seed=0, limit=1)
 def test_walking_is_greedy_decoding(answers: Answers, seed: int, limit: int) -> None:
-    """It ends where constrained decoding ends, and asks only on its way there."""
+    """It ends where constrained decoding ends, and requests only nodes on its way."""
     model = Model(seed)
     trie = build_trie(answers)
     index, asked = follow(trie, model, limit)
@@ -119,8 +119,8 @@ def test_walking_is_greedy_decoding(answers: Answers, seed: int, limit: int) -> 
 
 
 @given(answers=ANSWERS, seed=st.integers(0, 10_000))
-def test_the_way_of_an_answer_says_how_likely_it_is(answers: Answers, seed: int) -> None:
-    """The same as all nodes together say, and with no more tokens than the tree is deep."""
+def test_likelihood_needs_only_the_nodes_of_the_answer(answers: Answers, seed: int) -> None:
+    """It is the same as from all nodes, with no more tokens than the depth of the tree."""
     trie, model = build_trie(answers), Model(seed)
     odds = {ask: model.tell(ask) for ask in trie.asks()}
     outcome = trie.score(odds)
@@ -134,7 +134,7 @@ def test_the_way_of_an_answer_says_how_likely_it_is(answers: Answers, seed: int)
 
 
 @given(answers=ANSWERS)
-def test_nodes_are_where_answers_part(answers: Answers) -> None:
+def test_nodes_are_where_answers_branch(answers: Answers) -> None:
     """Each prefix with more than one next token is a node, once, after those before it."""
     trie = build_trie(answers)
     prefixes = {one[:size] for one in answers for size in range(len(one))}
@@ -148,16 +148,16 @@ def test_nodes_are_where_answers_part(answers: Answers) -> None:
     assert trie.forced == (trie.nodes[0].prefix if trie.nodes else answers[0])
 
 
-def test_the_forced_beginning_is_found() -> None:
-    """As with routes: the same beginning, then a name, of which two begin alike."""
+def test_forced_beginning_is_found() -> None:
+    """The answers are like routes: an equal beginning, then names, of which two begin alike."""
     trie = build_trie([(1, 2, 3, 7, END), (1, 2, 4, 7, END), (1, 2, 3, 8, END)])
     assert trie.forced == (1, 2)
     assert trie.nodes == (Node((1, 2), (3, 4)), Node((1, 2, 3), (7, 8)))
     assert trie.asks() == (Ask((1, 2), (3, 4)), Ask((1, 2, 3), (7, 8)))
 
 
-def test_large_nodes_are_asked_about_in_groups() -> None:
-    """At most as many children at a time as the engine tells the odds of."""
+def test_large_nodes_are_requested_in_groups() -> None:
+    """A request has at most as many children as the engine returns."""
     trie = build_trie([(7, token, END) for token in range(300)])
     asks = trie.asks()
     assert [len(ask.children) for ask in asks] == [128, 128, 44]
@@ -190,17 +190,17 @@ def one_node(*odds: float) -> TrieOutcome:
         ((math.log(0.7), math.log(0.4)), (7 / 11, 4 / 11), 0.0),
     ],
 )
-def test_odd_numbers_do_no_harm(
+def test_unusual_numbers_give_valid_probabilities(
     odds: tuple[float, ...], probabilities: tuple[float, ...], off: float
 ) -> None:
-    """Nothing possible, nothing at all, tiny odds, rounding above 1: always numbers that add up."""
+    """Zero probabilities, tiny ones and rounding above 1 still add up to 1."""
     outcome = one_node(*odds)
     assert outcome.probabilities == pytest.approx(probabilities)
     assert outcome.off_schema == pytest.approx(off, abs=1e-12)
 
 
 def test_leaving_the_answers_counts_along_the_way() -> None:
-    """Half leave at first; of those that took the branch that parts again, another half."""
+    """Half leave at first; of those on the branch with another node, another half."""
     trie = build_trie([(1, END), (2, 3, END), (2, 4, END)])
     first, second = trie.asks()
     quarter, half = math.log(0.25), math.log(0.5)
@@ -210,8 +210,8 @@ def test_leaving_the_answers_counts_along_the_way() -> None:
 
 
 @pytest.mark.parametrize("answers", [[(4, END)], [(4, END), (4, END)]])
-def test_a_single_answer_is_certain(answers: Answers) -> None:
-    """There is nothing to ask; equal answers share alike, and the first is the one decoded."""
+def test_single_answer_is_certain(answers: Answers) -> None:
+    """Nothing is requested; equal answers have equal shares, and the first is decoded."""
     trie = build_trie(answers)
     assert (trie.forced, trie.nodes, trie.asks()) == ((4, END), (), ())
     assert trie.score({}) == TrieOutcome((1 / len(answers),) * len(answers), 0.0)
@@ -224,34 +224,34 @@ def test_a_single_answer_is_certain(answers: Answers) -> None:
         ([], "at least one answer"),
         ([()], "at least one token"),
         ([(1, END), ()], "at least one token"),
-        ([(1, 2), (1, 2, 3)], "begins with the whole of answer 0"),
-        ([(1, 2, 3), (1, 4), (1, 2)], "begins with the whole of answer 2"),
+        ([(1, 2), (1, 2, 3)], "answer 0 is the beginning of another one"),
+        ([(1, 2, 3), (1, 4), (1, 2)], "answer 2 is the beginning of another one"),
     ],
 )
-def test_answers_that_make_no_tree_are_refused(answers: Answers, said: str) -> None:
-    """None at all, an empty one, or one that another begins with."""
+def test_invalid_answers_are_refused(answers: Answers, said: str) -> None:
+    """There are none, one is empty, or one is the beginning of another."""
     with pytest.raises(ValueError, match=said):
         build_trie(answers)
 
 
-def test_missing_odds_are_refused() -> None:
-    """An engine that tells only a part has not answered; whatever else it tells does no harm."""
+def test_missing_log_probabilities_are_refused() -> None:
+    """An engine must return all of them; additional ones do no harm."""
     trie = build_trie([(1, END), (2, END), (3, END)])
     (ask,) = trie.asks()
     whole = {1: -1.0, 2: -2.0, 3: -3.0, 4: -0.1}
     odd: Odds = {ask: whole, Ask((9, 9), (1,)): {1: 0.0}}
     assert trie.score(odd) == trie.score({ask: whole})
     for odds in ({}, {ask: {1: -1.0, 2: -1.0}}):
-        with pytest.raises(ValueError, match=r"nothing was said about tokens \[.*3\] after \(\)"):
+        with pytest.raises(ValueError, match=r"no log-probability of tokens \[.*3\] after \(\)"):
             trie.score(odds)
     walk = trie.walk()
     next(walk)
-    with pytest.raises(ValueError, match="nothing was said"):
+    with pytest.raises(ValueError, match="no log-probability"):
         walk.send({1: -1.0})
 
 
-def test_long_chains_of_answers_are_no_trouble() -> None:
-    """Hundreds of places where answers part, one below the other."""
+def test_long_chains_of_answers_are_supported() -> None:
+    """There are hundreds of nodes, one below the other."""
     answers = [(0,) * size + (1,) for size in range(300)]
     trie = build_trie(answers)
     assert len(trie.nodes) == 299

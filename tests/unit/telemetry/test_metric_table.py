@@ -1,4 +1,4 @@
-"""What the ports promise beyond their types."""
+"""The table of metrics."""
 
 import re
 
@@ -7,14 +7,14 @@ import pytest
 from serve_app.telemetry.metrics import METRICS, Metric
 
 
-def test_every_metric_has_a_spec() -> None:
-    """Nothing is recorded that nobody declared, and nothing declared is missing."""
+def test_metric_table_covers_every_metric() -> None:
+    """Every metric has a specification, and every specification has a metric."""
     assert set(METRICS) == set(Metric)
 
 
 @pytest.mark.parametrize("metric", Metric)
-def test_metrics_are_named_for_prometheus(metric: Metric) -> None:
-    """Counters end in _total, names and labels are plain, and each says what it is."""
+def test_metric_names_follow_prometheus(metric: Metric) -> None:
+    """Counters end in _total, names and labels are snake case, and every metric has a description."""
     spec = METRICS[metric]
     assert metric.value.endswith("_total") is (spec.kind == "counter")
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in (metric.value, *spec.labels))

@@ -1,4 +1,4 @@
-"""Records become metrics."""
+"""The metrics that records become."""
 
 import pytest
 
@@ -23,20 +23,20 @@ def meter() -> FakeMeter:
 
 
 @pytest.mark.parametrize(("seconds", "values"), [(None, []), (0.5, [(0.5, ("scored",))])])
-def test_a_decision_is_counted_and_timed_if_asked(
+def test_decision_is_counted_and_timed(
     seconds: float | None, values: list[object], meter: FakeMeter
 ) -> None:
-    """A remembered decision has no duration."""
+    """A decision is counted; a cached one has no duration."""
     MetricsObserver(meter).decided(DecisionRecord("scored", seconds))
     assert meter.counted(Metric.DECISIONS) == [("scored",)]
     assert meter.observed(Metric.DECISION_SECONDS) == values
 
 
 @pytest.mark.parametrize(("first_token_s", "values"), [(None, []), (2.0, [(2.0, LABELS)])])
-def test_an_attempt_is_counted_and_its_first_token_timed(
+def test_attempt_is_counted_with_first_token_time(
     first_token_s: float | None, values: list[object], meter: FakeMeter
 ) -> None:
-    """Only a stream has a first token."""
+    """An attempt is counted; only a stream has a time to the first token."""
     attempt = AttemptRecord(
         "openai", "openai/a", "ok", 3.0, surface="chat", first_token_s=first_token_s
     )
@@ -46,10 +46,12 @@ def test_an_attempt_is_counted_and_its_first_token_timed(
 
 
 @pytest.mark.parametrize(("error_type", "broken"), [("", 0), (BROKEN, 1), ("502", 0)])
-def test_an_answered_request_has_every_metric(
+def test_answered_request_records_every_metric(
     error_type: str, broken: int, meter: FakeMeter
 ) -> None:
-    """Status, duration, overhead, and whether its stream broke."""
+    """An answered request records its status, its duration, its overhead, and whether its stream
+    broke.
+    """
     record = RequestRecord(
         "chat",
         200,
@@ -68,30 +70,30 @@ def test_an_answered_request_has_every_metric(
     assert meter.counted(Metric.CLIENT_GONE) == []
 
 
-def test_a_client_that_left_early_has_no_status(meter: FakeMeter) -> None:
-    """It is counted by its surface alone."""
+def test_early_disconnect_records_surface_only(meter: FakeMeter) -> None:
+    """A client that disconnects before the answer is counted by its surface alone."""
     MetricsObserver(meter).ended(RequestRecord("chat", None, error_type=CLIENT_GONE))
     assert meter.counts == [(Metric.CLIENT_GONE, ("chat",))]
     assert meter.values == []
 
 
-def test_a_client_that_left_a_stream_is_counted_too(meter: FakeMeter) -> None:
-    """With the status that its answer began with."""
+def test_disconnect_in_stream_records_status(meter: FakeMeter) -> None:
+    """A client that disconnects in a stream is counted, with the status that the answer began with."""
     record = RequestRecord("chat", 200, provider="p", error_type=CLIENT_GONE, seconds=1.0)
     MetricsObserver(meter).ended(record)
     assert meter.counted(Metric.CLIENT_GONE) == [("chat",)]
     assert meter.counted(Metric.REQUESTS) == [("chat", "200", "")]
 
 
-def test_a_refused_request_is_counted_alone(meter: FakeMeter) -> None:
-    """No provider was asked, so that nothing is timed."""
+def test_rejected_request_is_counted_without_duration(meter: FakeMeter) -> None:
+    """A rejected request is counted but not timed, because no provider was called."""
     MetricsObserver(meter).ended(RequestRecord("other", 404))
     assert meter.counts == [(Metric.REQUESTS, ("other", "404", ""))]
     assert meter.values == []
 
 
-def test_an_observer_may_record_nothing() -> None:
-    """For engines without a metrics endpoint of their own."""
+def test_no_observer_accepts_every_record() -> None:
+    """NoObserver accepts every record and does nothing."""
     observer: Observer = NoObserver()
     observer.decided(DecisionRecord("scored"))
     observer.attempted(AttemptRecord("p", "m", "ok", 0.0))

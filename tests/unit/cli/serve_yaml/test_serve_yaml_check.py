@@ -90,7 +90,7 @@ def test_missing_weights_are_the_only_warning_of_the_gpu_file() -> None:
     assert (engine.engine, engine.device, engine.download) == ("vllm", "cuda", False)
     (note,) = snapshot_warnings(result.snapshot)
     assert note == (
-        f"orchestrator.model, on this machine: there is no folder {engine.model}; see "
+        f"orchestrator.model, on this machine: there is no folder {engine.model}; check "
         "orchestrator.model, and set `download: true` if it is the id of a model on a hub"
     )
 

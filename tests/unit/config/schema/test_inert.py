@@ -86,7 +86,7 @@ def test_ratelimits_are_accepted_with_ignore_unsupported(tmp_path: Path) -> None
     )
 
 
-def setup_of(name: str) -> Snapshot:
+def snapshot_of(name: str) -> Snapshot:
     return compile_snapshot(HERE / "demos" / name)
 
 
@@ -99,7 +99,7 @@ def test_demo_is_read_unchanged(file: Path) -> None:
 
 def test_demo_of_aliases_resolves() -> None:
     """Aliases name bare models, full models and models of a wildcard."""
-    policy = setup_of("aliases.yaml").policy
+    policy = snapshot_of("aliases.yaml").policy
     assert {alias: str(model) for alias, model in policy.aliases.items()} == {
         "acme.summary.v2": "openai/gpt-5-mini",
         "acme.reasoning.v1": "openai/gpt-5",
@@ -112,7 +112,7 @@ def test_demo_of_aliases_resolves() -> None:
 
 def test_demo_of_preferences_has_routes() -> None:
     """A route under two models has both in their order."""
-    snapshot = setup_of("preferences.yaml")
+    snapshot = snapshot_of("preferences.yaml")
     assert [(route.name, [*map(str, route.models)]) for route in snapshot.policy.routes] == [
         ("reading code", ["openai/gpt-5"]),
         ("review", ["openai/gpt-5", "anthropic/claude-sonnet-4-6"]),
@@ -125,7 +125,7 @@ def test_demo_of_preferences_has_routes() -> None:
 
 def test_oldest_demo_is_converted() -> None:
     """Listeners become a list, and the list of models gets its new name."""
-    config = setup_of("oldest.yaml").config
+    config = snapshot_of("oldest.yaml").config
     assert [(one.type, one.name, one.port, one.timeout) for one in config.listeners] == [
         ("model", "egress_traffic", 12000, "30s"),
         ("prompt", "ingress_traffic", 10000, None),

@@ -12,12 +12,12 @@ from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.warnings import config_warnings
 from serve_app.scoring.prompt import FAMILIES
 from tests.unit.config_texts import ONE_MODEL, VERSION
-from tests.unit.fakes import setup_of
+from tests.unit.fakes import snapshot_of
 
 
 def model_of(directory: Path, name: str) -> str | None:
     """Where the model is that a configuration in this folder names."""
-    return setup_of(
+    return snapshot_of(
         directory, f"{VERSION}orchestrator: {{model: {name!r}}}\n"
     ).config.orchestrator.model
 
@@ -36,13 +36,13 @@ def test_settings_have_defaults(tmp_path: Path) -> None:
     )
     assert expected.deadline_s == 0.3
     for text in (VERSION, f"{VERSION}orchestrator: {{}}\n"):
-        assert setup_of(tmp_path, text).config.orchestrator == expected
+        assert snapshot_of(tmp_path, text).config.orchestrator == expected
 
 
 def test_settings_can_be_set(tmp_path: Path) -> None:
     """Integers are accepted for thresholds."""
     text = "{engine: embedding, min_confidence: 1, min_margin: 0.2, max_query_tokens: 8, threads: 4, deadline_ms: 60000}"
-    assert setup_of(
+    assert snapshot_of(
         tmp_path, f"{VERSION}orchestrator: {text}\n"
     ).config.orchestrator == OrchestratorSection(
         min_confidence=1, min_margin=0.2, max_query_tokens=8, threads=4, deadline_ms=60_000
@@ -66,7 +66,7 @@ def test_default_deadline_depends_on_the_engine(
     text: str, deadline_s: float, *, generates: bool, tmp_path: Path
 ) -> None:
     """Language models read whole conversations."""
-    section = setup_of(tmp_path, f"{VERSION}orchestrator: {{{text}}}\n").config.orchestrator
+    section = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{text}}}\n").config.orchestrator
     assert (section.deadline_s, section.generates) == (deadline_s, generates)
 
 
@@ -89,7 +89,7 @@ def test_families_of_the_schema_are_those_of_the_engines() -> None:
 )
 def test_model_names_of_servers_and_hubs_are_kept(text: str, model: str, tmp_path: Path) -> None:
     """A folder for vLLM is relative to the file."""
-    config = setup_of(tmp_path, f"{VERSION}orchestrator: {{{text}}}\n").config
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{text}}}\n").config
     assert config.orchestrator.model == model.format(here=tmp_path)
     assert config_warnings(config, {}) == []
 
@@ -132,7 +132,7 @@ def test_relative_model_is_resolved_beside_a_problem(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["m.onnx", ".", "x" * 300, "a/b/c"])
 def test_missing_model_is_a_warning(name: str, tmp_path: Path) -> None:
     """It may exist on the machine of the engine."""
-    config = setup_of(tmp_path, f"{VERSION}orchestrator: {{model: {name!r}}}\n").config
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{model: {name!r}}}\n").config
     assert config_warnings(config, {}) == [
         f"orchestrator.model: no file {tmp_path / name} on this machine; correct the path"
     ]
@@ -141,7 +141,7 @@ def test_missing_model_is_a_warning(name: str, tmp_path: Path) -> None:
 def test_existing_model_gives_no_warning(tmp_path: Path) -> None:
     """Its content is checked by the engine."""
     (tmp_path / "m.onnx").touch()
-    config = setup_of(tmp_path, f"{VERSION}orchestrator: {{model: m.onnx}}\n").config
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{model: m.onnx}}\n").config
     assert config_warnings(config, {}) == []
 
 
@@ -150,7 +150,7 @@ def test_single_example_is_a_warning(count: int, tmp_path: Path) -> None:
     """It helps little; none, two or more give no warning."""
     route = "  - {name: %s, description: d, models: [gpt-4o], examples: %s}\n"
     text = f"{ONE_MODEL}routing_preferences:\n" + route % ("a b", ["x"] * count) + route % ("c", [])
-    result = config_warnings(setup_of(tmp_path, text).config, {})
+    result = config_warnings(snapshot_of(tmp_path, text).config, {})
     assert result == ["route 'a b': a single example helps little; add two more"] * (count == 1)
 
 
@@ -160,11 +160,11 @@ def test_ignored_keys_of_plano_are_warnings(tmp_path: Path) -> None:
         f"{ONE_MODEL}listeners: [{{type: model, name: x}}]\nrouting_preferences:\n  - {{name: a, "
         "description: d, models: [gpt-4o], selection_policy: {prefer: fastest}}\n"
     )
-    assert config_warnings(setup_of(tmp_path, text).config, {}) == [
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
         "listeners is ignored; set host and port under http_options of serve.yaml",
         "selection_policy is ignored: models are tried in the configured order; remove it",
     ]
-    assert config_warnings(setup_of(tmp_path, ONE_MODEL).config, {}) == []
+    assert config_warnings(snapshot_of(tmp_path, ONE_MODEL).config, {}) == []
 
 
 HTTP = "engine: http, model: m, base_url: 'http://h'"
@@ -195,7 +195,7 @@ def test_settings_of_other_engines_are_warnings(
 ) -> None:
     """Defaults give no warning."""
     section = text if engine == "embedding" else f"{engine}, {text}"
-    config = setup_of(tmp_path, f"{VERSION}orchestrator: {{{section}}}\n").config
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{section}}}\n").config
     assert config_warnings(config, {"K": "x"}) == [
         f"orchestrator.{name} is ignored: {WHO[engine]} does not use it; remove it"
         for name in unused
@@ -219,7 +219,7 @@ def test_invalid_base_url_is_a_problem(url: str, fault: str, tmp_path: Path) -> 
     """It has the same checks as that of a provider, with its line."""
     text = f"{VERSION}orchestrator:\n  engine: http\n  model: m\n  base_url: {url!r}\n"
     with pytest.raises(ConfigError) as raised:
-        setup_of(tmp_path, text)
+        snapshot_of(tmp_path, text)
     (problem,) = raised.value.problems
     assert (problem.path, problem.message) == ("orchestrator.base_url", fault)
     assert problem.line == text.splitlines().index(f"  base_url: {url!r}") + 1
@@ -228,9 +228,9 @@ def test_invalid_base_url_is_a_problem(url: str, fault: str, tmp_path: Path) -> 
 
 def test_base_url_of_another_engine_is_not_checked(tmp_path: Path) -> None:
     """It gives a warning; that of a provider is reported at its entry."""
-    setup_of(tmp_path, f"{VERSION}orchestrator: {{base_url: 'h:1'}}\n")
+    snapshot_of(tmp_path, f"{VERSION}orchestrator: {{base_url: 'h:1'}}\n")
     entry = "{model: vllm/m, base_url: 'h:1'}"
     text = f"{VERSION}model_providers: [{entry}]\noverrides: {{llm_routing_model: vllm/m}}\n"
     with pytest.raises(ConfigError) as raised:
-        setup_of(tmp_path, text)
+        snapshot_of(tmp_path, text)
     assert [problem.path for problem in raised.value.problems] == ["model_providers[0].base_url"]

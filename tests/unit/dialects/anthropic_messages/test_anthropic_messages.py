@@ -1,4 +1,4 @@
-"""The envelopes that Anthropic clients expect."""
+"""The error envelopes that Anthropic clients expect."""
 
 import json
 
@@ -30,14 +30,14 @@ from serve_app.errors import (
         (GatewayError(), "api_error"),
     ],
 )
-def test_an_error_is_rendered_in_anthropics_shape(error: GatewayError, kind: str) -> None:
-    """An outer type, and inside the type of the status and the message."""
+def test_messages_error_has_anthropic_shape(error: GatewayError, kind: str) -> None:
+    """An error has the outer type `error`, and inside it the type of the status and the message."""
     body = json.loads(MessagesErrors().render_error(error))
     assert body == {"type": "error", "error": {"type": kind, "message": str(error)}}
 
 
-def test_an_error_event_names_its_type() -> None:
-    """A stream's error is an event of type error with the same body."""
+def test_messages_error_event_names_its_type() -> None:
+    """The error of a stream is an event of type error with the same body."""
     event = MessagesErrors().render_error_event(UpstreamFailed("no"))
     head, data, end = event.split(b"\n", 2)
     assert (head, end) == (b"event: error", b"\n")

@@ -1,4 +1,4 @@
-"""Whose turn it is, and what stays the same from turn to turn."""
+"""The turns of a conversation, and the texts that stay the same from turn to turn."""
 
 import time
 from typing import Any
@@ -22,7 +22,7 @@ HOOK = "<user-prompt-submit-hook>ok</user-prompt-submit-hook>"
 
 
 def user(*content: Json) -> Json:
-    """One string as it is; several strings and parts as a list."""
+    """A user message: one string as content, or several strings and parts as a list."""
     if len(content) == 1 and not isinstance(content[0], dict):
         return {"role": "user", "content": content[0]}
     parts = [text(part) if isinstance(part, str) else part for part in content]
@@ -42,8 +42,8 @@ def tool(call: str | None) -> Json:
 
 
 def calls(*ids: Json) -> Json:
-    made = [{"id": id_, "type": "function", "function": {"name": "f"}} for id_ in ids]
-    return {"role": "assistant", "content": None, "tool_calls": made}
+    requested_calls = [{"id": id_, "type": "function", "function": {"name": "f"}} for id_ in ids]
+    return {"role": "assistant", "content": None, "tool_calls": requested_calls}
 
 
 def uses(*ids: str) -> Json:
@@ -116,8 +116,8 @@ ODD: list[Json] = [
         ({"role": "User", "content": "Hi"}, False),
     ],
 )  # fmt: skip
-def test_the_user_speaks_in_words_or_pictures(last: Json, turn: bool) -> None:
-    """Only the last message counts, whatever stands before it."""
+def test_user_turn_depends_on_last_message(last: Json, turn: bool) -> None:
+    """A conversation is on the user's turn if its last message has the user's text or images."""
     assert is_user_turn([last]) is turn
     assert is_user_turn([user("Hi"), ANSWER, last]) is turn
     assert is_user_turn([last, ANSWER]) is False
@@ -166,8 +166,10 @@ def test_the_user_speaks_in_words_or_pictures(last: Json, turn: bool) -> None:
         ([], False),
     ],
 )  # fmt: skip
-def test_a_tool_loop_is_held_while_results_come_last(messages: Json, held: bool) -> None:
-    """Or calls without all their results; the user's own words end it."""
+def test_tool_loop_is_open_until_user_text(messages: Json, held: bool) -> None:
+    """A tool loop is open while results come last or calls lack results; the user's own text ends
+    it.
+    """
     assert holds_tool_loop(messages) is held
 
 
@@ -186,8 +188,10 @@ def test_a_tool_loop_is_held_while_results_come_last(messages: Json, held: bool)
         ([], ""),
     ],
 )
-def test_system_texts_are_joined(messages: Json, texts: str) -> None:
-    """Of both roles, wherever they stand; an empty one counts and one without content does not."""
+def test_system_texts_join_system_and_developer_messages(messages: Json, texts: str) -> None:
+    """The texts of system and developer messages are joined; an empty text is included and a
+    message without content is skipped.
+    """
     assert system_texts(messages) == texts
 
 
@@ -204,8 +208,10 @@ def test_system_texts_are_joined(messages: Json, texts: str) -> None:
         ([], None),
     ],
 )
-def test_the_first_user_message_is_taken_as_it_is(messages: Json, first: str | None) -> None:
-    """With all that an agent put into it, and also where it holds no words."""
+def test_first_user_text_is_not_cleaned(messages: Json, first: str | None) -> None:
+    """The first user message is returned whole, with all text that an agent has added, even if it
+    has no text of the user.
+    """
     assert first_user_text(messages) == first
 
 
@@ -224,22 +230,22 @@ def test_the_first_user_message_is_taken_as_it_is(messages: Json, first: str | N
         ("tools", []),
     ],
 )
-def test_tools_have_names(tools: Json, names: list[str]) -> None:
-    """In the order of the request; those without are left out."""
+def test_tool_names_keep_order(tools: Json, names: list[str]) -> None:
+    """The names of tools keep their order; tools without a name are left out."""
     assert tool_names(tools) == tuple(names)
 
 
 @pytest.mark.parametrize("messages", [*NOT_A_LIST, []])
-def test_what_is_no_list_says_nothing(messages: Json) -> None:
-    """Somebody else tells the client."""
+def test_messages_that_are_not_a_list_are_empty(messages: Json) -> None:
+    """Messages that are not a list count as empty; another check reports them to the client."""
     assert not is_user_turn(messages)
     assert not holds_tool_loop(messages)
     assert (system_texts(messages), first_user_text(messages)) == ("", None)
 
 
 @pytest.mark.parametrize("messages", ODD)
-def test_what_is_out_of_shape_says_nothing(messages: Json) -> None:
-    """Neither do objects of the wrong kind inside a list."""
+def test_malformed_messages_are_empty(messages: Json) -> None:
+    """Malformed messages inside a list count as empty."""
     assert not is_user_turn(messages)
     assert not holds_tool_loop(messages)
     assert system_texts(messages) == ""
@@ -265,8 +271,8 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.sampled_from(WORDS)
 
 
 @given(st.recursive(LEAVES, anything, max_leaves=20))
-def test_no_json_raises(messages: Json) -> None:
-    """Whatever its shape."""
+def test_conversation_functions_accept_any_json(messages: Json) -> None:
+    """The functions do not raise for any JSON value."""
     turn, held = is_user_turn(messages), holds_tool_loop(messages)
     assert isinstance(turn, bool)
     assert isinstance(held, bool)
@@ -286,8 +292,8 @@ def test_no_json_raises(messages: Json) -> None:
     ],
     ids=["unclosed", "closed", "cut off", "both", "brackets"],
 )
-def test_a_huge_text_takes_no_time(words: str) -> None:
-    """Two megabytes of tags are looked through once."""
+def test_large_text_is_scanned_in_linear_time(words: str) -> None:
+    """A text of two megabytes of tags is scanned in less than a second."""
     started = time.perf_counter()
     is_user_turn([user(words)])
     holds_tool_loop([user(words)])

@@ -1,4 +1,4 @@
-"""What decides something in OpenAI chat completions."""
+"""The parts of OpenAI chat completions that the gateway depends on."""
 
 import json
 from itertools import combinations
@@ -69,8 +69,10 @@ def choice(delta: Json, finish: str | None = None, index: int = 0) -> str:
         ("[" * 100_000, False),
     ],
 )
-def test_preamble_says_nothing_yet(data: str | None, *, preamble: bool) -> None:
-    """Comments, roles and empty deltas are preamble; words, tools, ends and errors are not."""
+def test_preamble_has_no_content(data: str | None, *, preamble: bool) -> None:
+    """Comments, roles and empty deltas are preamble; text, tool calls, finish reasons and errors
+    are not.
+    """
     event = Event("", None if data is None else data.encode())
     assert is_preamble(event) is preamble
 
@@ -117,8 +119,8 @@ ENDINGS: list[tuple[str, int, str, bool]] = [
     [case[1:] for case in ENDINGS],
     ids=[case[0] for case in ENDINGS],
 )
-def test_an_end_is_known_at_every_split(choices: int, stream: str, *, complete: bool) -> None:
-    """Whole events, however they arrive, say the same about whether a stream may end."""
+def test_watch_detects_end_at_every_split(choices: int, stream: str, *, complete: bool) -> None:
+    """The watch detects whether a stream is complete, wherever its chunks are cut."""
     sent = stream.encode()
     for cuts in combinations(range(0, len(sent) + 1, 1 if len(sent) < 120 else 3), 2):
         watch = ChatWatch(choices)
@@ -127,8 +129,8 @@ def test_an_end_is_known_at_every_split(choices: int, stream: str, *, complete: 
         assert (watch.state in {StreamState.COMPLETE, StreamState.EMPTY}) is complete
 
 
-def test_an_end_is_not_known_early() -> None:
-    """A stream is complete with its last event, not before."""
+def test_watch_reports_completion_at_last_event() -> None:
+    """The watch reports a stream as complete at its last event and not before."""
     watch, states = ChatWatch(), []
     for event in (ROLE, WORD, STOP, "data: [DONE]\n\n"):
         watch.feed(event.encode())
@@ -158,8 +160,8 @@ CHUNK_VALUES = st.recursive(
     ),
     st.integers(1, 2),
 )
-def test_no_event_of_a_provider_is_a_surprise(chunk: Json, choices: int) -> None:
-    """Whatever JSON a provider sends, it is judged without an exception."""
+def test_chat_upstream_accepts_any_json_event(chunk: Json, choices: int) -> None:
+    """Any JSON event of a provider is judged without an exception."""
     data = json.dumps(chunk).encode()
     event = Event("", data)
     is_preamble(event)
@@ -179,8 +181,8 @@ def test_no_event_of_a_provider_is_a_surprise(chunk: Json, choices: int) -> None
         ('{"choices": true}', 2),
     ],
 )
-def test_an_odd_choice_is_no_surprise(chunk: str, choices: int) -> None:
-    """An index of any type, and choices that are no list, raise nothing."""
+def test_watch_accepts_malformed_choices(chunk: str, choices: int) -> None:
+    """An index of any type, or choices that are not a list, do not raise."""
     ChatWatch(choices).feed(f"data: {chunk}\n\n".encode())
 
 
@@ -208,16 +210,16 @@ NO_OBJECT, NO_CHOICES = "the answer is not a JSON object", "the answer holds no 
     ],
 )
 @pytest.mark.parametrize("may_be_torn", [False, True])
-def test_check_answer_names_what_is_wrong(
+def test_check_answer_reports_error(
     body: bytes, error: tuple[str, int | None] | None, *, may_be_torn: bool
 ) -> None:
-    """A completion is good; an error has its status, anything else a message alone."""
+    """A completion is accepted; an error has its status, and any other body only a message."""
     info = ChatUpstream().check_answer(body, may_be_torn=may_be_torn)
     assert (None if info is None else (info.message, info.status)) == error
 
 
-def test_check_answer_parses_what_may_be_torn() -> None:
-    """An answer without a length looks complete when a brace ends its first half."""
+def test_check_answer_parses_body_without_length() -> None:
+    """A body without a content length is parsed, because a truncated one may end with a brace."""
     torn = b'{"choices": [{"message": {}}'
     assert check_answer(torn, may_be_torn=False) is None
     assert check_answer(torn, may_be_torn=True) is not None
@@ -265,8 +267,8 @@ def test_event_error_reads_error_events(data: bytes | None, message: str | None)
         (5, 502),
     ],
 )
-def test_an_error_without_status_gets_one(error: Json, status: int) -> None:
-    """Numbers first, then types and codes; 502 where the error does not say."""
+def test_event_error_derives_status(error: Json, status: int) -> None:
+    """The status comes from numbers first, then from types and codes, and is 502 by default."""
     info = event_error(Event("", json.dumps({"error": error}).encode()))
     assert info is not None
     assert info.status == status
@@ -276,8 +278,8 @@ def test_an_error_without_status_gets_one(error: Json, status: int) -> None:
     ("error", "text"),
     [({"message": "nö"}, "nö"), ("no", "no"), ({"a": "ö"}, '{"a": "ö"}'), ({"message": 1}, '{"message": 1}')],
 )  # fmt: skip
-def test_an_error_has_a_text(error: Json, text: str) -> None:
-    """The message if there is one, else the whole object."""
+def test_event_error_has_text(error: Json, text: str) -> None:
+    """The text is the error's message, or else the whole object."""
     info = event_error(Event("", json.dumps({"error": error}).encode()))
     assert info is not None
     assert info.message == text
@@ -295,8 +297,8 @@ def test_an_error_has_a_text(error: Json, text: str) -> None:
         (b"", False),
     ],
 )
-def test_read_error_recognizes_an_error_body(body: bytes, *, is_error: bool) -> None:
-    """Only an error object goes to clients as it is."""
+def test_read_error_accepts_error_objects_only(body: bytes, *, is_error: bool) -> None:
+    """Only an error object is passed to clients unchanged."""
     info = ChatUpstream().read_error(body)
     assert (info is not None) is is_error
     assert info is None or info.body == body
@@ -323,16 +325,16 @@ def test_read_error_recognizes_an_error_body(body: bytes, *, is_error: bool) -> 
         (UpstreamFailed("é"), 418, "invalid_request_error", "upstream_error", None),
     ],
 )
-def test_an_error_is_rendered_in_openais_shape(
+def test_chat_error_has_openai_shape(
     error: GatewayError, status: int | None, kind: str, code: str, param: str | None
 ) -> None:
-    """Message, type, param and code, and nothing else, as the official SDKs read them."""
+    """An error has exactly the message, type, param and code that the official SDKs read."""
     expected = {"message": str(error), "type": kind, "param": param, "code": code}
     assert json.loads(ChatClient().render_error(error, status=status)) == {"error": expected}
 
 
-def test_an_error_event_is_one_event() -> None:
-    """An error inside a stream is one whole event, whatever its text holds."""
+def test_chat_error_event_is_a_single_event() -> None:
+    """An error in a stream is one whole event, whatever its text contains."""
     event = ChatClient().render_error_event(UpstreamFailed('a\n\n"b\r\rdata: c'))
     framer = Framer()
     assert framer.feed(event) == event
@@ -340,8 +342,10 @@ def test_an_error_event_is_one_event() -> None:
     assert json.loads(event.removeprefix(b"data: "))["error"]["message"] == 'a\n\n"b\r\rdata: c'
 
 
-def test_turns_are_what_user_and_assistant_said() -> None:
-    """Other roles, other parts and empty texts are left out; text parts are joined."""
+def test_read_turns_keeps_user_and_assistant_text() -> None:
+    """Turns are the texts of user and assistant; text parts are joined, and other roles, other
+    parts and empty texts are left out.
+    """
     messages: Json = [
         {"role": "system", "content": "be brief"},
         {"role": "developer", "content": "be kind"},
@@ -365,8 +369,8 @@ def test_turns_are_what_user_and_assistant_said() -> None:
     ("messages", "param"),
     [(None, "messages"), ("Hello", "messages"), ({}, "messages"), ([{}, "x"], "messages[1]")],
 )
-def test_turns_need_a_list_of_objects(messages: Json, param: str) -> None:
-    """What can't be read is refused by its place."""
+def test_read_turns_rejects_malformed_messages(messages: Json, param: str) -> None:
+    """Malformed messages are rejected with their position."""
     with pytest.raises(InvalidRequest) as caught:
         read_turns(messages)
     assert caught.value.param == param

@@ -16,7 +16,7 @@ from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
     EmbeddingSettings,
-    seen,
+    text_of,
 )
 from serve_app.engines.faults import EngineFaultError
 
@@ -75,8 +75,8 @@ HUGE = {
 
 
 @pytest.mark.parametrize("text", [*ODD.values(), *HUGE.values()], ids=[*ODD, *HUGE])
-def test_a_text_becomes_a_direction(text: str, engine: EmbeddingEngine) -> None:
-    """Whatever it holds, of length 1, and small."""
+def test_text_becomes_a_unit_vector(text: str, engine: EmbeddingEngine) -> None:
+    """It is so for any text."""
     vector = engine.model.embed(text)
     assert vector.shape == (384,)
     assert vector.dtype == np.float32
@@ -84,8 +84,8 @@ def test_a_text_becomes_a_direction(text: str, engine: EmbeddingEngine) -> None:
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
-def test_odd_texts_are_scored(text: str, engine: EmbeddingEngine) -> None:
-    """As what users say, and as what describes a route."""
+def test_unusual_texts_are_scored(text: str, engine: EmbeddingEngine) -> None:
+    """They may be written by users or in descriptions."""
     odd = Route(text or " ", text or " ", (), examples=(text or " ",))
     said = engine.score(question(text, routes=(*ROUTES, odd)), lambda: True)
     assert isinstance(said, Scores)
@@ -93,21 +93,21 @@ def test_odd_texts_are_scored(text: str, engine: EmbeddingEngine) -> None:
     assert said.winner == odd.name or not text
 
 
-def test_half_a_surrogate_pair_reads_as_a_question_mark(engine: EmbeddingEngine) -> None:
-    """JSON can write it; the key of the question reads it so, too."""
+def test_unpaired_surrogate_counts_as_question_mark(engine: EmbeddingEngine) -> None:
+    """JSON can contain it; the key of the question treats it the same."""
     assert np.array_equal(engine.model.embed("a \ud800 b"), engine.model.embed("a ? b"))
 
 
-def test_the_same_text_has_the_same_direction(engine: EmbeddingEngine) -> None:
-    """To the last bit, whatever was embedded before, and in any case of its letters."""
+def test_equal_texts_have_equal_vectors(engine: EmbeddingEngine) -> None:
+    """They are equal to the last bit, whatever was embedded before, in any case of letters."""
     first = engine.model.embed("Write a poem about the sea")
     engine.model.embed("something else, much longer than that " * 20)
     assert np.array_equal(engine.model.embed("Write a poem about the sea"), first)
     assert np.array_equal(engine.model.embed("WRITE A POEM ABOUT THE SEA"), first)
 
 
-def test_what_means_the_same_is_near(engine: EmbeddingEngine) -> None:
-    """Nearer than what only shares words."""
+def test_similar_meaning_is_near(engine: EmbeddingEngine) -> None:
+    """It is nearer than a text that only shares words."""
     embed = engine.model.embed
     asked = embed("How do I cook rice?")
     assert asked @ embed("preparing rice in a pot") > asked @ embed("How do I fix my car?") + 0.2
@@ -116,18 +116,18 @@ def test_what_means_the_same_is_near(engine: EmbeddingEngine) -> None:
 @pytest.mark.parametrize(
     ("limit", "head", "tail"), [(8, 3, 3), (9, 4, 3), (10, 4, 4), (13, 6, 5), (14, 12, 0)]
 )
-def test_of_a_long_text_head_and_tail_are_kept(
+def test_long_text_keeps_head_and_tail(
     limit: int, head: int, tail: int, engine: EmbeddingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if the tokens between were not there; two of the limit are for the marks at its ends."""
+    """The tokens between are dropped; two of the limit are the marks at its ends."""
     kept = NUMBERS[:head] + NUMBERS[len(NUMBERS) - tail :]
     expected = engine.model.embed(" ".join(kept))
     monkeypatch.setattr(engine.model, "_limit", limit)
     assert np.array_equal(engine.model.embed(" ".join(NUMBERS)), expected)
 
 
-def test_the_limit_is_that_of_the_settings(engine: EmbeddingEngine) -> None:
-    """62 words fit into 64 tokens; of more, the 31 first and the 31 last count."""
+def test_limit_of_tokens_is_a_setting(engine: EmbeddingEngine) -> None:
+    """62 words fit into 64 tokens; of more, the first 31 and the last 31 count."""
     embed = engine.model.embed
     text = ["start"] * 31 + ["end"] * 31
     assert np.array_equal(embed(" ".join([*text[:31], "word", *text[31:]])), embed(" ".join(text)))
@@ -150,14 +150,14 @@ def test_the_limit_is_that_of_the_settings(engine: EmbeddingEngine) -> None:
 def test_obvious_questions_find_their_route(
     texts: list[str], route: str, engine: EmbeddingEngine
 ) -> None:
-    """Three routes, described in a few words, without examples."""
+    """There are three routes with short descriptions and no examples."""
     assert winner(engine, *texts) == route
 
 
 @pytest.mark.parametrize(
     "text", ["How much is the rent of a flat in Oslo?", "Which planet has the most moons?"]
 )
-def test_what_belongs_nowhere_finds_no_route(
+def test_unrelated_text_finds_no_route(
     text: str, engine: EmbeddingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The best route does not reach the threshold."""
@@ -165,8 +165,8 @@ def test_what_belongs_nowhere_finds_no_route(
     assert winner(engine, text) is None
 
 
-def test_an_engine_out_of_time_says_so(engine: EmbeddingEngine) -> None:
-    """New routes are not embedded for nobody; once they are known, an answer needs no patience."""
+def test_engine_out_of_time_is_busy(engine: EmbeddingEngine) -> None:
+    """New routes are not embedded after the deadline; known ones need no time."""
     routes = (Route("gardening", "plants, flowers and vegetables", ()),)
     asked = question("How do I prune roses?", routes=routes)
     said = engine.score(asked, lambda: False)
@@ -178,14 +178,14 @@ def test_an_engine_out_of_time_says_so(engine: EmbeddingEngine) -> None:
     assert scored.winner == "gardening"
 
 
-def test_one_text_is_seen() -> None:
-    """The turns of a question, a line each."""
-    assert seen(question("Write a poem", "and another")) == "Write a poem\nand another"
-    assert seen(question()) == ""
+def test_text_of_joins_the_turns() -> None:
+    """Each turn of a question is a line."""
+    assert text_of(question("Write a poem", "and another")) == "Write a poem\nand another"
+    assert text_of(question()) == ""
 
 
-def test_the_configuration_sets_the_engine() -> None:
-    """Every setting of the section that is the engine's."""
+def test_section_has_every_setting() -> None:
+    """They are all settings of the section for this engine."""
     section = OrchestratorSection(
         model="/m.onnx", threads=3, max_query_tokens=9, min_confidence=0.3, min_margin=0.1
     )
@@ -212,19 +212,19 @@ def fault(settings: EmbeddingSettings) -> str:
 @pytest.mark.parametrize(
     ("name", "file"), [("MODEL_SHA256", shipped()), ("VOCABULARY_SHA256", VOCABULARY)]
 )
-def test_a_file_that_is_not_the_pinned_one_is_refused(
+def test_file_with_other_hash_is_refused(
     name: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its path and the hash that it has."""
+    """The message has its path and hash."""
     expected = getattr(embedding, name)
     monkeypatch.setattr(embedding, name, "0" * 64)
     assert fault(EmbeddingSettings()) == (
-        f"{file} is not the file that was pinned: its SHA-256 is {expected}"
+        f"{file} is not the pinned file: its SHA-256 is {expected}; reinstall the package"
     )
 
 
-def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the two ways out."""
+def test_missing_package_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has two fixes."""
     monkeypatch.setattr(embedding, "PACKAGE", "no_such_package")
     assert fault(EmbeddingSettings()) == (
         "the package no-such-package is not installed; "
@@ -232,47 +232,42 @@ def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_a_package_without_the_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the path where the file should be, and the system's reason."""
+def test_package_without_the_file_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has the expected path and the reason of the system."""
     monkeypatch.setattr(embedding, "PACKAGE", "serve_app")
     expected = VOCABULARY.parents[2] / "model.onnx"
-    assert fault(EmbeddingSettings()) == f"{expected} can't be read: No such file or directory"
+    assert fault(EmbeddingSettings()) == f"cannot read {expected}: No such file or directory"
 
 
-def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """With the key of the configuration that says so."""
+def test_missing_model_is_a_fault(tmp_path: Path) -> None:
+    """The message names the key of the configuration."""
     file = tmp_path / "own.onnx"
     assert (
-        fault(EmbeddingSettings(model=file)) == f"there is no file {file}; see orchestrator.model"
+        fault(EmbeddingSettings(model=file)) == f"there is no file {file}; check orchestrator.model"
     )
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x01" * 50])
-def test_what_is_no_model_is_refused(content: bytes, tmp_path: Path) -> None:
-    """A file that is not ONNX is a fault with its path."""
+def test_file_that_is_not_onnx_is_a_fault(content: bytes, tmp_path: Path) -> None:
+    """The message has its path."""
     file = tmp_path / "own.onnx"
     file.write_bytes(content)
-    assert fault(EmbeddingSettings(model=file)).startswith(
-        f"{file} is no ONNX model that runs here: "
-    )
+    assert fault(EmbeddingSettings(model=file)).startswith(f"{file} is not a usable ONNX model: ")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"\xff\xfe"])
-def test_what_is_no_vocabulary_is_refused(content: bytes, tmp_path: Path) -> None:
-    """A fault with the path of the one that lies beside the model."""
+def test_invalid_vocabulary_is_a_fault(content: bytes, tmp_path: Path) -> None:
+    """The message has the path of the file beside the model."""
     (tmp_path / "own.onnx").symlink_to(shipped())
     file = tmp_path / "vocab.txt"
     file.write_bytes(content)
     assert fault(EmbeddingSettings(model=tmp_path / "own.onnx")).startswith(
-        f"{file} is no BERT vocabulary: "
+        f"{file} is not a BERT vocabulary: "
     )
 
 
-def test_other_weights_are_taken(engine: EmbeddingEngine, tmp_path: Path) -> None:
-    """Without a look at their hash, and with the vocabulary beside them if there is one.
-
-    The file here is the one that our own graph takes its weights from, as it came.
-    """
+def test_other_weights_are_supported(engine: EmbeddingEngine, tmp_path: Path) -> None:
+    """Their hash is not checked, and a vocabulary beside them is used."""
     text = "Write me a sonnet about autumn"
     (tmp_path / "own.onnx").symlink_to(shipped())
     ours = EmbeddingModel(EmbeddingSettings(model=tmp_path / "own.onnx")).embed(text)

@@ -81,15 +81,15 @@ def embed(session: Any, row: Any) -> Vector:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_text_has_the_direction_that_the_packages_graph_gives_it(
+def test_bundled_graph_agrees_with_the_packages(
     text: str, ours: EmbeddingModel, theirs: EmbeddingModel
 ) -> None:
-    """Short or long, in any language: nobody tells them apart."""
+    """It does so for short and long texts in any language."""
     assert float(ours.embed(text) @ theirs.embed(text)) >= 0.995
 
 
-def test_a_session_takes_tokens_and_gives_a_direction(session: Any) -> None:
-    """One input and one output, named and typed as its docstring says."""
+def test_session_has_one_input_and_one_output(session: Any) -> None:
+    """Names and types are as its docstring has them."""
     (given,), (got,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type) == ("input_ids", "tensor(int64)")
     assert (got.name, got.type) == ("embedding", "tensor(float)")
@@ -99,15 +99,15 @@ def test_a_session_takes_tokens_and_gives_a_direction(session: Any) -> None:
     "count", [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 129, 256, 511, 512]
 )
 def test_every_length_is_embedded(count: int, session: Any) -> None:
-    """From one token to as many as the model has places for, always of length 1."""
+    """Any length from one token to the maximum of the model gives a unit vector."""
     vector = embed(session, tokens(count))
     assert vector.shape == (384,)
     assert vector.dtype == np.float32
     assert float(np.linalg.norm(vector)) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_no_token_is_without_weight(session: Any) -> None:
-    """Another one at the beginning, in the middle or at the end is another direction."""
+def test_every_token_counts(session: Any) -> None:
+    """Another one at the beginning, in the middle or at the end changes the vector."""
     row = tokens(40)
     directions = [embed(session, row)]
     for place in (0, 20, 39):
@@ -117,8 +117,8 @@ def test_no_token_is_without_weight(session: Any) -> None:
     assert len({vector.tobytes() for vector in directions}) == 4
 
 
-def test_a_session_needs_its_file_no_more(session: Any, tmp_path: Path) -> None:
-    """It has copies of all weights: the file may change, and go away."""
+def test_session_does_not_need_its_file_later(session: Any, tmp_path: Path) -> None:
+    """It has copies of all weights: the file may change or disappear."""
     file = tmp_path / "model.onnx"
     copyfile(weights(), file)
     other = opened(file)
@@ -129,7 +129,7 @@ def test_a_session_needs_its_file_no_more(session: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 1 << 20])
-def test_half_a_file_opens_no_session(size: int, tmp_path: Path) -> None:
+def test_truncated_file_opens_no_session(size: int, tmp_path: Path) -> None:
     """The caller checks the hash; without it, missing weights are an error all the same."""
     file = tmp_path / "model.onnx"
     file.write_bytes(weights().read_bytes()[:size])
@@ -137,8 +137,8 @@ def test_half_a_file_opens_no_session(size: int, tmp_path: Path) -> None:
         opened(file)
 
 
-def test_every_weight_lies_in_the_file() -> None:
-    """Each tensor is made of bytes that the pinned file has."""
+def test_every_weight_is_in_the_file() -> None:
+    """Each tensor is made of bytes of the pinned file."""
     size = weights().stat().st_size
     recipes: dict[str, dict[str, Any]] = json.loads(TENSORS.read_bytes())["tensors"]
     terms = [recipe[key] for recipe in recipes.values() for key in recipe if key in TERMS]

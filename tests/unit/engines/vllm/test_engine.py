@@ -121,12 +121,12 @@ def said(answer: Scores | Unavailable) -> tuple[Reason, str]:
     return answer.reason, answer.detail
 
 
-async def test_it_is_ready_once_it_has_decided_something(make: Make, script: Script) -> None:
-    """Until then it is busy, and says so without waiting."""
+async def test_engine_is_ready_after_its_first_decisions(make: Make, script: Script) -> None:
+    """Until then it returns busy without waiting."""
     script.gate.clear()
     engine = make()
     await until(lambda: bool(script.made))
-    starting = (Reason.ORCHESTRATOR_BUSY, "the engine is starting; ask again")
+    starting = (Reason.ORCHESTRATOR_BUSY, "the engine is starting; retry")
     assert said(await engine.score(QUESTION)) == starting
     assert (engine.ready, engine.wait(0.05)) == (False, False)
     script.gate.set()
@@ -135,18 +135,18 @@ async def test_it_is_ready_once_it_has_decided_something(make: Make, script: Scr
     assert (engine.starts, engine.fault) == (1, "")
 
 
-async def test_an_embedding_model_prepares_the_routes_first(make: Make, script: Script) -> None:
-    """Those of the configuration."""
+async def test_embedding_model_prepares_routes_first(make: Make, script: Script) -> None:
+    """They are the routes of the configuration."""
     assert await asyncio.to_thread(make().wait, 5)
     decider = script.made[0].decider
     assert not isinstance(decider, ChatDecider)
     assert decider.prepared == [QUESTION.routes]  # type: ignore[attr-defined]
 
 
-async def test_a_fault_is_told_and_tried_again(
+async def test_failed_start_is_logged_and_repeated(
     make: Make, script: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once in the log, with growing pauses, until it is mended."""
+    """It is logged once, and repeated with growing pauses until it succeeds."""
     script.fault = EngineFaultError("there is no folder")
     engine = make()
     assert not await asyncio.to_thread(engine.wait, 5)
@@ -163,29 +163,27 @@ async def test_a_fault_is_told_and_tried_again(
     assert engine.fault == ""
 
 
-async def test_whatever_a_start_raises_is_a_fault(make: Make, script: Script) -> None:
-    """With its kind, where nobody expected it."""
+async def test_exception_of_a_start_is_a_fault(make: Make, script: Script) -> None:
+    """An unexpected one is reported with its type."""
     script.fault = MemoryError("too much")
     engine = make()
     assert not await asyncio.to_thread(engine.wait, 5)
     assert engine.fault == "MemoryError: too much"
 
 
-async def test_an_engine_that_can_not_decide_is_a_fault(make: Make, script: Script) -> None:
-    """Its process is ended."""
+async def test_failed_first_decision_is_a_fault(make: Make, script: Script) -> None:
+    """The process of the engine is ended."""
     script.error = ValueError("head size 16")
     engine = make()
     assert not await asyncio.to_thread(engine.wait, 5)
-    assert engine.fault == (
-        "vLLM started, but gave no first decision (ValueError); its log says why"
-    )
+    assert engine.fault == ("vLLM started, but its first decision failed (ValueError); see its log")
     assert script.made[0].engine.ended
 
 
-async def test_a_dead_engine_is_replaced(
+async def test_dead_engine_is_replaced(
     make: Make, script: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Meanwhile it answers at once; a question under way hears that the process ended."""
+    """Meanwhile answers are immediate; a question in progress gets the fault."""
     engine = make()
     assert await asyncio.to_thread(engine.wait, 5)
     script.gate.clear()
@@ -195,34 +193,34 @@ async def test_a_dead_engine_is_replaced(
     script.error = RuntimeError("EngineCore encountered an issue")
     script.made[0].engine.errored = True
     script.gate.set()
-    ended = (Reason.ORCHESTRATOR_ERROR, "the engine's process ended in the middle of it")
+    ended = (Reason.ORCHESTRATOR_ERROR, "the engine's process ended during the decision")
     assert said(await first) == ended
     await until(lambda: not engine.ready)
-    again = "the engine is started again, because its process ended; ask again"
+    again = "the engine is restarting because its process ended; retry"
     assert said(await engine.score(QUESTION)) == (Reason.ORCHESTRATOR_BUSY, again)
     script.error = None
     script.may_start.set()
     assert await asyncio.to_thread(engine.wait, 5, 2)
     assert script.made[0].engine.ended
     assert await engine.score(QUESTION) == SCORES
-    assert "the process of vLLM ended; another one is started" in caplog.text
+    assert "vLLM's process ended; restarting it" in caplog.text
 
 
-async def test_an_error_of_a_living_engine_is_an_answer(
+async def test_exception_of_a_running_engine_is_a_fault(
     make: Make, script: Script, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With its kind; the log has all of it."""
+    """The fault has its type, and the log all of it."""
     engine = make()
     assert await asyncio.to_thread(engine.wait, 5)
     script.error = ValueError("a secret")
-    error = (Reason.ORCHESTRATOR_ERROR, "vLLM raised ValueError")
+    error = (Reason.ORCHESTRATOR_ERROR, "vLLM failed with ValueError")
     assert said(await engine.score(QUESTION)) == error
     assert "a secret" in caplog.text
     assert engine.ready
 
 
-async def test_who_leaves_takes_the_question_along(make: Make, script: Script) -> None:
-    """It is given up where the engine lives."""
+async def test_cancelled_question_is_cancelled_in_the_engine(make: Make, script: Script) -> None:
+    """It is cancelled on the engine's thread."""
     engine = make()
     assert await asyncio.to_thread(engine.wait, 5)
     script.gate.clear()
@@ -232,8 +230,8 @@ async def test_who_leaves_takes_the_question_along(make: Make, script: Script) -
     await until(lambda: script.made[0].decider.under_way == 0)
 
 
-async def test_more_than_the_deadline_allows_is_shed(make: Make, script: Script) -> None:
-    """By what the questions before took."""
+async def test_load_beyond_the_deadline_is_shed(make: Make, script: Script) -> None:
+    """The estimate comes from the duration of earlier questions."""
     engine = make()
     assert await asyncio.to_thread(engine.wait, 5)
     script.gate.clear()
@@ -249,12 +247,12 @@ async def test_more_than_the_deadline_allows_is_shed(make: Make, script: Script)
     assert answers[0] == SCORES
     reason, detail = said(answers[-1])
     assert reason is Reason.ORCHESTRATOR_BUSY
-    assert detail.startswith("1 questions are under way, 12")
+    assert detail.startswith("1 questions are in progress, 12")
     assert isinstance(await engine.score(QUESTION), Scores)
 
 
-async def test_an_engine_is_closed_in_the_middle_of_a_start(make: Make, script: Script) -> None:
-    """Without waiting for it; what was started all the same is ended."""
+async def test_close_during_a_start_does_not_wait(make: Make, script: Script) -> None:
+    """An engine that was started all the same is ended."""
     script.may_start.clear()
     engine = make()
     await until(lambda: bool(script.times))
@@ -267,8 +265,8 @@ async def test_an_engine_is_closed_in_the_middle_of_a_start(make: Make, script: 
     engine.close()
 
 
-async def test_a_closed_engine_is_ended(make: Make, script: Script) -> None:
-    """And answers, as one that is not there."""
+async def test_closed_engine_is_ended(make: Make, script: Script) -> None:
+    """It answers like one that is not running."""
     engine = make()
     assert await asyncio.to_thread(engine.wait, 5)
     await asyncio.to_thread(engine.close)

@@ -21,8 +21,8 @@ _CHILD: Final = "import time, {name}\nprint('up', flush=True)\ntime.sleep(600)"
 @pytest.mark.parametrize(
     ("name", "ends"), [("serve_app.engines.vllm.leash", True), ("json", False)]
 )
-def test_a_killed_parent_takes_its_child_along(name: str, *, ends: bool) -> None:
-    """With the leash; without it, the child lives on."""
+def test_leash_ends_the_child_of_a_killed_parent(name: str, *, ends: bool) -> None:
+    """Without the leash, the child survives."""
     child = _CHILD.format(name=name)
     script = _PARENT.replace("CHILD", repr(child))
     root = Path(__file__).parents[4]

@@ -37,8 +37,8 @@ def refused(device: Device = "cuda", memory: DeviceMemory = L4, **changes: Any) 
     return str(raised.value)
 
 
-def test_the_configuration_says_it_all() -> None:
-    """Every setting of the section that is the engine's."""
+def test_section_has_every_setting() -> None:
+    """They are all settings of the section for this engine."""
     section = OrchestratorSection(
         engine="vllm", model="/m", family="generic", task="embed", device="cuda", mode="choice",
         download=True, max_model_len=1024, kv_cache_mb=99, gpu_memory_gb=7.5, dtype="float16",
@@ -60,15 +60,15 @@ def test_the_configuration_says_it_all() -> None:
         ("/models/Qwen2.5-1.5B-Instruct", "generic"),
     ],
 )
-def test_the_family_goes_by_the_name(model: str, family: str) -> None:
-    """Unless the configuration names one."""
+def test_family_is_derived_from_the_name(model: str, family: str) -> None:
+    """The configuration may name another one."""
     section = OrchestratorSection(engine="vllm", model=model)
     assert VllmSettings.from_section(section).family.name == family
     assert VllmSettings.from_section(section) == VllmSettings(model, FAMILIES[family])
 
 
-def test_a_gpu_s_arguments() -> None:
-    """CUDA graphs, the cache by its size, and the share of the card that it all comes to."""
+def test_arguments_for_a_gpu() -> None:
+    """There are CUDA graphs, the size of the cache, and the total share of the card."""
     assert args() == {
         "enable_prefix_caching": True,
         "generation_config": "vllm",
@@ -86,22 +86,22 @@ def test_a_gpu_s_arguments() -> None:
     }
 
 
-def test_a_cpu_s_arguments_differ_in_data_alone() -> None:
-    """One process for the model, nothing compiled, small blocks."""
+def test_arguments_for_a_cpu_differ_in_data_only() -> None:
+    """There is one process for the model, nothing is compiled, and blocks are small."""
     cpu, cuda = args("cpu"), args("cuda")
     more = {"enforce_eager": True, "block_size": 32, "kv_cache_memory_bytes": 256 * MEBIBYTE}
     del cuda["gpu_memory_utilization"]
     assert cpu == cuda | more
 
 
-def test_the_leash_is_where_vllm_looks_for_it() -> None:
-    """By the name of its class."""
+def test_leash_is_found_by_its_name() -> None:
+    """It is imported by the name of its class."""
     module, _, name = args()["worker_extension_cls"].rpartition(".")
     assert getattr(import_module(module), name).__qualname__ == name
 
 
-def test_an_embedding_model_s_arguments() -> None:
-    """As long as the model takes, and no cache of beginnings."""
+def test_arguments_for_an_embedding_model() -> None:
+    """It has its own maximum of tokens, and no prefix cache."""
     found = args(task="embed", checkpoint=Checkpoint(90_000_000, 512, 4608))
     assert (found["runner"], found["max_model_len"]) == ("pooling", None)
     assert found["enable_prefix_caching"] is False
@@ -118,10 +118,8 @@ def test_an_embedding_model_s_arguments() -> None:
         ({"max_model_len": 600}, 600, 300),
     ],
 )
-def test_a_sequence_has_room_for_prompt_and_answer(
-    changes: dict[str, Any], length: int, budget: int
-) -> None:
-    """As much as is usual in the family, the model takes, and the configuration says."""
+def test_sequence_fits_prompt_and_answer(changes: dict[str, Any], length: int, budget: int) -> None:
+    """Its length follows from the family, the model and the configuration."""
     assert args(**changes)["max_model_len"] == length
     changes.pop("checkpoint", None)
     assert replace(SETTINGS, **changes).budget_tokens == budget
@@ -140,15 +138,15 @@ def test_a_sequence_has_room_for_prompt_and_answer(
         ("cpu", {"max_model_len": 32768}, 28672 * 32768 * 17 // 16),
     ],
 )
-def test_the_cache_has_room_for_a_prompt_at_least(
+def test_cache_fits_at_least_one_prompt(
     device: Device, changes: dict[str, Any], cache: int
 ) -> None:
-    """Else it is as large as configured, as is left, or as is usual on the device."""
+    """Otherwise it has the configured size, the rest of the memory, or the default size."""
     assert args(device, **changes)["kv_cache_memory_bytes"] == cache
 
 
-def test_what_is_left_of_a_share_is_the_cache() -> None:
-    """Ray's share counts, where it is less than what the configuration would take."""
+def test_rest_of_a_share_is_the_cache() -> None:
+    """Ray's share applies if it is less than the configured memory."""
     memory = DeviceMemory(24 * GIBIBYTE, share=0.25)
     cache = args(memory=memory, gpu_memory_gb=20)["kv_cache_memory_bytes"]
     assert cache == 6 * GIBIBYTE - int(3.1e9) - 3 * GIBIBYTE // 2
@@ -167,8 +165,8 @@ def test_what_is_left_of_a_share_is_the_cache() -> None:
         ({"device": "cpu", "dtype": "float32", "memory": DeviceMemory(6 * GIBIBYTE)}, "/m/Arch-Router-1.5B needs about 7.0 GiB of memory, but 6.0 GiB are free; use a smaller model"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused(changes: dict[str, Any], fault: str) -> None:
-    """With the figures, and what to change."""
+def test_too_large_model_is_refused(changes: dict[str, Any], fault: str) -> None:
+    """The message has the figures and the fix."""
     assert refused(**changes) == fault
 
 
@@ -188,7 +186,7 @@ WIDE: Final = Checkpoint(int(6.2e9), 32768, 2 * 28 * 2 * 128, is_wide=True)
 def test_weights_count_as_they_are_in_memory(
     checkpoint: Checkpoint, dtype: str, times: float
 ) -> None:
-    """Where 32 bits a number are not asked for, vLLM makes 16 of them."""
+    """Unless 32-bit numbers are configured, vLLM stores them as 16-bit."""
     share = args(checkpoint=checkpoint, dtype=dtype, kv_cache_mb=1024)["gpu_memory_utilization"]
     needed = checkpoint.weight_bytes * times + 2.5 * GIBIBYTE
     assert share == pytest.approx(needed / L4.total_bytes, abs=0.001)
@@ -205,15 +203,13 @@ def test_weights_count_as_they_are_in_memory(
         ({"max_model_len": 40_000}, "orchestrator.max_model_len: 40000 exceeds the 32768 tokens that /m/Arch-Router-1.5B supports; lower it"),
     ],
 )  # fmt: skip
-def test_what_fits_nowhere_is_known_without_a_device(
-    changes: dict[str, Any], fault: str | None
-) -> None:
-    """A setting that contradicts the model; the size of the machine is another matter."""
+def test_misfit_is_found_without_a_device(changes: dict[str, Any], fault: str | None) -> None:
+    """It is a setting that contradicts the model on any machine."""
     assert misfit(replace(SETTINGS, **changes), ARCH_ROUTER) == fault
 
 
-def test_nothing_is_sent_and_nothing_fetched() -> None:
-    """Unless the configuration says that the model may be."""
+def test_environment_disables_telemetry_and_downloads() -> None:
+    """Downloads are possible only if the configuration allows them."""
     said = environment(SETTINGS)
     assert (said["VLLM_NO_USAGE_STATS"], said["DO_NOT_TRACK"]) == ("1", "1")
     assert (said["HF_HUB_OFFLINE"], said["TRANSFORMERS_OFFLINE"]) == ("1", "1")
@@ -230,13 +226,13 @@ def test_nothing_is_sent_and_nothing_fetched() -> None:
         ("", "auto"),
     ],
 )
-def test_a_cpu_calculates_in_what_it_knows(cpuinfo: str, dtype: str) -> None:
-    """32 bits, unless it has instructions for 16, or does not say."""
+def test_cpu_dtype_follows_its_instructions(cpuinfo: str, dtype: str) -> None:
+    """It is 32 bits, unless there are instructions for 16, or no information."""
     assert cpu_dtype(cpuinfo) == dtype
 
 
-def test_a_missing_vllm_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the extras that bring it."""
+def test_missing_vllm_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the extras to install."""
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.setitem(sys.modules, "vllm.platforms", None)
     with pytest.raises(EngineFaultError, match="install the extra `gpu` or `cpu`"):

@@ -1,32 +1,36 @@
-"""Load on loopback: a process that takes one command a line and answers with one line of figures.
+"""The load generator: a process that takes one load a frame and returns two frames of figures.
 
-One client is one connection that sends its next request when the last answer is whole. Every
-answer is read to its end and looked at: status 200, and the text that ends a good one.
+A client is a connection that sends its next request when the last answer is complete. Each answer
+is read to its end and checked: status 200, and the text that ends a correct one.
 """
 
 import asyncio
 import json
 import math
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import cast
+from dataclasses import asdict, dataclass, field, replace
+from typing import cast, overload
 
 import httptools
 import psutil
 import uvloop
 
+from benchmarks.lib.frames import read_frame, write_frame
+from benchmarks.lib.paths import PROJECT
+
 _PATIENCE_S = 60.0
-"""Beyond the time asked for: an answer that takes longer is an error."""
+"""An answer that arrives later than this after the load has ended is an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send, and for how long."""
+    """Requests to send, the number of clients, and the duration."""
 
     port: int
     path: str
@@ -38,7 +42,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of it."""
+    """Latencies and errors of a load."""
 
     latencies_ms: list[float]
     errors: int
@@ -46,7 +50,7 @@ class Figures:
     first_error: str
 
     def __add__(self, other: "Figures") -> "Figures":
-        """Both, as if they had been one."""
+        """Returns the figures of both loads together."""
         return Figures(
             self.latencies_ms + other.latencies_ms,
             self.errors + other.errors,
@@ -56,37 +60,36 @@ class Figures:
 
     @property
     def requests(self) -> int:
-        """How many were answered."""
+        """The number of answers."""
         return len(self.latencies_ms)
 
     @property
     def rps(self) -> float:
-        """Answers in a second."""
+        """Answers per second."""
         return self.requests / self.elapsed_s
 
     def quantile(self, share: float) -> float:
-        """The smallest latency that ``share`` of all are not above."""
-        ordered = sorted(self.latencies_ms)
-        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+        """Returns the latency that ``share`` of all do not exceed; NaN without answers."""
+        return quantile(self.latencies_ms, share, math.nan)
 
 
 @dataclass(slots=True)
-class _Run:
+class _LoadRun:
     request: bytes
     ends_at: float
     expected: bytes
-    on_idle: Callable[[], None]
+    on_closed: Callable[[], None]
     latencies: list[float] = field(default_factory=list)
     errors: int = 0
     first_error: str = ""
 
-    def fail(self, what: str) -> None:
+    def fail(self, error: str) -> None:
         self.errors += 1
-        self.first_error = self.first_error or what
+        self.first_error = self.first_error or error
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: _LoadRun) -> None:
         self._run = run
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
@@ -124,15 +127,15 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._waiting:
             self._run.fail(f"the connection was lost: {error}")
-        self._run.on_idle()
+        self._run.on_closed()
 
 
-async def _put(load: Load) -> Figures:
+async def _send_all(load: Load) -> Figures:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     left = load.clients
 
-    def idle() -> None:
+    def count_down() -> None:
         nonlocal left
         left -= 1
         if not left:
@@ -144,11 +147,11 @@ async def _put(load: Load) -> Figures:
         "accept: */*\r\nuser-agent: load\r\n\r\n"
     )
     began = time.perf_counter()
-    run = _Run(
+    run = _LoadRun(
         (head + load.body).encode(),
         began + load.seconds,
         b"data: [DONE]" if load.stream else b'"choices"',
-        idle,
+        count_down,
     )
     for _ in range(load.clients):
         await loop.create_connection(lambda: _Client(run), "127.0.0.1", load.port)
@@ -160,35 +163,58 @@ async def _put(load: Load) -> Figures:
     return Figures(run.latencies, run.errors, elapsed, run.first_error)
 
 
-class Generator:
-    """The process's other end."""
+@overload
+def quantile(values: Iterable[float], share: float) -> float | None: ...
+@overload
+def quantile(values: Iterable[float], share: float, default: float) -> float: ...
+def quantile(values: Iterable[float], share: float, default: float | None = None) -> float | None:
+    """Returns the smallest value that ``share`` of all do not exceed; ``default`` if empty."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else default
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+
+class Generator:
+    """The benchmark's end of the process."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("the load generator needs pipes for its input and output")
         self._process = process
+        self._input = process.stdin.fileno()
+        self._output = process.stdout.fileno()
 
     def cpu_seconds(self) -> float:
-        """The CPU time that the load itself has cost."""
+        """Returns the CPU time of the generator itself."""
         times = psutil.Process(self._process.pid).cpu_times()
         return float(times.user + times.system)
 
     def put(self, load: Load) -> Figures:
-        """Puts the load on its port and returns when all answers are there."""
-        pipe_in, pipe_out = self._process.stdin, self._process.stdout
-        if pipe_in is None or pipe_out is None:  # they are pipes, see below
-            raise RuntimeError
-        pipe_in.write(json.dumps(asdict(load)) + "\n")
-        pipe_in.flush()
-        return Figures(**json.loads(pipe_out.readline()))
+        """Sends the load and returns its figures when all answers have arrived."""
+        self.send(load)
+        return self.receive()
+
+    def send(self, load: Load) -> None:
+        """Starts a load; ``receive`` returns its figures."""
+        write_frame(self._input, json.dumps(asdict(load)).encode())
+
+    def receive(self) -> Figures:
+        """Waits for the figures of the load. Raises EOFError if the generator has ended."""
+        head, latencies = read_frame(self._output), read_frame(self._output)
+        if head is None or latencies is None:
+            raise EOFError("the load generator has ended; its standard error says why")
+        values = array("d")
+        values.frombytes(latencies)
+        return Figures(values.tolist(), **json.loads(head))
 
 
 @contextmanager
 def generating() -> Iterator[Generator]:
-    """The load generator for as long as the block takes."""
+    """Runs the load generator until the block ends."""
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).resolve())],
+        [sys.executable, "-m", "benchmarks.lib.loadgen"],
+        cwd=PROJECT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     ) as process:
         try:
@@ -198,10 +224,15 @@ def generating() -> Iterator[Generator]:
 
 
 def main() -> None:
-    """Takes commands until its input ends."""
-    for line in sys.stdin:
-        figures = uvloop.run(_put(Load(**json.loads(line))))
-        print(json.dumps(asdict(figures)), flush=True)
+    """Runs a load for each frame of standard input, until it ends; answers with two frames."""
+    answers = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # no printed text between the frames
+    while (frame := read_frame(sys.stdin.fileno())) is not None:
+        figures = uvloop.run(_send_all(Load(**json.loads(frame))))
+        head = asdict(replace(figures, latencies_ms=[]))
+        del head["latencies_ms"]
+        write_frame(answers, json.dumps(head).encode())
+        write_frame(answers, array("d", figures.latencies_ms).tobytes())
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""From cells to figures: medians, bars and tables. Pure functions."""
+"""Figures of the overhead benchmark: from cells to medians, bars and tables. Pure functions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import mean, median
 from typing import Any, Final
 
-from loadgen import Figures
-from machine import headline
+from benchmarks.lib.loadgen import Figures
+from benchmarks.lib.machine import headline
+from benchmarks.lib.script import verdict
 
 Usage = dict[str, dict[str, float]]
 """CPU seconds by server and role."""
@@ -14,15 +15,15 @@ Usage = dict[str, dict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """CPU between two moments."""
+    """CPU time between two moments."""
 
     seconds: float
     used: Usage
     elsewhere_s: float
-    """By processes that are no part of the benchmark."""
+    """CPU seconds of processes outside the benchmark."""
 
     def __add__(self, other: "Window") -> "Window":
-        """Both, as if they had been one."""
+        """Returns both windows together."""
         used = {
             server: {
                 role: round(roles.get(role, 0.0) + other.used[server].get(role, 0.0), 3)
@@ -39,7 +40,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One load on one variant in one round, or a turn of it."""
+    """One load on one variant in one round, or one turn of it."""
 
     round: int
     variant: str
@@ -51,24 +52,24 @@ class Cell:
 
     @property
     def cpu_ms(self) -> float:
-        """Per request, idle work included."""
-        return self._each(sum(self.window.used[self.server].values()))
+        """CPU per request, idle work included."""
+        return self._per_request_ms(sum(self.window.used[self.server].values()))
 
     def corrected_ms(self, idle: "Idle") -> float:
-        """Per request, without what the server would have used anyway."""
-        return self.cpu_ms - self._each(idle.rate(self.server) * self.window.seconds)
+        """Returns CPU per request without the idle work of the server."""
+        return self.cpu_ms - self._per_request_ms(idle.rate(self.server) * self.window.seconds)
 
-    def _each(self, seconds: float) -> float:
+    def _per_request_ms(self, seconds: float) -> float:
         return seconds * 1e3 / max(1, self.figures.requests)
 
     def __add__(self, other: "Cell") -> "Cell":
-        """Two turns, as if they had been one."""
+        """Returns two turns together."""
         return replace(
             self, window=self.window + other.window, figures=self.figures + other.figures
         )
 
     def facts(self) -> dict[str, Any]:
-        """For the raw results."""
+        """Returns the cell for the raw results."""
         return {
             "round": self.round,
             "variant": self.variant,
@@ -83,32 +84,34 @@ class Cell:
         }
 
     def line(self) -> str:
-        """The cell for whoever watches."""
-        what = f"{'stream' if self.stream else 'unary'} c={self.clients}"
-        seen = self.figures
+        """Returns the cell as a line of the progress output."""
+        load = f"{_kind(self.stream)} c={self.clients}"
+        figures = self.figures
         text = (
-            f"round {self.round}  {what:<11} {self.variant:<21} "
-            f"{seen.rps:8.0f}/s  p50 {seen.quantile(0.5):8.2f}  p99 {seen.quantile(0.99):8.2f} ms  "
+            f"round {self.round}  {load:<11} {self.variant:<21} "
+            f"{figures.rps:8.0f}/s  p50 {figures.quantile(0.5):8.2f}  p99 {figures.quantile(0.99):8.2f} ms  "
             f"CPU {self.cpu_ms:7.3f} ms"
         )
-        return text + (f"  {seen.errors} ERRORS: {seen.first_error}" if seen.errors else "")
+        return text + (
+            f"  {figures.errors} ERRORS: {figures.first_error}" if figures.errors else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """What servers used while nobody asked them."""
+    """CPU time of servers while they had no requests."""
 
     seconds: dict[str, float]
     used: Usage
 
     @classmethod
     def of(cls, cells: Iterable[Cell], pause: Window) -> "Idle":
-        """From the pause, and for each server from every cell in which another was asked."""
+        """Returns idle work from the pause and from the cells of other servers."""
         used = {server: dict(roles) for server, roles in pause.used.items()}
         seconds = dict.fromkeys(used, pause.seconds)
         for cell in cells:
             for server, roles in cell.window.used.items():
-                if server in (cell.server, "mock"):  # the mock is asked in every cell
+                if server in (cell.server, "mock"):  # every cell sends requests to the mock
                     continue
                 seconds[server] += cell.window.seconds
                 for role, spent in roles.items():
@@ -116,11 +119,11 @@ class Idle:
         return cls(seconds, used)
 
     def rate(self, server: str) -> float:
-        """CPU seconds in a second."""
+        """Returns CPU seconds per second."""
         return sum(self.used[server].values()) / self.seconds[server]
 
     def by_role(self) -> Usage:
-        """The same by role, largest first."""
+        """Returns the rates by role, largest first."""
         rates = {}
         for server, roles in self.used.items():
             ordered = sorted(roles.items(), key=lambda pair: -pair[1])
@@ -132,7 +135,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Medians of the rounds."""
+    """Medians of the rounds for one load and variant."""
 
     stream: bool
     clients: int
@@ -150,20 +153,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A ratio of CPU per request, and what was asked of it."""
+    """A ratio of CPU per request and its limit."""
 
     load: str
-    """Unary or stream and how many at once; ``together`` for the mean over all loads."""
+    """Unary or stream and the number of clients; ``together`` for the mean over all loads."""
     name: str
     ratio: float
     """The median of the rounds' ratios."""
     lowest: float
     highest: float
     raw_ratio: float
-    """The same with idle work."""
+    """The ratio with idle work included."""
     wanted: str
     holds: bool | None
-    """None where nothing was asked: the ratio shows where the floor is."""
+    """None without a limit."""
 
 
 _BARS: Final = (
@@ -173,20 +176,19 @@ _BARS: Final = (
     ("litellm", "fingerpost-dedicated", ">=", 5.0),
     ("litellm", "raw-inline", "", 0.0),
     ("litellm", "raw-hop", "", 0.0),
+    ("fingerpost-inline", "other-inline", "<=", 1.03),
+    ("fingerpost-dedicated", "other-dedicated", "<=", 1.03),
 )
 
 
 def elsewhere(cells: Sequence[Cell]) -> float:
-    """CPU seconds in a second that went to processes outside the benchmark."""
+    """Returns CPU seconds per second of processes outside the benchmark."""
     seconds = sum(cell.window.seconds for cell in cells)
     return round(sum(cell.window.elsewhere_s for cell in cells) / seconds, 3)
 
 
-_HOLDS: Final = {True: "yes", False: "NO", None: ""}
-
-
 def medians(cells: Sequence[Cell], idle: Idle) -> list[Row]:
-    """A row for each load and variant, in the order of their first cells."""
+    """Returns a row for each load and variant, in the order of their first cells."""
     groups: dict[tuple[bool, int, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.stream, cell.clients, cell.variant), []).append(cell)
@@ -210,7 +212,7 @@ def medians(cells: Sequence[Cell], idle: Idle) -> list[Row]:
 
 
 def _by_role(group: Sequence[Cell], idle: Idle) -> dict[str, float]:
-    """Mean CPU per request of each role, idle work taken off; roles with under 3 % left out."""
+    """Returns mean CPU per request by role, without idle work and roles under 3 %."""
     server = group[0].server
     requests = max(1, sum(cell.figures.requests for cell in group))
     window_s = sum(cell.window.seconds for cell in group)
@@ -231,17 +233,17 @@ def _by_role(group: Sequence[Cell], idle: Idle) -> dict[str, float]:
 
 
 def bars(rows: Sequence[Row]) -> list[Bar]:
-    """Every ratio that both of its variants were measured for; last that of all loads together."""
-    found: dict[tuple[str, str], Row] = {}
+    """Returns the ratios whose two variants were measured, by load and for all loads together."""
+    rows_by_load: dict[tuple[str, str], Row] = {}
     for row in rows:
-        found[f"{_kind(row.stream)} c={row.clients}", row.variant] = row
-    loads = list(dict.fromkeys(load for load, _ in found))
+        rows_by_load[f"{_kind(row.stream)} c={row.clients}", row.variant] = row
+    loads = list(dict.fromkeys(load for load, _ in rows_by_load))
     judged = []
     for above, below, sign, bound in _BARS:
         pairs = {
-            load: (found[load, above], found[load, below])
+            load: (rows_by_load[load, above], rows_by_load[load, below])
             for load in loads
-            if (load, above) in found and (load, below) in found
+            if (load, above) in rows_by_load and (load, below) in rows_by_load
         }
         judged += [_bar(load, [pair], sign, bound) for load, pair in pairs.items()]
         if len(pairs) > 1:
@@ -250,7 +252,7 @@ def bars(rows: Sequence[Row]) -> list[Bar]:
 
 
 def _bar(load: str, pairs: Sequence[tuple[Row, Row]], sign: str, bound: float) -> Bar:
-    """Of several pairs the CPU of a request is the mean of the loads, round by round."""
+    """Compares pairs of rows, each of the same load; several loads count by their mean."""
     ones, others = [one for one, _ in pairs], [other for _, other in pairs]
     each = _ratios(_means(r.rounds_cpu_ms for r in ones), _means(r.rounds_cpu_ms for r in others))
     raw = _ratios(
@@ -271,7 +273,7 @@ def _bar(load: str, pairs: Sequence[tuple[Row, Row]], sign: str, bound: float) -
 
 
 def _means(rounds: Iterable[Sequence[float]]) -> list[float]:
-    """Of each round, over the loads."""
+    """Returns the mean over the loads for each round."""
     return [mean(values) for values in zip(*rounds, strict=True)]
 
 
@@ -282,7 +284,7 @@ def _ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
 def table(
     rows: Sequence[Row], judged: Sequence[Bar], idle: Idle, memory: dict[str, dict[str, float]]
 ) -> str:
-    """All figures as Markdown."""
+    """Returns all figures as Markdown."""
     lines = [
         "| load | c | variant | req/s | p50 ms | p99 ms | CPU ms/req | raw CPU ms/req | errors |",
         "|---|--:|---|--:|--:|--:|--:|--:|--:|",
@@ -300,15 +302,15 @@ def table(
     lines += [
         f"| {bar.name} | {bar.load} | {bar.ratio:.2f} "
         f"| {bar.lowest:.2f} to {bar.highest:.2f} | {bar.raw_ratio:.2f} | {bar.wanted} "
-        f"| {_HOLDS[bar.holds]} |"
+        f"| {verdict(holds=bar.holds)} |"
         for bar in judged
     ]
     if "serve" in memory:
-        lines += ["", *_where(rows)]
+        lines += ["", *_cpu_by_process(rows)]
     return "\n".join([*lines, "", *_background(idle, memory)])
 
 
-def _where(rows: Iterable[Row]) -> list[str]:
+def _cpu_by_process(rows: Iterable[Row]) -> list[str]:
     lines = ["CPU ms/req by process (means, idle work taken off):", ""]
     for row in rows:
         if row.variant in ("mock", "litellm"):
@@ -326,30 +328,35 @@ def _background(idle: Idle, memory: dict[str, dict[str, float]]) -> list[str]:
     ]
     if "serve" in memory:
         lines += ["", "Memory of the Serve cluster, all applications (MB):", ""]
-    lines += [
-        f"- {role}: {held:.0f}"
-        for role, held in sorted(memory.get("serve", {}).items(), key=lambda pair: -pair[1])
-    ]
+        ordered = sorted(memory["serve"].items(), key=lambda pair: -pair[1])
+        lines += [f"- {role}: {held:.0f}" for role, held in ordered]
     return lines
 
 
 def markdown(result: dict[str, Any], text: str) -> str:
-    """The whole file."""
+    """Returns the whole report."""
     settings = result["settings"]
-    failed = [bar for bar in result["bars"] if bar["holds"] is False]
-    asked = [bar for bar in result["bars"] if bar["holds"] is not None]
+    failures = [bar for bar in result["bars"] if bar["holds"] is False]
+    limits = [bar for bar in result["bars"] if bar["holds"] is not None]
     verdict = "Every bar holds."
-    if failed:
-        verdict = f"{len(failed)} of {len(asked)} bars do NOT hold."
+    if failures:
+        verdict = f"{len(failures)} of {len(limits)} bars do NOT hold."
+    compared = result.get("compared")
+    title = "# Overhead\n\n"
+    if compared:
+        title = (
+            f"# Overhead of two checkouts\n\nCompared in one run: `fingerpost-*` is "
+            f"{compared['fingerpost']}, `other-*` is {compared['other']}.\n\n"
+        )
     return (
-        f"# Overhead\n\n{headline(result['machine'])} Medians of {settings['rounds']} rounds of "
+        f"{title}{headline(result['machine'])} Medians of {settings['rounds']} rounds of "
         f"{settings['seconds']:g} s a cell, in {settings['turns']} turns. How CPU is counted: "
         f"benchmarks/overhead.py. Other processes of the machine used "
-        f"{result['elsewhere_cpu_s_per_s']:.2f} cores meanwhile, its host kept "
-        f"{result['stolen_cpu_s_per_s']:.2f}. Raw figures: overhead.json."
+        f"{result['elsewhere_cpu_s_per_s']:.2f} cores meanwhile, its host took "
+        f"{result['stolen_cpu_s_per_s']:.2f}. Raw figures: the file of the same name that ends with .json."
         f"\n\n{verdict}\n\n{text}\n"
     )
 
 
-def _kind(stream: bool) -> str:  # noqa: FBT001 - a word for it
+def _kind(stream: bool) -> str:  # noqa: FBT001 - the one thing that it names
     return "stream" if stream else "unary"

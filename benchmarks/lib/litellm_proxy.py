@@ -1,4 +1,4 @@
-"""LiteLLM's proxy as one of the things measured: in a virtual environment of its own."""
+"""LiteLLM's proxy as a variant of the overhead benchmark, in its own virtual environment."""
 
 import subprocess
 import sys
@@ -8,21 +8,29 @@ from pathlib import Path
 from typing import Final
 
 import yaml
-from cluster import HERE, Server, environment, folder, running
+
+from benchmarks.lib.paths import BENCHMARKS
+from benchmarks.lib.processes import (
+    Server,
+    clean_environment,
+    output_of,
+    running,
+    temporary_folder,
+)
 
 VERSION: Final = "1.106.2"
-_WORK: Final = HERE / ".work"
+_WORK: Final = BENCHMARKS / ".work"
 _VENV: Final = _WORK / "litellm"
 _SETTINGS: Final = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # nothing is fetched
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download at the start
     "LITELLM_LOG": "ERROR",
-    # no key, as for the other variants; without this it doesn't start; it listens on loopback only
+    # it refuses to start without a key unless this is set; it listens on loopback only
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
 }
 
 
 def install() -> None:
-    """Makes the environment, unless it is there."""
+    """Creates the environment unless it exists."""
     _WORK.mkdir(exist_ok=True)
     (_WORK / ".gitignore").write_text("*\n")
     if _installed() == VERSION:
@@ -38,13 +46,13 @@ def _installed() -> str:
     if not python.exists():
         return ""
     ask = "import importlib.metadata as m; print(m.version('litellm'))"
-    said = subprocess.run([str(python), "-c", ask], capture_output=True, text=True, check=False)
-    return said.stdout.strip()
+    _, printed = output_of([str(python), "-c", ask])
+    return printed.strip()
 
 
 @contextmanager
 def proxying(base_url: str, port: int) -> Iterator[Server]:
-    """One worker on ``port`` whose model ``bench`` is the provider at ``base_url``."""
+    """Runs one worker on ``port`` whose model ``bench`` is the provider at ``base_url``."""
     config = {
         "model_list": [
             {
@@ -58,12 +66,12 @@ def proxying(base_url: str, port: int) -> Iterator[Server]:
         ],
         "litellm_settings": {"telemetry": False},
     }
-    with folder() as place:
-        file = place / "litellm.yaml"
+    with temporary_folder() as folder:
+        file = folder / "litellm.yaml"
         file.write_text(yaml.safe_dump(config))
         command = [str(_VENV / "bin/litellm"), "--config", str(file), "--host", "127.0.0.1"]
         command += ["--port", str(port), "--num_workers", "1", "--telemetry", "False"]
-        environ = {**environment(), **_SETTINGS}
-        with running(command, environ, Path(place / "log"), cwd=place) as server:
+        environ = {**clean_environment(), **_SETTINGS}
+        with running(command, environ, Path(folder / "log"), cwd=folder) as server:
             server.wait_for(f"http://127.0.0.1:{port}/health/liveliness", 120)
             yield server

@@ -1,15 +1,13 @@
-"""Clients of several gateways, as those behind a load balancer, and what became of each request.
+"""Clients of several gateways, as those behind a load balancer, and the outcome of each request.
 
-A client takes the gateways in turn. One that refuses the connection is passed over, and not asked
-again before its health check is good: /-/healthz, as docs/deploy.md tells a load balancer. Nothing
-else is tried again: what breaks once it was accepted is lost. Each request
-has a connection of its own, so that no failure is that of an old one. Every answer is read to its
-end.
+A client takes the gateways in turn. It skips a gateway that refuses the connection until its health
+check succeeds: /-/healthz, as docs/deploy.md asks of a load balancer. It retries nothing else: a
+request that breaks after the gateway has accepted it is lost. Each request has a connection of its
+own, so that no failure comes from an old connection. Every answer is read to its end.
 """
 
 import asyncio
 import json
-import math
 import threading
 import time
 from collections import Counter
@@ -21,15 +19,17 @@ from typing import Any, Final, Self
 
 import aiohttp
 
+from benchmarks.lib.loadgen import quantile
+
 OK, REFUSED, LOST, LATE = "ok", "refused", "lost", "late"
 CUT, CUT_WITH_ERROR = "cut", "cut with an error event"
 DECIDED: Final = frozenset({"route", "no_match", "cached"})
-"""Reasons that the Orchestrator stands behind."""
+"""Reasons of decisions that the Orchestrator made."""
 
 _PATIENCE_S: Final = 120.0
 _PAUSE_S: Final = 0.05
-"""After a failure, so that nobody asks a thousand times a second."""
-_LOOK_S: Final = 0.25
+"""Pause after a failure."""
+_HEALTH_CHECK_S: Final = 0.25
 _DONE: Final = b"data: [DONE]"
 _ERROR: Final = b'"error"'
 _TASKS: Final = (
@@ -40,17 +40,17 @@ _TASKS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RequestKind:
     """A kind of request."""
 
-    kind: str
+    name: str
     model: str
     events: int = 0
-    """Of its stream; 0 asks for a complete answer."""
+    """Number of events of the stream; 0 requests a complete answer."""
     session: str = ""
 
     def body(self, number: int) -> bytes:
-        """Each is a conversation of its own."""
+        """Returns the body of request ``number``; each is a new conversation."""
         request: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "user", "content": _TASKS[number % 3].format(number)}],
@@ -67,19 +67,19 @@ class Outcome:
     kind: str
     began_s: float
     headed_s: float
-    """When the answer's head was there; its end where there was none."""
+    """Arrival of the answer's head; end of the request if there was none."""
     ended_s: float
     result: str
     port: int
-    """Of the gateway that took it; 0 where none did."""
+    """Port of the gateway that accepted it; 0 if none did."""
     reason: str = ""
-    """By which the model was chosen."""
+    """Reason of the decision."""
     model: str = ""
     detail: str = ""
 
     @property
     def waited_s(self) -> float:
-        """For a complete answer all of it, for a stream its head."""
+        """Time to the end of a complete answer, or to the head of a stream."""
         return (self.headed_s if "stream" in self.kind else self.ended_s) - self.began_s
 
     @property
@@ -88,25 +88,26 @@ class Outcome:
         return self.result == OK and self.reason in DECIDED
 
     def facts(self, zero_s: float) -> list[Any]:
-        """For a list of all requests: kind, start, end, result, reason, gateway."""
+        """Returns kind, start, end, result, reason and port for the list of all requests."""
         times = [round(one - zero_s, 3) for one in (self.began_s, self.ended_s)]
         return [self.kind, *times, self.result, self.reason, self.port]
 
 
 class Clients:
-    """Clients in a thread, as long as the block takes: ``with Clients(ports, key) as clients``."""
+    """Clients in a thread until the block ends: ``with Clients(ports, key) as clients``."""
 
     def __init__(self, ports: Sequence[int], key: str) -> None:
         self.outcomes: list[Outcome] = []
         self._ports = list(ports)
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        self._numbers = count(time.time_ns() // 1_000_000 % 100_000_000)  # none was asked before
+        # other conversations in each run
+        self._numbers = count(time.time_ns() // 1_000_000 % 100_000_000)
         self._stopping = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
-        self._out: dict[int, asyncio.Task[None]] = {}
-        """Gateways that refused, with what asks for their health."""
+        self._down: dict[int, asyncio.Task[None]] = {}
+        """Gateways that refused, with the tasks that check their health."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -118,90 +119,91 @@ class Clients:
         self._thread.join(10)
         self._loop.close()
 
-    def keep(self, ask: Ask, clients: int) -> None:
-        """So many clients ask this from now on, each again when it has its answer."""
-        self._begin(ask, clients, again=True)
+    def keep(self, kind: RequestKind, clients: int) -> None:
+        """Starts clients, each of which sends its next request after each answer."""
+        self._begin(kind, clients, again=True)
 
-    def once(self, ask: Ask, clients: int) -> None:
-        """So many clients ask this now, once."""
-        self._begin(ask, clients, again=False)
+    def once(self, kind: RequestKind, clients: int) -> None:
+        """Starts clients, each of which sends one request."""
+        self._begin(kind, clients, again=False)
 
     def stop(self) -> list[Outcome]:
-        """Lets all requests that run come to their end; all outcomes so far."""
+        """Waits for the requests that run; returns all outcomes."""
         self._stopping = True
         future = asyncio.run_coroutine_threadsafe(self._wait(), self._loop)
         future.result(_PATIENCE_S + 20)
         return sorted(self.outcomes, key=lambda one: one.began_s)
 
-    def _begin(self, ask: Ask, clients: int, *, again: bool) -> None:
+    def _begin(self, kind: RequestKind, clients: int, *, again: bool) -> None:
         async def begin() -> None:
             for number in range(clients):
-                self._tasks.append(asyncio.create_task(self._client(ask, number, again=again)))
+                self._tasks.append(asyncio.create_task(self._client(kind, number, again=again)))
 
         asyncio.run_coroutine_threadsafe(begin(), self._loop).result(10)
 
     async def _wait(self) -> None:
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_PATIENCE_S + 10)  # each gives up before
+            await asyncio.wait(self._tasks, timeout=_PATIENCE_S + 10)  # each times out before
         await self._cancel()
 
     async def _cancel(self) -> None:
-        running = [*self._tasks, *self._out.values()]
+        running = [*self._tasks, *self._down.values()]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         self._tasks.clear()
 
-    async def _client(self, ask: Ask, number: int, *, again: bool) -> None:
+    async def _client(self, kind: RequestKind, number: int, *, again: bool) -> None:
         connector = aiohttp.TCPConnector(force_close=True)
         timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
         async with aiohttp.ClientSession(
             connector=connector, headers=self._headers, timeout=timeout, read_bufsize=2**20
         ) as session:
             for turn in count(number):
-                exchange = _Exchange(session, ask, ask.body(next(self._numbers)))
+                exchange = _Exchange(session, kind, kind.body(next(self._numbers)))
                 at = turn % len(self._ports)
                 ports = [
-                    port for port in self._ports[at:] + self._ports[:at] if port not in self._out
+                    port for port in self._ports[at:] + self._ports[:at] if port not in self._down
                 ]
                 outcome, refused = await exchange.run(ports)
                 self.outcomes.append(outcome)
-                for port in refused - self._out.keys():
-                    self._out[port] = asyncio.create_task(self._look_after(port))
+                for port in refused - self._down.keys():
+                    self._down[port] = asyncio.create_task(self._wait_until_healthy(port))
                 if self._stopping or not again:
                     return
                 if outcome.result != OK:
                     await asyncio.sleep(_PAUSE_S)
 
-    async def _look_after(self, port: int) -> None:
-        """Takes a gateway back when its health check is good."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_LOOK_S * 4)) as session:
+    async def _wait_until_healthy(self, port: int) -> None:
+        """Uses a gateway again when its health check succeeds."""
+        timeout = aiohttp.ClientTimeout(_HEALTH_CHECK_S * 4)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
             healthy = False
             while not healthy:
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_HEALTH_CHECK_S)
                 with suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(f"http://127.0.0.1:{port}/-/healthz") as response:
                         healthy = response.status == 200
-        del self._out[port]
+        del self._down[port]
 
 
 class _Exchange:
     """One request."""
 
-    def __init__(self, session: aiohttp.ClientSession, ask: Ask, body: bytes) -> None:
+    def __init__(self, session: aiohttp.ClientSession, kind: RequestKind, body: bytes) -> None:
         self._session = session
-        self._ask = ask
+        self._kind = kind
         self._body = body
         self._headed_s = 0.0
         self._reason = self._model = ""
 
     async def run(self, ports: Iterable[int]) -> tuple[Outcome, set[int]]:
-        """What became of it, and the gateways that refused."""
+        """Returns the outcome and the ports of the gateways that refused."""
         began_s = time.monotonic()
         result, port, detail = REFUSED, 0, ""
         refused = set()
         for port in ports:
-            result, detail = await self._put(port)
+            result, detail = await self._send(port)
             if result != REFUSED:
                 break
             refused.add(port)
@@ -209,12 +211,12 @@ class _Exchange:
         headed_s = self._headed_s or ended_s
         taken = 0 if result == REFUSED else port
         times = began_s, headed_s, ended_s
-        said = self._reason, self._model, detail
-        return Outcome(self._ask.kind, *times, result, taken, *said), refused
+        answer = self._reason, self._model, detail
+        return Outcome(self._kind.name, *times, result, taken, *answer), refused
 
-    async def _put(self, port: int) -> tuple[str, str]:
+    async def _send(self, port: int) -> tuple[str, str]:
         url = f"http://127.0.0.1:{port}/v1/chat/completions"
-        headers = {"x-model-affinity": self._ask.session} if self._ask.session else None
+        headers = {"x-model-affinity": self._kind.session} if self._kind.session else None
         body = b""
         try:
             async with self._session.post(url, data=self._body, headers=headers) as response:
@@ -228,7 +230,7 @@ class _Exchange:
         except TimeoutError:
             return LATE, ""
         except (aiohttp.ClientError, OSError) as error:
-            begun = self._ask.events and self._headed_s
+            begun = self._kind.events and self._headed_s
             cut = CUT_WITH_ERROR if _ERROR in body else CUT
             return cut if begun else LOST, f"{type(error).__name__}: {error}"[:200]
         if response.status != 200:
@@ -236,38 +238,32 @@ class _Exchange:
         return self._judge(body)
 
     def _judge(self, body: bytes) -> tuple[str, str]:
-        if not self._ask.events:
-            whole = b'"choices"' in body
-            return (OK, "") if whole else (LOST, body[:300].decode(errors="replace"))
+        if not self._kind.events:
+            complete = b'"choices"' in body
+            return (OK, "") if complete else (LOST, body[:300].decode(errors="replace"))
         if _DONE in body and _ERROR not in body:
             return OK, ""
         tail = body[-300:].decode(errors="replace")
         return (CUT_WITH_ERROR if _ERROR in body else CUT), tail
 
 
-def quantile(values: Iterable[float], share: float) -> float | None:
-    """The smallest value that ``share`` of all are not above; None of nothing."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
-
-
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """By kind: how many, how they ended, and how long they waited."""
-    found: dict[str, Any] = {}
+    """Returns numbers, results and waiting times by kind."""
+    by_kind: dict[str, Any] = {}
     for kind in sorted({one.kind for one in outcomes}):
         of_kind = [one for one in outcomes if one.kind == kind]
         waits = [one.waited_s for one in of_kind if one.result == OK]
         p50, p99, longest = (quantile(waits, share) for share in (0.5, 0.99, 1.0))
-        found[kind] = {
+        by_kind[kind] = {
             "requests": len(of_kind),
             "results": dict(Counter(one.result for one in of_kind)),
             "wait_p50_s": p50 and round(p50, 3),
             "wait_p99_s": p99 and round(p99, 3),
             "wait_longest_s": longest and round(longest, 3),
         }
-    return found
+    return by_kind
 
 
 def failed(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Those without a good answer."""
+    """Returns the outcomes without a correct answer."""
     return [one for one in outcomes if one.result != OK]

@@ -1,0 +1,1 @@
+"""Measurements of the gateway, made on demand; README.md lists the scripts."""

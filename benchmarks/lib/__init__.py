@@ -1,0 +1,1 @@
+"""What the benchmark scripts share: servers and clusters, load, figures and reports."""

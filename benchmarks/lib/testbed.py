@@ -1,0 +1,99 @@
+"""All servers of the overhead benchmark, up at the same time, and their CPU time."""
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lib import litellm_proxy
+from benchmarks.lib.cluster import HERE, Checkout, fingerpost, mock, serving
+from benchmarks.lib.loadgen import Generator, generating
+from benchmarks.lib.machine import busy_seconds
+from benchmarks.lib.ports import free_ports
+from benchmarks.lib.processes import Server, cpu_between, temporary_folder
+from benchmarks.lib.report import Window
+from benchmarks.lib.variants import CHAT_PATH, DEDICATED_MODEL, INLINE_MODEL
+
+_START_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class CpuCount:
+    """CPU times at one moment."""
+
+    at: float
+    used: dict[str, dict[int, tuple[str, float]]]
+    elsewhere_s: float
+    """CPU time of processes outside the benchmark."""
+
+    def until(self, later: "CpuCount") -> Window:
+        """Returns the difference to a later moment."""
+        used = {name: cpu_between(self.used[name], later.used[name]) for name in self.used}
+        return Window(later.at - self.at, used, round(later.elsewhere_s - self.elsewhere_s, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Testbed:
+    """The servers by name, their ports, and the load generator."""
+
+    servers: dict[str, Server]
+    ports: dict[str, int]
+    generator: Generator
+
+    def count(self) -> CpuCount:
+        """Returns the CPU time that all processes have used so far."""
+        used = {name: server.cpu_seconds() for name, server in self.servers.items()}
+        benchmark_s = sum(spent for server in used.values() for _, spent in server.values())
+        benchmark_s += self.generator.cpu_seconds() + time.process_time()
+        return CpuCount(time.monotonic(), used, busy_seconds() - benchmark_s)
+
+
+@contextmanager
+def running_testbed(needed: Collection[str], other: Checkout | None) -> Iterator[Testbed]:
+    """Runs the servers ``needed`` and the mock, all on free ports.
+
+    The server ``other`` is a cluster with the same applications and the code of that checkout.
+    """
+    ports = dict(zip(("mock", "serve", "other", "litellm"), free_ports(4), strict=True))
+    with ExitStack() as stack:
+        servers = {"mock": stack.enter_context(mock(ports["mock"]))}
+        for name, checkout in (("serve", HERE), ("other", other)):
+            if name in needed and checkout is not None:
+                cluster = _gateway(checkout, ports[name], ports["mock"])
+                servers[name] = stack.enter_context(cluster)
+        if "litellm" in needed:
+            url = f"http://127.0.0.1:{ports['mock']}/v1"
+            proxy = litellm_proxy.proxying(url, ports["litellm"])
+            servers["litellm"] = stack.enter_context(proxy)
+        yield Testbed(servers, ports, stack.enter_context(generating()))
+
+
+@contextmanager
+def _gateway(checkout: Checkout, port: int, mock_port: int) -> Iterator[Server]:
+    """Runs a cluster with Fingerpost and the applications that only relay, and waits for all."""
+    checkout.check_imports()
+    with temporary_folder() as folder:
+        applications = _applications(checkout, folder / "gateway.yaml", mock_port)
+        with serving(applications, port, checkout=checkout) as server:
+            for path in ("/healthz", "/raw-inline/unary", "/raw-hop/unary"):
+                server.wait_for(f"http://127.0.0.1:{port}{path}", _START_S)
+            yield server
+
+
+def _applications(checkout: Checkout, config: Path, mock_port: int) -> list[dict[str, Any]]:
+    raw = [
+        {
+            "name": name,
+            "route_prefix": f"/{name}",
+            "import_path": f"benchmarks.lib.raw_echo:{builder}",
+            "args": {"url": f"http://127.0.0.1:{mock_port}{CHAT_PATH}"},
+        }
+        for name, builder in (("raw-inline", "build_inline"), ("raw-hop", "build_hop"))
+    ]
+    models = {
+        INLINE_MODEL: (f"http://127.0.0.1:{mock_port}/v1", "inline"),
+        DEDICATED_MODEL: (f"http://localhost:{mock_port}/v1", "dedicated"),
+    }
+    return [*raw, fingerpost(config, models, checkout=checkout)]
