@@ -1,4 +1,4 @@
-"""Fixtures of all tests; sockets other than loopback are refused."""
+"""Fixtures of all tests; connections to addresses other than loopback fail."""
 
 import socket
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """Asynchronous tests run on asyncio, as the gateway does."""
+    """Run asynchronous tests on asyncio, as the gateway does."""
     return "asyncio"
 
 

@@ -1,10 +1,10 @@
-"""A provider on loopback that does what the model's name says; for tests, demo and benchmarks.
+"""A provider on loopback that runs the script in the model's name; for tests, demo and benchmarks.
 
 The name is a script of words: ``status-429``, ``hang``, ``die-midstream`` … (tests/scripts.py); any
-other name is a well-behaved model that says what it was asked. Every exchange goes into a ledger:
-the bytes received, the bytes answered, and whether the client left before the end.
+other name is a well-behaved model that repeats the prompt. A ledger records every exchange: the
+bytes received, the bytes answered, and whether the client disconnected before the end.
 
-Runs in a thread of a test (``ScriptedProvider``), or alone: ``python -m tests.scripted_provider``.
+Runs in a thread of a test (``ScriptedProvider``), or as ``python -m tests.scripted_provider``.
 """
 
 import argparse
@@ -25,13 +25,13 @@ HEAD = b"HTTP/1.1 %d %s\r\n"
 
 @dataclass
 class Exchange:
-    """One request and what was answered."""
+    """One request and its reply."""
 
     path: str
     headers: dict[str, str]
     body: bytes = b""
     answered: bytes = b""
-    """The answer's body, without chunk sizes."""
+    """The reply's body, without chunk sizes."""
     client_left: bool = False
     finished: bool = False
 
@@ -52,7 +52,7 @@ class Ledger:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: parses requests, runs a script for each, one after another."""
+    """One connection: parses requests and runs a script for each in turn."""
 
     def __init__(self, ledger: Ledger | None) -> None:
         self.ledger = ledger
@@ -63,7 +63,7 @@ class _Connection(asyncio.Protocol):
         self.count = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's class is not a subclass
         if self.ledger is not None:
             self.ledger.open.add(self.transport)
 
@@ -104,7 +104,7 @@ class _Connection(asyncio.Protocol):
         await script(self, exchange, request)
         exchange.finished = True
 
-    # what scripts are made of
+    # the methods that scripts call
 
     def head(self, status_code: int, headers: dict[str, str], length: int | None) -> None:
         lines = [HEAD % (status_code, b"Scripted")]
@@ -139,14 +139,14 @@ class _Connection(asyncio.Protocol):
         self.transport.write(b"0\r\n\r\n")
 
     def reset(self) -> None:
-        """Closes with RST, so that the peer sees an error and not an end."""
+        """Closes the connection with RST, so that the peer sees an error and not an end."""
         sock = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         self.transport.abort()
 
 
 class ScriptedProvider:
-    """The provider in a thread: ``with ScriptedProvider() as provider: provider.url``."""
+    """Runs the provider in a thread: ``with ScriptedProvider() as provider: provider.url``."""
 
     def __init__(self, port: int = 0) -> None:
         self.ledger = Ledger()

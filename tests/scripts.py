@@ -1,6 +1,6 @@
-"""What the scripted provider does for each name: the scripts.
+"""The scripts of the scripted provider, by model name.
 
-A script gets the connection, the exchange and the request's JSON, and answers as it likes.
+A script receives the connection, the exchange and the request's JSON, and writes the reply.
 """
 
 import asyncio
@@ -10,20 +10,20 @@ from typing import Any, Protocol
 
 CHUNKS = ["Fin", "ger", "post", " says", " hello"]
 OPEN_S = 30.0
-"""How long a script that never ends goes on: everything here is bounded."""
+"""The longest time that a script keeps a connection open."""
 
 
 class Headers(Protocol):
-    """The part of an exchange that scripts look at."""
+    """The part of an exchange that scripts read."""
 
     headers: dict[str, str]
 
 
 class Line(Protocol):
-    """What scripts answer with."""
+    """The part of a connection that scripts write to."""
 
     count: int
-    """Exchanges on this connection so far, this one included."""
+    """The number of exchanges on this connection, including this one."""
 
     def head(self, status_code: int, headers: dict[str, str], length: int | None) -> None: ...
 
@@ -82,7 +82,7 @@ async def events(count: int = len(CHUNKS), pause_s: float = 0.0) -> AsyncIterato
     yield b"data: [DONE]\n\n"
 
 
-def _said(request: dict[str, Any]) -> str:
+def _last_text(request: dict[str, Any]) -> str:
     messages = request.get("messages") or [{}]
     content = messages[-1].get("content")
     return content[:200] if isinstance(content, str) else "hello"
@@ -92,7 +92,7 @@ async def answer(
     line: Line, exchange: Headers, request: dict[str, Any], pause_s: float = 0.0
 ) -> None:
     if not request.get("stream"):
-        line.whole(completion(f"You said: {_said(request)}", str(request.get("model"))))
+        line.whole(completion(f"You said: {_last_text(request)}", str(request.get("model"))))
         return
     line.head(200, _STREAM, None)
     count = int(request.get("max_tokens") or len(CHUNKS))
@@ -220,9 +220,9 @@ async def leak_all(line: Line, exchange: Headers, request: dict[str, Any]) -> No
 
 
 async def leak_in_200(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
-    """An error that says which key was wrong, under a status of success or as an event."""
-    said = f"bad key {exchange.headers.get('authorization', '')}"
-    error = json.dumps({"error": {"message": said, "code": 401}}).encode()
+    """Replies with an error that contains the key, under status 200 or as an event."""
+    message = f"bad key {exchange.headers.get('authorization', '')}"
+    error = json.dumps({"error": {"message": message, "code": 401}}).encode()
     if not request.get("stream"):
         line.whole(error)
         return
@@ -235,7 +235,7 @@ async def leak_in_200(line: Line, exchange: Headers, request: dict[str, Any]) ->
 
 
 async def once_a_line(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
-    """As a server that gives connections up while they lie idle: hangs up when one is used again."""
+    """Aborts a connection that is used again, like a server that drops idle connections."""
     if line.count > 1:
         line.abort()
     else:
@@ -243,7 +243,7 @@ async def once_a_line(line: Line, exchange: Headers, request: dict[str, Any]) ->
 
 
 async def reset_once(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
-    """As a server that gave an idle connection up: the first exchange of a tag is reset."""
+    """Resets the first exchange of a tag, like a server that dropped an idle connection."""
     tag = str(request["model"])
     if tag not in _seen:
         _seen.add(tag)
@@ -281,6 +281,6 @@ SCRIPTS: dict[str, Script] = {
 
 
 def script_of(name: str) -> Script:
-    """The script that a model's name asks for; ``@`` and what follows only tells names apart."""
+    """The script of a model name; ``@`` and the rest only make names distinct."""
     word = name.partition("@")[0]
     return status if word.startswith("status-") else SCRIPTS.get(word, answer)

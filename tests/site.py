@@ -1,4 +1,4 @@
-"""A gateway under test, seen from outside: its address and the providers behind it.
+"""A gateway under test as its clients see it: its address and the providers behind it.
 
 The same checks (tests/contract/) run against the API alone on a loopback port (tests/wire/) and
 against the whole graph on a Serve cluster (tests/serve/).
@@ -42,24 +42,24 @@ PROMPTS = {
     "poems and songs": "Write a poem about the sea at night",
     "translation": "Translate this sentence into French please",
 }
-"""One for each route that nobody could mistake."""
+"""One unambiguous prompt for each route."""
 
 SESSION_TTL_S, SESSION_ENTRIES = 6, 200
-"""Of the gateways for sessions: short, so that the ends can be seen."""
+"""The limits of the gateways for sessions, small enough for tests to reach them."""
 
 DATA_PATHS = ("dedicated", "shared", "inline")
-"""Each has a provider of its own; its models are named ``<data path>/<script>``."""
+"""Each data path has its own provider; its models are named ``<data path>/<script>``."""
 
 
 @dataclass
 class Answered:
-    """A response, read whole."""
+    """A response that was read to its end."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     names: list[str] = field(default_factory=list)
-    """The names of all headers, repeated ones too."""
+    """The names of all headers, including repeated ones."""
 
     @property
     def json(self) -> Any:
@@ -75,20 +75,20 @@ class Answered:
 
 @dataclass
 class Site:
-    """Where the gateway is, and its providers by data path."""
+    """The gateway's address, and its providers by data path."""
 
     host: str
     port: int
     providers: dict[str, ScriptedProvider]
     prefix: str = ""
-    """Of the application, where it is not at the root."""
+    """The application's route prefix; empty at the root."""
 
     @property
     def url(self) -> str:
         return f"http://{self.host}:{self.port}{self.prefix}"
 
     def client(self, **options: Any) -> Any:
-        """The official SDK; untyped, because tests say what it may not, too."""
+        """The official SDK; untyped, because tests also pass invalid arguments."""
         settings = {"max_retries": 0, "timeout": 30.0, "api_key": "client-key", **options}
         return openai.OpenAI(base_url=f"{self.url}/v1", **settings)
 
@@ -100,7 +100,7 @@ class Site:
         path: str = "/v1/chat/completions",
         headers: dict[str, str] | None = None,
     ) -> Answered:
-        """One raw request on a connection of its own."""
+        """Sends one raw request on a new connection."""
         line = http.client.HTTPConnection(self.host, self.port, timeout=60)
         with contextlib.closing(line):
             shown = {"content-type": "application/json", **(headers or {})}
@@ -111,28 +111,28 @@ class Site:
             return Answered(answer.status, dict(pairs), answer.read(), [name for name, _ in pairs])
 
     def ask(self, model: str | None, **fields: Any) -> Answered:
-        """A chat completion by raw HTTP."""
+        """Requests a chat completion by raw HTTP."""
         body = {"messages": [{"role": "user", "content": "hi"}], **fields}
         if model is not None:
             body = {"model": model, **body}
         return self.send(json.dumps(body).encode())
 
     def exchange(self, data_path: str, index: int = -1) -> Exchange:
-        """What the provider of a data path saw last."""
+        """An exchange of a data path's provider, by default the last one."""
         return self.providers[data_path].ledger.exchanges[index]
 
     def alive(self) -> None:
-        """Fails unless an ordinary request is still answered."""
+        """Fails unless the gateway still answers an ordinary request."""
         assert self.ask("dedicated/parrot").status == 200
 
     def explain(self, text: str, **fields: Any) -> Any:
-        """What the gateway says it would do with a text."""
+        """The gateway's explanation of its decision for a text."""
         body = {"messages": [{"role": "user", "content": text}], **fields}
         return self.send(json.dumps(body).encode(), path="/v1/route").json
 
 
 def eventually(check: Callable[[], bool], within_s: float) -> float:
-    """Seconds until ``check`` held; fails when it does not in time."""
+    """Waits until ``check`` holds and returns the seconds; fails after ``within_s``."""
     started = time.monotonic()
     while time.monotonic() - started < within_s:
         if check():
@@ -143,14 +143,14 @@ def eventually(check: Callable[[], bool], within_s: float) -> float:
 
 
 def closed_port() -> int:
-    """A port that nobody listens on."""
+    """A port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def write_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
-    """The configuration of a site: per data path a named model and a wildcard, and odd ones."""
+    """Writes a configuration with named models and a wildcard per data path, and broken entries."""
     entries = [
         {
             "model": f"{data_path}/{name}",
@@ -188,7 +188,7 @@ def write_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
 
 
 def write_routing_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
-    """A gateway that always routes and has no default model; every provider is inline."""
+    """Writes a configuration that always routes, without a default model; providers are inline."""
     config = {
         "version": "v0.4.0",
         "model_providers": [
@@ -213,7 +213,7 @@ def write_routing_config(folder: Path, providers: dict[str, ScriptedProvider]) -
 def write_sessions_config(
     folder: Path, providers: dict[str, ScriptedProvider], redis: str | None = None
 ) -> Path:
-    """A gateway for sessions, in memory or on Redis; every provider is inline."""
+    """Writes a configuration with sessions in memory or in Redis; providers are inline."""
     cache = {"type": "memory"} if redis is None else {"type": "redis", "url": redis}
     entries: list[dict[str, Any]] = [
         {

@@ -1,1 +1,1 @@
-"""The memory that a session stays on its model."""
+"""Sessions, and the bindings that keep them on their models."""

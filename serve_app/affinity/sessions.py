@@ -84,13 +84,13 @@ class Sessions:
 
     async def find(self, session: Session, may_answer: Callable[[ModelRef], bool]) -> SessionState:
         """The state of a session; its binding is live if its model may answer this request."""
-        found, away = await self._store.find(session.key)
-        if found is None:
+        binding, unavailable = await self._store.find(session.key)
+        if binding is None:
             self._count(SessionEvent.MISS)
-            return SessionState(session, None, away=away)
-        live = may_answer(found.model)
+            return SessionState(session, None, away=unavailable)
+        live = may_answer(binding.model)
         self._count(SessionEvent.HIT if live else SessionEvent.VOID)
-        return SessionState(session, found, live, away)
+        return SessionState(session, binding, live, unavailable)
 
     async def settle(
         self,

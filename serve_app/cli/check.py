@@ -9,7 +9,6 @@ from serve_app.cli.output import say, say_json
 from serve_app.cli.serve_yaml.check import Checked, check_serve
 from serve_app.cli.summary import (
     NO_SUMMARY,
-    deployment_names,
     keys_of,
     snapshot_warnings,
     summary,
@@ -17,6 +16,7 @@ from serve_app.cli.summary import (
 )
 from serve_app.config.locations import ConfigError
 from serve_app.domain import Json
+from serve_app.graph import deployment_names
 from serve_app.packaged_files import find_packaged
 from serve_app.snapshot import Snapshot, compile_snapshot
 

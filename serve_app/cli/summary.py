@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.warnings import config_warnings
-from serve_app.domain import AUTO, DataPath, Json
+from serve_app.domain import AUTO, Json
 from serve_app.engines.vllm import arguments, checkpoint, settings
-from serve_app.providers.endpoints import SHARED_SLUG, Endpoint
+from serve_app.graph import deployment_names
+from serve_app.providers.endpoints import Endpoint
 from serve_app.snapshot import Snapshot
 
 
@@ -111,16 +112,3 @@ def _weight_warnings(section: OrchestratorSection) -> Iterator[str]:
         )
         if misfit is not None:
             yield f"orchestrator.model, on this machine: {misfit}"
-
-
-def deployment_names(snapshot: Snapshot) -> list[str]:
-    """The names of the deployments that serve_app/app.py makes for a configuration."""
-    kept_in_memory = snapshot.config.routing.session_cache.type != "redis"
-    paths = snapshot.providers.data_paths()
-    own = [slug for slug, data_path in paths.items() if data_path is DataPath.DEDICATED]
-    return [
-        "Ingress",
-        "Orchestrator",
-        *(["Affinity"] if kept_in_memory else []),
-        *(f"provider-{slug}" for slug in [SHARED_SLUG, *own]),
-    ]

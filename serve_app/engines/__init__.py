@@ -1,1 +1,1 @@
-"""What orchestrators run on; an engine's library is imported by its constructor only."""
+"""Engines of the orchestrator; the library of an engine is imported only by its constructor."""

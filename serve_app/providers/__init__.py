@@ -1,1 +1,1 @@
-"""Providers: a table of what we know of them, and how they are reached."""
+"""Providers: a table of facts about them, and exchanges with them."""

@@ -1,1 +1,1 @@
-"""Deciding which model answers: plain functions over frozen values."""
+"""Decides which model answers, by plain functions over frozen values."""

@@ -92,5 +92,5 @@ def _models(
 
 
 def key_of(routes: tuple[Route, ...]) -> str:
-    """A key that stands for these routes: equal keys mean equal routes."""
+    """The key of these routes: equal keys mean equal routes."""
     return "inline:" + sha256(repr(routes).encode("utf-8", "replace")).hexdigest()

@@ -1,1 +1,1 @@
-"""Scores routes for a conversation, sans-IO."""
+"""Scores routes for a conversation, without I/O."""

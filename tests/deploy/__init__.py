@@ -1,1 +1,1 @@
-"""The files for servers and clusters, checked without any: no network, no cluster, no docker."""
+"""The files for servers and clusters, checked without network, cluster or Docker."""

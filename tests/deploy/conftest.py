@@ -1,4 +1,4 @@
-"""What all tests here share."""
+"""Fixtures of all tests of this folder."""
 
 import pytest
 
@@ -7,5 +7,7 @@ from serve_app import app
 
 @pytest.fixture(autouse=True)
 def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The builder asks a running Serve where it listens; Ray would start a cluster to be asked."""
+    """Keep the builder from reading the address of a running Serve, which would start a Ray
+    cluster.
+    """
     monkeypatch.setattr(app, "_serve_host", lambda: None)

@@ -1,8 +1,8 @@
-"""Starts the gateway from the wheel, in an empty folder: ``python -m tests.deploy.gateway_from_wheel``.
+"""Runs the gateway from the wheel in an empty folder: ``python -m tests.deploy.gateway_from_wheel``.
 
-A script, not a test: it starts a cluster of its own, and the packaged example listens on port
-8000. It builds the wheel, installs it without network, runs ``fingerpost run`` without any file,
-asks what is served, stops it as Ctrl-C does, and exits with 0 if all of that went well.
+A script, not a test: it starts its own cluster, and the packaged example listens on port 8000. It
+builds the wheel, installs it without network, runs ``fingerpost run`` without a file, lists the
+models, stops the gateway as Ctrl-C does, and exits with 0 if all steps succeed.
 """
 
 import json
@@ -21,7 +21,7 @@ _URL: Final = "http://127.0.0.1:8000"
 
 
 def main() -> int:
-    """0 where the gateway came up, answered and stopped."""
+    """Returns 0 if the gateway starts, answers and stops."""
     with tempfile.TemporaryDirectory(prefix="fpw-") as folder:
         home = Path(folder)
         installed = install(build(home / "dist"), home / "venv")
@@ -29,16 +29,16 @@ def main() -> int:
         empty.mkdir()
         output = home / "output"
         try:
-            said = _served(installed, empty, output)
+            names = _served(installed, empty, output)
         except (OSError, TimeoutError) as error:
             print(f"{error}; the output was:\n{output.read_text()}")
             return 1
-    print(f"served from the wheel: {said}")
+    print(f"served from the wheel: {names}")
     return 0
 
 
 def _served(installed: Installed, empty: Path, output: Path) -> str:
-    """The names of the models that it serves."""
+    """Starts the gateway and returns the names of the models that it serves."""
     with output.open("wb") as sink:
         process = subprocess.Popen(
             [installed.folder / "bin/fingerpost", "run"],

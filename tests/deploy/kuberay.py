@@ -1,8 +1,8 @@
-"""What KubeRay 1.7.0 takes of a RayService, as far as we use it.
+"""The part of KubeRay 1.7.0's RayService schema that the manifests use.
 
 Fields, types and values are those of ray-operator/config/crd/bases/ray.io_rayservices.yaml, and
 the rules those of ray-operator/controllers/ray/utils/validation.go, both of the tag v1.7.0 of
-github.com/ray-project/kuberay. A field that is not here may well exist: look it up there first.
+github.com/ray-project/kuberay. A field that is missing here may exist there; look it up first.
 """
 
 import re
@@ -28,7 +28,7 @@ def _object(required: tuple[str, ...] = (), **properties: Json) -> Json:
 _TEXT: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer", "minimum": 0}
 _PARAMETERS: Final = {"type": "object", "additionalProperties": _TEXT}
-_TEMPLATE: Final = {"type": "object"}  # a pod's, which Kubernetes' own schema checks
+_TEMPLATE: Final = {"type": "object"}  # a pod template, which Kubernetes' own schema checks
 _HEAD: Final = _object(("template",), rayStartParams=_PARAMETERS, template=_TEMPLATE)
 _WORKERS: Final = _object(
     ("groupName", "minReplicas", "maxReplicas", "template"),
@@ -50,7 +50,7 @@ _CLUSTER: Final = _object(
     enableInTreeAutoscaling={"type": "boolean"},
     autoscalerOptions=_object(
         idleTimeoutSeconds=_NUMBER,
-        securityContext={"type": "object"},  # a container's
+        securityContext={"type": "object"},  # a container's securityContext
         upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
         version={"enum": ["v1", "v2"]},
     ),
@@ -70,7 +70,7 @@ _SERVICE: Final = _object(
 
 
 def ray_service_problems(thing: Json) -> list[str]:
-    """Why KubeRay would refuse it, or silently do something else."""
+    """The reasons for which KubeRay would reject a RayService or misread it."""
     problems = [
         f"RayService {'.'.join(map(str, error.absolute_path))}: {error.message}"
         for error in Draft202012Validator(_SERVICE).iter_errors(thing["spec"])

@@ -1,6 +1,6 @@
-"""Kubernetes' own schemas, strict: what they do not know is refused.
+"""Kubernetes' own schemas in their strict form, which rejects unknown fields.
 
-They come with the package kubernetes-validate, whose own function reads two megabytes anew for
+They come with the package kubernetes-validate, whose own function reads two megabytes again for
 each object.
 """
 
@@ -23,13 +23,13 @@ _SCHEMAS: Final = files("kubernetes_validate") / "kubernetes-json-schema"
 
 
 def schema_problems(thing: Json) -> Iterator[str]:
-    """What is wrong with an object of Kubernetes' own kinds, in each version."""
+    """Yields the problems of an object of Kubernetes' own kinds, for each version."""
     for version in VERSIONS:
         validator = _validator(version, thing["kind"], thing["apiVersion"])
         for error in validator.iter_errors(thing):
-            place = ".".join(map(str, error.absolute_path))
+            location = ".".join(map(str, error.absolute_path))
             name = thing["metadata"]["name"]
-            yield f"{thing['kind']} {name} {place}: {error.message} ({version})"
+            yield f"{thing['kind']} {name} {location}: {error.message} ({version})"
 
 
 @cache

@@ -1,7 +1,7 @@
-"""As much of kustomize as our overlays need; what they must not use is refused.
+"""The subset of kustomize that the overlays need; all other keys are rejected.
 
-Resources, components, ConfigMaps made of files, JSON patches, the namespace. A test compares this
-with ``kubectl kustomize``, which not every machine has.
+It supports resources, components, ConfigMaps of files, JSON patches and the namespace. A test
+compares it with ``kubectl kustomize``, which not every machine has.
 """
 
 from copy import deepcopy
@@ -20,38 +20,38 @@ _WITHOUT_NAMESPACE: Final = frozenset({"Namespace"})
 
 
 class UnsupportedError(Exception):
-    """What this reader can't do, and the overlays are to do without."""
+    """Raised for features that this reader does not support."""
 
 
 def overlay(folder: Path) -> list[Json]:
-    """The objects that a folder with a kustomization.yaml comes to."""
-    said = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    unknown = set(said) - _KEYS
+    """Builds the objects of a folder with a kustomization.yaml."""
+    content = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    unknown = set(content) - _KEYS
     if unknown:
         raise UnsupportedError(f"{folder.name}: {', '.join(sorted(unknown))}")
     objects: list[Json] = []
-    for name in [*said.get("resources", []), *said.get("components", [])]:
+    for name in [*content.get("resources", []), *content.get("components", [])]:
         objects += _resources(folder / name)
-    for generator in said.get("configMapGenerator", []):
-        if not said["generatorOptions"]["disableNameSuffixHash"]:
+    for generator in content.get("configMapGenerator", []):
+        if not content["generatorOptions"]["disableNameSuffixHash"]:
             raise UnsupportedError(f"{folder.name}: names with a hash")
         _generate(objects, folder, generator)
-    for patch in said.get("patches", []):
+    for patch in content.get("patches", []):
         operations = yaml.safe_load((folder / patch["path"]).read_text())
         kind, name = patch["target"]["kind"], patch["target"]["name"]
         apply(named(objects, kind, name), operations)
     for thing in objects:
-        if "namespace" in said and thing["kind"] not in _WITHOUT_NAMESPACE:
-            thing["metadata"]["namespace"] = said["namespace"]
+        if "namespace" in content and thing["kind"] not in _WITHOUT_NAMESPACE:
+            thing["metadata"]["namespace"] = content["namespace"]
     return objects
 
 
 def named(objects: list[Json], kind: str, name: str) -> Json:
-    """The one object of this kind and name."""
-    (found,) = [
+    """The only object of this kind and name."""
+    (match,) = [
         thing for thing in objects if (thing["kind"], thing["metadata"]["name"]) == (kind, name)
     ]
-    return found
+    return match
 
 
 def _resources(path: Path) -> list[Json]:
@@ -70,22 +70,22 @@ def _generate(objects: list[Json], folder: Path, generator: Json) -> None:
 
 
 def apply(target: Json, operations: list[Json]) -> None:
-    """A JSON patch, in place: add, replace and remove."""
+    """Applies a JSON patch in place: add, replace and remove."""
     for operation in operations:
         *way, last = operation["path"].removeprefix("/").split("/")
-        place = target
+        parent = target
         for step in way:
-            place = place[int(step) if isinstance(place, list) else step]
-        key = int(last) if isinstance(place, list) and last != "-" else last
+            parent = parent[int(step) if isinstance(parent, list) else step]
+        key = int(last) if isinstance(parent, list) and last != "-" else last
         value = deepcopy(operation.get("value"))
         match operation["op"]:
             case "add" if last == "-":
-                place.append(value)
-            case "add" if isinstance(place, list):
-                place.insert(key, value)
-            case "add" | "replace" if operation["op"] == "add" or key in place:
-                place[key] = value
+                parent.append(value)
+            case "add" if isinstance(parent, list):
+                parent.insert(key, value)
+            case "add" | "replace" if operation["op"] == "add" or key in parent:
+                parent[key] = value
             case "remove":
-                del place[key]
+                del parent[key]
             case _:
                 raise UnsupportedError(f"{operation['op']} {operation['path']}")

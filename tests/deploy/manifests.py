@@ -1,4 +1,4 @@
-"""Whether the objects of an overlay fit Kubernetes, KubeRay, Serve, the gateway, and one another."""
+"""Checks of an overlay's objects against Kubernetes, KubeRay, Serve, the gateway and each other."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -22,42 +22,42 @@ from tests.deploy.sites import (
 )
 
 STREAM_S: Final = 660
-"""How long a stream may take, and a minute: graceful_shutdown_timeout_s."""
+"""The longest stream plus a minute: graceful_shutdown_timeout_s."""
 
 _MONITOR: Final = {"selector", "podMetricsEndpoints"}
 
 
 def documented_secrets() -> dict[str, set[str]]:
-    """The Secrets that docs/deploy.md makes, with their keys."""
-    found = {}
+    """The Secrets that docs/deploy.md creates, with their keys."""
+    secrets = {}
     for name, rest in re.findall(r"create secret generic (\S+) (.*)", DOCS.read_text()):
         keys = set(re.findall(r"--from-literal=(\w+)=", rest))
         if "--from-env-file" in rest:
             keys |= set(read_env_file(CONFIGS / "kuberay/keys.env.example"))
-        found[name] = keys
-    return found
+        secrets[name] = keys
+    return secrets
 
 
 def problems(objects: list[Json], folder: Path) -> list[str]:
-    """Everything that is wrong with an overlay; ``folder`` is for files in between."""
+    """All problems of an overlay; ``folder`` is for temporary files."""
     service = named(objects, "RayService", "fingerpost")
-    found = [problem for thing in objects for problem in _own_schema(thing)]
-    found += ray_service_problems(service)
-    found += [problem for template in _templates([service]) for problem in _template(template)]
-    if found:
-        return found  # what follows relies on these
+    messages = [problem for thing in objects for problem in _own_schema(thing)]
+    messages += ray_service_problems(service)
+    messages += [problem for template in _templates([service]) for problem in _template(template)]
+    if messages:
+        return messages  # the checks below rely on these
     cluster = service["spec"]["rayClusterConfig"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     for template in _templates(objects):
-        found += _references(template, objects)
-        found += _hardened(template)
+        messages += _references(template, objects)
+        messages += _hardened(template)
     for group in groups:
-        found += _ray_container(group["template"]["spec"]["containers"][0])
-    found += _confined("autoscaler", cluster["autoscalerOptions"].get("securityContext", {}))
-    found += _selectors(objects)
-    found += _lasting(service)
-    found += _gateway(service, objects, folder)
-    return found
+        messages += _ray_container(group["template"]["spec"]["containers"][0])
+    messages += _confined("autoscaler", cluster["autoscalerOptions"].get("securityContext", {}))
+    messages += _selectors(objects)
+    messages += _lasting(service)
+    messages += _gateway(service, objects, folder)
+    return messages
 
 
 def _own_schema(thing: Json) -> Iterator[str]:
@@ -72,22 +72,22 @@ def _own_schema(thing: Json) -> Iterator[str]:
 
 
 def _template(template: Json) -> Iterator[str]:
-    """A RayService's pods, by the schema of the kind that is nothing but such a template."""
+    """Checks a RayService's pod template as the kind PodTemplate."""
     name = template["metadata"]["labels"]["role"]
     pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name}}
     yield from schema_problems({**pod, "template": template})
 
 
 def _templates(objects: list[Json]) -> list[Json]:
-    found = []
+    templates = []
     for thing in objects:
         if thing["kind"] == "RayService":
             cluster = thing["spec"]["rayClusterConfig"]
             groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-            found += [group["template"] for group in groups]
+            templates += [group["template"] for group in groups]
         elif thing["kind"] in {"StatefulSet", "Job"}:
-            found.append(thing["spec"]["template"])
-    return found
+            templates.append(thing["spec"]["template"])
+    return templates
 
 
 def _containers(template: Json) -> list[Json]:
@@ -95,7 +95,7 @@ def _containers(template: Json) -> list[Json]:
 
 
 def _references(template: Json, objects: list[Json]) -> Iterator[str]:
-    """What is named has to be there: Secrets in the documentation, all else among the objects."""
+    """References must resolve: Secrets to the documentation, all others to the objects."""
     for container in _containers(template):
         yield from _secrets(container)
         yield from _mounts(container, template["spec"].get("volumes", []))
@@ -122,7 +122,7 @@ def _secrets(container: Json) -> Iterator[str]:
 
 
 def _mounts(container: Json, volumes: list[Json]) -> Iterator[str]:
-    known = {*(volume["name"] for volume in volumes), "state"}  # the StatefulSet's own
+    known = {*(volume["name"] for volume in volumes), "state"}  # the StatefulSet's claim
     for mount in container.get("volumeMounts", []):
         if "subPath" in mount:
             yield f"{mount['name']}: a subPath never sees a changed file"
@@ -158,7 +158,7 @@ def _ray_container(container: Json) -> Iterator[str]:
 
 
 def _selectors(objects: list[Json]) -> Iterator[str]:
-    """A selector that matches no pod does nothing, in silence."""
+    """Checks that every selector matches a pod, because others have no effect."""
     pods = [template["metadata"]["labels"] for template in _templates(objects)]
     for thing in objects:
         key = {"NetworkPolicy": "podSelector", "PodDisruptionBudget": "selector"}
@@ -176,7 +176,7 @@ def _matches(selector: Json, labels: Mapping[str, str]) -> bool:
 
 
 def _lasting(service: Json) -> Iterator[str]:
-    """What ends pods and clusters has to wait for the streams that they carry."""
+    """Checks that pods and clusters are not ended before their streams."""
     spec, cluster = service["spec"], service["spec"]["rayClusterConfig"]
     hard_stop = int(ENVIRONMENT["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"])
     if spec["upgradeStrategy"]["type"] != "NewCluster":
@@ -196,7 +196,7 @@ def _lasting(service: Json) -> Iterator[str]:
 
 
 def _gateway(service: Json, objects: list[Json], folder: Path) -> Iterator[str]:
-    """The application: its files, its variables, and whether its first replicas have room."""
+    """Checks the application's files and variables, and the room for its first replicas."""
     cluster = service["spec"]["rayClusterConfig"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     mounted = {
@@ -220,7 +220,7 @@ def _gateway(service: Json, objects: list[Json], folder: Path) -> Iterator[str]:
         container = group["template"]["spec"]["containers"][0]
         limits = container["resources"]["limits"]
         cpus = float(group["rayStartParams"].get("num-cpus", limits["cpu"]))
-        if cpus:  # ingress and provider clients may run here
+        if cpus:  # the ingress and provider clients may run here
             yield from gateway_problems(folder, gateway, _variables(container))
         room["CPU"] += group["minReplicas"] * cpus
         room["GPU"] += group["minReplicas"] * float(limits.get("nvidia.com/gpu", 0))

@@ -1,4 +1,4 @@
-"""What the files for clusters have in common, and where they are."""
+"""Paths and checks that the tests of all cluster files share."""
 
 import re
 from collections.abc import Collection
@@ -27,34 +27,34 @@ ENVIRONMENT: Final = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""Of every node of every cluster: serve.env, but that nobody gets in without a token."""
+"""The environment of every node: serve.env, with authentication by token."""
 
 
 def graph(app: serve.Application) -> dict[str, serve.Deployment]:
-    """Every deployment of a bound application by its name."""
-    found: dict[str, serve.Deployment] = {}
+    """The deployments of a bound application by name."""
+    deployments: dict[str, serve.Deployment] = {}
     waiting = [app]
     while waiting:
         bound = waiting.pop()._bound_deployment
-        found[bound.name] = bound
+        deployments[bound.name] = bound
         for argument in bound.init_args:
             values = argument.values() if isinstance(argument, dict) else [argument]
             waiting += [value for value in values if isinstance(value, serve.Application)]
-    return found
+    return deployments
 
 
 def gateway_problems(folder: Path, text: str, given: Collection[str]) -> list[str]:
-    """Why a gateway.yaml can't be served where the variables of ``given`` are set."""
+    """The problems of a gateway.yaml if only the variables in ``given`` are set."""
     try:
         snapshot_of(folder, text)
     except ConfigError as error:
         return [str(problem) for problem in error.problems]
-    asked = sorted(set(references(re.sub(r"(^|\s)#.*", "", text, flags=re.MULTILINE))))
-    return [f"gateway.yaml refers to {n}, which nothing sets" for n in asked if n not in given]
+    names = sorted(set(references(re.sub(r"(^|\s)#.*", "", text, flags=re.MULTILINE))))
+    return [f"gateway.yaml refers to {n}, which nothing sets" for n in names if n not in given]
 
 
 def serve_problems(folder: Path, content: Json, gateway: str) -> list[str]:
-    """Why Serve would not run a serve.yaml with this gateway.yaml, or not as it is meant."""
+    """The problems of a serve.yaml with this gateway.yaml."""
     problems = _unknown_keys(ServeDeploySchema, content, "")
     try:
         ServeDeploySchema.model_validate(content)
@@ -68,25 +68,25 @@ def serve_problems(folder: Path, content: Json, gateway: str) -> list[str]:
     exposed = exposure_problem(host, snapshot.config)
     problems += [exposed] if exposed else []
     there = graph(build({"config": str(folder / "gateway.yaml")}))
-    said = [deployment["name"] for deployment in application["deployments"]]
-    problems += [f"there is no deployment {name}" for name in said if name not in there]
+    listed = [deployment["name"] for deployment in application["deployments"]]
+    problems += [f"there is no deployment {name}" for name in listed if name not in there]
     problems += [
-        f"{name} is left at its options for one machine" for name in there if name not in said
+        f"{name} is left at its options for one machine" for name in there if name not in listed
     ]
     return problems
 
 
-def _unknown_keys(schema: type[BaseModel], content: Json, place: str) -> list[str]:
-    """Serve takes them in silence; here they are problems."""
+def _unknown_keys(schema: type[BaseModel], content: Json, location: str) -> list[str]:
+    """Reports unknown keys, which Serve ignores."""
     problems = []
     for key, value in content.items():
         if key not in schema.model_fields:
-            problems.append(f"Serve has no key {place}{key}")
+            problems.append(f"Serve has no key {location}{key}")
             continue
         inner = _schema_in(schema.model_fields[key].annotation)
         for entry in value if isinstance(value, list) else [value]:
             if inner is not None and isinstance(entry, dict):
-                problems += _unknown_keys(inner, entry, f"{place}{key}.")
+                problems += _unknown_keys(inner, entry, f"{location}{key}.")
     return problems
 
 
@@ -97,7 +97,7 @@ def _schema_in(annotation: Json) -> type[BaseModel] | None:
 
 
 def least(serve_file: Json) -> dict[str, float]:
-    """CPUs and GPUs that the replicas ask for which are always there."""
+    """The CPUs and GPUs that the minimum of replicas requests."""
     sums = {"CPU": 0.0, "GPU": 0.0}
     for deployment in serve_file["applications"][0]["deployments"]:
         replicas = deployment["autoscaling_config"]["min_replicas"]
@@ -108,7 +108,7 @@ def least(serve_file: Json) -> dict[str, float]:
 
 
 def looks_like_a_key(text: str) -> list[str]:
-    """Words that may be a secret: long, with digits and letters, and nothing that explains them."""
+    """Words that may be a secret: long, with digits and letters, and without separators."""
     words = re.findall(r"(?<![\w/.:@-])(?:sk-)?[A-Za-z0-9+_]{24,}={0,2}(?![\w/.:-])", text)
     return [
         word

@@ -1,4 +1,4 @@
-"""The files for EC2: Ray's cluster launcher, and what it runs on the nodes."""
+"""The files for EC2: Ray's cluster launcher, and the scripts that it runs on nodes."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def read(name: str) -> Json:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Path:
-    """A home directory as a node has it, with a ``ray`` that shows how it was called."""
+    """A home directory like a node's, with a ``ray`` that records its call."""
     (tmp_path / "fingerpost").mkdir()
     (tmp_path / "fingerpost/node").symlink_to(CONFIGS / "ec2/node")
     (tmp_path / "boto3.py").write_text(BOTO3)
@@ -76,7 +76,7 @@ def node(tmp_path: Path) -> Path:
 
 
 def start(home: Path, command: str, parameters: str) -> subprocess.CompletedProcess[str]:
-    """Runs a start command on such a node, with nothing else in the environment."""
+    """Runs a start command on such a node, without other variables in the environment."""
     environ = {
         "HOME": str(home),
         "PATH": f"{home}/bin:{os.environ['PATH']}",
@@ -90,8 +90,8 @@ def start(home: Path, command: str, parameters: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_ray_takes_the_file(name: str) -> None:
-    """By its schema, with its defaults filled in; what would ask AWS is not reached."""
+def test_cluster_file_is_valid_for_ray(name: str) -> None:
+    """Ray's schema accepts the cluster file with its defaults, without a call to AWS."""
     prepared = prepare_config(read(name))
     validate_config(prepared)
     assert "boto3" not in sys.modules
@@ -110,36 +110,38 @@ def test_ray_takes_the_file(name: str) -> None:
         {"max_workers": 0},
     ],
 )
-def test_ray_refuses_a_wrong_edit(name: str, wrong: Json) -> None:
-    """Unknown keys, wrong types, names that lead nowhere, sums that can't be."""
+def test_ray_rejects_invalid_cluster_file(name: str, wrong: Json) -> None:
+    """Ray's schema rejects unknown keys, wrong types, unknown names and impossible sums."""
     with pytest.raises((jsonschema.ValidationError, ValueError)):
         validate_config({**prepare_config(read(name)), **wrong})
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_nodes_start_with_the_environment_of_every_cluster(name: str, node: Path) -> None:
-    """That of serve.env with a token, and the keys as they are in SSM, whatever is in them."""
+def test_node_starts_with_cluster_environment(name: str, node: Path) -> None:
+    """A node starts Ray with the variables of serve.env, the token, and the unchanged keys from
+    SSM.
+    """
     parameters = "\n".join(f"{key}={value}" for key, value in KEYS.items())
     for kind in ("head", "worker"):
         stop, command = read(name)[f"{kind}_start_ray_commands"]
         assert stop == "ray stop"
         done = start(node, command, parameters)
         assert done.returncode == 0, done.stderr
-        found = dict(
+        variables = dict(
             item.split("=", 1) for item in (node / "environment").read_text().split("\0") if item
         )
-        ours = {key: value for key, value in found.items() if key.startswith("RAY_")}
+        ours = {key: value for key, value in variables.items() if key.startswith("RAY_")}
         assert ours == ENVIRONMENT | {"RAY_AUTH_TOKEN": "token", "RAY_HEAD_IP": "10.0.0.1"}
-        assert found.items() >= KEYS.items()
-        assert found["AWS_REGION"] == read(name)["provider"]["region"]
+        assert variables.items() >= KEYS.items()
+        assert variables["AWS_REGION"] == read(name)["provider"]["region"]
         called = (node / "called").read_text()
-        said = "--dashboard-host=127.0.0.1" if kind == "head" else "--address=10.0.0.1:6379"
-        assert said in called
+        argument = "--dashboard-host=127.0.0.1" if kind == "head" else "--address=10.0.0.1:6379"
+        assert argument in called
         assert "--metrics-export-port=8080" in called
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "message"),
     [
         ("", "there are no parameters"),
         ("A-B=1", "A-B can't be variables"),
@@ -147,26 +149,26 @@ def test_nodes_start_with_the_environment_of_every_cluster(name: str, node: Path
         ("A$(touch x)=1", "can't be variables"),
     ],
 )
-def test_a_node_without_good_keys_does_not_start(parameters: str, said: str, node: Path) -> None:
-    """Neither without any, nor with names that are none; the values are not told."""
+def test_node_without_valid_keys_does_not_start(parameters: str, message: str, node: Path) -> None:
+    """A node without parameters or with invalid names does not start, and values are not printed."""
     for kind in ("head", "worker"):
         done = start(node, read("cluster.yaml")[f"{kind}_start_ray_commands"][1], parameters)
         assert done.returncode != 0
-        assert said in done.stderr
+        assert message in done.stderr
     assert not (node / "called").exists()
 
 
-def test_a_linter_can_read_what_nodes_source() -> None:
-    """Its directives stand before the first command; elsewhere they are an error of their own."""
+def test_shellcheck_directive_precedes_first_command() -> None:
+    """The linter's directive is before the first command, where alone it is valid."""
     lines = (CONFIGS / "ec2/node/environment.sh").read_text().splitlines()
     first = next(index for index, line in enumerate(lines) if not line.startswith("#"))
-    told = [index for index, line in enumerate(lines) if "# shellcheck" in line]
-    assert told == [0]
+    directives = [index for index, line in enumerate(lines) if "# shellcheck" in line]
+    assert directives == [0]
     assert first > 0
 
 
-def test_a_node_without_the_wheel_does_not_start(node: Path) -> None:
-    """Half of an environment is worse than none."""
+def test_node_without_wheel_does_not_start(node: Path) -> None:
+    """A node whose wheel is not installed does not start Ray."""
     (node / "bin/python").unlink()
     (node / "bin/python").write_text("#!/bin/sh\nexit 1\n")
     (node / "bin/python").chmod(0o755)
@@ -176,8 +178,8 @@ def test_a_node_without_the_wheel_does_not_start(node: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_what_nodes_use_is_mounted(name: str) -> None:
-    """Every path under ~/fingerpost lies in a mounted folder, and is there on this side."""
+def test_paths_of_nodes_are_mounted(name: str) -> None:
+    """Every path under ~/fingerpost is in a mounted folder and exists in the repository."""
     text = "\n".join(line for line in (ROOT / name).read_text().splitlines() if "#" not in line)
     mounts = read(name)["file_mounts"]
     serve = (ROOT / mounts["~/fingerpost/site"] / "serve.yaml").read_text()
@@ -191,8 +193,8 @@ def test_what_nodes_use_is_mounted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_what_is_served_can_be_served(name: str, tmp_path: Path) -> None:
-    """Serve's schema, the names of deployments, the variables, and room for the first replicas."""
+def test_served_files_are_valid(name: str, tmp_path: Path) -> None:
+    """The served files are valid, their variables are set, and the first replicas have room."""
     cluster = read(name)
     site = ROOT / cluster["file_mounts"]["~/fingerpost/site"]
     content = yaml.safe_load((site / "serve.yaml").read_text())
@@ -210,8 +212,8 @@ def test_what_is_served_can_be_served(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_nodes_run_our_ray_and_hold_no_key(name: str) -> None:
-    """The image is that of the lock, and neither the file nor its folder has a secret."""
+def test_nodes_run_locked_ray_without_keys(name: str) -> None:
+    """The images have the locked version of Ray, and the files do not contain a key."""
     cluster = read(name)
     images = [cluster["docker"]["image"]]
     for node in cluster["available_node_types"].values():
@@ -224,13 +226,13 @@ def test_nodes_run_our_ray_and_hold_no_key(name: str) -> None:
         assert looks_like_a_key(file.read_text()) == [], file
 
 
-def test_idle_nodes_outlive_their_streams() -> None:
-    """Ray ends a node whose last replica has gone; its proxy may still carry streams."""
+def test_idle_timeout_exceeds_longest_stream() -> None:
+    """An idle node is kept longer than the longest stream, because its proxy may still carry one."""
     assert all(read(name)["idle_timeout_minutes"] * 60 >= 660 for name in CLUSTERS)
 
 
-def test_the_two_differ_in_gpus_alone() -> None:
-    """One is the other without the GPU nodes, with another folder served."""
+def test_cluster_files_differ_in_gpu_nodes_only() -> None:
+    """The two cluster files differ only in the GPU nodes and the served folder."""
     gpu, cpu = map(read, CLUSTERS)
     node = gpu["available_node_types"].pop("gpu")
     assert node["resources"] == {"CPU": 0, "GPU": 1}
@@ -243,7 +245,7 @@ def test_the_two_differ_in_gpus_alone() -> None:
 
 
 def fake(folder: Path, **scripts: str) -> dict[str, str]:
-    """An environment with these commands, and what a shell needs besides."""
+    """An environment with these commands and the ones that a shell needs."""
     folder.mkdir()
     for name in ("bash", "sh", "ls", "head", "cat", "touch", "env"):
         (folder / name).symlink_to(
@@ -258,10 +260,10 @@ def fake(folder: Path, **scripts: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", CLUSTERS)
 @pytest.mark.parametrize("busy", [0, 2, 9])
-def test_docker_is_installed_when_the_machine_has_time(
-    name: str, busy: int, tmp_path: Path
-) -> None:
-    """Packages are locked on a machine's first minutes; a node without Docker is none."""
+def test_docker_installation_is_retried(name: str, busy: int, tmp_path: Path) -> None:
+    """The installation of Docker is retried while packages are locked, and a node without Docker
+    fails.
+    """
     install = (
         f'echo x >> "$HOME/tries"; [ $(wc -l < "$HOME/tries") -gt {busy} ] || exit 100\n'
         'case "$*" in *install*) cp "$AT/touch" "$AT/docker";; esac'
@@ -284,8 +286,8 @@ def test_docker_is_installed_when_the_machine_has_time(
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_the_first_connection_may_use_docker(name: str) -> None:
-    """A new group is for later logins, and Ray's connection to the node is already there."""
+def test_first_connection_may_use_docker(name: str) -> None:
+    """Ray's open connection may use Docker, although a new group applies only to later logins."""
     cluster = read(name)
     lists = [cluster, *cluster["available_node_types"].values()]
     for commands in (
@@ -295,8 +297,10 @@ def test_the_first_connection_may_use_docker(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_the_newest_wheel_is_installed(name: str, tmp_path: Path) -> None:
-    """What is sent to a node stays there, and pip takes no two versions of a package."""
+def test_newest_wheel_is_installed(name: str, tmp_path: Path) -> None:
+    """A node installs only the newest wheel, because older ones stay there and pip rejects two
+    versions.
+    """
     environ = fake(tmp_path / "bin", pip='for last; do :; done; echo "$last" > "$HOME/installed"')
     dist = tmp_path / "fingerpost/dist"
     dist.mkdir(parents=True)
@@ -316,14 +320,16 @@ def test_the_newest_wheel_is_installed(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
-def test_a_changed_file_is_sent_to_every_node(name: str) -> None:
-    """Ray's autoscaler sends folders to a node once, so nobody is to rely on it."""
+def test_changed_files_are_sent_to_all_nodes(name: str) -> None:
+    """The documented command sends changed files to all nodes, because the autoscaler sends folders
+    once.
+    """
     assert "--all-nodes" in {option for one in rsync_up.params for option in one.opts}
     assert "file_mounts_sync_continuously" not in read(name)
     for text in (DOCS.read_text(), (ROOT / name).read_text()):
-        told = re.findall(r"ray rsync-up ([^`]*)`", text)
-        assert told
-        assert all(rest.startswith("--all-nodes ") for rest in told)
+        options = re.findall(r"ray rsync-up ([^`]*)`", text)
+        assert options
+        assert all(rest.startswith("--all-nodes ") for rest in options)
 
 
 def _policies() -> dict[str, Json]:
@@ -333,8 +339,8 @@ def _policies() -> dict[str, Json]:
     }
 
 
-def test_the_head_may_look_up_the_images_of_nodes() -> None:
-    """Who starts an instance from a parameter of SSM's has to be allowed to read that parameter."""
+def test_head_policy_allows_image_parameters() -> None:
+    """The head's policy allows it to read the SSM parameters of the nodes' images."""
     statements = _policies()["nodes"]["Statement"]
     (allowed,) = [one["Resource"] for one in statements if one["Action"] == "ssm:GetParameters"]
     for name in CLUSTERS:
@@ -345,8 +351,8 @@ def test_the_head_may_look_up_the_images_of_nodes() -> None:
             assert fnmatch(f"arn:aws:ssm:{region}::parameter{parameter}", allowed)
 
 
-def test_the_head_may_give_nodes_their_role() -> None:
-    """The role that the node types name, and every policy is one that AWS can read."""
+def test_head_policy_allows_role_of_nodes() -> None:
+    """The head's policy allows it to pass the role of the nodes, and every policy is valid JSON."""
     policies = _policies()
     assert set(policies) == {"trust", "keys", "nodes"}
     assert {policy["Version"] for policy in policies.values()} == {"2012-10-17"}

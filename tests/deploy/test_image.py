@@ -1,4 +1,4 @@
-"""The image, which is linted and read, but not built."""
+"""The image, which is linted and parsed but not built."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Each instruction of a Dockerfile with what follows it, on one line."""
+    """Each instruction of a Dockerfile with its arguments, joined to one line."""
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     joined = lines.replace("\\\n", " ").splitlines()
     pairs = [line.split(None, 1) for line in joined if line.strip()]
@@ -26,21 +26,21 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 def stages(text: str) -> dict[str, list[tuple[str, str]]]:
-    """The instructions of each stage; those before the first one are under ``""``."""
-    found: dict[str, list[tuple[str, str]]] = {"": []}
+    """The instructions of each stage; those before the first stage have the key ``""``."""
+    by_stage: dict[str, list[tuple[str, str]]] = {"": []}
     name = ""
     for instruction, rest in instructions(text):
         if instruction == "FROM":
             name = rest.rpartition(" AS ")[2]
-            found[name] = []
-        found[name].append((instruction, rest))
-    return found
+            by_stage[name] = []
+        by_stage[name].append((instruction, rest))
+    return by_stage
 
 
 def environment(stage: list[tuple[str, str]]) -> dict[str, str]:
-    """What a stage sets."""
-    said = [rest for instruction, rest in stage if instruction == "ENV"]
-    return dict(pair.split("=", 1) for rest in said for pair in rest.split())
+    """The environment variables that a stage sets."""
+    assignments = [rest for instruction, rest in stage if instruction == "ENV"]
+    return dict(pair.split("=", 1) for rest in assignments for pair in rest.split())
 
 
 STAGES = stages(DOCKERFILE.read_text())
@@ -52,8 +52,8 @@ def lint(file: Path) -> str:
     ).stdout
 
 
-def test_hadolint_has_nothing_to_say() -> None:
-    """Nothing at all, and nothing is ignored."""
+def test_dockerfile_passes_hadolint() -> None:
+    """Hadolint reports nothing, and no rule is ignored."""
     assert lint(DOCKERFILE) == ""
     assert "hadolint ignore" not in DOCKERFILE.read_text()
 
@@ -68,8 +68,8 @@ def test_hadolint_has_nothing_to_say() -> None:
         ("EXPOSE 8000", "EXPOSE 80000", "DL3011"),
     ],
 )
-def test_hadolint_finds_a_wrong_edit(good: str, bad: str, rule: str, tmp_path: Path) -> None:
-    """So that the test above says something."""
+def test_hadolint_reports_wrong_edit(good: str, bad: str, rule: str, tmp_path: Path) -> None:
+    """Hadolint reports a wrong edit of the Dockerfile."""
     text = DOCKERFILE.read_text()
     assert good in text
     file = tmp_path / "Dockerfile"
@@ -78,42 +78,44 @@ def test_hadolint_finds_a_wrong_edit(good: str, bad: str, rule: str, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
-def test_a_target_has_the_environment_of_every_cluster(name: str) -> None:
-    """That of serve.env, but that nobody gets in without a token."""
+def test_target_has_cluster_environment(name: str) -> None:
+    """A target has the variables of serve.env and requires a token."""
     assert environment(STAGES[name]) == ENVIRONMENT
 
 
 @pytest.mark.parametrize("name", ["wheel", "cpu", "gpu"])
-def test_a_stage_is_made_of_our_ray(name: str) -> None:
-    """The version of the lock, and Python 3.11, for which the lock is."""
+def test_stage_uses_locked_ray(name: str) -> None:
+    """A stage uses the locked version of Ray and Python 3.11, which the lock is for."""
     assert STAGES[""] == [("ARG", f"RAY={ray.__version__}-py311")]
     kind = "gpu" if name == "gpu" else "cpu"
     assert STAGES[name][0] == ("FROM", f"rayproject/ray:${{RAY}}-{kind} AS {name}")
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
-def test_a_target_runs_as_the_images_user(name: str) -> None:
-    """And nothing in between changes that."""
+def test_target_runs_as_image_user(name: str) -> None:
+    """A target runs as the user of the base image."""
     users = [rest for instruction, rest in STAGES[name] if instruction == "USER"]
     assert users == ["1000"]
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
-def test_a_target_installs_the_lock_and_the_wheel(name: str) -> None:
-    """Both without what pip would choose itself."""
+def test_target_installs_lock_and_wheel(name: str) -> None:
+    """A target installs the lock and the wheel without resolving other dependencies."""
     runs = " ".join(rest for instruction, rest in STAGES[name] if instruction == "RUN")
     assert "--no-deps --requirement /tmp/requirements/base.txt" in runs
     assert "--no-deps /tmp/dist/*.whl" in runs
     assert ("gpu.sh" in runs) is (name == "gpu")
 
 
-def test_what_is_copied_gets_into_the_context() -> None:
-    """.dockerignore leaves everything out but what the image is made of, which is all there."""
+def test_copied_files_are_in_build_context() -> None:
+    """.dockerignore excludes everything except the files that the image copies, and all of them
+    exist.
+    """
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     rules = [rule for rule in ignore if not rule.startswith("#")]
     assert rules[0] == "*"
     allowed = {rule[1:] for rule in rules if rule.startswith("!")}
-    arriving = {"configs/gateway.schema.json"}  # the wheel takes it, if there is one
+    arriving = {"configs/gateway.schema.json"}  # the wheel includes it if it exists
     assert {name for name in allowed if not (ROOT / name).exists()} <= arriving
     copied = [
         source.rstrip("/")
@@ -128,16 +130,16 @@ def test_what_is_copied_gets_into_the_context() -> None:
     assert not [name for name in allowed if ".env" in name and name != "configs/serve.env"]
 
 
-def test_the_images_wheel_is_the_same_as_any_other() -> None:
-    """What pyproject.toml puts into it gets into the context; a file that is missing is no error."""
+def test_wheel_files_are_in_build_context() -> None:
+    """Every file that pyproject.toml puts into the wheel is in the build context."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = project["tool"]["hatch"]["build"]["targets"]["wheel"]["include"]
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     assert {f"!{name.removeprefix('/')}" for name in wanted} <= set(ignore)
 
 
-def test_no_layer_holds_a_key() -> None:
-    """Neither a value, nor an argument or a variable that would ask for one."""
+def test_layers_do_not_contain_keys() -> None:
+    """No layer contains a key, or an argument or variable for one."""
     text = DOCKERFILE.read_text()
     assert looks_like_a_key(text) == []
     names = [rest for instruction, rest in instructions(text) if instruction in {"ARG", "ENV"}]
@@ -145,8 +147,8 @@ def test_no_layer_holds_a_key() -> None:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> str:
-    """What requirements/gpu.sh asks a pip for, and with which constraints."""
+def pip_calls(tmp_path: Path) -> str:
+    """The calls of pip by requirements/gpu.sh, with their constraints."""
     pip = tmp_path / "pip"
     pip.write_text(
         '#!/bin/sh\necho "$*"\nwhile [ $# -gt 1 ]; do [ "$1" = --constraint ] && cat "$2"; shift; done\nexit 0\n'
@@ -164,26 +166,28 @@ def asked(tmp_path: Path) -> str:
     return done.stdout
 
 
-def test_vllm_is_pinned_within_what_the_lock_pins(asked: str) -> None:
-    """Each line of the lock is a constraint, but numpy, of which vLLM wants an older one."""
+def test_gpu_script_constrains_vllm_to_lock(pip_calls: str) -> None:
+    """Every pin of the lock is a constraint for vLLM, except numpy, which vLLM needs in an older
+    version.
+    """
     lock = (ROOT / "requirements/base.txt").read_text()
     pins = set(re.findall(r"^([\w.-]+)(?:\[.*\])?(==[^ ;\\]+)", lock, re.MULTILINE))
-    constraints = set(re.findall(r"^([\w.-]+)(==[^ ;\n]+)", asked, re.MULTILINE))
+    constraints = set(re.findall(r"^([\w.-]+)(==[^ ;\n]+)", pip_calls, re.MULTILINE))
     assert {pin for pin in pins if pin[0] != "numpy"} == constraints
     assert len(constraints) > 50
-    assert re.search(r"install .* vllm==[\d.]+$", asked, re.MULTILINE)
-    assert "uninstall --quiet --yes torchvision torchaudio torchcodec" in asked
+    assert re.search(r"install .* vllm==[\d.]+$", pip_calls, re.MULTILINE)
+    assert "uninstall --quiet --yes torchvision torchaudio torchcodec" in pip_calls
 
 
-def test_the_pinned_vllm_is_one_that_the_project_takes(asked: str) -> None:
-    """Where pyproject.toml names it."""
+def test_pinned_vllm_satisfies_project(pip_calls: str) -> None:
+    """The pinned version of vLLM satisfies the requirement in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (pinned,) = re.findall(r" vllm==([\d.]+)$", asked, re.MULTILINE)
+    (pinned,) = re.findall(r" vllm==([\d.]+)$", pip_calls, re.MULTILINE)
     for text in project.get("optional-dependencies", {}).get("gpu", []):
         wanted = Requirement(text)
         assert wanted.name != "vllm" or wanted.specifier.contains(pinned)
 
 
-def test_the_linter_is_there() -> None:
-    """From the test lock; a linter that is missing must not look like a clean file."""
+def test_hadolint_is_installed() -> None:
+    """Hadolint is installed, so that a missing linter does not look like a clean file."""
     assert shutil.which(HADOLINT) is not None

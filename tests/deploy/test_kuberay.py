@@ -20,7 +20,7 @@ OVERLAYS = sorted(folder.name for folder in (KUBERAY / "overlays").iterdir())
 
 
 def _with_monitoring(name: str, folder: Path) -> Path:
-    """A copy of all overlays, with the component that they leave in a comment."""
+    """A copy of all overlays, with the commented component enabled."""
     shutil.copytree(KUBERAY, folder / "kuberay")
     file = folder / "kuberay/overlays" / name / "kustomization.yaml"
     text = file.read_text()
@@ -29,20 +29,22 @@ def _with_monitoring(name: str, folder: Path) -> Path:
     return file.parent
 
 
-def test_there_are_two_overlays() -> None:
-    """One with GPUs, one without."""
+def test_overlays_are_cpu_and_gpu() -> None:
+    """There is one overlay with GPUs and one without."""
     assert OVERLAYS == ["cpu", "gpu"]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_has_no_problem(name: str, tmp_path: Path) -> None:
-    """Of Kubernetes, KubeRay, Serve, the gateway, or of what is named and is not there."""
+def test_overlay_has_no_problems(name: str, tmp_path: Path) -> None:
+    """An overlay is valid for Kubernetes, KubeRay, Serve and the gateway, and all its references
+    resolve.
+    """
     assert problems(overlay(KUBERAY / "overlays" / name), tmp_path) == []
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_with_monitoring_has_no_problem(name: str, tmp_path: Path) -> None:
-    """The component adds a PodMonitor, and lets Prometheus in."""
+def test_overlay_with_monitoring_has_no_problems(name: str, tmp_path: Path) -> None:
+    """The monitoring component adds a PodMonitor and admits Prometheus."""
     objects = overlay(_with_monitoring(name, tmp_path))
     assert problems(objects, tmp_path) == []
     assert named(objects, "PodMonitor", "fingerpost")["metadata"]["namespace"] == "fingerpost"
@@ -50,8 +52,8 @@ def test_an_overlay_with_monitoring_has_no_problem(name: str, tmp_path: Path) ->
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl here")
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_kubectl_builds_the_same(name: str, tmp_path: Path) -> None:
-    """Our reader of overlays and kustomize agree about every object."""
+def test_overlay_reader_matches_kubectl(name: str, tmp_path: Path) -> None:
+    """The tests' reader of overlays builds the same objects as kustomize."""
     folder = _with_monitoring(name, tmp_path)
     built = subprocess.run(
         ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True
@@ -64,8 +66,8 @@ def test_kubectl_builds_the_same(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["commonLabels", "images", "patchesStrategicMerge"])
-def test_what_the_reader_cannot_do_is_refused(key: str, tmp_path: Path) -> None:
-    """Else a test would pass on objects that nobody gets."""
+def test_overlay_reader_rejects_unsupported_key(key: str, tmp_path: Path) -> None:
+    """The reader rejects a key that it does not support, so that tests do not check wrong objects."""
     (tmp_path / "kustomization.yaml").write_text(f"{key}: []\n")
     with pytest.raises(UnsupportedError, match=key):
         overlay(tmp_path)
@@ -75,14 +77,16 @@ def test_what_the_reader_cannot_do_is_refused(key: str, tmp_path: Path) -> None:
     "operation",
     [{"op": "move", "path": "/a", "from": "/b"}, {"op": "replace", "path": "/nothing", "value": 1}],
 )
-def test_an_operation_that_changes_nothing_is_refused(operation: Json) -> None:
-    """As kustomize refuses to replace what is not there."""
+def test_patch_rejects_operation_without_target(operation: Json) -> None:
+    """A patch operation whose target is missing is rejected, as by kustomize."""
     with pytest.raises(UnsupportedError):
         apply({"a": 1}, [operation])
 
 
-def test_only_gpu_pods_want_gpus_and_weights() -> None:
-    """The groups that the GPU overlay has in common with the other one are the same."""
+def test_only_gpu_group_requests_gpu_and_weights() -> None:
+    """Except for the GPU group, which needs a GPU and the weights, both overlays have the same
+    groups.
+    """
     one, other = (
         named(overlay(KUBERAY / "overlays" / name), "RayService", "fingerpost")["spec"]["rayClusterConfig"]
         for name in OVERLAYS
@@ -97,8 +101,8 @@ def test_only_gpu_pods_want_gpus_and_weights() -> None:
     assert "envFrom" not in pod["containers"][0]
 
 
-def test_a_full_redis_forgets_sessions_and_nothing_of_rays(tmp_path: Path) -> None:
-    """Sessions have an end, and Ray's entries have none."""
+def test_full_redis_evicts_sessions_only(tmp_path: Path) -> None:
+    """A full Redis evicts sessions, which expire, and keeps Ray's entries, which do not."""
     redis = named(overlay(KUBERAY / "overlays/cpu"), "StatefulSet", "fingerpost-redis")
     (container,) = redis["spec"]["template"]["spec"]["containers"]
     words = shlex.split(container["args"][0])
@@ -124,7 +128,7 @@ HF = 'echo "$*" >> "$0.called"; [ "$2" != bad/model ] || exit 1; mkdir -p "$4"'
 
 
 def _fetch(folder: Path, model: str) -> subprocess.CompletedProcess[str]:
-    """Runs what the Job runs, with a volume of ours and a ``hf`` that writes down what it is told."""
+    """Runs the Job's script with a local volume and a ``hf`` that records its arguments."""
     job = named(overlay(KUBERAY / "overlays/gpu"), "Job", "fingerpost-models")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     script = container["args"][0].replace("/models/", f"{folder}/models/")
@@ -138,7 +142,9 @@ def _fetch(folder: Path, model: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_weights_are_fetched_once(tmp_path: Path) -> None:
-    """What is there is not fetched again; what failed is not taken for complete."""
+    """The Job does not fetch weights again that are complete, and does not mark a failed download
+    as complete.
+    """
     mark = tmp_path / "models/orchestrator/.complete"
     assert _fetch(tmp_path, "bad/model").returncode != 0
     assert not mark.exists()
@@ -149,8 +155,8 @@ def test_weights_are_fetched_once(tmp_path: Path) -> None:
     assert [line.split()[1] for line in called] == ["bad/model", "good/model"]
 
 
-def test_another_model_is_not_taken_for_the_one_that_is_there(tmp_path: Path) -> None:
-    """Pods read the folder, so it stays as it is, and the Job says what to do."""
+def test_job_does_not_replace_other_model(tmp_path: Path) -> None:
+    """The Job fails if the folder has another model, because pods read it, and names what to do."""
     _fetch(tmp_path, "good/model")
     done = _fetch(tmp_path, "another/model")
     assert done.returncode == 1
@@ -158,8 +164,8 @@ def test_another_model_is_not_taken_for_the_one_that_is_there(tmp_path: Path) ->
     assert (tmp_path / "models/orchestrator/.complete").read_text() == "good/model\n"
 
 
-def test_no_file_holds_a_value_of_a_secret() -> None:
-    """There is no object of the kind Secret, the example has names only, and nothing looks like a key."""
+def test_manifests_do_not_contain_secrets() -> None:
+    """The manifests do not contain a Secret or a key, and the example file has only names."""
     for file in KUBERAY.rglob("*"):
         if file.is_file():
             assert looks_like_a_key(file.read_text()) == [], file
@@ -171,6 +177,6 @@ def test_no_file_holds_a_value_of_a_secret() -> None:
 
 
 def test_every_documented_secret_is_used() -> None:
-    """And the other way round is part of an overlay's problems."""
+    """Every documented Secret is used by an overlay."""
     used = str([overlay(KUBERAY / "overlays" / name) for name in OVERLAYS])
     assert all(f"'{name}'" in used for name in documented_secrets())

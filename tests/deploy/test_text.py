@@ -1,4 +1,4 @@
-"""docs/deploy.md against what it is about."""
+"""docs/deploy.md compared with the files that it describes."""
 
 import re
 import subprocess
@@ -30,12 +30,12 @@ MADE = {"dist/fingerpost-0.1.0-py3-none-any.whl"}
 
 
 def blocks(language: str) -> list[str]:
-    """The blocks of code in a language."""
+    """The code blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
 
-def test_every_file_that_is_named_exists() -> None:
-    """In a sentence, a table or a command."""
+def test_named_files_exist() -> None:
+    """Every file that a sentence, a table or a command names exists."""
     inside = (
         r"(?<![\w/.~-])((?:configs|requirements|docs|serve_app|tests|benchmarks|dist)/[\w./-]*\w)"
     )
@@ -44,16 +44,16 @@ def test_every_file_that_is_named_exists() -> None:
     assert [name for name in named - MADE if not (ROOT / name).exists()] == []
 
 
-def test_every_make_target_exists() -> None:
-    """Those in commands, too."""
+def test_make_targets_exist() -> None:
+    """Every make target in the text exists."""
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^make (\w+)$", TEXT, re.MULTILINE))
     assert {"run", "wheel", "install"} <= targets
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
-def test_the_wheel_has_the_projects_version() -> None:
-    """In each command that names it."""
+def test_wheel_and_image_have_project_version() -> None:
+    """Every name of the wheel and of an image has the project's version."""
     (version,) = re.findall(
         r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
     )
@@ -65,22 +65,22 @@ def test_the_wheel_has_the_projects_version() -> None:
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.split("\n")[0].strip())
-def test_yaml_is_yaml_and_objects_are_good(block: str) -> None:
-    """Those of Kubernetes by its schemas."""
+def test_yaml_blocks_are_valid(block: str) -> None:
+    """Every YAML block is valid, and Kubernetes objects fit their schemas."""
     content: Json = yaml.safe_load(block)
     assert content
     if "kind" in content:
         assert list(schema_problems(content)) == []
 
 
-def test_shell_blocks_are_shell() -> None:
-    """Bash can read each of them."""
+def test_shell_blocks_are_valid() -> None:
+    """Bash parses every shell block."""
     for block in blocks("sh"):
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)
 
 
-def test_every_metric_that_is_named_exists() -> None:
-    """With the prefix that Ray gives it."""
+def test_named_metrics_exist() -> None:
+    """Every metric that the text names exists, with Ray's prefix."""
     known = {f"ray_{metric.value}" for metric in Metric}
     named = set(re.findall(r"`(ray_(?:fingerpost|gen_ai)_\w+)`", TEXT))
     assert len(named) >= 10
@@ -88,15 +88,15 @@ def test_every_metric_that_is_named_exists() -> None:
 
 
 def _measured(load: str, process: str) -> float:
-    """Milliseconds of one process, or of all, at eight requests at once."""
+    """Milliseconds of one process, or of all, at eight concurrent requests."""
     text = (ROOT / "benchmarks/results/overhead.md").read_text()
     kind, variant = load.split()
     if process == "all":
         (row,) = re.findall(rf"^\| {kind} \| 8 \| {variant} \|(.*)\|$", text, re.MULTILINE)
         return float(row.split("|")[3])
     (line,) = re.findall(rf"^- {kind} c=8 {variant}: (.*)$", text, re.MULTILINE)
-    (found,) = re.findall(rf"{process}\S* ([\d.]+)", line)
-    return float(found)
+    (milliseconds,) = re.findall(rf"{process}\S* ([\d.]+)", line)
+    return float(milliseconds)
 
 
 ROWS = {
@@ -108,12 +108,12 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_costs_are_those_that_were_measured(row: str) -> None:
-    """Within a tenth, or the last digit; else the table, and what is calculated from it, are old."""
+def test_costs_match_measurements(row: str) -> None:
+    """The costs in the table match the recorded measurements within a tenth or the last digit."""
     (cells,) = re.findall(rf"^\| {re.escape(row)} \|(.*)\|$", TEXT, re.MULTILINE)
-    told = [cell.strip() for cell in cells.split("|")]
+    figures = [cell.strip() for cell in cells.split("|")]
     processes = ("fingerpost:Ingress", "fingerpost:provider", "haproxy", "all")
-    for figure, process in zip(told, processes, strict=True):
+    for figure, process in zip(figures, processes, strict=True):
         if figure:
             measured = _measured(ROWS[row], process)
             assert float(figure) == pytest.approx(measured, rel=0.1, abs=0.06), process
@@ -127,16 +127,16 @@ SCALED = {
 
 
 @pytest.mark.parametrize("row", SCALED)
-def test_scaling_took_as_long_as_was_measured(row: str) -> None:
-    """The table is that of the recorded run."""
+def test_scaling_times_match_measurements(row: str) -> None:
+    """The scaling times in the table match the recorded run."""
     (cells,) = re.findall(rf"^\| {re.escape(row)} \|(.*)\|$", TEXT, re.MULTILINE)
     text = (ROOT / "benchmarks/results/autoscaling.md").read_text()
     (line,) = re.findall(rf"^\| \d+ clients, {SCALED[row]} \|(.*)\|$", text, re.MULTILINE)
     assert line.split("|")[2:] == cells.split("|")
 
 
-def test_the_sums_are_right() -> None:
-    """The example, from its own figures."""
+def test_example_sums_are_correct() -> None:
+    """The example's sums follow from its own figures."""
     total, ingress, client = 7.6, 4.0, 3.1
     stream = total + 300 * 0.33
     assert round(stream) == 107
@@ -153,23 +153,23 @@ def test_the_sums_are_right() -> None:
     )
 
 
-def test_deployments_that_are_named_exist() -> None:
-    """In each example, as the builder makes them of the packaged configuration."""
+def test_named_deployments_exist() -> None:
+    """Every deployment in an example exists in the graph of the packaged configuration."""
     there = graph(build({"config": str(CONFIGS / "gateway.yaml")}))
     named = {name for block in blocks("yaml") for name in re.findall(r"- name: (\S+)", block)}
     assert {"Ingress", "provider-openai", "Orchestrator"} <= named <= set(there)
 
 
 @pytest.mark.parametrize("site", ["cpu", "gpu"])
-def test_the_medium_size_is_that_of_the_files(site: str) -> None:
-    """Its least CPUs are the sum in the text; a GPU takes the Orchestrator's two away."""
+def test_medium_size_matches_files(site: str) -> None:
+    """The CPUs of the medium size match the files; a GPU replaces the Orchestrator's two CPUs."""
     wanted = least(yaml.safe_load((CONFIGS / f"ec2/{site}/serve.yaml").read_text()))
     assert "2 + 1.5 + 0.25 + 2 = 5.75 CPUs" in TEXT
     assert wanted["CPU"] == (5.75 if site == "cpu" else 3.75)
 
 
-def test_what_must_be_long_enough_is() -> None:
-    """The numbers that belong together are those of the files."""
+def test_shutdown_times_match_files() -> None:
+    """The shutdown times in the text match each other and the files."""
     stop = ENVIRONMENT["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"]
     assert f"`RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S`, {stop} s" in TEXT
     service = (CONFIGS / "kuberay/base/rayservice.yaml").read_text()
@@ -177,8 +177,8 @@ def test_what_must_be_long_enough_is() -> None:
     assert f"`rayClusterDeletionDelaySeconds`, {stop} s" in TEXT
 
 
-def test_no_key_is_in_the_text() -> None:
-    """Nor anything that looks like one."""
+def test_text_does_not_contain_keys() -> None:
+    """The text does not contain a string that looks like a key."""
     assert looks_like_a_key(TEXT) == []
 
 
@@ -191,10 +191,10 @@ CHECKS = [
 
 
 @pytest.mark.parametrize("arguments", CHECKS, ids=" ".join)
-def test_the_documented_checks_pass(
+def test_documented_checks_pass(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As they stand there; serve.yaml is what the lines before take out of the overlay."""
+    """The documented check commands succeed for the files that the text extracts."""
     service = named(overlay(CONFIGS / "kuberay/overlays/cpu"), "RayService", "fingerpost")
     (tmp_path / "serve.yaml").write_text(service["spec"]["serveConfigV2"])
     (tmp_path / "configs").symlink_to(CONFIGS)
@@ -202,13 +202,13 @@ def test_the_documented_checks_pass(
     assert main(arguments) == 0
 
 
-def test_there_is_a_check_for_both_kinds_of_clusters() -> None:
-    """Else the test above says little."""
+def test_text_documents_check_for_both_clusters() -> None:
+    """The text documents a check command for both kinds of cluster."""
     assert len(CHECKS) == 2
 
 
-def test_the_application_is_taken_out_of_the_objects(tmp_path: Path) -> None:
-    """By the lines of Python in the block."""
+def test_documented_script_extracts_application(tmp_path: Path) -> None:
+    """The documented Python script extracts serveConfigV2 from the objects."""
     (script,) = re.findall(r"^\.venv/bin/python -c '\n(.*?)'$", TEXT, re.DOTALL | re.MULTILINE)
     objects = overlay(CONFIGS / "kuberay/overlays/cpu")
     (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(objects))
@@ -217,8 +217,8 @@ def test_the_application_is_taken_out_of_the_objects(tmp_path: Path) -> None:
     assert (tmp_path / "serve.yaml").read_text() == service["spec"]["serveConfigV2"]
 
 
-def test_redis_outlives_the_clusters_that_it_is_cleaned_of() -> None:
-    """The order in which everything is stopped."""
+def test_documented_shutdown_deletes_redis_last() -> None:
+    """The documented commands delete the cluster and wait for it before they delete Redis."""
     (block,) = [block for block in blocks("sh") if "delete rayservice" in block]
     commands = [line.split(" -n fingerpost ")[-1].split()[:2] for line in block.splitlines()]
     assert [" ".join(words) for words in commands] == [

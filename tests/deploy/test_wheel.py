@@ -1,4 +1,4 @@
-"""The wheel, installed where there is no checkout."""
+"""The wheel, installed outside the checkout."""
 
 import subprocess
 import zipfile
@@ -21,18 +21,20 @@ CONFIGS = (
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built once."""
+    """The wheel, built once."""
     return build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """Installed once."""
+    """A virtual environment with the wheel, installed once."""
     return install(wheel, tmp_path_factory.mktemp("venv"))
 
 
-def test_all_that_belongs_to_the_packages_is_in_it(wheel: Path) -> None:
-    """Every tracked file of the packages, the example configuration, and nothing else."""
+def test_wheel_contains_all_tracked_files(wheel: Path) -> None:
+    """The wheel contains every tracked file of the packages and the example configuration, and
+    nothing else.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "serve_app", "deployments"],
         cwd=ROOT,
@@ -52,16 +54,18 @@ def test_all_that_belongs_to_the_packages_is_in_it(wheel: Path) -> None:
     assert {".onnx", ".txt", ".json", ".py", ".env", ".yaml"} == suffixes
 
 
-def test_it_is_not_the_checkout_that_answers(installed: Installed, tmp_path: Path) -> None:
-    """Else the tests below would say nothing."""
+def test_installed_package_is_not_the_checkout(installed: Installed, tmp_path: Path) -> None:
+    """The environment imports the packages from the wheel and not from the checkout."""
     script = "import serve_app, deployments; print(serve_app.__file__, deployments.__file__)"
-    said = installed.run(["python", "-c", script], tmp_path).stdout.split()
-    assert len(said) == 2
-    assert all(name.startswith(str(installed.folder)) for name in said)
+    paths = installed.run(["python", "-c", script], tmp_path).stdout.split()
+    assert len(paths) == 2
+    assert all(name.startswith(str(installed.folder)) for name in paths)
 
 
-def test_the_packaged_example_is_found_and_good(installed: Installed, tmp_path: Path) -> None:
-    """From an empty folder, with the names that ``fingerpost run`` has as defaults."""
+def test_packaged_example_is_found_and_valid(installed: Installed, tmp_path: Path) -> None:
+    """In an empty folder the packaged example is found under the default names of ``fingerpost
+    run``.
+    """
     script = (
         "from pathlib import Path\n"
         "from serve_app.cli.serve_yaml.read import read_env_file, read_serve_file\n"
@@ -78,16 +82,18 @@ def test_the_packaged_example_is_found_and_good(installed: Installed, tmp_path: 
     assert "model openai/gpt-4o, default" in checked.stdout
 
 
-def test_check_looks_where_run_does(installed: Installed, tmp_path: Path) -> None:
-    """What ``fingerpost run`` starts in an empty folder can be checked there, by the same name."""
+def test_check_finds_packaged_example(installed: Installed, tmp_path: Path) -> None:
+    """In an empty folder ``fingerpost check`` finds the same packaged example as ``fingerpost
+    run``.
+    """
     for arguments in (["--serve", "configs/serve.yaml"], ["configs/gateway.yaml"]):
         checked = installed.run(["fingerpost", "check", *arguments], tmp_path)
         assert checked.returncode == 0, checked.stderr
         assert "model openai/gpt-4o, default" in checked.stdout
 
 
-def test_the_engine_of_the_wheel_decides(installed: Installed, tmp_path: Path) -> None:
-    """Graph and vocabulary are package data; without one of them no text could be scored."""
+def test_engine_of_wheel_scores_text(installed: Installed, tmp_path: Path) -> None:
+    """The wheel contains the model and the vocabulary that the embedded engine needs."""
     script = "from serve_app.packaged_files import PROJECT; print(PROJECT / 'configs/gateway.yaml')"
     config = installed.run(["python", "-c", script], tmp_path).stdout.strip()
     text = "Why does this raise IndexError? xs[len(xs)]"

@@ -1,4 +1,4 @@
-"""A wrong edit of a manifest is found, each by what it breaks."""
+"""Each wrong edit of a manifest causes a problem that names it."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -112,18 +112,18 @@ def _gpu() -> list[Json]:
     return deepcopy(_GPU)
 
 
-@pytest.mark.parametrize(("edit", "said"), WRONG.values(), ids=WRONG)
-def test_a_wrong_edit_of_an_object_is_found(edit: Json, said: str, tmp_path: Path) -> None:
-    """The GPU overlay, after one operation, has the problem that it causes."""
+@pytest.mark.parametrize(("edit", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_edit_of_object_is_reported(edit: Json, message: str, tmp_path: Path) -> None:
+    """One wrong operation on the GPU overlay causes the problem that belongs to it."""
     objects = _gpu()
     what, operation = edit
     apply(named(objects, *what.split("/")), [operation])
-    assert any(said in problem for problem in problems(objects, tmp_path))
+    assert any(message in problem for problem in problems(objects, tmp_path))
 
 
 @pytest.mark.parametrize("name", ["f" * 48, "Fingerpost", "finger_post", "1st", "post-"])
-def test_a_bad_name_is_found(name: str) -> None:
-    """KubeRay puts six letters behind it, and Kubernetes wants a label."""
+def test_invalid_service_name_is_reported(name: str) -> None:
+    """A RayService name that is not a label, or is too long for KubeRay's suffix, is reported."""
     service = named(_gpu(), "RayService", "fingerpost")
     service["metadata"]["name"] = name
     assert ray_service_problems(service) == [f"{name!r} is no name for a RayService"]
@@ -162,17 +162,17 @@ WRONG_SERVE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("operation", "said"), WRONG_SERVE.values(), ids=WRONG_SERVE)
-def test_a_wrong_edit_of_the_application_is_found(
-    operation: Json, said: str, tmp_path: Path
+@pytest.mark.parametrize(("operation", "message"), WRONG_SERVE.values(), ids=WRONG_SERVE)
+def test_wrong_edit_of_application_is_reported(
+    operation: Json, message: str, tmp_path: Path
 ) -> None:
-    """The text of serveConfigV2, which Kubernetes takes for a text and nothing else."""
+    """A wrong edit of serveConfigV2, which is only a string for Kubernetes, is reported."""
     objects = _gpu()
     service = named(objects, "RayService", "fingerpost")
     content = yaml.safe_load(service["spec"]["serveConfigV2"])
     apply(content, [operation])
     service["spec"]["serveConfigV2"] = yaml.safe_dump(content)
-    assert any(said in problem for problem in problems(objects, tmp_path))
+    assert any(message in problem for problem in problems(objects, tmp_path))
 
 
 WRONG_GATEWAY = {
@@ -183,19 +183,21 @@ WRONG_GATEWAY = {
 }
 
 
-@pytest.mark.parametrize(("good", "bad", "said"), WRONG_GATEWAY.values(), ids=WRONG_GATEWAY)
-def test_a_wrong_edit_of_the_gateway_is_found(
-    good: str, bad: str, said: str, tmp_path: Path
+@pytest.mark.parametrize(("good", "bad", "message"), WRONG_GATEWAY.values(), ids=WRONG_GATEWAY)
+def test_wrong_edit_of_gateway_is_reported(
+    good: str, bad: str, message: str, tmp_path: Path
 ) -> None:
-    """The gateway.yaml in the ConfigMap is compiled as a replica would compile it."""
+    """The gateway.yaml in the ConfigMap is compiled as in a replica, and a wrong edit is reported."""
     objects = overlay(CONFIGS / "kuberay/overlays/cpu")
     config = named(objects, "ConfigMap", "fingerpost-gateway")
     config["data"]["gateway.yaml"] = config["data"]["gateway.yaml"].replace(good, bad)
-    assert any(said in problem for problem in problems(objects, tmp_path))
+    assert any(message in problem for problem in problems(objects, tmp_path))
 
 
-def test_a_field_of_the_monitor_is_looked_up_first() -> None:
-    """The Prometheus operator's own schema is not at hand; what we use of it is known."""
+def test_unknown_field_of_monitor_is_reported() -> None:
+    """A PodMonitor field outside the known list is reported, because the operator's schema is not
+    available.
+    """
     monitor = {"kind": "PodMonitor", "metadata": {"name": "x"}, "spec": {"endpoints": []}}
     (problem,) = _own_schema(monitor)
     assert "PodMonitor" in problem

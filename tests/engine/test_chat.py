@@ -67,9 +67,9 @@ ROUTES: Final = (
 )
 
 
-def scored(said: Scores | Unavailable) -> Scores:
-    assert isinstance(said, Scores), said
-    return said
+def scored(scores: Scores | Unavailable) -> Scores:
+    assert isinstance(scores, Scores), scores
+    return scores
 
 
 def test_start_and_memory_of_the_engine(chat: Site) -> None:
@@ -84,13 +84,13 @@ def test_start_and_memory_of_the_engine(chat: Site) -> None:
 async def test_orchestrator_decides(chat: Site, labelled: LabelledSet) -> None:
     """The result has a score for every route, and a winner."""
     question = Question((Turn("user", "Write a poem"),), labelled.routes, "ten")
-    said = scored(await chat.orchestrator.score(question))
-    assert list(said.routes) == [route.name for route in labelled.routes]
-    assert said.winner == max(said.routes, key=said.routes.__getitem__)
-    assert said.stand_in == ""
+    scores = scored(await chat.orchestrator.score(question))
+    assert list(scores.routes) == [route.name for route in labelled.routes]
+    assert scores.winner == max(scores.routes, key=scores.routes.__getitem__)
+    assert scores.stand_in == ""
     assert await chat.orchestrator.decisions() >= 1
     again = scored(await chat.orchestrator.score(question))
-    assert again == replace(said, cached=True)
+    assert again == replace(scores, cached=True)
 
 
 async def test_labelled_set_is_measured(chat: Site, labelled: LabelledSet) -> None:
@@ -122,22 +122,22 @@ def test_probabilities_are_exact(
     chooser = choosers[name]
     others = 0
     for question in questions:
-        said = scored(on_loop(chat.engine, chooser.decide(question, "trie")))
-        assert sum(said.routes.values()) + said.threshold == pytest.approx(1.0, abs=1e-4)
-        assert said.doubt is not None
-        assert 0.0 <= said.doubt <= 1.0
+        scores = scored(on_loop(chat.engine, chooser.decide(question, "trie")))
+        assert sum(scores.routes.values()) + scores.threshold == pytest.approx(1.0, abs=1e-4)
+        assert scores.doubt is not None
+        assert 0.0 <= scores.doubt <= 1.0
         greedy, sure = on_loop(chat.engine, decoded(chooser, question))
-        chances: dict[str | None, float] = {None: said.threshold}
-        chances.update(said.routes.items())
+        chances: dict[str | None, float] = {None: scores.threshold}
+        chances.update(scores.routes.items())
         for mode in GREEDY:
             walked = scored(on_loop(chat.engine, chooser.decide(question, mode)))
             assert walked.winner == greedy or not sure, mode
             if walked.winner is not None:
                 chance = walked.routes[walked.winner]
                 assert chance == pytest.approx(chances[walked.winner], abs=_TIE), mode
-        if said.winner != greedy:
+        if scores.winner != greedy:
             others += 1
-            assert chances[said.winner] >= chances[greedy] - _TIE
+            assert chances[scores.winner] >= chances[greedy] - _TIE
     print(f"\n{name}: the likeliest answer is not the greedy one in {others} of {len(questions)}")
 
 
@@ -208,11 +208,11 @@ async def test_other_spelling_is_decided_by_walking(
         asked.append(params)
         return output
 
-    monkeypatch.setattr(decider, "_finished", spelled)
-    said = scored(await chat.engine.score(questions[0], "choice"))
+    monkeypatch.setattr(decider, "_generate", spelled)
+    scores = scored(await chat.engine.score(questions[0], "choice"))
     assert len(asked) > 1
     monkeypatch.undo()
-    assert said == scored(await chat.engine.score(questions[0], "trie_lazy"))
+    assert scores == scored(await chat.engine.score(questions[0], "trie_lazy"))
 
 
 async def test_scores_do_not_depend_on_other_questions(
@@ -227,11 +227,11 @@ async def test_scores_do_not_depend_on_other_questions(
 
 async def test_auto_uses_choice_under_load(chat: Site, questions: list[Question]) -> None:
     """The first questions have all probabilities, the others one; the winners are the same."""
-    said = [scored(one) for one in await asyncio.gather(*map(chat.engine.score, questions))]
-    whole = [len(one.routes) == len(ROUTES) for one in said]
+    scores = [scored(one) for one in await asyncio.gather(*map(chat.engine.score, questions))]
+    whole = [len(one.routes) == len(ROUTES) for one in scores]
     assert whole[0]
     assert not all(whole)
-    for question, one in zip(questions, said, strict=True):
+    for question, one in zip(questions, scores, strict=True):
         walked = scored(await chat.engine.score(question, "choice"))
         if walked.routes and max(walked.routes.values()) > 0.5:  # then it is the likeliest, too
             assert one.winner == walked.winner
@@ -251,8 +251,8 @@ def test_node_may_exceed_the_limit_of_vllm(chat: Site, choosers: Mapping[str, Ch
     question = Question((Turn("user", "Hello"),), routes, "many")
     known = choosers["generic"]._compiled(question)
     assert max(len(node.children) for node in known.trie.nodes) > 128
-    said = scored(on_loop(chat.engine, choosers["generic"].decide(question, "trie")))
-    assert sum(said.routes.values()) + said.threshold == pytest.approx(1.0, abs=1e-3)
+    scores = scored(on_loop(chat.engine, choosers["generic"].decide(question, "trie")))
+    assert sum(scores.routes.values()) + scores.threshold == pytest.approx(1.0, abs=1e-3)
     written = scored(on_loop(chat.engine, choosers["generic"].decide(question, "choice")))
     walked = scored(on_loop(chat.engine, choosers["generic"].decide(question, "trie_lazy")))
     assert written.winner == walked.winner
@@ -287,10 +287,10 @@ def test_control_tokens_in_a_text_are_escaped(choosers: Mapping[str, ChatDecider
 async def test_routes_that_leave_no_room_are_refused(chat: Site) -> None:
     """It is not a fault of the engine, and the message has the fix."""
     routes = (Route("long", "word " * 3000, ()), Route("short", "x", ()))
-    said = await chat.engine.score(Question((Turn("user", "Hi"),), routes, "long"))
-    assert isinstance(said, Unavailable)
-    assert said.reason is Reason.ORCHESTRATOR_BUSY
-    assert "max_model_len is 2560; shorten their descriptions" in said.detail
+    scores = await chat.engine.score(Question((Turn("user", "Hi"),), routes, "long"))
+    assert isinstance(scores, Unavailable)
+    assert scores.reason is Reason.ORCHESTRATOR_BUSY
+    assert "max_model_len is 2560; shorten their descriptions" in scores.detail
 
 
 async def test_long_conversation_is_shortened(
@@ -305,7 +305,7 @@ async def test_long_conversation_is_shortened(
         lengths.append(len(ids))
         raise LookupError
 
-    monkeypatch.setattr(running.decider, "_finished", finished)
+    monkeypatch.setattr(running.decider, "_generate", finished)
     turns = tuple(Turn("user", f"{number} " + "🙂語 word " * 300) for number in range(30))
     question = Question(conversation(turns), labelled.routes, "ten")
     with pytest.raises(LookupError):
@@ -334,9 +334,9 @@ async def test_load_beyond_the_deadline_is_shed(
     """The estimate comes from earlier questions: the refusal is immediate and busy."""
     monkeypatch.setattr(chat.engine, "_deadline_s", 0.001)
     monkeypatch.setattr(chat.engine, "_typical_s", 1.0)
-    first, said = await asyncio.gather(*map(chat.engine.score, questions[:2]))
-    assert isinstance(said, Unavailable)
-    assert (said.reason, said.detail) == (
+    first, scores = await asyncio.gather(*map(chat.engine.score, questions[:2]))
+    assert isinstance(scores, Unavailable)
+    assert (scores.reason, scores.detail) == (
         Reason.ORCHESTRATOR_BUSY,
         "1 questions are in progress, 1000 ms each",
     )

@@ -38,9 +38,9 @@ async def test_scores_agree_with_the_embedded_engine(
     own = EmbeddingEngine(EmbeddingSettings())
     cases = [case for case in labelled.cases[::6] if recent(case.turns)]
     asked = [Question(recent(case.turns), labelled.routes, "k") for case in cases]
-    said = await asyncio.gather(*map(embedding.engine.score, asked))
+    result = await asyncio.gather(*map(embedding.engine.score, asked))
     same, right, apart = 0, 0, []
-    for case, question, one in zip(cases, asked, said, strict=True):
+    for case, question, one in zip(cases, asked, result, strict=True):
         other = own.score(question, lambda: True)
         assert isinstance(one, Scores)
         assert isinstance(other, Scores)
@@ -71,9 +71,9 @@ async def test_new_routes_are_embedded_once(
         Route("sky", "planes and birds", ()),
     )
     for text in ("which fish is this", "which bird is this"):
-        said = await embedding.engine.score(Question((Turn("user", text),), routes, "new"))
-        assert isinstance(said, Scores)
-        assert said.winner == ("sea" if "fish" in text else "sky")
+        result = await embedding.engine.score(Question((Turn("user", text),), routes, "new"))
+        assert isinstance(result, Scores)
+        assert result.winner == ("sea" if "fish" in text else "sky")
     new = ["boats", "fish", "tides", "planes", "birds", "sea", "sky", "when is high water"]
     new += ["buy a boat", "sea: boats, fish and tides", "sky: planes and birds"]
     assert sorted(embedded) == sorted([*new, "which fish is this", "which bird is this"])

@@ -42,10 +42,10 @@ def fault_of(wrong: VllmSettings) -> str:
     engine = VllmEngine(wrong)
     try:
         assert not engine.wait(START_S)
-        said = asyncio.run(engine.score(QUESTION))
-        assert isinstance(said, Unavailable)
-        assert said.reason is Reason.ORCHESTRATOR_ERROR
-        assert said.detail == f"the engine has a fault: {engine.fault}"
+        result = asyncio.run(engine.score(QUESTION))
+        assert isinstance(result, Unavailable)
+        assert result.reason is Reason.ORCHESTRATOR_ERROR
+        assert result.detail == f"the engine has a fault: {engine.fault}"
         return engine.fault
     finally:
         started = time.monotonic()
@@ -121,15 +121,15 @@ async def test_replica_survives_without_its_engine(tmp_path: Path, tiny: Path) -
         orchestrator = Orchestrator(str(file))
         assert orchestrator._vllm is not None
         await asyncio.to_thread(orchestrator._vllm.wait, 20)
-        said = await orchestrator.score(QUESTION)
+        result = await orchestrator.score(QUESTION)
         orchestrator.__del__()
         if fallback == "none":
-            assert isinstance(said, Unavailable)
-            assert "there is no folder" in said.detail
+            assert isinstance(result, Unavailable)
+            assert "there is no folder" in result.detail
         else:
-            assert isinstance(said, Scores)
-            assert said.winner == "poems"
-            assert "there is no folder" in said.stand_in
+            assert isinstance(result, Scores)
+            assert result.winner == "poems"
+            assert "there is no folder" in result.stand_in
 
 
 async def test_killed_engine_is_restarted(chat: Site, labelled: LabelledSet) -> None:
@@ -146,8 +146,8 @@ async def test_killed_engine_is_restarted(chat: Site, labelled: LabelledSet) -> 
     asked = 0
     while not engine.ready:
         started = time.monotonic()
-        said = await engine.score(question)
-        assert isinstance(said, Unavailable) or engine.ready
+        result = await engine.score(question)
+        assert isinstance(result, Unavailable) or engine.ready
         assert time.monotonic() - started < 0.5 or engine.ready
         instead = await chat.orchestrator.score(question)
         assert isinstance(instead, Scores)

@@ -1,1 +1,1 @@
-"""The whole graph on one Serve cluster, seen from outside."""
+"""Tests of the whole graph on one Serve cluster, from outside."""

@@ -1,6 +1,6 @@
-"""One Serve cluster for all tests here, started and stopped as ``make run`` does it.
+"""One Serve cluster for all tests of this folder, started and stopped as by ``make run``.
 
-Of the scope ``package``: it is gone before the tests of other folders run.
+Its scope is ``package``: it stops before the tests of other folders run.
 """
 
 import os
@@ -36,7 +36,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @dataclass
 class Cluster:
-    """A running gateway with what belongs to it."""
+    """A running gateway with its home folder, environment and processes."""
 
     site: Site
     home: Path
@@ -45,19 +45,19 @@ class Cluster:
     seconds_to_health: float = 0.0
 
     def replicas(self, deployment: str = "", app: str = "fingerpost") -> dict[int, str]:
-        """Process ids of replicas and their deployments, found in our own session only."""
-        found = {}
+        """Process ids of replicas and their deployments, in the gateway's session only."""
+        pids = {}
         for process in serve_process.in_session(self.gateway.session):
             with suppress(psutil.NoSuchProcess):
                 title = " ".join(process.cmdline())
                 name = title.partition(f"ray::ServeReplica:{app}:")[2].strip()
                 if name and deployment in {"", name}:
-                    found[process.pid] = name
-        return found
+                    pids[process.pid] = name
+        return pids
 
     @property
     def address(self) -> str:
-        """Where a driver of our own can join."""
+        """The address at which another driver can join."""
         for process in serve_process.in_session(self.gateway.session):
             for argument in process.cmdline():
                 if argument.startswith("--gcs-address="):
@@ -75,7 +75,7 @@ def cluster_providers() -> Iterator[dict[str, ScriptedProvider]]:
 
 @dataclass
 class SessionSite:
-    """A gateway with two replicas of its ingress, and where its bindings are."""
+    """A gateway with two ingress replicas, and the store of its bindings."""
 
     site: Site
     app: str
@@ -114,25 +114,25 @@ def _session_site(cluster: Cluster, backend: str) -> SessionSite:
 
 @pytest.fixture(params=BACKENDS)
 def sessions(cluster: Cluster, request: pytest.FixtureRequest) -> SessionSite:
-    """Each backend in turn."""
+    """The gateway of each session backend in turn."""
     return _session_site(cluster, request.param)
 
 
 @pytest.fixture
 def redis_sessions(cluster: Cluster) -> SessionSite:
-    """The one on Redis."""
+    """The gateway with sessions in Redis."""
     return _session_site(cluster, "redis")
 
 
 @pytest.fixture
 def memory_sessions(cluster: Cluster) -> SessionSite:
-    """The one in memory."""
+    """The gateway with sessions in memory."""
     return _session_site(cluster, "memory")
 
 
 @pytest.fixture(scope="package")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for the whole run; tests kill and stop it."""
+    """A Redis server for the whole run, which tests stop and kill."""
     with running(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
@@ -192,7 +192,7 @@ def site(cluster: Cluster) -> Site:
 
 @pytest.fixture(scope="package")
 def routing_site(cluster: Cluster) -> Site:
-    """The second application; its Orchestrator starts at zero replicas, so it is woken first."""
+    """The second application, whose Orchestrator has been started from zero replicas."""
     site = Site("127.0.0.1", cluster.site.port, cluster.site.providers, "/routing-site")
     eventually(lambda: site.explain("hello")["orchestrator"]["scores"] is not None, 60)
     return site

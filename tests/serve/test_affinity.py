@@ -1,4 +1,4 @@
-"""Sessions on a cluster: two replicas of the ingress, bindings in memory or on a real Redis."""
+"""Sessions on a cluster: two ingress replicas, with bindings in memory or in a real Redis."""
 
 import concurrent.futures
 import json
@@ -42,11 +42,11 @@ def _model(site: Site, session: str, text: str) -> str:
 
 def _decisions(cluster: Cluster, app: str) -> int:
     environ = {**cluster.environ, "RAY_ADDRESS": cluster.address}
-    asked = subprocess.run(
+    driver = subprocess.run(
         [sys.executable, "-c", _DECISIONS, app],
         env=environ, capture_output=True, text=True, timeout=90, check=True,
     )  # fmt: skip
-    return int(asked.stdout.strip().splitlines()[-1])
+    return int(driver.stdout.strip().splitlines()[-1])
 
 
 @pytest.fixture
@@ -54,23 +54,27 @@ def session() -> str:
     return uuid4().hex
 
 
-def test_a_binding_holds_on_both_ingresses(
+def test_binding_applies_on_both_ingresses(
     cluster: Cluster, sessions: SessionSite, session: str
 ) -> None:
-    """At once, whoever is asked; the orchestrator decides the first turn and no other."""
+    """A binding applies at once on both ingress replicas, and the orchestrator decides only the
+    first turn.
+    """
     site = sessions.site
     before = _decisions(cluster, sessions.app)
     assert _model(site, session, f"{PROMPTS['code']} {session}") == CODE
     texts = [f"{PROMPTS['poems and songs']} {number}" for number in range(24)]
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        seen = list(pool.map(lambda text: _ask(site, session, text), texts))
-    assert {headers["x-fingerpost-model"] for headers in seen} == {CODE}
-    assert {headers["x-fingerpost-reason"] for headers in seen} == {"affinity"}
+        responses = list(pool.map(lambda text: _ask(site, session, text), texts))
+    assert {headers["x-fingerpost-model"] for headers in responses} == {CODE}
+    assert {headers["x-fingerpost-reason"] for headers in responses} == {"affinity"}
     assert _decisions(cluster, sessions.app) == before + 1
 
 
-def test_first_requests_at_once_end_in_one_binding(sessions: SessionSite) -> None:
-    """Whatever each of them was answered by."""
+def test_concurrent_first_requests_share_one_binding(sessions: SessionSite) -> None:
+    """Concurrent first requests of a session leave one binding, to a model that answered one of
+    them.
+    """
     for _ in range(4):
         session = uuid4().hex
         texts = [PROMPTS["code"], PROMPTS["poems and songs"]] * 3
@@ -81,8 +85,8 @@ def test_first_requests_at_once_end_in_one_binding(sessions: SessionSite) -> Non
         assert later <= first <= {CODE, VERSE}
 
 
-def test_a_session_ends_some_time_after_its_last_use(sessions: SessionSite, session: str) -> None:
-    """Each use keeps it alive; without any it is decided anew."""
+def test_session_expires_after_last_use(sessions: SessionSite, session: str) -> None:
+    """Each use extends a session; after its time to live without use it is decided again."""
     assert _model(sessions.site, session, PROMPTS["code"]) == CODE
     for _ in range(4):
         time.sleep(SESSION_TTL_S / 2.5)
@@ -92,8 +96,8 @@ def test_a_session_ends_some_time_after_its_last_use(sessions: SessionSite, sess
 
 
 @pytest.mark.parametrize("sessions", ["memory"], indirect=True)
-def test_the_least_recently_used_sessions_go_first(sessions: SessionSite, session: str) -> None:
-    """Once there are more than may be kept."""
+def test_store_evicts_least_recently_used_sessions(sessions: SessionSite, session: str) -> None:
+    """A full store evicts the least recently used sessions."""
     assert _model(sessions.site, session, PROMPTS["code"]) == CODE
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         names = [uuid4().hex for _ in range(SESSION_ENTRIES * 3)]
@@ -101,8 +105,8 @@ def test_the_least_recently_used_sessions_go_first(sessions: SessionSite, sessio
     assert _model(sessions.site, session, PROMPTS["poems and songs"]) == VERSE
 
 
-def test_with_redis_there_is_no_store_of_our_own(cluster: Cluster, sessions: SessionSite) -> None:
-    """The ingresses ask it themselves."""
+def test_redis_replaces_affinity_deployment(cluster: Cluster, sessions: SessionSite) -> None:
+    """With Redis there is no Affinity replica, because the ingress replicas call Redis."""
     assert bool(cluster.replicas("Affinity", sessions.app)) is (sessions.redis is None)
 
 
@@ -117,10 +121,14 @@ def _keeps(site: Site, name: str) -> bool:
 
 
 @pytest.mark.parametrize("sessions", ["memory"], indirect=True)
-def test_the_store_s_replica_may_die(cluster: Cluster, sessions: SessionSite) -> None:
-    """SIGKILL under load: no request is lost, and live sessions keep their models."""
+def test_killed_store_replica_keeps_sessions(cluster: Cluster, sessions: SessionSite) -> None:
+    """When the store's replica is killed under load, no request is lost and live sessions keep
+    their models.
+    """
     names = _bound(sessions, 6)
-    for name in names:  # an ingress that has never seen a session can't keep it without the store
+    for (
+        name
+    ) in names:  # an ingress that has not responses a session cannot keep it without the store
         assert all(_keeps(sessions.site, name) for _ in range(12))
     (victim,) = cluster.replicas("Affinity", sessions.app)
     done = threading.Event()
@@ -136,8 +144,8 @@ def test_the_store_s_replica_may_die(cluster: Cluster, sessions: SessionSite) ->
         try:
             time.sleep(2)
             os.kill(victim, signal.SIGKILL)
-            # The load goes on until another is there, however long its start takes: a session
-            # that nobody uses for its time to live has ended.
+            # The load continues until a new replica has started, however long that takes: a
+            # session that is not used within its time to live would expire.
             eventually(
                 lambda: bool(cluster.replicas("Affinity", sessions.app).keys() - {victim}), 60
             )
@@ -151,8 +159,8 @@ def test_the_store_s_replica_may_die(cluster: Cluster, sessions: SessionSite) ->
 
 
 @pytest.mark.parametrize("sessions", ["redis"], indirect=True)
-def test_bindings_are_plano_s(sessions: SessionSite, session: str) -> None:
-    """Ours can be read as Plano writes them, and one of Plano's is honoured."""
+def test_bindings_have_plano_format(sessions: SessionSite, session: str) -> None:
+    """Bindings are written in Plano's format, and a binding that Plano wrote is applied."""
     assert sessions.redis is not None
     _ask(sessions.site, session, PROMPTS["code"], **{"x-tenant": "acme"})
     written = json.loads(_redis(sessions, "GET", f"plano:affinity:acme:{session}"))
@@ -165,13 +173,17 @@ def test_bindings_are_plano_s(sessions: SessionSite, session: str) -> None:
 
 @pytest.mark.parametrize("sessions", ["redis"], indirect=True)
 @pytest.mark.parametrize("trouble", ["stopped", "killed"])
-def test_redis_in_trouble_fails_no_request(sessions: SessionSite, trouble: str) -> None:
-    """Nobody waits more than a moment for it, and soon after its return it is used again."""
+def test_stopped_redis_does_not_fail_requests(sessions: SessionSite, trouble: str) -> None:
+    """While Redis is stopped or killed, requests wait for a moment at most, and it is used again
+    soon after its return.
+    """
     redis, site = sessions.redis, sessions.site
     assert redis is not None
-    eventually(lambda: all(_is_used(sessions) for _ in range(8)), 20)  # by both ingresses
+    eventually(lambda: all(_is_used(sessions) for _ in range(8)), 20)  # by both ingress replicas
     (name,) = _bound(sessions, 1)
-    assert all(_keeps(site, name) for _ in range(16))  # so that both ingresses have seen it
+    assert all(
+        _keeps(site, name) for _ in range(16)
+    )  # so that both ingress replicas have cached it
     if trouble == "stopped":
         redis.send(signal.SIGSTOP)
     else:
@@ -182,8 +194,8 @@ def test_redis_in_trouble_fails_no_request(sessions: SessionSite, trouble: str) 
             started = time.monotonic()
             _ask(site, f"{name}-{number}", PROMPTS["code"])
             waits.append(time.monotonic() - started)
-            assert _keeps(site, name)  # an ingress remembers what it has seen
-        assert max(waits) < 0.6  # 250 ms, and the request itself
+            assert _keeps(site, name)  # an ingress caches the bindings that it has responses
+        assert max(waits) < 0.6  # 250 ms plus the request
         assert sorted(waits)[20] < 0.2  # both breakers are open after five failures each
     finally:
         if trouble == "stopped":
@@ -195,20 +207,20 @@ def test_redis_in_trouble_fails_no_request(sessions: SessionSite, trouble: str) 
 
 
 def _is_used(sessions: SessionSite) -> bool:
-    """A new session's binding is in Redis."""
+    """True if a new session's binding is written to Redis."""
     fresh = uuid4().hex
     _ask(sessions.site, fresh, PROMPTS["code"])
     return bool(_redis(sessions, "GET", f"plano:affinity:{fresh}"))
 
 
 def _redis(sessions: SessionSite, *words: str) -> str:
-    """One command, by hand; the empty string for nothing."""
+    """Sends one command by hand; returns the reply, or "" for null."""
     assert sessions.redis is not None
     with closing(socket.create_connection(("127.0.0.1", sessions.redis.port), 5)) as line:
         parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
         line.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
         answer = line.makefile("rb")
-        said = answer.readline().decode()
-        if said.startswith("$-1") or not said.startswith("$"):
+        head = answer.readline().decode()
+        if head.startswith("$-1") or not head.startswith("$"):
             return ""
-        return answer.read(int(said[1:])).decode()
+        return answer.read(int(head[1:])).decode()

@@ -1,4 +1,4 @@
-"""The builder: the graph that a configuration binds, and what it refuses; needs no cluster."""
+"""The builder: the graph that a configuration produces, and its errors; no cluster is needed."""
 
 import pickle
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 
 from serve_app.app import _config_path, build
 from serve_app.cli.serve_yaml.check import check_serve
-from serve_app.cli.summary import deployment_names
 from serve_app.config.locations import ConfigError
+from serve_app.graph import deployment_names
 from serve_app.snapshot import compile_snapshot
 from tests.deploy.sites import graph
 from tests.site import SECRET
@@ -23,10 +23,10 @@ model_providers:
 """
 
 
-def test_each_dedicated_provider_has_a_deployment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Scheme, host and port tell providers apart; shared and inline ones have none of their own."""
+def test_dedicated_provider_has_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dedicated providers, distinguished by scheme, host and port, each have a deployment; shared
+    and inline ones do not.
+    """
     monkeypatch.setenv("FINGERPOST_TEST_KEY", SECRET)
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG)
@@ -42,8 +42,8 @@ def test_each_dedicated_provider_has_a_deployment(
         assert deployments[name]._deployment_config.graceful_shutdown_timeout_s == 660
 
 
-def test_no_key_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Serve keeps of a deployment is the path of the file: no key, no reference expanded."""
+def test_graph_does_not_bind_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The builder binds only the path of the file, and neither a key nor a resolved reference."""
     monkeypatch.setenv("FINGERPOST_TEST_KEY", SECRET)
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG)
@@ -54,7 +54,7 @@ def test_no_key_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         ({"config": ""}, "config: PATH"),
         ({"config": 5}, "config: PATH"),
@@ -62,15 +62,13 @@ def test_no_key_is_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ({"config": "/no/such/file.yaml"}, "cannot read"),
     ],
 )
-def test_wrong_arguments_are_refused(args: dict[str, object], said: str) -> None:
-    """The error names the place and what to write there."""
-    with pytest.raises(ConfigError, match=said):
+def test_builder_rejects_wrong_arguments(args: dict[str, object], message: str) -> None:
+    """The error names the wrong argument and the value to write."""
+    with pytest.raises(ConfigError, match=message):
         build(args)
 
 
-def test_a_relative_path_is_found_in_the_project(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_builder_finds_packaged_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The packaged example is found from any working directory."""
     monkeypatch.chdir(tmp_path)
     deployments = graph(build({"config": "configs/gateway.yaml"}))
@@ -85,10 +83,12 @@ def test_a_relative_path_is_found_in_the_project(
         ("{engine: vllm, model: m, device: cpu}", 32),
     ],
 )
-def test_the_orchestrator_is_added_to_before_it_turns_questions_away(
+def test_orchestrator_scales_before_it_sheds_questions(
     section: str, target: int, tmp_path: Path
 ) -> None:
-    """The embedded engine has one question after the other, so its target is lower."""
+    """The Orchestrator scales up before it sheds questions; the embedded engine answers one at a
+    time, so its target is lower.
+    """
     file = tmp_path / "gateway.yaml"
     (tmp_path / "m").mkdir()
     file.write_text(f"{CONFIG}orchestrator: {section}\n")
@@ -99,8 +99,8 @@ def test_the_orchestrator_is_added_to_before_it_turns_questions_away(
 
 
 @pytest.mark.parametrize("store", ["memory", "redis"])
-def test_check_knows_thegraph(store: str, tmp_path: Path) -> None:
-    """What `fingerpost check --serve` takes for a name is what the builder makes."""
+def test_check_names_deployments_of_builder(store: str, tmp_path: Path) -> None:
+    """`fingerpost check --serve` expects the same deployment names as the builder creates."""
     file = tmp_path / "gateway.yaml"
     file.write_text(
         f"{CONFIG}routing: {{session_cache: {{type: {store}, url: 'redis://h'}}}}\n"
@@ -111,10 +111,10 @@ def test_check_knows_thegraph(store: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["configs/gateway.yaml", "mine.yaml", "/no/gateway.yaml"])
-def test_check_finds_the_file_that_the_builder_finds(
+def test_check_finds_same_file_as_builder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the working directory first, then in the project."""
+    """Both the check and the builder search the working directory first and then the project."""
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(CONFIG)
     serve_file = Path("serve.yaml")

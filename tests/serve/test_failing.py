@@ -1,3 +1,3 @@
-"""The contract on failing, against the whole graph."""
+"""The contract on failures, against the whole graph."""
 
 from tests.contract.failing import *  # noqa: F403 - the tests of that module run here

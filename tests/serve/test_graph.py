@@ -1,4 +1,4 @@
-"""The graph itself: replicas that die, ports over handles, metrics, secrets."""
+"""The whole graph: replicas that die, ports over handles, metrics and secrets."""
 
 import concurrent.futures
 import contextlib
@@ -22,37 +22,39 @@ def _dedicated(cluster: Cluster) -> str:
     return f"provider-vllm-127-0-0-1-{cluster.site.providers['dedicated'].port}"
 
 
-def test_the_graph_is_the_designed_one(cluster: Cluster) -> None:
-    """One client for the dedicated provider, none for the shared and the inline one."""
+def test_graph_has_expected_deployments(cluster: Cluster) -> None:
+    """The dedicated provider has its own client; the shared and the inline one do not."""
     assert set(cluster.replicas().values()) == DEPLOYMENTS | {_dedicated(cluster)}
     assert len(cluster.replicas(_dedicated(cluster))) == 2
     assert len(cluster.replicas("Affinity")) == 1
 
 
-def test_no_request_is_lost_when_a_provider_replica_is_killed(cluster: Cluster) -> None:
-    """SIGKILL of one of two replicas, twice, under unary load: every request is answered."""
+def test_killed_provider_replica_loses_no_request(cluster: Cluster) -> None:
+    """When a provider replica is killed twice under unary load, every request is answered."""
     site = cluster.site
     until = time.monotonic() + 12
 
     def load() -> list[int]:
-        said = []
+        statuses = []
         while time.monotonic() < until:
-            said.append(site.ask("dedicated/slow").status)
-        return said
+            statuses.append(site.ask("dedicated/slow").status)
+        return statuses
 
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         running = [pool.submit(load) for _ in range(12)]
         for pause_s in (2, 5):
             time.sleep(pause_s)
             os.kill(min(cluster.replicas(_dedicated(cluster))), signal.SIGKILL)
-        said = [status for future in running for status in future.result()]
-    assert set(said) == {200}
-    assert len(said) > 100
+        statuses = [status for future in running for status in future.result()]
+    assert set(statuses) == {200}
+    assert len(statuses) > 100
     eventually(lambda: len(cluster.replicas(_dedicated(cluster))) == 2, 30)
 
 
-def test_a_stream_whose_replica_dies_ends_in_an_error(cluster: Cluster) -> None:
-    """After the commit point a dead provider client is an error event, never a clean end."""
+def test_stream_of_killed_replica_ends_with_error(cluster: Cluster) -> None:
+    """When a provider client dies after the commit point, the stream ends with an error event and
+    not cleanly.
+    """
     site = cluster.site
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         answer = pool.submit(site.ask, "dedicated/endless", stream=True)
@@ -91,20 +93,22 @@ asyncio.run(main())
 """
 
 
-def test_affinity_and_orchestrator_answer_over_their_handles(cluster: Cluster) -> None:
-    """The store puts if absent and swaps; the orchestrator finds the route."""
+def test_affinity_and_orchestrator_answer_over_handles(cluster: Cluster) -> None:
+    """Over handles, the store inserts and swaps bindings, and the orchestrator returns the winning
+    route.
+    """
     environ = {**cluster.environ, "RAY_ADDRESS": cluster.address}
-    asked = subprocess.run(
+    driver = subprocess.run(
         [sys.executable, "-c", _ASK_HANDLES],
         env=environ, capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
-    assert asked.returncode == 0, asked.stderr
-    said = json.loads(asked.stdout.strip().splitlines()[-1])
-    assert said == [True, True, False, True, "c/d", "verse"]
+    assert driver.returncode == 0, driver.stderr
+    results = json.loads(driver.stdout.strip().splitlines()[-1])
+    assert results == [True, True, False, True, "c/d", "verse"]
 
 
-def test_metrics_are_exported_as_prometheus_text(cluster: Cluster) -> None:
-    """Every node exports what the ingress recorded, with our names and labels."""
+def test_metrics_are_exported_to_prometheus(cluster: Cluster) -> None:
+    """The node exports the ingress's metrics for Prometheus with their names and labels."""
     cluster.site.ask("fast")
     cluster.site.ask("fast", stream=True)
     cluster.site.ask("auto")
@@ -158,8 +162,8 @@ _API = (
 )
 
 
-def test_no_key_is_in_any_log_or_status(cluster: Cluster) -> None:
-    """Keys are in the replicas' environment and nowhere else that people look."""
+def test_key_is_not_in_logs_or_status(cluster: Cluster) -> None:
+    """A key is neither in a log, nor in an answer, nor in the status of Serve and the dashboard."""
     site = cluster.site
     site.ask("dedicated/leak")
     for path in ("/healthz", "/v1/models", "/v1/models/dedicated/parrot"):
@@ -180,8 +184,8 @@ def test_no_key_is_in_any_log_or_status(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("data_path", ["dedicated", "shared", "inline"])
-def test_many_streams_at_once_stay_apart(site: Site, data_path: str) -> None:
-    """Sixteen streams at once: each is whole, none holds another's bytes."""
+def test_concurrent_streams_do_not_mix(site: Site, data_path: str) -> None:
+    """Each of sixteen concurrent streams is complete and does not contain another's bytes."""
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: site.ask(f"{data_path}/slow", stream=True), range(16)))
     expected = site.exchange(data_path).answered

@@ -1,4 +1,4 @@
-"""A configuration that changes while the gateway runs, on a cluster, under load."""
+"""A configuration that changes under load while the gateway runs on a cluster."""
 
 import contextlib
 import hashlib
@@ -44,7 +44,7 @@ asyncio.run(main())
 
 @dataclass
 class Reloading:
-    """The file of a running application, and what is written to it."""
+    """The file of a running application, and the variants that are written to it."""
 
     site: Site
     app: str
@@ -52,10 +52,10 @@ class Reloading:
     base: dict[str, Any]
     hop: ScriptedProvider
     versions: dict[str, int] = field(default_factory=dict)
-    """Which variant a version of the policy is."""
+    """The number of the variant of each policy version."""
 
     def text(self, number: int) -> str:
-        """A variant in which the alias ``current`` stands for a model of that number."""
+        """A variant in which the alias ``current`` resolves to a model with this number."""
         added = {
             "model": "hop/*",
             "base_url": self.hop.url,
@@ -70,7 +70,7 @@ class Reloading:
         return json.dumps(variant)
 
     def write(self, text: str, number: int | None = None) -> str:
-        """In one piece, or, every other time, in place. Returns the version."""
+        """Writes the file, in place or, every other time, by renaming; returns the version."""
         version = hashlib.sha256(text.encode()).hexdigest()[:12]
         if number is not None:
             self.versions[version] = number
@@ -86,15 +86,15 @@ class Reloading:
         return self.site.send(method="GET", path="/healthz").json
 
     def everywhere(self, version: str) -> bool:
-        """True when every answer is by this version, of so many at once that all replicas answer."""
+        """True if all replicas use this version: sends enough requests at once to reach each."""
         with ThreadPoolExecutor(8) as pool:
-            seen = list(pool.map(lambda _: self.health()["policy"], range(32)))
-        return set(seen) == {version}
+            versions = list(pool.map(lambda _: self.health()["policy"], range(32)))
+        return set(versions) == {version}
 
 
 @pytest.fixture
 def reloading(cluster: Cluster, memory_sessions: SessionSite) -> Iterator[Reloading]:
-    """An application with two ingresses, its file as it was before and after."""
+    """An application with two ingress replicas, whose file is restored after the test."""
     file = cluster.home / "sessions-memory.yaml"
     before = file.read_text()
     with ScriptedProvider() as hop:
@@ -108,8 +108,8 @@ def reloading(cluster: Cluster, memory_sessions: SessionSite) -> Iterator[Reload
             eventually(lambda: reloading.everywhere(version), 30)
 
 
-def test_a_provider_may_be_added(reloading: Reloading) -> None:
-    """It answers through provider-shared, on every ingress, within seconds."""
+def test_reload_adds_provider(reloading: Reloading) -> None:
+    """An added provider answers through provider-shared on every ingress within seconds."""
     assert reloading.site.ask("hop/parrot").status == 404
     version = reloading.write(reloading.text(0))
     eventually(lambda: reloading.everywhere(version), WITHIN_S + 2)
@@ -119,8 +119,8 @@ def test_a_provider_may_be_added(reloading: Reloading) -> None:
     assert reloading.health()["providers"][f"vllm-127-0-0-1-{reloading.hop.port}"] == "shared"
 
 
-def test_a_bad_file_is_told_of_and_changes_nothing(reloading: Reloading) -> None:
-    """With its place and the way out; the next good one is in force again."""
+def test_invalid_file_is_reported_and_ignored(reloading: Reloading) -> None:
+    """An invalid file is reported with its line and the fix, and the last good one stays in use."""
     version = reloading.health()["policy"]
     reloading.write("version: v0.4.0\nmodel_alias: {}\n")
     eventually(lambda: reloading.health()["reload"]["error"] is not None, WITHIN_S + 2)
@@ -133,13 +133,13 @@ def test_a_bad_file_is_told_of_and_changes_nothing(reloading: Reloading) -> None
 
 @dataclass
 class _Load:
-    """Requests, unary and streamed, until told to stop; each has to be answered by one variant."""
+    """Sends requests until it is stopped; each must be answered by a single variant."""
 
     reloading: Reloading
     ended: threading.Event = field(default_factory=threading.Event)
     wrong: list[str] = field(default_factory=list)
     answered: int = 0
-    seen: set[int] = field(default_factory=set)
+    variants: set[int] = field(default_factory=set)
 
     def run(self, *, stream: bool) -> None:
         while not self.ended.is_set():
@@ -149,25 +149,27 @@ class _Load:
     def _judge(self, answer: Answered, *, stream: bool) -> None:
         number = self.reloading.versions.get(answer.headers.get("x-fingerpost-policy", ""), -1)
         model = f"slow@v{number}"
-        said = answer.headers.get("x-fingerpost-model")
+        name = answer.headers.get("x-fingerpost-model")
         whole = (
             answer.body.endswith(b"data: [DONE]\n\n") and answer.body.count(b"data: ") == CHUNKS + 3
             if stream
             else answer.status == 200 and answer.json["model"] == model
         )
-        if answer.status != 200 or said != f"hop/{model}" or not whole:
-            self.wrong.append(f"{answer.status} {said} by {number}: {answer.body[:300]!r}")
+        if answer.status != 200 or name != f"hop/{model}" or not whole:
+            self.wrong.append(f"{answer.status} {name} by {number}: {answer.body[:300]!r}")
         self.answered += 1
-        self.seen.add(number)
+        self.variants.add(number)
 
 
-def test_a_hundred_changes_under_load(cluster: Cluster, reloading: Reloading) -> None:
-    """No request is lost or answered by a mixture, and all replicas end on the last good one."""
+def test_hundred_reloads_under_load_lose_no_request(cluster: Cluster, reloading: Reloading) -> None:
+    """In a hundred reloads under load, no request is lost or answered by two variants, and all
+    replicas end on the last good one.
+    """
     first = reloading.write(reloading.text(0), 0)
     eventually(lambda: reloading.everywhere(first), WITHIN_S + 2)
     load = _Load(reloading)
     with (
-        _versions(cluster, reloading.app, "provider-shared", "Orchestrator") as seen,
+        _versions(cluster, reloading.app, "provider-shared", "Orchestrator") as lines,
         ThreadPoolExecutor(8) as pool,
     ):
         running = [pool.submit(load.run, stream=bool(number % 2)) for number in range(8)]
@@ -186,42 +188,44 @@ def test_a_hundred_changes_under_load(cluster: Cluster, reloading: Reloading) ->
             future.result()
     assert load.wrong == []
     assert load.answered > SWAPS
-    assert len(load.seen) > 4, "the load has seen too few of the variants"
-    late = [line for line in seen if line[0] > written_at + WITHIN_S]
+    assert len(load.variants) > 4, "the load has seen too few of the variants"
+    late = [line for line in lines if line[0] > written_at + WITHIN_S]
     assert {line[1] for line in late} == {"provider-shared", "Orchestrator"}
     assert {line[2] for line in late} == {last}
-    print(f"{load.answered} answers by {len(load.seen)} versions, the last after {took_s:.1f} s")
+    print(
+        f"{load.answered} answers by {len(load.variants)} versions, the last after {took_s:.1f} s"
+    )
 
 
 @contextlib.contextmanager
 def _versions(cluster: Cluster, app: str, *deployments: str) -> Iterator[list[list[Any]]]:
-    """Asks replicas all the time for the version in force; complete when it is left."""
+    """Polls replicas for their current version and yields the list of results."""
     environ = {**cluster.environ, "RAY_ADDRESS": cluster.address}
-    seen: list[list[Any]] = []
+    lines: list[list[Any]] = []
     with subprocess.Popen(
         [sys.executable, "-c", _VERSIONS, app, *deployments],
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as asking:  # fmt: skip
-        assert asking.stdout is not None
-        first = asking.stdout.readline()
+    ) as driver:  # fmt: skip
+        assert driver.stdout is not None
+        first = driver.stdout.readline()
         while first and not first.startswith("["):
-            first = asking.stdout.readline()
+            first = driver.stdout.readline()
         assert first, "the driver has said nothing"
         reader = threading.Thread(
-            target=lambda: seen.extend(
-                json.loads(line) for line in asking.stdout or () if line.startswith("[")
+            target=lambda: lines.extend(
+                json.loads(line) for line in driver.stdout or () if line.startswith("[")
             )
         )
         reader.start()
         try:
-            yield seen
+            yield lines
         finally:
-            asking.kill()
+            driver.kill()
             reader.join(10)
 
 
-def test_no_replica_is_left_out(cluster: Cluster, reloading: Reloading) -> None:
-    """A replica that starts later reads the file as it is, and looks after it as well."""
+def test_later_replica_follows_reloads(cluster: Cluster, reloading: Reloading) -> None:
+    """A replica that starts later reads the current file and follows later changes."""
     version = reloading.write(reloading.text(7), 7)
     eventually(lambda: reloading.everywhere(version), WITHIN_S + 2)
     (victim, *_) = cluster.replicas("Ingress", reloading.app)

@@ -1,4 +1,4 @@
-"""``fingerpost run`` as a user meets it: what it prints, and that Ctrl-C leaves nothing."""
+"""``fingerpost run`` for a user: its output, and that Ctrl-C leaves no process behind."""
 
 import shlex
 import signal
@@ -40,8 +40,10 @@ def _running(command: list[str], output: Path) -> Iterator[subprocess.Popen[byte
             process.wait(60)
 
 
-def test_run_prints_a_curl_line_that_works_and_stops_clean(tmp_path: Path) -> None:
-    """From the command to an answer and back: the demo with its scripted provider."""
+def test_run_prints_working_curl_line_and_stops_cleanly(tmp_path: Path) -> None:
+    """The demo starts with its scripted provider, prints a curl line that works, and stops without
+    leftovers.
+    """
     port, provider = closed_port(), closed_port()
     config = tmp_path / "gateway.yaml"
     demo = (ROOT / "configs/demo.gateway.yaml").read_text()
@@ -53,8 +55,8 @@ def test_run_prints_a_curl_line_that_works_and_stops_clean(tmp_path: Path) -> No
         eventually(lambda: "Ctrl-C stops it" in output.read_text(), 120)
         assert "alias fast -> vllm/parrot" in output.read_text()
         line = next(line for line in output.read_text().splitlines() if line.startswith("  curl"))
-        said = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
-        assert "You said: Hello" in said.stdout
+        curl = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
+        assert "You said: Hello" in curl.stdout
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) > 8
         process.send_signal(signal.SIGINT)
@@ -66,17 +68,19 @@ def test_run_prints_a_curl_line_that_works_and_stops_clean(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("config", "host", "said"),
+    ("config", "host", "message"),
     [
         ("version: v0.4.0\nmodel_providers:\n  - model: gpt-4o\n", "127.0.0.1", "line 3"),
         ("version: v0.4.0\n", "0.0.0.0", "allow_anonymous"),
         (None, "127.0.0.1", "cannot read"),
     ],
 )
-def test_run_refuses_what_cannot_work_at_once(
-    tmp_path: Path, config: str | None, host: str, said: str
+def test_run_rejects_invalid_configuration_at_start(
+    tmp_path: Path, config: str | None, host: str, message: str
 ) -> None:
-    """A bad file, an open door or a missing file is said before anything is started."""
+    """An invalid file, an unprotected address or a missing file is reported before anything is
+    started.
+    """
     file = tmp_path / "gateway.yaml"
     if config is not None:
         file.write_text(config)
@@ -85,12 +89,12 @@ def test_run_refuses_what_cannot_work_at_once(
         [*COMMAND, str(serve)], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_run_says_who_is_in_the_way(tmp_path: Path) -> None:
-    """A taken port is named, with the place to change it."""
+def test_run_reports_port_in_use(tmp_path: Path) -> None:
+    """A port that is in use is reported with the key to change."""
     config = tmp_path / "gateway.yaml"
     config.write_text("version: v0.4.0\n")
     with socket.socket() as taken:

@@ -1,4 +1,4 @@
-"""The contract on sessions, against a graph whose bindings are in Redis."""
+"""The contract on sessions, against a graph that keeps its bindings in Redis."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from tests.site import Site
 
 @pytest.fixture
 def site(redis_sessions: SessionSite) -> Site:
-    """Two ingresses, and Redis."""
+    """A gateway with two ingress replicas and Redis."""
     return redis_sessions.site

@@ -1,7 +1,7 @@
-"""A language model decides in the whole graph: vLLM on the CPU, with real weights.
+"""The whole graph with a language model: vLLM on the CPU, with real weights.
 
-Its application joins the cluster when these tests begin, and is gone when they end: while the
-model is loaded, no other test waits for it, or shares the machine with it.
+Its application is added to the cluster when these tests begin and deleted when they end, so that
+no other test waits for the model or shares the machine with it.
 """
 
 import json
@@ -30,8 +30,8 @@ from tests.site import PROMPTS, ROUTES, Site, eventually
 
 pytestmark = [
     pytest.mark.skipif(sys.version_info >= (3, 12), reason="the lock has torch for 3.11 alone"),
-    pytest.mark.timeout(600),  # the cluster, vLLM, and vLLM once more, on two cores
-    *(  # torch, if the weights have to be converted
+    pytest.mark.timeout(600),  # starts the cluster and vLLM twice, on two cores
+    *(  # raised by torch if the weights must be converted
         pytest.mark.filterwarnings(f"ignore::{kind}")
         for kind in ("DeprecationWarning", "FutureWarning", "UserWarning")
     ),
@@ -44,10 +44,10 @@ NOTICED_S: Final = 30.0
 CLOSED_S: Final = 60.0
 CLIENTS: Final = 4
 PAUSE_S: Final = 0.2
-"""Between two requests of a client: the engine needs some of the machine to start again."""
+"""The pause between two requests of a client, so that the engine has CPU time to restart."""
 
 NAMES: Final = [*(str(route["name"]) for route in ROUTES), "other"]
-"""``other`` takes the answer for "none of these", so that even this small model has a winner."""
+"""``other`` matches the answer "none of these", so that even this small model has a winner."""
 
 _DRIVER: Final = """
 import sys
@@ -66,38 +66,38 @@ else:
 
 @dataclass
 class LanguageSite:
-    """The application whose engine is vLLM."""
+    """The application whose engine is vLLM, and its processes."""
 
     site: Site
     cluster: Cluster
     cold_s: float = 0.0
-    """From the start of the Orchestrator's process to the first decision by the model."""
+    """Seconds from the start of the Orchestrator's process to the model's first decision."""
 
     def orchestrator(self, text: str) -> dict[str, Any]:
-        """What the gateway says of a decision; empty while it says nothing."""
+        """The gateway's explanation of a decision; empty while it is unavailable."""
         body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
         answer = self.site.send(body, path="/v1/route")
         return dict(answer.json["orchestrator"]) if answer.status == 200 else {}
 
     def decides(self) -> bool:
-        """The model itself has answered a new question."""
+        """True if the model itself answers a new question."""
         time.sleep(PAUSE_S)
-        said = self.orchestrator(f"{PROMPTS['code']} {time.monotonic()}")
-        return bool(said) and said["scores"] is not None and said["stand_in"] is None
+        section = self.orchestrator(f"{PROMPTS['code']} {time.monotonic()}")
+        return bool(section) and section["scores"] is not None and section["stand_in"] is None
 
     def replica(self) -> psutil.Process:
-        """The Orchestrator's."""
+        """The Orchestrator's process."""
         (pid,) = self.cluster.replicas("Orchestrator", APP)
         return psutil.Process(pid)
 
     def core(self) -> psutil.Process:
-        """The process in which the model is: a child of the replica's, by its title."""
-        found = []
+        """The model's process: a child of the replica's, found by its title."""
+        cores = []
         for child in self.replica().children(recursive=True):
             with suppress(psutil.Error):
                 if CORE in " ".join(child.cmdline()):
-                    found.append(child)
-        (core,) = found
+                    cores.append(child)
+        (core,) = cores
         return core
 
 
@@ -136,7 +136,7 @@ def _write_config(folder: Path, providers: dict[str, ScriptedProvider], model: P
 
 
 def _drive(cluster: Cluster, *arguments: str) -> None:
-    """Joins the cluster as a program of its own, to add the application or to take it away."""
+    """Runs a separate driver that adds the application or deletes it."""
     done = subprocess.run(
         [sys.executable, "-c", _DRIVER, cluster.address, APP, *arguments],
         env={**cluster.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -150,63 +150,67 @@ def _drive(cluster: Cluster, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def language(cluster: Cluster) -> Iterator[LanguageSite]:
-    """The application, once its model decides."""
+    """The application, as soon as its model decides."""
     site = Site("127.0.0.1", cluster.site.port, cluster.site.providers, f"/{APP}")
     config = _write_config(cluster.home, cluster.site.providers, converted())
-    found = LanguageSite(site, cluster)
+    language_site = LanguageSite(site, cluster)
     cores = []
     try:
         _drive(cluster, str(config))
-        eventually(found.decides, START_S)
-        found.cold_s = time.time() - found.replica().create_time()
-        yield found
-        cores = [found.core()]
+        eventually(language_site.decides, START_S)
+        language_site.cold_s = time.time() - language_site.replica().create_time()
+        yield language_site
+        cores = [language_site.core()]
     finally:
         _drive(cluster)
     psutil.wait_procs(cores, timeout=CLOSED_S)
     assert not any(core.is_running() for core in cores), "vLLM left a process behind"
 
 
-def test_a_language_model_decides(language: LanguageSite) -> None:
-    """``auto`` over HTTP: a route, its probability, and the scores of all routes."""
+def test_language_model_routes_auto(language: LanguageSite) -> None:
+    """A request for ``auto`` gets a route, its probability, and the scores of all routes from the
+    model.
+    """
     text = "Write a function that adds two numbers"
     answer = language.site.ask("auto", messages=[{"role": "user", "content": text}])
     assert answer.status == 200
     assert answer.headers["x-fingerpost-reason"] == "route"
-    said = language.orchestrator(text)
-    assert (said["engine"], said["unavailable"], said["stand_in"]) == ("vllm", None, None)
-    scores = said["scores"]
+    section = language.orchestrator(text)
+    assert (section["engine"], section["unavailable"], section["stand_in"]) == ("vllm", None, None)
+    scores = section["scores"]
     assert list(scores) == NAMES
     assert sum(scores.values()) == pytest.approx(1, abs=1e-4)
-    assert 0 <= said["doubt"] <= 1
+    assert 0 <= section["doubt"] <= 1
     best = max(scores, key=scores.__getitem__)
     assert unquote(answer.headers["x-fingerpost-route"]) == best
     confidence = float(answer.headers["x-fingerpost-confidence"])
     assert confidence == pytest.approx(scores[best], abs=6e-4)
-    assert said["cached"] is True
+    assert section["cached"] is True
 
 
-def test_the_model_is_in_one_process_beside_the_replica(language: LanguageSite) -> None:
-    """Of a bounded size, which is printed with the time of the start."""
+def test_model_runs_in_one_bounded_process(language: LanguageSite) -> None:
+    """The model runs in one process of bounded size; the size and the start time are printed."""
     size = language.core().memory_info().rss >> 20
     print(f"\ncold start {language.cold_s:.1f} s, {size} MB in the process of the model")
     assert size < 2500
 
 
-@pytest.mark.long  # vLLM starts once more, while others ask
-def test_no_request_is_lost_when_the_models_process_is_killed(language: LanguageSite) -> None:
-    """SIGKILL under load: the embedded engine stands in until the model decides again."""
+@pytest.mark.long  # restarts vLLM under load
+def test_killed_model_process_loses_no_request(language: LanguageSite) -> None:
+    """When the model's process is killed under load, the embedded engine answers until the model
+    decides again.
+    """
     site, core, stop = language.site, language.core(), threading.Event()
     limit_s = 1.5 * language.cold_s + 3
 
     def load(client: int) -> list[tuple[int, str]]:
-        said: list[tuple[int, str]] = []
+        replies: list[tuple[int, str]] = []
         while not stop.is_set():
-            text = f"{PROMPTS['code']} {client}.{len(said)}"
+            text = f"{PROMPTS['code']} {client}.{len(replies)}"
             answer = site.ask("auto", messages=[{"role": "user", "content": text}])
-            said.append((answer.status, answer.headers.get("x-fingerpost-reason", "")))
+            replies.append((answer.status, answer.headers.get("x-fingerpost-reason", "")))
             stop.wait(PAUSE_S)
-        return said
+        return replies
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         running = [pool.submit(load, client) for client in range(CLIENTS)]
@@ -219,9 +223,9 @@ def test_no_request_is_lost_when_the_models_process_is_killed(language: Language
             back_s = time.monotonic() - killed
         finally:
             stop.set()
-        said = Counter(pair for future in running for pair in future.result())
-    print(f"\nback after {back_s:.1f} s, cold {language.cold_s:.1f} s; {dict(said)}")
-    assert set(said) == {(200, "route")}
-    assert sum(said.values()) > 2 * CLIENTS
+        replies = Counter(pair for future in running for pair in future.result())
+    print(f"\nback after {back_s:.1f} s, cold {language.cold_s:.1f} s; {dict(replies)}")
+    assert set(replies) == {(200, "route")}
+    assert sum(replies.values()) > 2 * CLIENTS
     assert back_s < limit_s
     assert language.core().pid != core.pid

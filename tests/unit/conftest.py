@@ -48,14 +48,14 @@ async def server() -> AsyncIterator[Server]:
 @pytest.fixture
 async def make(server: Server) -> AsyncIterator[Make]:
     """Builds engines that call the server by default, and closes them after the test."""
-    made: list[HttpEngine] = []
+    engines: list[HttpEngine] = []
 
     def engine(*, environ: dict[str, str] | None = None, **changed: Any) -> HttpEngine:
         settings = HttpEngineSettings(base_url=server.url, model="Arch-Router-1.5B", deadline_s=5.0)
-        made.append(HttpEngine(replace(settings, **changed), environ or {}))
-        return made[-1]
+        engines.append(HttpEngine(replace(settings, **changed), environ or {}))
+        return engines[-1]
 
     yield engine
-    for engine_made in made:
-        await engine_made.close()
-        await engine_made.close()  # closing twice must be harmless
+    for each in engines:
+        await each.close()
+        await each.close()  # closing twice must be harmless

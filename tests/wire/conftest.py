@@ -1,4 +1,4 @@
-"""A site without Ray: the API under uvicorn, each data path as it is on a cluster but for Serve."""
+"""A site without Ray: the API under uvicorn, with every data path as on a cluster except Serve."""
 
 import asyncio
 import socket
@@ -34,7 +34,7 @@ from tests.site import SECRET, Site, write_config, write_routing_config
 
 
 class FakeMeter:
-    """Keeps what was recorded; refuses labels that the table does not have."""
+    """Counts every sample and fails if its labels do not fit the table."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[Metric, tuple[str, ...]], int] = {}
@@ -55,7 +55,7 @@ def _model() -> EmbeddingModel:
 
 
 def orchestrator_of(snapshot: Snapshot) -> EngineThread:
-    """The embedded engine as the Orchestrator runs it, in this process."""
+    """Runs the embedded engine in this process as the Orchestrator does."""
     engine = EmbeddingEngine(EmbeddingSettings.from_section(snapshot.config.orchestrator), _model())
     deadline_s = snapshot.config.orchestrator.deadline_s
     return EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
@@ -80,7 +80,7 @@ class _Memory:
 
 
 class FramedUpstream:
-    """The hop without Serve between: frames to a provider client in this process."""
+    """The hop without Serve: sends frames to a provider client in this process."""
 
     def __init__(self, client: ProviderClient) -> None:
         self._client = client
@@ -127,7 +127,7 @@ def serve_api(
     meter: FakeMeter | None = None,
     peer: str | None = None,
 ) -> Iterator[Site]:
-    """The API of a configuration on a loopback port; ``peer`` is what it takes clients for."""
+    """Serves the API of a configuration on loopback; ``peer`` replaces the clients' address."""
     snapshot = compile_snapshot(config, environ)
     transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), environ)
     client = ProviderClient(str(config))
@@ -179,7 +179,7 @@ def serve_api(
 
 @pytest.fixture(scope="module")
 def environ() -> dict[str, str]:
-    """The environment that keys are expanded from."""
+    """The environment that references in keys are resolved from."""
     return {"FINGERPOST_TEST_KEY": SECRET}
 
 

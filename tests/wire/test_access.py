@@ -1,4 +1,4 @@
-"""Who may ask: client keys, the loopback rule, and configured limits, against the API alone."""
+"""Access control against the API alone: client keys, the loopback rule and configured limits."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def _configured(folder: Path, providers: dict[str, ScriptedProvider], **changes:
 def guarded(
     tmp_path_factory: pytest.TempPathFactory, providers: dict[str, ScriptedProvider]
 ) -> Iterator[Site]:
-    """A gateway with two client keys, one of which nobody has set."""
+    """A gateway with two client keys, one of which is not set."""
     keys = ["$CLIENT_KEY", "$CLIENT_KEY_UNSET"]
     config = _configured(tmp_path_factory.mktemp("keys"), providers, client_keys=keys)
     with serve_api(config, providers, ENVIRON) as running:
@@ -48,10 +48,12 @@ def guarded(
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/nothing"])
-def test_a_client_key_opens_every_path_but_the_probes(
+def test_every_path_except_probes_requires_client_key(
     guarded: Site, headers: dict[str, str], status: int, path: str
 ) -> None:
-    """Either header does; without a right key nothing is looked up, not even the path."""
+    """Every path except the probes requires a client key in either header, even a path that does
+    not exist.
+    """
     body = b'{"model": "fast", "messages": []}'
     answer = guarded.send(body, path=path, headers=headers, method="POST")
     if status == 401:
@@ -64,18 +66,18 @@ def test_a_client_key_opens_every_path_but_the_probes(
     assert guarded.send(method="HEAD", path="/").status == 200
 
 
-def test_the_clients_key_is_not_sent_on(guarded: Site) -> None:
-    """The provider gets our key; the client's is seen nowhere."""
+def test_client_key_is_not_forwarded(guarded: Site) -> None:
+    """The provider gets the gateway's key; the client's key is not in any forwarded header."""
     body = b'{"model": "fast", "messages": []}'
     guarded.send(body, headers={"x-api-key": KEY, "cookie": "a=b", "x-forwarded-for": "1.2.3.4"})
-    seen = guarded.exchange("dedicated").headers
-    assert seen["authorization"] == f"Bearer {SECRET}"
-    assert KEY not in json.dumps(seen)
-    assert not {"cookie", "x-forwarded-for", "x-api-key"} & set(seen)
+    headers = guarded.exchange("dedicated").headers
+    assert headers["authorization"] == f"Bearer {SECRET}"
+    assert KEY not in json.dumps(headers)
+    assert not {"cookie", "x-forwarded-for", "x-api-key"} & set(headers)
 
 
-def test_an_anthropic_client_is_refused_in_its_own_words(guarded: Site) -> None:
-    """Errors are in the dialect of the caller."""
+def test_anthropic_client_gets_anthropic_error(guarded: Site) -> None:
+    """A rejected request gets an error in the dialect of its client."""
     answer = guarded.send(b"{}", headers={"anthropic-version": "2023-06-01"})
     assert answer.status == 401
     assert answer.json["type"] == "error"
@@ -84,10 +86,12 @@ def test_an_anthropic_client_is_refused_in_its_own_words(guarded: Site) -> None:
 
 @pytest.mark.parametrize(("peer", "status"), [("203.0.113.9", 403), ("127.0.0.1", 200)])
 @pytest.mark.parametrize("allowed", [False, True])
-def test_without_client_keys_other_machines_are_refused(
+def test_other_machine_without_client_keys_is_rejected(
     tmp_path: Path, providers: dict[str, ScriptedProvider], peer: str, status: int, allowed: bool
 ) -> None:
-    """A peer that is not this machine gets 403 with the way out, unless anonymous is allowed."""
+    """Without client keys, a peer on another machine gets 403 with the key to set, unless anonymous
+    access is allowed.
+    """
     config = _configured(tmp_path, providers, allow_anonymous=allowed)
     with serve_api(config, providers, ENVIRON, peer=peer) as site:
         answer = site.ask("fast")
@@ -108,17 +112,17 @@ def test_without_client_keys_other_machines_are_refused(
         ("app://desktop", 200),
     ],
 )
-def test_without_client_keys_foreign_web_pages_are_refused(
+def test_foreign_origin_without_client_keys_is_rejected(
     tmp_path: Path, providers: dict[str, ScriptedProvider], origin: str, status: int
 ) -> None:
-    """A page from elsewhere can make a browser post to loopback; it gets 403."""
+    """Without client keys, a request that a browser sends for a foreign page gets 403."""
     with serve_api(write_config(tmp_path, providers), providers, ENVIRON) as site:
         body = b'{"model": "fast", "messages": []}'
         assert site.send(body, headers={"origin": origin}).status == status
 
 
-def test_limits_are_configured(tmp_path: Path, providers: dict[str, ScriptedProvider]) -> None:
-    """Smaller limits of bodies and headers hold."""
+def test_configured_limits_apply(tmp_path: Path, providers: dict[str, ScriptedProvider]) -> None:
+    """The configured limits of bodies and headers apply."""
     limits = {"body_bytes": 1000, "header_bytes": 2048}
     config = _configured(tmp_path, providers, limits=limits)
     with serve_api(config, providers, ENVIRON) as site:
@@ -128,10 +132,10 @@ def test_limits_are_configured(tmp_path: Path, providers: dict[str, ScriptedProv
         assert refused.error["code"] == "headers_too_large"
 
 
-def test_a_route_prefix_is_not_part_of_the_path(
+def test_route_prefix_is_stripped_from_path(
     tmp_path: Path, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """Below the prefix of the application everything is where it always is."""
+    """Under the application's route prefix every path keeps its name."""
     with serve_api(write_config(tmp_path, providers), providers, ENVIRON) as site:
         body = b'{"model": "fast", "messages": []}'
         assert site.send(body, path="/prefix/v1/chat/completions").status == 200
@@ -139,10 +143,8 @@ def test_a_route_prefix_is_not_part_of_the_path(
         assert site.send(method="GET", path="/prefix/healthz").status == 200
 
 
-def test_metrics_are_recorded_with_bounded_labels(
-    tmp_path: Path, providers: dict[str, ScriptedProvider]
-) -> None:
-    """A name that only a wildcard knows is the client's word, and no label."""
+def test_metric_labels_are_bounded(tmp_path: Path, providers: dict[str, ScriptedProvider]) -> None:
+    """A model name that only a wildcard matches is not a metric label."""
     meter = FakeMeter()
     config = write_config(tmp_path, providers)
     with serve_api(config, providers, ENVIRON, meter) as site:

@@ -26,7 +26,7 @@ ENVIRON = {"KEY_1": SECRET, "KEY_2": "sk-second-key-000000"}
 def keys_site(
     tmp_path_factory: pytest.TempPathFactory, providers: dict[str, ScriptedProvider]
 ) -> Iterator[Site]:
-    """Providers that want the client's key, and models with two keys or two places."""
+    """A gateway with providers that use the client's key, and models with two endpoints."""
     entries = [{**entry, "base_url": providers["shared"].url} for entry in ENTRIES]
     entries[4]["base_url"] = f"http://127.0.0.1:{closed_port()}"
     file = tmp_path_factory.mktemp("keys") / "gateway.yaml"
@@ -39,10 +39,12 @@ def keys_site(
 @pytest.mark.parametrize(
     "shown", [{"authorization": "Bearer sk-mine-1"}, {"x-api-key": "sk-mine-1"}]
 )
-def test_a_provider_gets_the_clients_key(
+def test_passthrough_provider_gets_client_key(
     model: str, shown: dict[str, str], keys_site: Site
 ) -> None:
-    """Inside the ingress and over the hop, as the provider wants it."""
+    """A provider with `passthrough_auth` gets the client's key in its own header, inside the
+    ingress and over the hop.
+    """
     body = json.dumps({"model": model, "messages": []}).encode()
     assert keys_site.send(body, headers=shown).status == 200
     headers = keys_site.exchange("shared").headers
@@ -50,15 +52,17 @@ def test_a_provider_gets_the_clients_key(
     assert "x-api-key" not in headers
 
 
-def test_a_client_without_a_key_is_told(keys_site: Site) -> None:
-    """The error says how to send one."""
+def test_missing_client_credential_is_reported(keys_site: Site) -> None:
+    """If a passthrough provider needs a key that the client has not sent, the error explains how to
+    send it.
+    """
     answer = keys_site.ask("own/x")
     assert (answer.status, answer.error["code"]) == (503, "provider_key_missing")
     assert "send it as `Authorization: Bearer ...`" in answer.error["message"]
 
 
-def test_a_clients_key_goes_to_no_other_provider(keys_site: Site) -> None:
-    """Where the configuration has a key, the client's is left behind."""
+def test_client_key_does_not_reach_provider_with_own_key(keys_site: Site) -> None:
+    """A provider with a configured key gets that key and not the client's."""
     body = json.dumps({"model": "mine/gpt-5", "messages": []}).encode()
     keys_site.send(body, headers={"authorization": "Bearer sk-mine-1", "x-api-key": "sk-mine-2"})
     headers = keys_site.exchange("shared").headers
@@ -66,8 +70,8 @@ def test_a_clients_key_goes_to_no_other_provider(keys_site: Site) -> None:
     assert "sk-mine" not in str(headers)
 
 
-def test_both_keys_of_a_model_are_used(keys_site: Site) -> None:
-    """In turn."""
+def test_requests_alternate_between_keys_of_model(keys_site: Site) -> None:
+    """Requests alternate between the two keys of a model."""
     used = []
     for _ in range(4):
         assert keys_site.ask("twice/x").status == 200
@@ -76,8 +80,8 @@ def test_both_keys_of_a_model_are_used(keys_site: Site) -> None:
     assert used[:2] == used[2:]
 
 
-def test_the_other_place_of_a_model_answers(keys_site: Site) -> None:
-    """One that is down costs an attempt, and no request."""
+def test_request_fails_over_to_other_endpoint_of_model(keys_site: Site) -> None:
+    """If one endpoint of a model is down, the other one answers, at the cost of one attempt."""
     attempts = []
     for _ in range(4):
         answer = keys_site.ask("half/x")
@@ -86,8 +90,10 @@ def test_the_other_place_of_a_model_answers(keys_site: Site) -> None:
     assert sorted(attempts) == ["1", "1", "2", "2"]
 
 
-def test_a_quirk_is_put_right_and_nothing_else(keys_site: Site) -> None:
-    """The provider gets the client's bytes, but for the model's name and the quirk's key."""
+def test_quirk_edits_body_only_where_needed(keys_site: Site) -> None:
+    """The provider gets the client's bytes, except the model's name and the key that the quirk
+    renames.
+    """
     sent = b'{ "max_tokens" : 5,"model":"mine/gpt-5" ,"messages":[ ], "x":"\\u00e9" }'
     assert keys_site.send(sent).status == 200
     got = b'{ "max_completion_tokens" : 5,"model":"gpt-5" ,"messages":[ ], "x":"\\u00e9" }'

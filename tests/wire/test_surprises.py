@@ -1,4 +1,4 @@
-"""What must never happen, happens: the client gets an error of ours, and the log the reason."""
+"""Internal errors and lookups of models, against the API alone."""
 
 import logging
 from pathlib import Path
@@ -14,13 +14,15 @@ from tests.wire.conftest import FakeMeter, serve_api
 ENVIRON = {"FINGERPOST_TEST_KEY": SECRET}
 
 
-def test_a_bug_is_a_500_in_our_words(
+def test_unexpected_exception_is_internal_error(
     tmp_path: Path,
     providers: dict[str, ScriptedProvider],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing of the exception reaches the client; the log holds all of it."""
+    """An unexpected exception becomes an internal error without its text, and the log contains all
+    of it.
+    """
 
     async def broken(*_: Any) -> None:
         message = "a secret of the inside"
@@ -38,15 +40,15 @@ def test_a_bug_is_a_500_in_our_words(
     assert any(labels == ("chat", "500", "") for _, labels in meter.counts)
 
 
-def test_an_anthropic_client_finds_one_model_and_none(
+def test_model_lookup_follows_client_dialect(
     tmp_path: Path, providers: dict[str, ScriptedProvider]
 ) -> None:
-    """A model by its name, and a 404, in the shape of Anthropic."""
-    shown = {"anthropic-version": "2023-06-01"}
+    """A model lookup and its 404 have the Anthropic shape for an Anthropic client."""
+    headers = {"anthropic-version": "2023-06-01"}
     with serve_api(write_config(tmp_path, providers), providers, ENVIRON) as site:
-        one = site.send(method="GET", path="/v1/models/fast", headers=shown)
+        one = site.send(method="GET", path="/v1/models/fast", headers=headers)
         assert one.json["type"] == "model"
-        none = site.send(method="GET", path="/v1/models/no/pe", headers=shown)
+        none = site.send(method="GET", path="/v1/models/no/pe", headers=headers)
         assert none.json["error"]["type"] == "not_found_error"
         assert site.send(method="GET", path="/v1/models/no/pe").error["code"] == "model_not_found"
         assert site.send(method="GET", path="/").json["name"] == "fingerpost"

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from serve_app.cli.serve_yaml.tree import Findings, applications, entries
-from serve_app.cli.summary import deployment_names
 from serve_app.config.locations import Location
 from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.domain import Json
+from serve_app.graph import deployment_names
 from serve_app.packaged_files import find_packaged
 from serve_app.snapshot import Snapshot
 

@@ -5,9 +5,9 @@ from typing import Final, TypeGuard
 
 from serve_app.cli.serve_yaml.read import LAST_PORT
 from serve_app.cli.serve_yaml.tree import Findings, entries
-from serve_app.cli.summary import deployment_names
 from serve_app.config.locations import Location
 from serve_app.domain import Json
+from serve_app.graph import DRAIN_S, deployment_names, deployments_of
 from serve_app.snapshot import Snapshot
 
 _TAKEN: Final[dict[float, str]] = {
@@ -19,11 +19,6 @@ _TAKEN: Final[dict[float, str]] = {
     **dict.fromkeys(range(30000, 31001), "ingress replicas"),
 }
 """Ports of a node that Ray and Serve use themselves, unless the environment changes them."""
-
-AT_MOST: Final = {"Orchestrator": 64}
-AT_MOST_ELSE: Final = 1000
-DRAIN_S: Final = 660
-"""The builder's options of a deployment that serve.yaml does not set; a test compares them."""
 
 
 def address_problems(content: Mapping[str, Json]) -> Findings:
@@ -64,7 +59,7 @@ def config_pitfalls(
     yield from _request_timeout(content, snapshot)
     yield from _gpu(location, application, snapshot)
     for here, options in entries(application, "deployments", location):
-        yield from _never_scaled(here, options)
+        yield from _never_scaled(here, options, snapshot)
         yield from _short_drain(here, options, snapshot)
     if snapshot.config.timeouts.total_s > DRAIN_S:
         yield from _default_drains(location, application, snapshot)
@@ -99,11 +94,12 @@ def _gpu(location: Location, application: Mapping[str, Json], snapshot: Snapshot
         yield (*where, "num_gpus"), f"{share:g} GPUs are reserved, one is used; set it to 1"
 
 
-def _never_scaled(here: Location, options: Mapping[str, Json]) -> Findings:
+def _never_scaled(here: Location, options: Mapping[str, Json], snapshot: Snapshot) -> Findings:
     scaling = options.get("autoscaling_config")
     target = scaling.get("target_ongoing_requests") if isinstance(scaling, dict) else None
-    usual = AT_MOST.get(str(options.get("name")), AT_MOST_ELSE)
-    most = options.get("max_ongoing_requests", usual)
+    name = options.get("name")
+    own = next((spec.options for spec in deployments_of(snapshot) if spec.name == name), {})
+    most = options.get("max_ongoing_requests", own.get("max_ongoing_requests"))
     if _is_number(target) and _is_number(most) and most < target:
         message = (
             f"{target:g} is above max_ongoing_requests ({most:g}), so the deployment never scales "

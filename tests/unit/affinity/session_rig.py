@@ -41,7 +41,7 @@ def rig(folder: Path, text: str = TEXT, **script: Any) -> Rig:
     return Rig(snapshot_of(folder, text), FakeUpstream(answers), FakeOrchestrator(CODE))
 
 
-async def ask(asking: Rig, said: Scores | Unavailable, **more: Any) -> dict[str, str]:
-    asking.orchestrator.scores = said
+async def ask(asking: Rig, scores: Scores | Unavailable, **more: Any) -> dict[str, str]:
+    asking.orchestrator.scores = scores
     body = more.pop("body", {})
     return headers_of(await asking.ask(body, named=more.pop("named", SAID["s"]), **more))

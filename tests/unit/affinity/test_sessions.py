@@ -129,8 +129,8 @@ async def test_tool_loop_stays_until_the_user_writes(tmp_path: Path) -> None:
     """Tool calls, results and reminders keep the session; a new text of the user may move it."""
     asking = rig(tmp_path, LOOP)
 
-    async def turn(said: Scores, *messages: dict[str, Any]) -> tuple[str, int]:
-        headers = await ask(asking, said, body={"messages": list(messages)})
+    async def turn(scores: Scores, *messages: dict[str, Any]) -> tuple[str, int]:
+        headers = await ask(asking, scores, body={"messages": list(messages)})
         return headers["x-fingerpost-model"], len(asking.orchestrator.questions)
 
     assert await turn(CODE, USER) == ("openai/b", 1)
@@ -188,16 +188,16 @@ def test_snapshot_lists_session_headers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "text"),
     [
         ("openia/a", "did you mean 'openai/a'"),
         ("b", "write the model in full: openai/b"),
         ("smart", "is an alias; name the model itself"),
     ],
 )
-def test_price_of_unknown_model_is_a_problem(tmp_path: Path, name: str, said: str) -> None:
+def test_price_of_unknown_model_is_a_problem(tmp_path: Path, name: str, text: str) -> None:
     """Such a price would never be used."""
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=text):
         snapshot_of(tmp_path, f"{TEXT}prices: {{{name}: {{input: 1, output: 2}}}}\n")
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from serve_app.cli.main import main
 from serve_app.cli.summary import summary, summary_json
-from tests.unit.cli.checkpoints import write_checkpoint
 from tests.unit.config_texts import VERSION
+from tests.unit.engines.vllm.checkpoints import write_checkpoint
 from tests.unit.fakes import snapshot_of
 
 KEYED: Final = VERSION + "model_providers:\n  - {model: openai/a, access_key: $UNIT_KEY}\n"

@@ -7,7 +7,6 @@ import pytest
 from serve_app.cli.run import example
 from serve_app.cli.summary import (
     NO_SUMMARY,
-    deployment_names,
     keys_of,
     snapshot_warnings,
     summary,
@@ -15,6 +14,7 @@ from serve_app.cli.summary import (
 )
 from serve_app.config.warnings import config_warnings
 from serve_app.domain import Json
+from serve_app.graph import deployment_names
 from tests.unit.config_texts import VERSION
 from tests.unit.fakes import snapshot_of
 

@@ -62,16 +62,16 @@ def end(orchestrator: Orchestrator) -> None:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Builds an orchestrator whose ``orchestrator`` section has these keys."""
-    made: list[Orchestrator] = []
+    orchestrators: list[Orchestrator] = []
 
     def run(section: str) -> Orchestrator:
         file = tmp_path / "gateway.yaml"
         file.write_text(f"{TEXT}{section}}}\n", "utf-8")
-        made.append(Orchestrator(str(file)))
-        return made[-1]
+        orchestrators.append(Orchestrator(str(file)))
+        return orchestrators[-1]
 
     yield run
-    for orchestrator in made:
+    for orchestrator in orchestrators:
         end(orchestrator)
 
 

@@ -48,7 +48,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "start"),
     [
         ("  - {model: vllm/b, base_url: 'http://x:1'}\n", "provider vllm-x-1 was added"),
         ("orchestrator: {min_confidence: 0.3}\n", "orchestrator has changed"),
@@ -60,17 +60,17 @@ def file(tmp_path: Path) -> Path:
         ("routing: {route_on_user_only: true}\n", None),
     ],
 )
-def test_needs_restart_names_changed_keys(tmp_path: Path, more: str, said: str | None) -> None:
+def test_needs_restart_names_changed_keys(tmp_path: Path, more: str, start: str | None) -> None:
     """Changes of deployments, engines and stores are named as needing a restart; all others apply
     at once.
     """
     started, now = snapshot_of(tmp_path, FILE), snapshot_of(tmp_path, FILE + more)
     lines = needs_restart(started, now, {"openai"})
-    if said is None:
+    if start is None:
         assert lines == []
     else:
         (line,) = lines
-        assert line.startswith(said)
+        assert line.startswith(start)
         assert "restart" in line
 
 

@@ -154,8 +154,8 @@ def test_rewrite_keeps_bytes_around_model(
 ) -> None:
     """All bytes before and after the model's value are kept, whatever the object contains."""
     own = {json.loads(key) for key, _ in (*before, *after)} & GATEWAY_KEYS
-    left = "".join(f"{space[0]}{key}:{space[1]}{said}{space[2]}," for key, said in before)
-    right = "".join(f",{space[3]}{key}{space[1]}:{said}{space[4]}" for key, said in after)
+    left = "".join(f"{space[0]}{key}:{space[1]}{member}{space[2]}," for key, member in before)
+    right = "".join(f",{space[3]}{key}{space[1]}:{member}{space[4]}" for key, member in after)
     head, tail = (
         f'{space[5]}{{{left}{space[0]}"model"{space[2]}:{space[3]}',
         f"{space[4]}{right}}}{space[5]}",

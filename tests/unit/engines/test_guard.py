@@ -21,8 +21,8 @@ BUSY = Unavailable(Reason.ORCHESTRATOR_BUSY, "full")
 class Inner:
     """Says the same again and again, once its gate is open; remembers what happened to it."""
 
-    def __init__(self, said: Scores | Unavailable | BaseException = SCORES) -> None:
-        self.said = said
+    def __init__(self, result: Scores | Unavailable | BaseException = SCORES) -> None:
+        self.answer = result
         self.gate = asyncio.Event()
         self.gate.set()
         self.asked: list[Question] = []
@@ -39,16 +39,16 @@ class Inner:
             self.cancelled += 1
             await settle()  # whoever is stopped may need a moment for it
             raise
-        if isinstance(self.said, BaseException):
-            raise self.said
-        return self.said
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
 
 
 class Rig:
     """A guard around an orchestrator, on a clock that stands still."""
 
-    def __init__(self, said: Scores | Unavailable | BaseException = SCORES) -> None:
-        self.inner = Inner(said)
+    def __init__(self, result: Scores | Unavailable | BaseException = SCORES) -> None:
+        self.inner = Inner(result)
         self.clock = FakeClock()
         self.meter = FakeMeter()
         self.breaker = Breaker(self.clock)
@@ -75,9 +75,9 @@ class Rig:
 
     async def fail(self, times: int = FAILURES_TO_OPEN) -> None:
         """So many failures in a row, of different questions; then all would be well again."""
-        self.inner.said = DOWN
+        self.inner.answer = DOWN
         await self.ask(*[f"failing {len(self.inner.asked) + n}" for n in range(times)])
-        self.inner.said = SCORES
+        self.inner.answer = SCORES
 
     @property
     def outcomes(self) -> list[str]:
@@ -129,7 +129,7 @@ async def test_answer_of_stand_in_is_not_cached() -> None:
     rig = Rig(instead)
     assert await rig.ask("a", "a") == [instead, instead]
     assert rig.guard.stand_in == "the engine is starting"
-    rig.inner.said = SCORES
+    rig.inner.answer = SCORES
     assert await rig.ask("a", "a") == [SCORES, CACHED]
     assert (rig.guard.stand_in, rig.guard.asked) == ("", 3)
 
@@ -152,7 +152,7 @@ async def test_fault_is_shared_but_not_cached() -> None:
     tasks = await rig.start("a", "a", "a")
     rig.inner.gate.set()
     assert await asyncio.gather(*tasks) == [DOWN] * 3
-    rig.inner.said = SCORES
+    rig.inner.answer = SCORES
     assert await rig.ask("a") == [SCORES]
     assert rig.guard.asked == 2
 
@@ -245,8 +245,8 @@ async def test_half_open_breaker_lets_one_probe_through() -> None:
     assert rig.guard.breaker_state == "half_open"
     rig.inner.gate.clear()
     probe, equal, other = await rig.start("a", "a", "b")
-    assert isinstance(said := await other, Unavailable)
-    assert said.reason is Reason.BREAKER_OPEN
+    assert isinstance(result := await other, Unavailable)
+    assert result.reason is Reason.BREAKER_OPEN
     rig.inner.gate.set()
     assert [await probe, await equal] == [SCORES] * 2
     assert rig.guard.breaker_state == "closed"
@@ -312,7 +312,7 @@ async def test_busy_does_not_count_as_failure() -> None:
     assert rig.breaker.state == "closed"
     await rig.fail()
     rig.clock.now += 1.0
-    rig.inner.said = BUSY
+    rig.inner.answer = BUSY
     assert await rig.ask("a", "b") == [BUSY] * 2
     assert rig.breaker.state == "half_open"
 
@@ -353,8 +353,8 @@ async def test_guard_works_without_meter_and_breaker() -> None:
     """The guard around an engine in its own replica has neither."""
     inner = Inner(DOWN)
     guard = Guard(inner, deadline_s=1.0, clock=FakeClock())
-    said = [await guard.score(question(str(number))) for number in range(9)]
-    assert (said, guard.breaker_state) == ([DOWN] * 9, "closed")
+    result = [await guard.score(question(str(number))) for number in range(9)]
+    assert (result, guard.breaker_state) == ([DOWN] * 9, "closed")
 
 
 async def test_guard_repr_shows_state_and_load() -> None:

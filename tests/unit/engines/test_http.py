@@ -117,8 +117,8 @@ async def test_other_refusal_does_not_end_schemas(server: Server, make: Make) ->
     """If the request is refused without a schema, too, the schema was not the reason."""
     engine = make()
     server.answer = raw(b"too long", 400)
-    said = await engine.score(question())
-    assert said == Unavailable(
+    result = await engine.score(question())
+    assert result == Unavailable(
         Reason.ORCHESTRATOR_ERROR, f"{server.place} returned an error (status 400)"
     )
     server.answer = says('{"route": "code"}')
@@ -168,11 +168,11 @@ async def test_references_are_expanded_at_use(server: Server, make: Make) -> Non
 async def test_routes_that_fill_the_budget_are_not_sent(server: Server, make: Make) -> None:
     """The server would truncate or refuse them; the fault tells what to do."""
     routes = tuple(Route(f"route {n}", "about many things " * 20, ()) for n in range(40))
-    said = await make().score(question(routes=routes))
-    assert isinstance(said, Unavailable)
-    assert said.reason is Reason.ORCHESTRATOR_BUSY  # other routes may be fine
+    result = await make().score(question(routes=routes))
+    assert isinstance(result, Unavailable)
+    assert result.reason is Reason.ORCHESTRATOR_BUSY  # other routes may be fine
     fix = "shorten their descriptions or raise orchestrator.max_model_len"
-    assert f"more than the budget of 2048; {fix}" in said.detail
+    assert f"more than the budget of 2048; {fix}" in result.detail
     assert not server.requests
     assert await make(budget_tokens=9000).score(question(routes=routes)) == won(None)
 

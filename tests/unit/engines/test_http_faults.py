@@ -27,7 +27,7 @@ from tests.unit.engines.chat_server import (
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "text"),
     [
         (raw(b"oops " + SECRET.encode(), 500), "returned an error (status 500)"),
         (raw(b"", 503), "returned an error (status 503)"),
@@ -54,10 +54,10 @@ from tests.unit.engines.chat_server import (
         (breaks_off, "closed the connection in the middle of its answer"),
     ],
 )  # fmt: skip
-async def test_faults_are_values(server: Server, make: Make, answer: Answer, said: str) -> None:
+async def test_faults_are_values(server: Server, make: Make, answer: Answer, text: str) -> None:
     """They name the server and what it did, and nothing of its answer."""
     server.answer = answer
-    expected = Unavailable(Reason.ORCHESTRATOR_ERROR, f"{server.place} {said}")
+    expected = Unavailable(Reason.ORCHESTRATOR_ERROR, f"{server.place} {text}")
     assert await make().score(question()) == expected
 
 
@@ -78,8 +78,8 @@ async def test_answer_without_http_is_a_fault(make: Make) -> None:
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        said = await make(base_url=f"http://127.0.0.1:{port}").score(question())
-    assert said == Unavailable(
+        result = await make(base_url=f"http://127.0.0.1:{port}").score(question())
+    assert result == Unavailable(
         Reason.ORCHESTRATOR_ERROR, f"127.0.0.1:{port} sent an answer that is not HTTP"
     )
 
@@ -87,9 +87,9 @@ async def test_answer_without_http_is_a_fault(make: Make) -> None:
 async def test_refused_connection_is_a_fault(make: Make) -> None:
     """No server listens on the port."""
     port = closed_port()
-    said = await make(base_url=f"http://127.0.0.1:{port}/v1").score(question())
+    result = await make(base_url=f"http://127.0.0.1:{port}/v1").score(question())
     expected = f"cannot connect to 127.0.0.1:{port}"
-    assert said == Unavailable(Reason.ORCHESTRATOR_ERROR, expected)
+    assert result == Unavailable(Reason.ORCHESTRATOR_ERROR, expected)
 
 
 @pytest.mark.parametrize("host", ["nowhere", "a..b", "x" * 70])
@@ -103,16 +103,16 @@ async def test_unresolved_host_is_a_fault(
 
     if host == "nowhere":
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
-    said = await make(base_url=f"http://{host}:1").score(question())
+    result = await make(base_url=f"http://{host}:1").score(question())
     detail = f"cannot resolve the host name of {host}:1; check its base_url"
-    assert said == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
+    assert result == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
 
 
 async def test_server_without_tls_is_a_fault(server: Server, make: Make) -> None:
     """The scheme is the likely mistake."""
-    said = await make(base_url=f"https://{server.place}").score(question())
+    result = await make(base_url=f"https://{server.place}").score(question())
     detail = f"{server.place} does not speak TLS; change https to http in its base_url"
-    assert said == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
+    assert result == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
 
 
 async def test_closed_kept_connection_costs_no_answer(server: Server, make: Make) -> None:
@@ -145,9 +145,9 @@ async def test_closed_kept_connection_costs_no_answer(server: Server, make: Make
 async def test_deadline_closes_the_connection(server: Server, make: Make) -> None:
     """The fault has the deadline."""
     server.answer = hangs
-    said = await make(deadline_s=0.2).score(question())
+    result = await make(deadline_s=0.2).score(question())
     detail = f"{server.place} timed out after 0.2 s"
-    assert said == Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+    assert result == Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
     await asyncio.wait_for(server.left.wait(), 5)
 
 
@@ -160,19 +160,19 @@ async def test_connect_timeout_has_its_own_text(make: Make) -> None:
     waiting = [asyncio.create_task(asyncio.open_connection(*address)) for _ in range(4)]
     await asyncio.sleep(0.1)
     try:
-        said = await make(base_url=f"http://127.0.0.1:{address[1]}", deadline_s=0.4).score(
+        result = await make(base_url=f"http://127.0.0.1:{address[1]}", deadline_s=0.4).score(
             question()
         )
     finally:
         for task in waiting:
             task.cancel()
-        for result in await asyncio.gather(*waiting, return_exceptions=True):
-            if not isinstance(result, BaseException):
-                result[1].close()
+        for streams in await asyncio.gather(*waiting, return_exceptions=True):
+            if not isinstance(streams, BaseException):
+                streams[1].close()
         full.close()
-    assert isinstance(said, Unavailable)
-    assert said.reason is Reason.ORCHESTRATOR_TIMEOUT
-    assert said.detail == f"connecting to 127.0.0.1:{address[1]} timed out after 0.2 s"
+    assert isinstance(result, Unavailable)
+    assert result.reason is Reason.ORCHESTRATOR_TIMEOUT
+    assert result.detail == f"connecting to 127.0.0.1:{address[1]} timed out after 0.2 s"
 
 
 async def test_cancelled_question_closes_its_connection(server: Server, make: Make) -> None:
@@ -190,7 +190,7 @@ async def test_cancelled_question_closes_its_connection(server: Server, make: Ma
 
 
 @pytest.mark.parametrize(
-    ("base_url", "access_key", "environ", "said"),
+    ("base_url", "access_key", "environ", "detail"),
     [
         ("$URL", None, {}, "the server at $URL: the environment variable URL is not set where the gateway runs"),
         ("http://127.0.0.1:1", "$KEY", {}, "127.0.0.1:1: the environment variable KEY is not set where the gateway runs"),
@@ -200,11 +200,11 @@ async def test_cancelled_question_closes_its_connection(server: Server, make: Ma
     ],
 )  # fmt: skip
 async def test_faults_of_references_contain_no_secret(
-    make: Make, base_url: str, access_key: str | None, environ: dict[str, str], said: str
+    make: Make, base_url: str, access_key: str | None, environ: dict[str, str], detail: str
 ) -> None:
     """They name the variable, not its value."""
     engine = make(base_url=base_url, access_key=access_key, environ=environ)
-    assert await engine.score(question()) == Unavailable(Reason.ORCHESTRATOR_ERROR, said)
+    assert await engine.score(question()) == Unavailable(Reason.ORCHESTRATOR_ERROR, detail)
 
 
 async def test_key_with_line_break_is_not_sent(server: Server, make: Make) -> None:
@@ -222,9 +222,11 @@ async def test_refused_key_is_neither_shown_nor_logged(
     server.answer = raw(f"bad key {SECRET}".encode(), 401)
     engine = make(access_key="$KEY", environ={"KEY": SECRET})
     with caplog.at_level(logging.DEBUG):
-        said = await engine.score(question())
-    assert isinstance(said, Unavailable)
-    assert SECRET not in said.detail + caplog.text + repr(engine) + repr(vars(engine)["_settings"])
+        result = await engine.score(question())
+    assert isinstance(result, Unavailable)
+    assert SECRET not in result.detail + caplog.text + repr(engine) + repr(
+        vars(engine)["_settings"]
+    )
 
 
 async def test_engine_repr_shows_its_server_and_schemas(server: Server, make: Make) -> None:

@@ -97,7 +97,7 @@ CONNECT = fault(FaultKind.CONNECT)
 
 
 @pytest.mark.parametrize(
-    ("script", "asked", "reason"),
+    ("script", "tried", "reason"),
     [
         ({"openai/a": [RESET, reply()]}, "aa", "explicit"),
         ({"openai/a": RESET, "openai/b": reply()}, "aab", "failover"),
@@ -108,13 +108,13 @@ CONNECT = fault(FaultKind.CONNECT)
     ],
 )
 async def test_gateway_retries_reset_candidate_once(
-    script: dict[str, Scripted], asked: str, reason: str, snapshot: Snapshot
+    script: dict[str, Scripted], tried: str, reason: str, snapshot: Snapshot
 ) -> None:
     """The gateway retries a reset candidate once, and makes at most four attempts."""
     rig = make_rig(snapshot, script)
     answer = await rig.ask({"model": "a", "models": ["b", "d", "e", "vllm/c"]})
-    assert rig.upstream.models == [f"openai/{name}" for name in asked]
-    assert headers_of(answer)["x-fingerpost-attempts"] == str(len(asked))
+    assert rig.upstream.models == [f"openai/{name}" for name in tried]
+    assert headers_of(answer)["x-fingerpost-attempts"] == str(len(tried))
     assert headers_of(answer)["x-fingerpost-reason"] == reason
 
 

@@ -130,7 +130,7 @@ async def test_relay_keeps_event_without_blank_line(
 
 @pytest.mark.parametrize("script", [[ROLE, WORD.rstrip()], [WORD[:-1]]])
 async def test_relay_sends_error_as_separate_event(script: list[bytes]) -> None:
-    """The error is an event of its own, even if the event that commits has no end."""
+    """The error is a separate event, even if the event that commits has no end."""
     out = await sent(FakeChunks(*script), Ends())
     assert (parse_events(out)[-1].data or b"").startswith(b'{"error"')
 

@@ -226,14 +226,14 @@ def test_matching_route_has_precedence_over_name(
     """The candidates are its models, the named one, and the default, without duplicates."""
     policy = policy_of(tmp_path, always=True)
     asked = ByContent(policy.routes, RouteDecision(models(*named), Reason.EXPLICIT))
-    said = Scores({"code": 0.7, "talk": 0.2}, 0.1, winner, cached=cached)
-    assert by_scores(policy, asked, said) == RouteDecision(
-        models(*candidates), Reason.ALWAYS_ROUTE, winner, said.routes[winner]
+    scores = Scores({"code": 0.7, "talk": 0.2}, 0.1, winner, cached=cached)
+    assert by_scores(policy, asked, scores) == RouteDecision(
+        models(*candidates), Reason.ALWAYS_ROUTE, winner, scores.routes[winner]
     )
 
 
 @pytest.mark.parametrize(
-    "said",
+    "scores",
     [
         Scores({"code": 0.7}, 0.9, None),
         Scores({}, 0.0, None),
@@ -244,21 +244,21 @@ def test_matching_route_has_precedence_over_name(
 )
 @pytest.mark.parametrize("reason", [Reason.EXPLICIT, Reason.ALIAS])
 def test_without_a_match_the_name_decides(
-    said: Scores | Unavailable, reason: Reason, tmp_path: Path
+    scores: Scores | Unavailable, reason: Reason, tmp_path: Path
 ) -> None:
     """The decision is the same as without routing."""
     policy = policy_of(tmp_path, always=True)
     named = RouteDecision(models("vllm/b", "openai/b"), reason)
-    assert by_scores(policy, ByContent(policy.routes, named), said) is named
+    assert by_scores(policy, ByContent(policy.routes, named), scores) is named
 
 
 @pytest.mark.parametrize("with_default", [True, False])
 def test_without_an_orchestrator_the_default_answers(with_default: bool, tmp_path: Path) -> None:
     """Otherwise it is the first of the scored routes; the reason is the orchestrator's."""
     policy = policy_of(tmp_path, default=with_default)
-    said = Unavailable(Reason.ORCHESTRATOR_BUSY, "x")
+    scores = Unavailable(Reason.ORCHESTRATOR_BUSY, "x")
     expected = models("openai/a") if with_default else models("ollama/x")
-    assert by_scores(policy, ByContent(policy.routes[1:]), said) == RouteDecision(
+    assert by_scores(policy, ByContent(policy.routes[1:]), scores) == RouteDecision(
         expected, Reason.ORCHESTRATOR_BUSY
     )
 

@@ -1,9 +1,7 @@
-"""How near a text is to each route, with embeddings that can be reckoned by hand."""
+"""Scores of texts against routes, with embeddings that can be computed by hand."""
 
-import re
 from collections.abc import Callable
 from math import sqrt
-from typing import Final
 
 import numpy as np
 import pytest
@@ -14,56 +12,12 @@ from serve_app.domain import Route, Scores
 from serve_app.scoring import embedding
 from serve_app.scoring.archetypes import Archetype
 from serve_app.scoring.embedding import (
-    EmbeddingScorer,
     OutOfTimeError,
-    Vector,
     phrases,
     readable,
     texts_of_bank,
 )
-
-DIMENSIONS: Final = 256
-
-
-class Bag:
-    """Embeds a text as the words that it holds: each is a dimension, in order of appearance.
-
-    The cosine of two texts of n and m different words that share k is k / sqrt(n * m).
-    """
-
-    def __init__(self) -> None:
-        self.words: dict[str, int] = {}
-        self.asked: list[str] = []
-
-    def __call__(self, text: str) -> Vector:
-        self.asked.append(text)
-        vector = np.zeros(DIMENSIONS, np.float32)
-        for word in re.findall(r"\w+", text.lower()):
-            vector[self.words.setdefault(word, len(self.words) % DIMENSIONS)] += 1
-        length = float(np.linalg.norm(vector))
-        return vector if length == 0.0 else vector / np.float32(length)
-
-
-def scorer(
-    embed: Bag | None = None,
-    *,
-    min_confidence: float = 0.0,
-    min_margin: float = 0.0,
-    archetypes: tuple[Archetype, ...] = (),
-) -> EmbeddingScorer:
-    return EmbeddingScorer(
-        embed or Bag(), min_confidence=min_confidence, min_margin=min_margin, archetypes=archetypes
-    )
-
-
-def route(name: str, description: str, *examples: str) -> Route:
-    return Route(name, description, (), examples=examples)
-
-
-def value(text: str, *routes: Route, archetypes: tuple[Archetype, ...] = ()) -> float:
-    """The score of the first of these routes."""
-    said = scorer(archetypes=archetypes).score(text, routes)
-    return said.routes[routes[0].name]
+from tests.unit.scoring.embeddings import Bag, route, scorer, value
 
 
 @pytest.mark.parametrize(
@@ -219,13 +173,13 @@ def test_winner_reaches_both_thresholds(
 ) -> None:
     """Equality is enough, and the first of equal routes wins."""
     judge = scorer(min_confidence=min_confidence, min_margin=min_margin)
-    said = judge.score(text, (route("a", "a"), route("b", "b")))
-    assert (said.winner, said.threshold, said.required_margin) == (
+    scores = judge.score(text, (route("a", "a"), route("b", "b")))
+    assert (scores.winner, scores.threshold, scores.required_margin) == (
         winner,
         min_confidence,
         min_margin,
     )
-    assert not said.cached
+    assert not scores.cached
 
 
 @pytest.mark.parametrize("text", ["z", "a", ""])
@@ -237,9 +191,9 @@ def test_single_route_needs_no_margin(text: str) -> None:
 def test_scores_have_the_order_of_the_routes() -> None:
     """The order does not depend on their values."""
     names = ["d", "a", "c", "b"]
-    said = scorer().score("a a b", tuple(route(name, name) for name in names))
-    assert list(said.routes) == names
-    assert said.routes == pytest.approx({"d": 0, "a": 2 / sqrt(5), "c": 0, "b": 1 / sqrt(5)})
+    scores = scorer().score("a a b", tuple(route(name, name) for name in names))
+    assert list(scores.routes) == names
+    assert scores.routes == pytest.approx({"d": 0, "a": 2 / sqrt(5), "c": 0, "b": 1 / sqrt(5)})
 
 
 def test_first_of_equal_routes_wins() -> None:
@@ -349,7 +303,7 @@ def test_embeddings_made_in_time_are_cached(texts: int) -> None:
     while True:
         calls += 1
         try:
-            said = judge.score("a poem", routes, in_time=in_time_for(texts))
+            scores = judge.score("a poem", routes, in_time=in_time_for(texts))
         except OutOfTimeError:
             assert len(bag.asked) == calls * texts
             assert "a poem" not in bag.asked
@@ -357,7 +311,7 @@ def test_embeddings_made_in_time_are_cached(texts: int) -> None:
             break
     assert calls == -(-9 // texts)
     assert len(bag.asked) == len(set(bag.asked)) == 10
-    assert said == scorer().score("a poem", routes)
+    assert scores == scorer().score("a poem", routes)
 
 
 def test_known_routes_are_always_in_time() -> None:
@@ -396,9 +350,9 @@ def test_any_routes_are_scored(
 ) -> None:
     """Every route has a score in the range of a cosine, and only the best one can win."""
     judge = scorer(min_confidence=min_confidence, min_margin=min_margin, archetypes=(RHYME, LAUGH))
-    said: Scores = judge.score(text, routes)
-    assert list(said.routes) == [made.name for made in routes]
-    assert all(-1.000001 <= score <= 1.000001 for score in said.routes.values())
-    if said.winner is not None:
-        assert said.routes[said.winner] == max(said.routes.values())
-        assert said.routes[said.winner] >= min_confidence - 1e-6
+    scores: Scores = judge.score(text, routes)
+    assert list(scores.routes) == [made.name for made in routes]
+    assert all(-1.000001 <= score <= 1.000001 for score in scores.routes.values())
+    if scores.winner is not None:
+        assert scores.routes[scores.winner] == max(scores.routes.values())
+        assert scores.routes[scores.winner] >= min_confidence - 1e-6

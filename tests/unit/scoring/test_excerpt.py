@@ -35,7 +35,7 @@ def answer(text: str) -> Turn:
 
 
 @pytest.mark.parametrize(
-    ("said", "seen"),
+    ("texts", "kept"),
     [
         ([], []),
         (["How is the weather in Rome?"], ["How is the weather in Rome?"]),
@@ -48,9 +48,9 @@ def answer(text: str) -> Turn:
         (["x", "", "  "], ["x"]),
     ],
 )  # fmt: skip
-def test_short_turn_includes_earlier_ones(said: list[str], seen: list[str]) -> None:
+def test_short_turn_includes_earlier_ones(texts: list[str], kept: list[str]) -> None:
     """Turns of the user are added, oldest first, until there are enough words."""
-    assert recent(users(*said)) == users(*seen)
+    assert recent(users(*texts)) == users(*kept)
 
 
 @pytest.mark.parametrize(("words", "turns"), [(ENOUGH_WORDS - 1, 2), (ENOUGH_WORDS, 1)])
@@ -164,13 +164,13 @@ def test_conversation_is_bounded_in_total() -> None:
 @pytest.mark.parametrize("size", [20_000, 31_000, 40_000, 70_000, 900_000])
 def test_excerpt_does_not_change_default_prompts(family: str, size: int) -> None:
     """A long turn of the user is shortened only by the budget, in the same places."""
-    said = users("".join(f"{n:07} " for n in range(size // 8)))
+    turns = users("".join(f"{n:07} " for n in range(size // 8)))
     own = FAMILIES[family]
 
     def prompt(turns: tuple[Turn, ...]) -> str:
         return own.messages(turns, (), budget=own.budget_tokens, count=estimate_tokens).text
 
-    assert prompt(conversation(said)) == prompt(said)
+    assert prompt(conversation(turns)) == prompt(turns)
 
 
 @pytest.mark.parametrize("size", [ENDS, ENDS + 1, 1_000_000])
@@ -205,11 +205,11 @@ TURNS = st.lists(
 @example([Turn("user", "\ud800" * (ENDS + 1))])
 def test_excerpt_is_small_for_any_conversation(turns: list[Turn]) -> None:
     """It has a few turns of the user, none empty, and none much longer than its two ends."""
-    seen = recent(turns)
-    assert len(seen) <= MAX_RECENT_TURNS
-    assert all(turn.role == "user" and turn.text.strip() for turn in seen)
-    assert sum(len(turn.text) for turn in seen) <= MAX_RECENT_TURNS * (ENDS + len(" … "))
-    assert bool(seen) == any(
+    kept = recent(turns)
+    assert len(kept) <= MAX_RECENT_TURNS
+    assert all(turn.role == "user" and turn.text.strip() for turn in kept)
+    assert sum(len(turn.text) for turn in kept) <= MAX_RECENT_TURNS * (ENDS + len(" … "))
+    assert bool(kept) == any(
         turn.role == "user" and without_envelopes(turn.text).strip() for turn in turns
     )
 

@@ -35,7 +35,7 @@ EVERY_JSON = pytest.mark.parametrize("family", JSON_FAMILIES, ids=lambda family:
 AMPLE = 1_000_000
 
 
-def said(*texts: str) -> tuple[Turn, ...]:
+def conversation(*texts: str) -> tuple[Turn, ...]:
     """What user and assistant say in turn, the user last."""
     last = len(texts) - 1
     return tuple(
@@ -66,13 +66,13 @@ def shown(family: Family, turns: Sequence[Turn], budget: int) -> list[str]:
     return [turn["content"] for turn in json.loads(between)]
 
 
-HELLO = said("hi", "Hello! How can I assist you today?", PORTRAIT)
-TOKYO = said(
+HELLO = conversation("hi", "Hello! How can I assist you today?", PORTRAIT)
+TOKYO = conversation(
     "What's the weather like in Tokyo?",
     "The current weather in Tokyo is 22°C and sunny.",
     "What about in New York?",
 )
-WARHOL = said(
+WARHOL = conversation(
     "hi",
     "Hello! How can I assist you today?",
     "given the image In style of Andy Warhol",
@@ -161,7 +161,7 @@ def test_routes_are_never_shortened(family: Family) -> None:
 @EVERY_JSON
 def test_only_the_last_turns_are_used(family: Family) -> None:
     """There are at most sixteen, however short."""
-    turns = said(*(f"turn-{n:03}" for n in range(2 * MAX_TURNS + 1)))
+    turns = conversation(*(f"turn-{n:03}" for n in range(2 * MAX_TURNS + 1)))
     assert shown(family, turns, AMPLE) == [turn.text for turn in turns[-MAX_TURNS:]]
     assert family.messages(turns, PICTURES, budget=AMPLE, count=quarter).trimmed
 
@@ -178,7 +178,7 @@ def test_huge_turn_is_shortened_fast(family: Family, filler: str) -> None:
 
     text = "HEAD_MARKER " + filler * (500_000 // len(filler)) + " TAIL_MARKER"
     started = time.perf_counter()
-    prompt = family.messages(said(text), PICTURES, budget=2048, count=count)
+    prompt = family.messages(conversation(text), PICTURES, budget=2048, count=count)
     assert time.perf_counter() - started < 0.5
     assert prompt.trimmed
     assert quarter(prompt.text) <= 2048
@@ -194,7 +194,7 @@ def test_dense_text_is_shortened_until_it_fits(family: Family) -> None:
     def dense(text: str) -> int:
         return len(text.encode())
 
-    prompt = family.messages(said("é\n" * 5000), PICTURES, budget=4000, count=dense)
+    prompt = family.messages(conversation("é\n" * 5000), PICTURES, budget=4000, count=dense)
     assert 3500 < dense(prompt.text) <= 4000
 
 
@@ -203,7 +203,7 @@ def test_shortening_ends_if_nothing_fits(family: Family) -> None:
     """Without room for one letter there is no conversation."""
     empty = family.messages((), PICTURES, budget=9, count=len).text
     for much in (lambda text: AMPLE, lambda text: AMPLE if "x" in text or "…" in text else 0):
-        prompt = family.messages(said("x" * 9999), PICTURES, budget=9, count=much)
+        prompt = family.messages(conversation("x" * 9999), PICTURES, budget=9, count=much)
         assert (prompt.text, prompt.trimmed) == (empty, True)
 
 
@@ -314,9 +314,9 @@ def test_generic_prompt_lists_the_answers() -> None:
     """Each route is on a line, with the word for no route, and each turn is on one line."""
     family = FAMILIES["generic"]
     routes = (Route("code", "writing\n code", ()), Route("b: c", "d", ()))
-    lines = family.messages(said('two\n"lines"'), routes, budget=AMPLE, count=quarter).text.split(
-        "\n"
-    )
+    lines = family.messages(
+        conversation('two\n"lines"'), routes, budget=AMPLE, count=quarter
+    ).text.split("\n")
     assert {"code: writing code", "b: c: d", "other: none of these"} <= set(lines)
     assert 'user: "two\\n\\"lines\\""' in lines
     own = family.format_routes([Route("other", "the rest", ())])

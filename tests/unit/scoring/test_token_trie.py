@@ -56,7 +56,7 @@ def share(model: Model, answers: Sequence[tuple[int, ...]], one: tuple[int, ...]
 
 
 def stays(model: Model, answers: Sequence[tuple[int, ...]], one: tuple[int, ...]) -> float:
-    """The chance of one answer when forced tokens are certain and others are as likely as said."""
+    """The chance of one answer when forced tokens are certain and others are as likely as returned."""
     chance = 1.0
     for size in range(len(one)):
         if len(choices(answers, one[:size])) > 1:
@@ -124,7 +124,7 @@ def test_likelihood_needs_only_the_nodes_of_the_answer(answers: Answers, seed: i
     trie, model = build_trie(answers), Model(seed)
     odds = {ask: model.tell(ask) for ask in trie.asks()}
     outcome = trie.score(odds)
-    by_prefix = {ask.prefix: said for ask, said in odds.items()}
+    by_prefix = {ask.prefix: values for ask, values in odds.items()}
     for place, answer in enumerate(answers):
         likely = trie.likelihood(place, by_prefix)
         assert likely == pytest.approx(outcome.probabilities[place], abs=1e-9)
@@ -219,7 +219,7 @@ def test_single_answer_is_certain(answers: Answers) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "said"),
+    ("answers", "message"),
     [
         ([], "at least one answer"),
         ([()], "at least one token"),
@@ -228,9 +228,9 @@ def test_single_answer_is_certain(answers: Answers) -> None:
         ([(1, 2, 3), (1, 4), (1, 2)], "answer 2 is the beginning of another one"),
     ],
 )
-def test_invalid_answers_are_refused(answers: Answers, said: str) -> None:
+def test_invalid_answers_are_refused(answers: Answers, message: str) -> None:
     """There are none, one is empty, or one is the beginning of another."""
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         build_trie(answers)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from serve_app.app import build
 from serve_app.cli.serve_yaml.check import check_serve
-from serve_app.cli.serve_yaml.pitfalls import AT_MOST, AT_MOST_ELSE, DRAIN_S
+from serve_app.graph import deployments_of
+from serve_app.snapshot import compile_snapshot
 from tests.deploy.sites import CONFIGS, graph
 from tests.unit.config_texts import VERSION
 
@@ -171,12 +172,14 @@ def test_long_answers_need_longer_drains() -> None:
     assert check_text(deployed(*given)) == ([], [])
 
 
-def test_constants_are_those_of_the_builder() -> None:
-    """They are the options of deployments that serve.yaml does not set."""
-    deployments = graph(build({"config": str(CONFIGS / "gateway.yaml")}))
-    assert {"Ingress", "Orchestrator", "provider-shared", "provider-openai"} <= deployments.keys()
+def test_serve_gets_the_options_of_the_graph() -> None:
+    """The builder binds each deployment with the options that the checks assume."""
+    config = CONFIGS / "gateway.yaml"
+    deployments = graph(build({"config": str(config)}))
+    specs = {spec.name: spec.options for spec in deployments_of(compile_snapshot(config))}
+    assert set(specs) == set(deployments)
     for name, deployment in deployments.items():
-        config = deployment._deployment_config
-        assert config.max_ongoing_requests == AT_MOST.get(name, AT_MOST_ELSE), name
-        if name not in {"Orchestrator", "Affinity"}:
-            assert config.graceful_shutdown_timeout_s == DRAIN_S, name
+        bound = deployment._deployment_config
+        assert bound.max_ongoing_requests == specs[name]["max_ongoing_requests"], name
+        drain_s = specs[name].get("graceful_shutdown_timeout_s")
+        assert drain_s in {None, bound.graceful_shutdown_timeout_s}, name

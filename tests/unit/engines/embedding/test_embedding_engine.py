@@ -51,9 +51,9 @@ def question(*texts: str, routes: tuple[Route, ...] = ROUTES) -> Question:
 
 
 def winner(engine: EmbeddingEngine, *texts: str) -> str | None:
-    said = engine.score(question(*texts), lambda: True)
-    assert isinstance(said, Scores)
-    return said.winner
+    result = engine.score(question(*texts), lambda: True)
+    assert isinstance(result, Scores)
+    return result.winner
 
 
 ODD = {
@@ -87,10 +87,10 @@ def test_text_becomes_a_unit_vector(text: str, engine: EmbeddingEngine) -> None:
 def test_unusual_texts_are_scored(text: str, engine: EmbeddingEngine) -> None:
     """They may be written by users or in descriptions."""
     odd = Route(text or " ", text or " ", (), examples=(text or " ",))
-    said = engine.score(question(text, routes=(*ROUTES, odd)), lambda: True)
-    assert isinstance(said, Scores)
-    assert all(-1.00001 <= score <= 1.00001 for score in said.routes.values())
-    assert said.winner == odd.name or not text
+    result = engine.score(question(text, routes=(*ROUTES, odd)), lambda: True)
+    assert isinstance(result, Scores)
+    assert all(-1.00001 <= score <= 1.00001 for score in result.routes.values())
+    assert result.winner == odd.name or not text
 
 
 def test_unpaired_surrogate_counts_as_question_mark(engine: EmbeddingEngine) -> None:
@@ -169,9 +169,9 @@ def test_engine_out_of_time_is_busy(engine: EmbeddingEngine) -> None:
     """New routes are not embedded after the deadline; known ones need no time."""
     routes = (Route("gardening", "plants, flowers and vegetables", ()),)
     asked = question("How do I prune roses?", routes=routes)
-    said = engine.score(asked, lambda: False)
-    assert isinstance(said, Unavailable)
-    assert said.reason is Reason.ORCHESTRATOR_BUSY
+    result = engine.score(asked, lambda: False)
+    assert isinstance(result, Unavailable)
+    assert result.reason is Reason.ORCHESTRATOR_BUSY
     engine.scorer.prepare(routes)
     scored = engine.score(asked, lambda: False)
     assert isinstance(scored, Scores)

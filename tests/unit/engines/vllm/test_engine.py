@@ -116,7 +116,7 @@ def make(script: Script) -> Iterator[Make]:
     gc.collect()
 
 
-def said(answer: Scores | Unavailable) -> tuple[Reason, str]:
+def outcome_of(answer: Scores | Unavailable) -> tuple[Reason, str]:
     assert isinstance(answer, Unavailable)
     return answer.reason, answer.detail
 
@@ -127,7 +127,7 @@ async def test_engine_is_ready_after_its_first_decisions(make: Make, script: Scr
     engine = make()
     await until(lambda: bool(script.made))
     starting = (Reason.ORCHESTRATOR_BUSY, "the engine is starting; retry")
-    assert said(await engine.score(QUESTION)) == starting
+    assert outcome_of(await engine.score(QUESTION)) == starting
     assert (engine.ready, engine.wait(0.05)) == (False, False)
     script.gate.set()
     assert await asyncio.to_thread(engine.wait, 5)
@@ -151,7 +151,7 @@ async def test_failed_start_is_logged_and_repeated(
     engine = make()
     assert not await asyncio.to_thread(engine.wait, 5)
     detail = "the engine has a fault: there is no folder"
-    assert said(await engine.score(QUESTION)) == (Reason.ORCHESTRATOR_ERROR, detail)
+    assert outcome_of(await engine.score(QUESTION)) == (Reason.ORCHESTRATOR_ERROR, detail)
     await until(lambda: len(script.times) >= 5)
     pauses = [later - sooner for sooner, later in zip(script.times, script.times[1:], strict=False)]
     assert pauses[0] >= 0.02
@@ -194,10 +194,10 @@ async def test_dead_engine_is_replaced(
     script.made[0].engine.errored = True
     script.gate.set()
     ended = (Reason.ORCHESTRATOR_ERROR, "the engine's process ended during the decision")
-    assert said(await first) == ended
+    assert outcome_of(await first) == ended
     await until(lambda: not engine.ready)
     again = "the engine is restarting because its process ended; retry"
-    assert said(await engine.score(QUESTION)) == (Reason.ORCHESTRATOR_BUSY, again)
+    assert outcome_of(await engine.score(QUESTION)) == (Reason.ORCHESTRATOR_BUSY, again)
     script.error = None
     script.may_start.set()
     assert await asyncio.to_thread(engine.wait, 5, 2)
@@ -214,7 +214,7 @@ async def test_exception_of_a_running_engine_is_a_fault(
     assert await asyncio.to_thread(engine.wait, 5)
     script.error = ValueError("a secret")
     error = (Reason.ORCHESTRATOR_ERROR, "vLLM failed with ValueError")
-    assert said(await engine.score(QUESTION)) == error
+    assert outcome_of(await engine.score(QUESTION)) == error
     assert "a secret" in caplog.text
     assert engine.ready
 
@@ -245,7 +245,7 @@ async def test_load_beyond_the_deadline_is_shed(make: Make, script: Script) -> N
     script.gate.set()
     answers = await asyncio.gather(*tasks)
     assert answers[0] == SCORES
-    reason, detail = said(answers[-1])
+    reason, detail = outcome_of(answers[-1])
     assert reason is Reason.ORCHESTRATOR_BUSY
     assert detail.startswith("1 questions are in progress, 12")
     assert isinstance(await engine.score(QUESTION), Scores)
@@ -261,7 +261,7 @@ async def test_close_during_a_start_does_not_wait(make: Make, script: Script) ->
     assert time.monotonic() - started < 2
     script.may_start.set()
     await until(lambda: bool(script.made) and script.made[0].engine.ended)
-    assert said(await engine.score(QUESTION))[0] is Reason.ORCHESTRATOR_BUSY
+    assert outcome_of(await engine.score(QUESTION))[0] is Reason.ORCHESTRATOR_BUSY
     engine.close()
 
 

@@ -210,9 +210,9 @@ def test_misfit_is_found_without_a_device(changes: dict[str, Any], fault: str | 
 
 def test_environment_disables_telemetry_and_downloads() -> None:
     """Downloads are possible only if the configuration allows them."""
-    said = environment(SETTINGS)
-    assert (said["VLLM_NO_USAGE_STATS"], said["DO_NOT_TRACK"]) == ("1", "1")
-    assert (said["HF_HUB_OFFLINE"], said["TRANSFORMERS_OFFLINE"]) == ("1", "1")
+    variables = environment(SETTINGS)
+    assert (variables["VLLM_NO_USAGE_STATS"], variables["DO_NOT_TRACK"]) == ("1", "1")
+    assert (variables["HF_HUB_OFFLINE"], variables["TRANSFORMERS_OFFLINE"]) == ("1", "1")
     assert "HF_HUB_OFFLINE" not in environment(replace(SETTINGS, download=True))
 
 
