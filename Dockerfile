@@ -5,7 +5,7 @@
 #   docker build --target gpu --tag fingerpost:0.1.0-gpu .
 #
 # No key belongs into an image: keys come from the environment of the container.
-# docs/deploy.md says how the images are used, and what of them was never tried.
+# docs/operate/kubernetes.md says how the images are used, and what of them was never tried.
 
 # The version of Ray and of Python that requirements/base.txt is made for.
 ARG RAY=2.60.0-py311

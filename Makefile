@@ -1,6 +1,6 @@
 # make run    start the gateway          make test   what is tested in minutes
 # make demo   the same without any key   make check  linters, types and import contracts
-# make wheel  dist/fingerpost-*.whl, for other machines: docs/deploy.md
+# make wheel  dist/fingerpost-*.whl, for other machines: docs/operate/
 PYTHON ?= python3.11
 BIN := .venv/bin
 # No bytecode of the many modules that never run: it would be a sixth of the installation.
@@ -41,9 +41,10 @@ check: install-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# configs/gateway.schema.json and docs/reference.md, from the schema of the configuration.
+# configs/gateway.schema.json and the generated pages of docs/reference/.
 reference: install
 	$(BIN)/python -m serve_app.config.docs.reference
+	$(BIN)/python -m serve_app.cli.reference_pages
 
 # The example configuration is inside. Old ones go: cluster.yaml installs whatever lies there.
 wheel: .venv/bin/python

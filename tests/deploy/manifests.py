@@ -28,9 +28,9 @@ _MONITOR: Final = {"selector", "podMetricsEndpoints"}
 
 
 def documented_secrets() -> dict[str, set[str]]:
-    """The Secrets that docs/deploy.md creates, with their keys."""
+    """The Secrets that docs/operate/kubernetes.md makes, with their keys."""
     secrets = {}
-    for name, rest in re.findall(r"create secret generic (\S+) (.*)", DOCS.read_text()):
+    for name, rest in re.findall(r"create secret generic (\S+) (.*)", DOCS):
         keys = set(re.findall(r"--from-literal=(\w+)=", rest))
         if "--from-env-file" in rest:
             keys |= set(read_env_file(CONFIGS / "kuberay/keys.env.example"))

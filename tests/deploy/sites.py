@@ -18,7 +18,10 @@ from tests.unit.fakes import snapshot_of
 
 ROOT: Final = Path(__file__).parents[2]
 CONFIGS: Final = ROOT / "configs"
-DOCS: Final = ROOT / "docs/deploy.md"
+DOCS: Final = "\n".join(
+    page.read_text("utf-8") for page in sorted((ROOT / "docs/operate").glob("*.md"))
+)
+"""All that is written about running the gateway."""
 
 Json: TypeAlias = Any
 

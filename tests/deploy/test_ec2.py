@@ -326,7 +326,7 @@ def test_changed_files_are_sent_to_all_nodes(name: str) -> None:
     """
     assert "--all-nodes" in {option for one in rsync_up.params for option in one.opts}
     assert "file_mounts_sync_continuously" not in read(name)
-    for text in (DOCS.read_text(), (ROOT / name).read_text()):
+    for text in (DOCS, (ROOT / name).read_text()):
         options = re.findall(r"ray rsync-up ([^`]*)`", text)
         assert options
         assert all(rest.startswith("--all-nodes ") for rest in options)
@@ -335,7 +335,7 @@ def test_changed_files_are_sent_to_all_nodes(name: str) -> None:
 def _policies() -> dict[str, Json]:
     return {
         name: json.loads(text)
-        for name, text in re.findall(r"^(\w+)='(\{.*\})'$", DOCS.read_text(), re.MULTILINE)
+        for name, text in re.findall(r"^(\w+)='(\{.*\})'$", DOCS, re.MULTILINE)
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 from serve_app.exchange import Operation
 from serve_app.providers.table import PROVIDERS, Auth, ProviderSpec
 
-GUIDE = Path(__file__).parents[2] / "docs" / "configuration.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "providers.md"
 AUTH = {Auth.BEARER: "bearer", Auth.X_API_KEY: "`x-api-key`", Auth.API_KEY: "`api-key`"}
 OWN = (Operation.CHAT, Operation.MESSAGES, Operation.RESPONSES)
 
@@ -32,6 +32,6 @@ def test_every_provider_has_its_line(name: str) -> None:
 
 def test_the_guide_lists_no_other() -> None:
     """A row that went goes there, too."""
-    section = GUIDE.read_text().partition("\n## Providers\n")[2].partition("\n### ")[0]
+    section = GUIDE.read_text().partition("\n## The providers\n")[2].partition("\n## ")[0]
     listed = [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")]
     assert listed == list(PROVIDERS)

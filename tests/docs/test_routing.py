@@ -1,4 +1,4 @@
-"""docs/routing.md and the files for a GPU: sums that must be what the engine itself would say."""
+"""docs/guides/engines.md and the files for a GPU: sums that must be what the engine itself would say."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from serve_app.engines.vllm.settings import Mode, VllmSettings
 from serve_app.scoring.prompt import FAMILIES
 
 ROOT: Final = Path(__file__).parents[2]
-TEXT: Final = (ROOT / "docs/routing.md").read_text("utf-8")
+TEXT: Final = (ROOT / "docs/guides/engines.md").read_text("utf-8")
 ROWS: Final = re.findall(
     r"^\| ([^|]+ billion[^|]*) \| ([\d.]+) \| (\d+) \| ([\d.]+) \| ([^|]+) \| ([\d.]+) \| ([\d.]+) \|$",
     TEXT,

@@ -21,7 +21,7 @@ def main(path: str) -> str:
     bad = [name for name in found if not (name.isascii() and name.isidentifier())]
     if bad or not found:
         what = f"{', '.join(sorted(bad))} can't be variables" if bad else "there are no parameters"
-        sys.exit(f"keys.py: under {path} of SSM {what}; see docs/deploy.md")
+        sys.exit(f"keys.py: under {path} of SSM {what}; see docs/operate/ec2.md")
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in found.items())
 
 

@@ -31,8 +31,8 @@ _HEAD: Final = """\
 # Configuration reference
 
 Every key of `gateway.yaml`.
-This page is generated: change [serve_app/config/schema/gateway.py](../serve_app/config/schema/gateway.py) and run `make reference`.
-[configuration.md](configuration.md) explains how the keys work together, with examples.
+This page is generated: change [serve_app/config/schema/gateway.py](../../serve_app/config/schema/gateway.py) and run `make reference`.
+The [guides](../guides/) say what the keys do together, with examples.
 
 In a heading, `[]` means each entry of a list, and `NAME` each name of a mapping.
 A string must not be empty unless the table allows it.
@@ -43,7 +43,10 @@ Unknown keys are errors, and types are strict: `"8000"` is a string, not a numbe
 def files(model: type[BaseModel] = GatewayConfig) -> dict[str, str]:
     """The files that ``make reference`` writes: their contents by their paths in the project."""
     schema = json.dumps(json_schema(model), ensure_ascii=False, indent=2) + "\n"
-    return {"configs/gateway.schema.json": schema, "docs/reference.md": reference(model)}
+    return {
+        "configs/gateway.schema.json": schema,
+        "docs/reference/configuration.md": reference(model),
+    }
 
 
 def reference(model: type[BaseModel]) -> str:
