@@ -15,6 +15,7 @@ from serve_app.domain import Json, Question, Scores, Turn, Unavailable
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.evaluation.live_engine import ask_once
 from serve_app.evaluation.report import table
+from serve_app.packaged_files import find_packaged
 from serve_app.requests.decide import Decided
 from serve_app.requests.explain import render_explanation
 from serve_app.routing.router import ByContent, by_scores
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> bool:
     """Runs ``fingerpost route``: prints which route a prompt matches, and why."""
-    snapshot = compile_snapshot(arguments.config)
+    snapshot = compile_snapshot(find_packaged(arguments.config))
     policy = snapshot.policy
     if not policy.routes:
         problem = Problem(0, "routing_preferences", "no routes; add one with its models")

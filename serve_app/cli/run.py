@@ -77,6 +77,7 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
             say(f"\nA decision of the gateway:\n\n{_decision(snapshot, serve_file.url)}")
         say(f"\nTry it:\n\n{example(snapshot, serve_file.url)}\n\nCtrl-C stops it.")
 
+    serve_process.refuse_taken_port(serve_file)
     config = serve_file.config or NO_FILE
     say(f"starting {file} ({config}); this takes about half a minute ...")
     try:

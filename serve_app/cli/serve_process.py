@@ -7,6 +7,7 @@ runs in its own session and temporary folder, and all processes of the session e
 import errno
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -97,15 +98,16 @@ class ServeProcess:
         """The session that all its processes are in."""
         return self._process.pid
 
-    def wait_until_healthy(self) -> float:
-        """Waits, and returns the seconds until the gateway answers.
+    def wait_until_healthy(self, check: Callable[[], None] = lambda: None) -> float:
+        """Waits, and returns the seconds until the gateway answers; calls ``check`` as it waits.
 
-        Raises LaunchError with the end of the log. If only the orchestrator is missing, it waits
+        Raises LaunchError with the end of the log, or what ``check`` raises. If only the orchestrator is missing, it waits
         ORCHESTRATOR_S longer.
         """
         started = time.monotonic()
         answers_since = 0.0
         while time.monotonic() - started < START_S:
+            check()
             if self._process.poll() is not None:
                 raise LaunchError(f"serve run ended; end of its log:\n{self.log_end()}")
             health = read_health(self._file.url)
@@ -197,14 +199,23 @@ def refuse_taken_port(serve_file: ServeFile) -> None:
 
 
 @contextmanager
-def beside(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[None]:
-    """Runs a command as long as the body runs; an empty ``command`` runs nothing."""
+def beside(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[Callable[[], None]]:
+    """Runs a command as long as the body runs; an empty ``command`` runs nothing.
+
+    Yields a check that raises LaunchError once the command has ended.
+    """
     if not command:
-        yield
+        yield lambda: None
         return
     process = subprocess.Popen(command, env=dict(environ), start_new_session=True)  # noqa: S603
+
+    def check() -> None:
+        if process.poll() is not None:
+            message = f"--beside: the command ended with status {process.returncode}"
+            raise LaunchError(f"{message}; see its output above: {shlex.join(command)}")
+
     try:
-        yield
+        yield check
     finally:
         process.terminate()
         try:
@@ -220,7 +231,6 @@ def run(
     on_healthy: Callable[[float], None],
 ) -> None:
     """Runs the gateway until SIGINT or SIGTERM. Raises LaunchError if it does not start, or ends."""
-    refuse_taken_port(serve_file)
     home = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))
     environ = cluster_environment(os.environ, settings, home)
     stopped = False
@@ -232,11 +242,12 @@ def run(
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with beside(neighbour, environ):
+        with beside(neighbour, environ) as check_neighbour:
             gateway = ServeProcess(serve_file, environ, home / "serve.log")
             try:
-                on_healthy(gateway.wait_until_healthy())
+                on_healthy(gateway.wait_until_healthy(check_neighbour))
                 while gateway.alive():
+                    check_neighbour()
                     time.sleep(0.5)
                 raise LaunchError(
                     f"serve run ended unexpectedly; end of its log:\n{gateway.log_end()}"

@@ -121,6 +121,9 @@ def read_yaml(file: str, start: str) -> tuple[dict[str, Json], Mapping[Location,
 
 def _checked(file: str, version: str, tree: Tree) -> LoadedConfig:
     """Checks a tree against the schema. Raises ConfigError if nothing of it can be used."""
+    if "applications" in tree.values and "model_providers" not in tree.values:
+        message = "this is a serve.yaml; name the gateway.yaml, or check this file with --serve"
+        raise ConfigError(file, (problem_at(tree.lines, ("applications",), message),))
     form = upgrade(tree.values)
     early = (*form.problems, *unsupported(form.values))
     problems = [problem_at(tree.lines, *problem) for problem in early]

@@ -36,7 +36,9 @@ def read_set(file: Path) -> LabelledSet:
     try:
         lines = file.read_text("utf-8").split("\n")  # splitlines() also splits inside strings
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(file), (Problem(0, "", f"cannot read the file: {error}"),)) from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        problem = Problem(0, "", f"cannot read the file: {reason}")
+        raise ConfigError(str(file), (problem,)) from error
     problems: list[Problem] = []
     entries = (_object(lines[0]) or {}).get("routes")
     if not isinstance(entries, list) or not entries:

@@ -383,3 +383,16 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     """Garbage is a ConfigError and no other exception."""
     error = refusal(tmp_path / "gateway.yaml", content)
     assert error is None or error.problems
+
+
+def test_serve_yaml_is_recognized(tmp_path: Path) -> None:
+    """A serve.yaml in place of a gateway.yaml has one problem, which names the way out."""
+    file = tmp_path / "serve.yaml"
+    file.write_text("http_options: {port: 1}\napplications: [{args: {config: g.yaml}}]\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    (problem,) = caught.value.problems
+    assert str(problem) == (
+        "line 2: applications: this is a serve.yaml; "
+        "name the gateway.yaml, or check this file with --serve"
+    )
