@@ -1,7 +1,7 @@
 """Fields of a request body that belong to the gateway, whatever the dialect."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from serve_app.dialects.json_edits import Document
 from serve_app.errors import InvalidRequest
@@ -30,8 +30,7 @@ class Fields:
     """Keys inside ``metadata`` that are cut out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """What a request asks for, apart from the conversation."""
 
     model: str | None = None

@@ -29,7 +29,7 @@ class PassThrough:
         self._watch = watch
         self._client = client
         self._last = b""
-        """The end of what went out last: an error event must not share a line with it."""
+        """What went out last: an error event must not share a line with it."""
 
     @property
     def state(self) -> StreamState:
@@ -45,7 +45,7 @@ class PassThrough:
         """The whole events that are now there."""
         ready = self._watch.feed(chunk)
         if ready:
-            self._last = ready[-4:]
+            self._last = ready
         return ready
 
     def end(self, error: GatewayError | None) -> bytes:

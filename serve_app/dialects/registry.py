@@ -26,6 +26,10 @@ UPSTREAM_DIALECTS: Final[Mapping[str, UpstreamDialect]] = MappingProxyType(
 )
 """What a provider is asked in when the client speaks the dialect of that name."""
 
+_PAIRS: Final[Mapping[str, DialectPair]] = MappingProxyType(
+    {client.name: SameDialect(client, UPSTREAM_DIALECTS[client.name]) for client in CLIENT_DIALECTS}
+)
+
 _ERROR_DIALECTS: Final[tuple[tuple[str, bytes, ErrorDialect], ...]] = (
     ("/messages", b"anthropic-version", MessagesErrors()),
 )
@@ -41,7 +45,7 @@ def pair(client: ClientDialect, operations: Collection[Operation]) -> DialectPai
     client answers with a fault that names the path.
     """
     del operations  # every client dialect has one upstream dialect so far, its own
-    return SameDialect(client, UPSTREAM_DIALECTS[client.name])
+    return _PAIRS[client.name]
 
 
 def error_dialect(path: str, headers: Collection[bytes]) -> ErrorDialect:

@@ -5,9 +5,8 @@ No clock and no I/O: the gateway asks for the next try, makes it, and records it
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from serve_app.domain import ModelRef
 from serve_app.providers.endpoints import ProviderTable
@@ -20,8 +19,7 @@ EndpointOrder: TypeAlias = Callable[[ModelRef], Sequence[int]]
 """The ordinals of a model's endpoints, in the order in which they are tried; at least one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(NamedTuple):
     """One exchange that is to be made."""
 
     candidate: ModelRef

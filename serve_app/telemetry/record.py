@@ -1,7 +1,9 @@
-"""What is recorded of requests: values, and the Observer that they are handed to."""
+"""What is recorded of requests: values, and the Observer that they are handed to.
 
-from dataclasses import dataclass
-from typing import Final, Protocol
+Records are named tuples, because making one is part of every request.
+"""
+
+from typing import Final, NamedTuple, Protocol
 
 BROKEN: Final = "broken"
 """The provider broke its stream off after the commit."""
@@ -9,8 +11,7 @@ CLIENT_GONE: Final = "client_gone"
 """The client left before it had the whole answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionRecord:
+class DecisionRecord(NamedTuple):
     """One question to the orchestrator, or why it was not asked."""
 
     outcome: str
@@ -19,8 +20,7 @@ class DecisionRecord:
     """How long the orchestrator took; None where it was not asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(NamedTuple):
     """One exchange with a provider."""
 
     provider: str
@@ -35,8 +35,7 @@ class AttemptRecord:
     retry_after_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(NamedTuple):
     """All that is known of one finished request; made once, when its answer has ended."""
 
     surface: str

@@ -24,6 +24,7 @@ class ChatWatch:
     def __init__(self, choices: int = 1) -> None:
         self._framer = Framer()
         self._ending = _Ending(choices)
+        self._reads_all = choices > 1
         self._speaking = False
         self._empty = True
         self._announced_end = False
@@ -41,7 +42,7 @@ class ChatWatch:
     def feed(self, chunk: bytes) -> bytes:
         """The whole events that are now there, unchanged."""
         events = self._framer.feed(chunk)
-        if events:
+        if not self._speaking or self._reads_all or _matters(events):
             self._read(events)
         return events
 
@@ -117,6 +118,11 @@ class _Ending:
                     self._seen.add(index)
                     if choice.get("finish_reason"):
                         self._finished.add(index)
+
+
+def _matters(events: bytes) -> bool:
+    """False for events that are content alone, as nearly all are."""
+    return b'"finish_reason"' in events or _DONE in events or b'"error"' in events
 
 
 def is_preamble(event: Event) -> bool:
