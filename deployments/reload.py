@@ -24,6 +24,8 @@ def watch(
         compile_ or (lambda: compile_snapshot(config)),
         adopt,
         lambda: meter.reloaded(watching.current.version, good=watching.error is None),
+        # Ray drops a gauge that is not set again within 20 s
+        on_look=lambda: meter.in_force(watching.current.version, good=watching.error is None),
     )
     meter.in_force(watching.current.version)
     return watching

@@ -53,15 +53,18 @@ class Watch(Generic[T]):
         compile_: Callable[[], T],
         adopt: Callable[[T], None] = lambda _: None,
         on_change: Callable[[], None] = lambda: None,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         """Compiles for the first time; raises what ``compile_`` raises. None is never read again.
 
-        ``on_change`` is called after every change of the file, valid or not.
+        ``on_change`` is called after every change of the file, valid or not; ``on_look`` after
+        every reading of the thread, every WATCH_S seconds.
         """
         self._file = None if file is None else Path(file)
         self._compile = compile_
         self._adopt = adopt
         self._on_change = on_change
+        self.on_look = on_look
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._last = self._digest()
@@ -72,9 +75,8 @@ class Watch(Generic[T]):
 
     def start(self) -> None:
         """Starts a thread that watches until ``close``, or until this object or the process ends."""
-        if self._file is not None:
-            arguments = weakref.ref(self), self._closing
-            threading.Thread(target=_run, args=arguments, name="reload", daemon=True).start()
+        arguments = weakref.ref(self), self._closing
+        threading.Thread(target=_run, args=arguments, name="reload", daemon=True).start()
 
     def close(self) -> None:
         """Ends the thread before its next reading."""
@@ -149,4 +151,5 @@ def _run(watching: "weakref.ref[Watch[T]]", closing: threading.Event) -> None:
         if alive is None:
             return
         alive.look()
+        alive.on_look()
         del alive

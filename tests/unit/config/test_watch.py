@@ -12,6 +12,7 @@ import pytest
 from serve_app.config import watch
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.watch import KEPT, Watch
+from tests.site import eventually
 
 
 @dataclass(frozen=True)
@@ -161,3 +162,16 @@ def test_watch_reads_in_its_own_thread(file: Path, monkeypatch: pytest.MonkeyPat
     assert not nothing.look()
     assert nothing.current == State("none")
     nothing.close()
+
+
+def test_watch_reports_every_look(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while nothing changes, because gauges expire that are not set again."""
+    monkeypatch.setattr(watch, "WATCH_S", 0.01)
+    looks: list[str] = []
+    watching = Watch(
+        str(file), compiling(file), on_look=lambda: looks.append(watching.current.version)
+    )
+    watching.start()
+    eventually(lambda: len(looks) > 2, 10)
+    watching.close()
+    assert set(looks) == {watching.current.version}
