@@ -14,7 +14,7 @@ from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.errors import AnonymousRefused, InvalidClientKey
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Caller:
     """What a request shows of who sends it."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from serve_app.dialects.protocol import ErrorInfo, UpstreamDialect
 from serve_app.domain import Headers, ModelRef
@@ -45,8 +45,7 @@ class Failure:
         return self.fault.kind if self.fault is not None else str(self.status)
 
 
-@dataclass(frozen=True, slots=True)
-class CompleteAnswer:
+class CompleteAnswer(NamedTuple):
     """A complete answer that is good."""
 
     status: int

@@ -30,8 +30,10 @@ class RequestProgress:
     @property
     def reason(self) -> Reason:
         """That of the decision, or failover once another candidate is tried."""
-        first = self.candidate == self.decision.candidates[0]
-        return self.decision.reason if first else Reason.FAILOVER
+        decision = self.decision
+        if self.candidate is decision.candidates[0]:  # candidates are the decision's own values
+            return decision.reason
+        return Reason.FAILOVER
 
     @property
     def model_label(self) -> str:
