@@ -34,6 +34,7 @@ from benchmarks.lib.script import end_on_terminate, script_parser, write_results
 
 DEFAULTS: Final = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "100",
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "1000",
 }
 """Ray's own value of each variable that configs/serve.env sets for an idle machine."""
