@@ -51,7 +51,7 @@ class PassThrough:
     def end(self, error: GatewayError | None) -> bytes:
         """The rest, and an error event if the stream is not complete."""
         rest = self._watch.rest(torn=error is not None)
-        if self.state in (StreamState.COMPLETE, StreamState.EMPTY):
+        if self.state.may_end:
             return rest
         gap = b"" if (rest or self._last).endswith(_EVENT_ENDS) else b"\n\n"
         return rest + gap + self._client.render_error_event(error or UpstreamFailed(_INCOMPLETE))

@@ -37,6 +37,11 @@ class StreamState(Enum):
     EMPTY = "empty"
     """The stream announced its end before any content."""
 
+    @property
+    def may_end(self) -> bool:
+        """True if nothing is missing when the provider stops now."""
+        return self in (StreamState.COMPLETE, StreamState.EMPTY)
+
 
 class ErrorDialect(Protocol):
     """Renders errors for a client."""

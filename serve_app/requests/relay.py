@@ -8,14 +8,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Self
 
-from serve_app.dialects.protocol import StreamState
 from serve_app.errors import GatewayError
 from serve_app.exchange import StreamBrokenError
 from serve_app.requests.commit import Held
 from serve_app.requests.failures import error_of_fault
 from serve_app.telemetry.record import BROKEN, CLIENT_GONE
-
-_ENDED = (StreamState.COMPLETE, StreamState.EMPTY)
 
 
 class Relay:
@@ -71,12 +68,12 @@ class Relay:
         """The last bytes: what is left of a complete stream, or an error event."""
         self._over = True
         last = b"" if self._held.ended else self._pipe.end(error)
-        self._report("" if self._pipe.state in _ENDED else BROKEN)
+        self._report("" if self._pipe.state.may_end else BROKEN)
         return last
 
     async def aclose(self) -> None:
         """Closes the upstream; if the stream was not complete, the client has left."""
-        self._report("" if self._pipe.state in _ENDED else CLIENT_GONE)
+        self._report("" if self._pipe.state.may_end else CLIENT_GONE)
         self._over = True
         if self._held.pending is not None:
             self._held.pending.cancel()
