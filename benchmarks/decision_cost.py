@@ -48,7 +48,7 @@ def main() -> None:
     options = script_parser(__doc__).parse_args()
     engine = EmbeddingEngine(EmbeddingSettings())
     routes = read_set(ROUTING_SETS / "llm_tasks.jsonl").routes
-    engine.scorer.prepare(routes)
+    engine.prepare(routes)
     result: dict[str, Any] = {
         "machine": machine(),
         "by_tokens": [by_tokens(engine, routes, count) for count in (16, 32, 64)],

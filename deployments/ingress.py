@@ -21,6 +21,7 @@ from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.references import MissingEnvironmentError, expand
 from serve_app.config.warnings import config_warnings, unset_provider_keys
 from serve_app.domain import Json, Question, Route, Turn
+from serve_app.engines.embedding.tuned import configured_tuning
 from serve_app.ports import AffinityStore
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.snapshot import Snapshot, compile_snapshot
@@ -81,6 +82,8 @@ class Ingress:
         warnings = [
             *unmet(os.environ),
             *config_warnings(snapshot.config, os.environ),
+            *snapshot.threshold.warnings,
+            *_tuning_warnings(snapshot),
             *unset_provider_keys(snapshot.providers.endpoints(), os.environ),
             *needs_restart(self._started, snapshot, self._own),
         ]
@@ -132,9 +135,17 @@ class Ingress:
             "state": "ok" if fault is None else fault.reason,
             "detail": None if fault is None else fault.detail,
             "stand_in": guard.stand_in or None,
+            "fell_back": guard.fell_back or None,
             "breaker": guard.breaker_state,
             "asked": guard.asked,
         }
+
+
+def _tuning_warnings(snapshot: Snapshot) -> tuple[str, ...]:
+    """Of a file of ``fingerpost tune``: why it is ignored, or for which routes."""
+    policy = snapshot.policy
+    section = snapshot.config.orchestrator
+    return configured_tuning(section, policy.routes, policy.no_route_examples).warnings
 
 
 def _store(started: Snapshot, affinity: DeploymentHandle | None) -> AffinityStore:

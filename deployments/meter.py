@@ -1,7 +1,7 @@
 """The Meter port over Serve's metrics, which Ray exports as Prometheus text on every node."""
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from typing import Final
 
 from ray.serve import metrics
@@ -24,7 +24,7 @@ class ServeMeter:
         self._histograms: dict[Metric, metrics.Histogram] = {}
         self._gauges: dict[Metric, metrics.Gauge] = {}
         self._version: str | None = None
-        self._counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
+        self._counts: defaultdict[tuple[Metric, tuple[str, ...]], float] = defaultdict(float)
         for metric, spec in METRICS.items():
             if spec.kind == "counter":
                 self._counters[metric] = metrics.Counter(
@@ -42,11 +42,11 @@ class ServeMeter:
                     tag_keys=spec.labels,
                 )
 
-    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
-        """One more of a counter; Ray receives it within FLUSH_S."""
+    def count(self, metric: Metric, labels: tuple[str, ...], amount: float = 1) -> None:
+        """Adds to a counter; Ray receives it within FLUSH_S."""
         if not self._counts:
             asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
-        self._counts[metric, labels] += 1
+        self._counts[metric, labels] += amount
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         """One more value of a histogram."""
@@ -66,9 +66,10 @@ class ServeMeter:
         self._gauges[Metric.RELOAD_GOOD].set(int(good))
 
     def _flush(self) -> None:
-        counts, self._counts = self._counts, Counter()
+        counts, self._counts = self._counts, defaultdict(float)
         for (metric, labels), count in counts.items():
-            self._counters[metric].inc(float(count), tags=_tags(metric, labels))
+            if count:  # Ray refuses to add nothing
+                self._counters[metric].inc(count, tags=_tags(metric, labels))
 
 
 def _tags(metric: Metric, labels: tuple[str, ...]) -> dict[str, str]:

@@ -148,6 +148,8 @@ class RouteDecision:
     route: str | None = None
     confidence: float | None = None
     """0..1, or None when nothing was scored."""
+    tier: str = ""
+    """Which tier of the orchestrator decided, as ``Scores.tier``; empty if none did."""
 
     def __post_init__(self) -> None:
         if not self.candidates:
@@ -167,20 +169,45 @@ class Question:
     """Identifies the routes: equal keys mean equal routes."""
     within_s: float | None = None
     """How long the caller still waits; None where the engine's own deadline applies."""
+    no_route_examples: tuple[str, ...] = ()
+    """What users say when they mean none of these routes."""
+    is_inline: bool = False
+    """True for routes in the body of a request, to which nothing learned applies."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """The tokens that questions to a model took, as its server counts them."""
+
+    input_tokens: int
+    """All tokens of the prompts, cached ones included."""
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of the input that the server had cached."""
+
+    def __add__(self, other: "TokenUsage") -> "TokenUsage":
+        """The tokens of both."""
+        return TokenUsage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The result of an orchestrator: a score for each route.
+    """The result of an orchestrator: the probability of each route, and of no route.
 
-    Scores of one engine are comparable with each other, those of different engines are not.
+    The probabilities mean the same for every engine that has them, however many routes there are.
     """
 
     routes: Mapping[str, float]
     """By name, in configuration order; empty for an engine that only names the winner."""
     threshold: float
-    """The score that the best route has to reach to win."""
+    """The probability that the best route has to reach to win."""
     winner: str | None
+    none: float | None = None
+    """The probability that no route matches; None where the engine has none."""
     required_margin: float = 0.0
     """The lead over the second route that the best route needs to win."""
     cached: bool = False
@@ -191,6 +218,12 @@ class Scores:
     """All routes that the model named, in its order, if it may name several."""
     stand_in: str = ""
     """Why the configured engine did not answer, if the embedded one did in its place."""
+    tier: str = ""
+    """Who decided: the name of an engine, or ``when_unsure`` for the one of that section."""
+    fell_back: str = ""
+    """Why the engine of ``when_unsure`` did not decide, if it was to."""
+    usage: TokenUsage | None = None
+    """The tokens that this answer took; None if unknown, or if it was cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +232,8 @@ class Unavailable:
 
     reason: Reason
     detail: str
+    usage: TokenUsage | None = None
+    """The tokens of an answer that could not be used; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,13 @@ _TARGET_OF_ENGINE: Final[Mapping[str, int]] = MappingProxyType(
         "embedding": 4,
         "vllm": 32,  # answers them in batches
         "http": 32,  # mostly waits
+        "embeddings": 32,
     }
 )
 """``target_ongoing_requests`` of the Orchestrator, by its engine."""
+
+_TARGET_WITH_TIERS: Final = 12
+"""The least of it with ``when_unsure``: close calls mostly wait for the other engine."""
 
 
 class Role(Enum):
@@ -100,6 +104,9 @@ def deployment_names(snapshot: Snapshot) -> list[str]:
 
 
 def _orchestrator_options(snapshot: Snapshot) -> Mapping[str, Any]:
-    target = _TARGET_OF_ENGINE[snapshot.config.orchestrator.engine]
+    section = snapshot.config.orchestrator
+    target = _TARGET_OF_ENGINE[section.engine]
+    if section.when_unsure is not None:
+        target = max(target, _TARGET_WITH_TIERS)
     scaling = {**_ORCHESTRATOR["autoscaling_config"], "target_ongoing_requests": target}
     return {**_ORCHESTRATOR, "autoscaling_config": scaling}

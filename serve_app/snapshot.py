@@ -13,7 +13,8 @@ from serve_app.config.load import LoadedConfig, load, raise_problems
 from serve_app.config.locations import Problem
 from serve_app.config.references import absolute
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.providers.checks import check_url
+from serve_app.engines.servers import check_engines
+from serve_app.engines.threshold import ThresholdInForce, threshold_in_force
 from serve_app.providers.endpoints import ProviderTable, build_table
 from serve_app.routing.policy import Policy, compile_policy, unknown_model
 
@@ -25,6 +26,8 @@ class Snapshot:
     config: GatewayConfig
     policy: Policy
     providers: ProviderTable
+    threshold: ThresholdInForce
+    """How an engine's probabilities become a decision."""
     access: Access = field(compare=False)
     """Who may ask."""
     session_headers: frozenset[bytes] = frozenset()
@@ -50,12 +53,23 @@ def compile_snapshot(file: str | Path | None, environ: Mapping[str, str] | None 
         place = ("routing", "session_cache")
         more.append(loaded.problem(place, "type redis needs `url: redis://host:6379`"))
     more += _unknown_prices(loaded, policy)
-    more += _engine_address(loaded)
+    more += check_engines(loaded, providers, policy)
+    threshold, faults = threshold_in_force(loaded.config.orchestrator)
+    more += (loaded.problem(*fault) for fault in faults)
     raise_problems(loaded, [*problems, *more])
     wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
-    config = _with_key_files(loaded)
+    config = _with_threshold(_with_key_files(loaded), threshold)
     access = Access(config, os.environ if environ is None else environ)
-    return Snapshot(config, policy, providers, access, wanted)
+    return Snapshot(config, policy, providers, threshold, access, wanted)
+
+
+def _with_threshold(config: GatewayConfig, threshold: ThresholdInForce) -> GatewayConfig:
+    """The configuration with the ``min_confidence`` that was picked for ``max_error``, if any."""
+    if threshold.max_error is None:
+        return config
+    update = {"min_confidence": threshold.min_confidence}
+    section = config.orchestrator.model_copy(update=update)
+    return config.model_copy(update={"orchestrator": section})
 
 
 def _with_key_files(loaded: LoadedConfig) -> GatewayConfig:
@@ -67,13 +81,6 @@ def _with_key_files(loaded: LoadedConfig) -> GatewayConfig:
     return config.model_copy(
         update={"client_keys": [absolute(key, folder) for key in config.client_keys]}
     )
-
-
-def _engine_address(loaded: LoadedConfig) -> Iterator[Problem]:
-    """Problems of the address of engine http, where the section itself holds it."""
-    section, place = loaded.config.orchestrator, ("orchestrator", "base_url")
-    if section.engine == "http" and section.base_url is not None and place in loaded.lines:
-        yield from check_url(loaded, place, section.base_url)
 
 
 def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:

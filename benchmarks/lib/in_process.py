@@ -35,7 +35,7 @@ class InstantUpstream:
 class NullMeter:
     """Ignores all metrics."""
 
-    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
+    def count(self, metric: Metric, labels: tuple[str, ...], amount: float = 1) -> None:
         """Ignores a count."""
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:

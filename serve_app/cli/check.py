@@ -16,6 +16,7 @@ from serve_app.cli.summary import (
 )
 from serve_app.config.locations import ConfigError
 from serve_app.domain import Json
+from serve_app.evaluation.suggested import names_of
 from serve_app.graph import deployment_names
 from serve_app.packaged_files import find_packaged
 from serve_app.snapshot import Snapshot, compile_snapshot
@@ -65,6 +66,7 @@ def check(file: Path | None, serve: Path | None, *, strict: bool, json: bool) ->
         if serve is not None:
             lines += [f"warning: {warning}" for warning in checked.warnings]
             lines.append(f"deployments {', '.join(deployment_names(checked.snapshot))}")
+        lines += _notes(checked.snapshot, checked.config)
         say("\n".join(lines))
         if not good:
             reasons = [f"{name} is not set" for name in unset]
@@ -92,6 +94,16 @@ def _checked(file: Path | None, serve: Path | None) -> Checked:
 def _unset(snapshot: Snapshot) -> list[str]:
     keys = [item for keys in keys_of(snapshot).values() for item in keys.items()]
     return list(dict.fromkeys(name for name, is_set in keys if not is_set))
+
+
+def _notes(snapshot: Snapshot, config: Path | None) -> list[str]:
+    """What would improve a good file; unlike a warning, it is not a failure with ``strict``."""
+    bare = [route.name for route in snapshot.policy.routes if not route.examples]
+    if not bare or snapshot.config.orchestrator.generates:
+        return []
+    routes = f"route{'' if len(bare) == 1 else 's'} {names_of(bare)}"
+    command = f"fingerpost suggest {config}"
+    return [f"note: no examples for {routes}; let a model write some with `{command}`"]
 
 
 def _report(checked: Checked, serve: Path | None, warnings: list[str]) -> Mapping[str, Json]:

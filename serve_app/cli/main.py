@@ -44,6 +44,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "run": Command("serve_app.cli.run", "run the gateway on this machine until Ctrl-C"),
     "route": Command("serve_app.cli.route", "show which route a prompt matches, and why"),
     "eval": Command("serve_app.cli.eval", "measure an engine on a labelled set"),
+    "suggest": Command("serve_app.cli.suggest", "let a model write examples of the routes"),
 }
 
 

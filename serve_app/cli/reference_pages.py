@@ -102,6 +102,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "x-fingerpost-policy": "version of the configuration that decided, 12 hex digits; also on errors before a decision",
         "x-fingerpost-route": "route that won, or by which the session was bound; left out without one",
         "x-fingerpost-confidence": "score of the best route, 0 to 1 with three decimals; left out if nothing was scored",
+        "x-fingerpost-tier": "what of the Orchestrator decided: the name of an engine, or `when_unsure` for the engine of close calls; left out if no engine was asked",
         "x-fingerpost-affinity": "`hit`, `miss` or `void`: state of the [session](../guides/sessions.md); left out without a session",
         "x-fingerpost-attempts": "number of attempts so far; a second try of the same candidate counts",
         "x-fingerpost-upstream-request-id": "the provider's `x-request-id`; Serve sets an `x-request-id` of its own",
@@ -140,7 +141,9 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "reason": "value of `x-fingerpost-reason`; empty for a request that was refused before a decision",
         "provider": "as `gen_ai_provider_name`",
         "model": "as `gen_ai_request_model`",
-        "outcome": f"of an attempt: `ok`, the status of an error, or the fault: {_listed(FaultKind)}; of a decision: `scored`, `cached` (by the ingress), `joined` (an equal question was under way), or the reason why there is none: `orchestrator_timeout`, `orchestrator_error`, `orchestrator_busy`, `breaker_open` (the histogram has `scored` and the three with `orchestrator_`); of a reload: `good` or `refused`",
+        "tier": "name of an engine, or `when_unsure` for the engine of close calls",
+        "kind": "`input` or `output`",
+        "outcome": f"of an attempt: `ok`, the status of an error, or the fault: {_listed(FaultKind)}; of a question for a tier: as of a decision, or `cancelled`; of a decision: `scored`, `cached` (by the ingress), `joined` (an equal question was under way), or the reason why there is none: `orchestrator_timeout`, `orchestrator_error`, `orchestrator_busy`, `breaker_open` (the histogram has `scored` and the three with `orchestrator_`); of a reload: `good` or `refused`",
         "event": "for each request with a session `hit`, `miss` or `void`; for each new binding `store`, `rebind` to another model, or `lost` to a quicker request of the session; `error` for each operation that the store did not answer, also when it was not called after repeated failures",
         "version": "version of the configuration, 12 hex digits",
     }

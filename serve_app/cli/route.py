@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,8 @@ from serve_app.config.locations import ConfigError, Problem
 from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Question, Scores, Turn, Unavailable
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
-from serve_app.evaluation.live_engine import ask_once
+from serve_app.engines.servers import Servers
+from serve_app.evaluation.live_engine import Setting, ask_once
 from serve_app.evaluation.report import table
 from serve_app.packaged_files import find_packaged
 from serve_app.requests.decide import Decided
@@ -51,8 +53,13 @@ def execute(arguments: argparse.Namespace) -> bool:
     text = arguments.text
     if text == "-":
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    excerpt = conversation if snapshot.config.orchestrator.generates else recent
-    question = Question(excerpt(_conversation(text)), policy.routes, policy.version)
+    excerpt = conversation if snapshot.config.orchestrator.reads_conversations else recent
+    question = Question(
+        excerpt(_conversation(text)),
+        policy.routes,
+        policy.version,
+        no_route_examples=policy.no_route_examples,
+    )
     scores, took_s = _scores(snapshot, question)
     decided = Decided(by_scores(policy, ByContent(policy.routes), scores), question, scores)
     explained = render_explanation(snapshot, decided, took_s)
@@ -64,20 +71,26 @@ def execute(arguments: argparse.Namespace) -> bool:
 
 
 def _scores(snapshot: Snapshot, question: Question) -> tuple[Scores | Unavailable, float]:
-    """The scores of the configured engine, and the seconds that it took.
+    """The scores of the configured engines, and the seconds that they took.
 
     Without a text of the user no engine is used, as in the gateway.
     """
     section = snapshot.config.orchestrator
     if not question.turns:
         return Scores({}, 0.0, None), 0.0
-    if section.engine != "embedding":
-        return ask_once(section, question, snapshot.config.overrides.upstream_tls_ca_path)
+    if section.engine != "embedding" or section.when_unsure is not None:
+        servers = Servers.of(snapshot.config, snapshot.providers)
+        return ask_once(section, question, Setting(servers, snapshot.threshold.rule))
     engine = EmbeddingEngine(EmbeddingSettings.from_section(section))
-    engine.scorer.prepare(question.routes)
+    engine.prepare(question.routes, question.no_route_examples)
     started = time.perf_counter()
     scores = engine.score(question, lambda: True)
-    return scores, time.perf_counter() - started
+    took_s = time.perf_counter() - started
+    if isinstance(scores, Unavailable):
+        return scores, took_s
+    rule = snapshot.threshold.rule
+    scores = scores if rule is None else rule.apply(scores)
+    return replace(scores, tier=section.engine), took_s
 
 
 def _conversation(text: str) -> tuple[Turn, ...]:
@@ -102,6 +115,7 @@ def _explanation(snapshot: Snapshot, explained: Mapping[str, Json]) -> list[str]
     limits = orchestrator["thresholds"]
     lead = orchestrator["margin"]
     margin = "" if lead is None else f", {lead:.3f} ahead of the next"
+    margin += _tier(snapshot, orchestrator)
     lines = [f"seen: {turn['content'][:_SHOWN]}" for turn in orchestrator["seen"]]
     lines += ["", *table(rows, right=(2,)), ""]
     lines.append(
@@ -114,3 +128,13 @@ def _explanation(snapshot: Snapshot, explained: Mapping[str, Json]) -> list[str]
         for position, candidate in enumerate(explained["candidates"], 1)
     ]
     return lines
+
+
+def _tier(snapshot: Snapshot, orchestrator: Mapping[str, Json]) -> str:
+    """Which of two engines decided; empty if there is one only."""
+    if snapshot.config.orchestrator.when_unsure is None or orchestrator["tier"] is None:
+        return ""
+    why = orchestrator["fell_back"]
+    return f", by {orchestrator['tier']}" + (
+        f", as when_unsure did not answer: {why}" if why else ""
+    )

@@ -4,11 +4,14 @@ Of keys only the names of their variables are shown.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.orchestrator import EngineSection, OrchestratorSection
 from serve_app.config.warnings import config_warnings
 from serve_app.domain import AUTO, Json
+from serve_app.engines.embedding.tuned import TunedInForce, configured_tuning
+from serve_app.engines.servers import FIRST, SECOND
+from serve_app.engines.threshold import ThresholdInForce
 from serve_app.engines.vllm import arguments, checkpoint, settings
 from serve_app.graph import deployment_names
 from serve_app.providers.endpoints import Endpoint
@@ -35,6 +38,10 @@ def summary(snapshot: Snapshot) -> list[str]:
     lines += [
         f"route {route.name} -> {', '.join(map(str, route.models))}" for route in policy.routes
     ]
+    if policy.routes and snapshot.config.orchestrator.engine != "http":
+        lines.append(f"threshold {snapshot.threshold.text}")
+    lines += _examined(snapshot.config.orchestrator)[1]
+    lines += _tuned(snapshot).facts
     return lines
 
 
@@ -67,13 +74,26 @@ def summary_json(snapshot: Snapshot) -> dict[str, Json]:
             for route in policy.routes
         ],
         "default": None if policy.default is None else str(policy.default),
+        "threshold": _threshold_json(snapshot.threshold),
         "deployments": deployment_names(snapshot),
+    }
+
+
+def _threshold_json(threshold: ThresholdInForce) -> dict[str, Json]:
+    picked = threshold.picked
+    return {
+        "min_confidence": threshold.min_confidence,
+        "min_margin": threshold.min_margin,
+        "max_error": threshold.max_error,
+        "source": threshold.source or None,
+        "error": None if picked is None else picked.error,
+        "error_at_most": None if picked is None else picked.error_at_most,
     }
 
 
 NO_SUMMARY: Mapping[str, Json] = {
     "version": None, "warnings": [], "providers": [], "models": [], "wildcards": [], "aliases": {},
-    "routes": [], "default": None, "deployments": [],
+    "routes": [], "default": None, "threshold": None, "deployments": [],
 }  # fmt: skip
 """The summary of a configuration that cannot be used."""
 
@@ -92,23 +112,43 @@ def keys_of(snapshot: Snapshot) -> dict[str, dict[str, bool]]:
 
 
 def snapshot_warnings(snapshot: Snapshot) -> list[str]:
-    """The warnings about a configuration, and about the weights on this machine."""
+    """The warnings about a configuration, its threshold, and the weights on this machine."""
     return [
         *config_warnings(snapshot.config, os.environ),
-        *_weight_warnings(snapshot.config.orchestrator),
+        *snapshot.threshold.warnings,
+        *_weight_warnings(snapshot.config.orchestrator, FIRST),
+        *_examined(snapshot.config.orchestrator)[0],
+        *_tuned(snapshot).warnings,
     ]
 
 
-def _weight_warnings(section: OrchestratorSection) -> Iterator[str]:
+def _tuned(snapshot: Snapshot) -> TunedInForce:
+    policy = snapshot.policy
+    section = snapshot.config.orchestrator
+    return configured_tuning(section, policy.routes, policy.no_route_examples)
+
+
+def _examined(section: OrchestratorSection) -> tuple[Sequence[str], Sequence[str]]:
+    """Warnings about the embedded engine's own models on this machine, and facts about them."""
+    if section.engine != "embedding" or (section.model is None and section.reranker is None):
+        return (), ()
+    from serve_app.engines.embedding import examine  # noqa: PLC0415 - imports onnxruntime
+
+    return examine.examine(section)
+
+
+def _weight_warnings(section: EngineSection, key: str) -> Iterator[str]:
     """Warnings, not problems: on the machine of the engine the folder may be a different one."""
+    if isinstance(section, OrchestratorSection) and section.when_unsure is not None:
+        yield from _weight_warnings(section.when_unsure, SECOND)
     if section.engine != "vllm" or section.model is None or section.download:
         return
     faults = checkpoint.faults(section.model, section.task)
     for fault in faults:
-        yield f"orchestrator.model, on this machine: {fault}"
+        yield f"{key}.model, on this machine: {fault}"
     if not faults:
         misfit = arguments.misfit(
             settings.VllmSettings.from_section(section), checkpoint.read_checkpoint(section.model)
         )
         if misfit is not None:
-            yield f"orchestrator.model, on this machine: {misfit}"
+            yield f"{key}.model, on this machine: {misfit}"

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -20,12 +20,14 @@ from serve_app.config.pydantic_errors import describe_error
 from serve_app.config.references import absolute
 from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import NEWEST, GatewayConfig, Overrides
+from serve_app.config.schema.orchestrator import EngineSection
 from serve_app.config.upgrade import Upgraded, models_in, upgrade
 from serve_app.config.without_file import NO_FILE, synthesise
 from serve_app.config.yaml_tree import Tree, parse
 from serve_app.domain import Json
 
 _MAX_BYTES = 4 << 20
+_Engine = TypeVar("_Engine", bound=EngineSection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +198,14 @@ def _settled(config: GatewayConfig, file: Path) -> GatewayConfig:
     ``overrides.upstream_connect_timeout`` to ``timeouts.connect_s``.
     """
     engine, overrides, timeouts = orchestrator_of(config), config.overrides, config.timeouts
-    if engine.model is not None and engine.engine != "http" and not engine.download:
-        engine = engine.model_copy(update={"model": _beside(file, engine.model)})
-    if engine.access_key is not None:
-        key = absolute(engine.access_key, file.absolute().parent)
-        engine = engine.model_copy(update={"access_key": key})
+    engine = _placed(engine, file)
+    if engine.when_unsure is not None:
+        better = _placed(engine.when_unsure, file)
+        engine = engine.model_copy(update={"when_unsure": better})
+    for name in ("calibration", "reranker", "tuned"):
+        path = getattr(engine, name)
+        if path is not None:
+            engine = engine.model_copy(update={name: _beside(file, path)})
     if overrides.upstream_tls_ca_path is not None:
         update = {"upstream_tls_ca_path": _beside(file, overrides.upstream_tls_ca_path)}
         overrides = overrides.model_copy(update=update)
@@ -210,6 +215,16 @@ def _settled(config: GatewayConfig, file: Path) -> GatewayConfig:
     return config.model_copy(
         update={"orchestrator": engine, "overrides": overrides, "timeouts": timeouts}
     )
+
+
+def _placed(engine: _Engine, file: Path) -> _Engine:
+    """The section with absolute paths of its model and its key, where they are files."""
+    if engine.model is not None and not engine.asks_server and not engine.download:
+        engine = engine.model_copy(update={"model": _beside(file, engine.model)})
+    if engine.access_key is not None:
+        key = absolute(engine.access_key, file.absolute().parent)
+        engine = engine.model_copy(update={"access_key": key})
+    return engine
 
 
 def _connect_s(overrides: Overrides) -> float | None:

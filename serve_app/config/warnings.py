@@ -11,7 +11,7 @@ from serve_app.config.plano_router import router_warnings
 from serve_app.config.references import missing
 from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.orchestrator import EngineSection, OrchestratorSection
 from serve_app.config.schema.section import Section
 
 _MODELS_ONLY: Final = "this gateway only serves models; remove it"
@@ -96,11 +96,11 @@ def _unset(config: GatewayConfig, environ: Mapping[str, str]) -> Iterator[str]:
     if cache.type == "redis":
         key = "routing.session_cache.url"
         yield from _unset_in(key, cache.url or "", environ, "sessions are not kept")
-    section = config.orchestrator
-    if section.engine == "http":
-        for name in ("base_url", "access_key"):
-            text, effect = getattr(section, name) or "", "its server cannot be called"
-            yield from _unset_in(f"orchestrator.{name}", text, environ, effect)
+    for place, section in _engines(config.orchestrator):
+        if section.asks_server and section.base_url is not None:
+            for name in ("base_url", "access_key"):
+                text, effect = getattr(section, name) or "", "its server cannot be called"
+                yield from _unset_in(f"{place}.{name}", text, environ, effect)
 
 
 def _unset_in(key: str, text: str, environ: Mapping[str, str], effect: str) -> Iterator[str]:
@@ -137,14 +137,42 @@ def _routes(config: GatewayConfig) -> Iterator[str]:
             yield f"route {route.name!r}: a single example helps little; add two more"
 
 
-def _engine(section: OrchestratorSection) -> Iterator[str]:
-    model = section.model
-    if section.engine == "embedding" and model is not None and not _is_file(model):
-        yield f"orchestrator.model: no file {model} on this machine; correct the path"
-    options = f" with task {section.task} and device {section.device}"
-    engine = f"engine {section.engine}{options if section.engine == 'vllm' else ''}"
-    for name in section.unused:
-        yield f"orchestrator.{name} is ignored: {engine} does not use it; remove it"
+def _engine(first: OrchestratorSection) -> Iterator[str]:
+    if first.engine == "embedding":
+        yield from _embedded(first)
+    for place, section in _engines(first):
+        options = f" with task {section.task} and device {section.device}"
+        engine = f"engine {section.engine}{options if section.engine == 'vllm' else ''}"
+        for name in section.unused:
+            yield f"{place}.{name} is ignored: {engine} does not use it; remove it"
+        if section.asks_server and section.base_url is None and section.access_key is not None:
+            key = "that of the entry of model_providers is sent"
+            yield f"{place}.access_key is ignored: {key}; remove it"
+    blind = {"http": "engine http", "vllm": "mode json" if first.mode == "json" else ""}
+    how = blind.get(first.engine, "")
+    if first.when_unsure is not None and how:
+        yield (
+            f"orchestrator.when_unsure only helps while the engine is unavailable: {how} has no "
+            "probabilities, so no call is close; use another engine first"
+        )
+
+
+def _embedded(section: OrchestratorSection) -> Iterator[str]:
+    for name in ("model", "reranker"):
+        path = getattr(section, name)
+        if path is not None and not _is_file(path, or_folder=True):
+            kind = "file" if path.endswith(".onnx") else "file or folder"
+            yield f"orchestrator.{name}: no {kind} {path} on this machine; correct the path"
+    for name in ("query_prefix", "passage_prefix"):
+        if section.model is None and getattr(section, name) is not None:
+            yield f"orchestrator.{name} is ignored: the bundled model has no prefixes; remove it"
+
+
+def _engines(section: OrchestratorSection) -> Iterator[tuple[str, EngineSection]]:
+    """Both engines, with their places in the file."""
+    yield "orchestrator", section
+    if section.when_unsure is not None:
+        yield "orchestrator.when_unsure", section.when_unsure
 
 
 def _overrides(config: GatewayConfig) -> Iterator[str]:
@@ -195,9 +223,9 @@ def _sections(config: GatewayConfig) -> Iterator[str]:
             yield f"{key} is ignored: {reason}"
 
 
-def _is_file(name: str) -> bool:
+def _is_file(name: str, *, or_folder: bool = False) -> bool:
     """False also where the system cannot tell: the name is too long, or the folder is closed."""
     try:
-        return Path(name).is_file()
+        return Path(name).is_file() or (or_folder and Path(name).is_dir())
     except OSError:
         return False

@@ -51,7 +51,9 @@ class Guard:
         clock: Clock,
         observer: Observer | None = None,
         breaker: Breaker | None = None,
+        name: str = "orchestrator",
     ) -> None:
+        """``name`` is the orchestrator's in logs and messages."""
         self._inner = inner
         self._deadline_s = deadline_s
         self._clock = clock
@@ -59,13 +61,16 @@ class Guard:
         self._breaker = breaker
         self._cache: OrderedDict[bytes, Scores] = OrderedDict()
         self._flights: dict[bytes, _Flight] = {}
-        self._outages = OutageLog("orchestrator", clock)
+        self._name = name
+        self._outages = OutageLog(name, clock)
         self.asked = 0
         """Number of questions that reached the inner orchestrator."""
         self.last_fault: Unavailable | None = None
         """The fault of the last question; None if it was answered."""
         self.stand_in = ""
         """Why the embedded engine replaced another one in the last answer; empty if it did not."""
+        self.fell_back = ""
+        """Why the engine of ``when_unsure`` did not decide when last asked; empty if it did."""
 
     def __repr__(self) -> str:
         cached = f"{len(self._cache)}/{CACHE_ENTRIES} cached"
@@ -117,7 +122,7 @@ class Guard:
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
         if self._breaker is not None and not self._breaker.lets_through():
             last = "" if self.last_fault is None else f"; last fault: {self.last_fault.detail}"
-            detail = f"the orchestrator failed several times in a row{last}"
+            detail = f"the {self._name} failed several times in a row{last}"
             return Unavailable(Reason.BREAKER_OPEN, detail)
         return None
 
@@ -136,7 +141,7 @@ class Guard:
                 del self._flights[key]
         self._record(key, result)
         outcome = "scored" if isinstance(result, Scores) else result.reason
-        self._observer.decided(DecisionRecord(outcome, self._clock() - started))
+        self._observer.decided(DecisionRecord(outcome, self._clock() - started, result.usage))
         return result
 
     async def _score_in_time(self, question: Question) -> Scores | Unavailable:
@@ -157,8 +162,8 @@ class Guard:
 
     def _record(self, key: bytes, result: Scores | Unavailable) -> None:
         if isinstance(result, Scores):
-            self.stand_in = result.stand_in
-            if not result.stand_in:  # else the engine itself decides as soon as it is available
+            self.stand_in, self.fell_back = result.stand_in, result.fell_back
+            if not self.stand_in and not self.fell_back:  # else another engine decides next time
                 self._remember(key, result)
             self._recovered()
             return
@@ -170,7 +175,7 @@ class Guard:
         self.last_fault = result
 
     def _remember(self, key: bytes, scores: Scores) -> None:
-        self._cache[key] = replace(scores, cached=True)
+        self._cache[key] = replace(scores, cached=True, usage=None)
         if len(self._cache) > CACHE_ENTRIES:
             self._cache.popitem(last=False)
 

@@ -1,12 +1,13 @@
-"""The engine `http`: a routing model behind a server that speaks OpenAI's chat dialect.
+"""The engine `http`: a language model behind a server that speaks OpenAI's chat dialect.
 
-Ollama and vLLM are such servers. A question is one user message, in the form that the family of
-the model was trained on. The answer is requested by a JSON schema, which vLLM and Ollama enforce.
-A server that refuses schemas gets its requests without one from then on, and its answers are
-parsed leniently.
+Ollama, vLLM and most providers are such servers. A question is one user message, in the form that
+the family of the model was trained on. The answer is requested by a JSON schema, which vLLM,
+Ollama and others enforce. A server that refuses schemas gets its requests without one from then
+on, and its answers are parsed leniently.
 
 An answer in words does not measure how sure the model was. So the scores name a winner, or none,
-and contain no numbers: a decision by this engine has no confidence.
+and contain no numbers: a decision by this engine has no confidence. An answer that was cut before
+its end is none.
 """
 
 import asyncio
@@ -15,16 +16,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
-from urllib.parse import urlsplit
 
-from serve_app.config.references import references
-from serve_app.config.schema.gateway import Timeouts
-from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.domain import DataPath, Json, ModelRef, Question, Reason, Scores, Unavailable
-from serve_app.exchange import PATHS, FaultKind, Operation, UpstreamFault, UpstreamRequest
-from serve_app.providers.address import url_fault
-from serve_app.providers.endpoints import Endpoint, ProviderTable
-from serve_app.providers.transport import Transport, fixed
+from serve_app.config.schema.orchestrator import EngineSection
+from serve_app.domain import Json, Question, Reason, Scores, TokenUsage, Unavailable
+from serve_app.engines.server_client import SUCCESS, ServerClient, read_usage
+from serve_app.engines.servers import FIRST, Server, Servers
+from serve_app.exchange import Operation
 from serve_app.scoring.answers import UnreadableAnswerError, read_answer
 from serve_app.scoring.prompt import (
     FAMILIES,
@@ -41,37 +38,22 @@ _BYTES_PER_TOKEN: Final = 4
 _TOKENS_AROUND_NAME: Final = 32
 """Of an answer: quotes, braces, spaces, and what a model without an enforced schema adds."""
 
-_CONNECT_SHARE: Final = 0.5
-"""Share of the deadline for connecting, which tells an unreachable server from a slow one."""
-
-_SUCCESS: Final = 200
 _SCHEMA_REFUSALS: Final = frozenset({400, 415, 422, 501})
 """Statuses of servers that refuse a body with features that they lack."""
 
 _SERVER_ERROR: Final = 500
 """Status of servers that fail on such a body."""
 
-_STATUS_TEXTS: Final[Mapping[int, str]] = {
-    401: "rejected the key (status 401); set orchestrator.access_key",
-    403: "rejected the key (status 403); set orchestrator.access_key",
-    404: "has no such model or path (status 404); check orchestrator.model and base_url",
-    429: "is overloaded (status 429)",
-}
+_CUT: Final = "ran out of tokens before answering; turn reasoning off for this model"
 
 _log = logging.getLogger("fingerpost")
 
 
 @dataclass(frozen=True, slots=True)
 class HttpEngineSettings:
-    """Settings of the engine `http`. Strings may contain references, such as ``$NAME``.
+    """Settings of the engine `http`. Raises ValueError for an unknown family."""
 
-    Raises ValueError for an unknown family.
-    """
-
-    base_url: str = field(repr=False)
-    model: str
-    """The server's name of the model."""
-    access_key: str | None = field(default=None, repr=False)
+    server: Server = field(repr=False)
     family: str | None = None
     """One of FAMILIES; None derives it from the model's name."""
     budget_tokens: int | None = None
@@ -87,18 +69,27 @@ class HttpEngineSettings:
 
     @classmethod
     def from_section(
-        cls, section: OrchestratorSection, deadline_s: float, tls_ca: str | None = None
+        cls, section: EngineSection, deadline_s: float, servers: Servers, key: str = FIRST
     ) -> Self:
-        """The settings of a configuration, whose file of certificates is in another section."""
+        """The settings of a section; ``key`` is its key. Raises EngineFaultError."""
         return cls(
-            base_url=section.base_url or "",
-            model=section.model or "",
-            access_key=section.access_key,
+            server=servers.named_by(section, key=key),
             family=None if section.family == "auto" else section.family,
             budget_tokens=section.max_model_len,
             deadline_s=deadline_s,
-            tls_ca=tls_ca,
+            tls_ca=servers.tls_ca,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a model wrote, or why there is nothing."""
+
+    status: int
+    result: str | Unavailable
+    cut: bool = False
+    """True if the model ran out of tokens."""
+    usage: TokenUsage | None = None
 
 
 class HttpEngine:
@@ -110,29 +101,25 @@ class HttpEngine:
     name: Final = "http"
 
     def __init__(self, settings: HttpEngineSettings, environ: Mapping[str, str]) -> None:
+        """``environ`` has the values of the references in address, key and headers."""
         self._settings = settings
-        self._family: Family = FAMILIES[settings.family or family_of(settings.model)]
+        server = settings.server
+        self._family: Family = FAMILIES[settings.family or family_of(server.model.name)]
         self._budget = settings.budget_tokens or self._family.budget_tokens
-        self._server = _display_name(settings.base_url)
-        self._model = ModelRef(self._server, settings.model)
-        self._endpoint = _endpoint(settings, self._server)
-        self._connect_s = _CONNECT_SHARE * settings.deadline_s
         self._schemas: bool | None = None
         """True if the server accepts schemas; None while that is unknown."""
-        self._was_reached = False
-        self._transport = Transport(
-            fixed(
-                ProviderTable({self._model: (self._endpoint,)}, {}),
-                Timeouts(connect_s=self._connect_s, total_s=settings.deadline_s),
-            ),
+        self._client = ServerClient(
+            server,
+            Operation.CHAT,
             environ,
-            settings.tls_ca,
+            deadline_s=settings.deadline_s,
+            tls_ca=settings.tls_ca,
             max_answer_bytes=MAX_DECISION_BYTES,
         )
 
     def __repr__(self) -> str:
         schemas = {None: "unknown", True: "accepted", False: "refused"}[self._schemas]
-        return f"<HttpEngine {self._model}: schemas {schemas}, {self._transport!r}>"
+        return f"<HttpEngine {self._settings.server.model}: schemas {schemas}, {self._client!r}>"
 
     async def score(self, question: Question) -> Scores | Unavailable:
         """The route that the model names, without numbers, or why there is no answer.
@@ -149,36 +136,37 @@ class HttpEngine:
                 f"{self._budget}; shorten their descriptions or raise orchestrator.max_model_len"
             )
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # not a fault of the server
-        text = await self._answer(prompt.text, self._family.answers(question.routes))
-        if isinstance(text, Unavailable):
-            return text
+        written = await self._answer(prompt.text, self._family.answers(question.routes))
+        if isinstance(written.result, Unavailable):
+            return replace(written.result, usage=written.usage)
+        names = [route.name for route in question.routes]
         try:
-            names = read_answer(text, [route.name for route in question.routes])
+            routes = read_answer(written.result, names, cut=written.cut)
         except UnreadableAnswerError as error:
-            return self._fault(f"returned an unusable answer: {error}")
+            why = _CUT if written.cut else f"returned an unusable answer: {error}"
+            return self._client.fault(why, written.usage)
         return Scores(
             routes={},
             threshold=0.0,
-            winner=names[0] if names else None,
-            named=names if self._family.many else (),
+            winner=routes[0] if routes else None,
+            named=routes if self._family.many else (),
+            usage=written.usage,
         )
 
     async def close(self) -> None:
         """Closes every connection."""
-        await self._transport.close()
+        await self._client.close()
 
-    async def _answer(self, prompt: str, answers: Sequence[RouteAnswer]) -> str | Unavailable:
-        """The text that the model writes, before the deadline."""
-        deadline_s = self._settings.deadline_s
+    async def _answer(self, prompt: str, answers: Sequence[RouteAnswer]) -> _Written:
+        """What the model writes before the deadline."""
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(self._settings.deadline_s):
                 return await self._request(prompt, answers)
         except TimeoutError:
-            detail = f"{self._server} timed out after {deadline_s:.3g} s"
-            return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+            return _Written(0, self._client.timed_out())
 
-    async def _request(self, prompt: str, answers: Sequence[RouteAnswer]) -> str | Unavailable:
-        """The text that the model writes.
+    async def _request(self, prompt: str, answers: Sequence[RouteAnswer]) -> _Written:
+        """What the model writes.
 
         Whether a refusal is about the schema shows when the same request succeeds without one:
         only then are schemas given up. Until one was accepted, any unusable answer may be due to
@@ -187,101 +175,49 @@ class HttpEngine:
         longest = max(len(answer.text.encode()) for answer in answers)
         longest *= MAX_NAMED if self._family.many else 1
         body = {
-            "model": self._settings.model,
             "messages": [{"role": "user", "content": prompt}],
             "temperature": 0,
             "max_tokens": _TOKENS_AROUND_NAME + longest,
             "stream": False,
         }
+        earlier: TokenUsage | None = None
         if self._schemas is not False:
             schema = _response_format(answers, many=self._family.many)
-            status, result = await self._post(body | {"response_format": schema})
-            if isinstance(result, str):
+            written = await self._post(body | {"response_format": schema})
+            if isinstance(written.result, str):
                 self._schemas = True
-                return result
-            doubtful = self._schemas is None and status in {_SUCCESS, _SERVER_ERROR}
-            if status not in _SCHEMA_REFUSALS and not doubtful:
-                return result
-        _, result = await self._post(body)
-        if self._schemas is not False and isinstance(result, str):
+                return written
+            doubtful = self._schemas is None and written.status in {SUCCESS, _SERVER_ERROR}
+            if written.status not in _SCHEMA_REFUSALS and not doubtful:
+                return written
+            earlier = written.usage
+        written = await self._post(body)
+        if self._schemas is not False and isinstance(written.result, str):
             self._schemas = False
-            _log.info("%s refuses JSON schemas; answers are parsed leniently", self._server)
-        return result
+            _log.info("%s refuses JSON schemas; answers are parsed leniently", self._client.name)
+        return replace(written, usage=_sum(earlier, written.usage))
 
-    async def _post(self, body: Json) -> tuple[int, str | Unavailable]:
-        """The status and the text of a chat completion. A fault has the status 0.
-
-        A server may close a kept connection while the next request goes out on it. That request
-        is sent once more, on a new connection.
-        """
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        request = UpstreamRequest(
-            provider=self._server,
-            model=self._model,
-            operation=Operation.CHAT,
-            path=PATHS[Operation.CHAT],
-            headers=(),
-            body=json.dumps(body).encode(),
-            stream=False,
-            deadline_s=self._settings.deadline_s,
-        )
-        reply = await self._transport.open(request)
-        if (
-            isinstance(reply, UpstreamFault)
-            and reply.kind is FaultKind.RESET
-            and self._was_reached  # else no connection can have been kept
-        ):
-            reply = await self._transport.open(replace(request, fresh=True))
-        if isinstance(reply, UpstreamFault):
-            slow = loop.time() - started >= self._connect_s
-            late = reply.kind is FaultKind.TIMEOUT or (reply.kind is FaultKind.CONNECT and slow)
-            reason = Reason.ORCHESTRATOR_TIMEOUT if late else Reason.ORCHESTRATOR_ERROR
-            return 0, Unavailable(reason, reply.detail)
-        self._was_reached = True
-        content = reply.body if isinstance(reply.body, bytes) else b""  # never a stream here
-        return reply.status, self._parse(reply.status, content)
-
-    def _parse(self, status: int, content: bytes) -> str | Unavailable:
-        """The text of a chat completion."""
-        if status != _SUCCESS:
-            return self._fault(_STATUS_TEXTS.get(status, f"returned an error (status {status})"))
+    async def _post(self, body: Mapping[str, Json]) -> _Written:
+        """The text of a chat completion. A fault without an answer has the status 0."""
+        reply = await self._client.post(body)
+        if reply.fault is not None:
+            return _Written(reply.status, reply.fault)
         try:
-            choice = json.loads(content)["choices"][0]
+            answer = json.loads(reply.body)
+            choice = answer["choices"][0]
             text = _text(choice["message"]["content"])
         except (ValueError, RecursionError, LookupError, TypeError):
-            return self._fault("returned an answer that is not a chat completion")
+            fault = self._client.fault("returned an answer that is not a chat completion")
+            return _Written(reply.status, fault)
+        cut, usage = choice.get("finish_reason") == "length", read_usage(answer)
         if text.strip():
-            return text
-        if choice.get("finish_reason") == "length":
-            return self._fault(
-                "ran out of tokens before answering; turn reasoning off for this model"
-            )
-        return self._fault("returned an answer without text")
-
-    def _fault(self, text: str) -> Unavailable:
-        return Unavailable(Reason.ORCHESTRATOR_ERROR, f"{self._server} {text}")
+            return _Written(reply.status, text, cut, usage)
+        why = _CUT if cut else "returned an answer without text"
+        return _Written(reply.status, self._client.fault(why), cut, usage)
 
 
-def _endpoint(settings: HttpEngineSettings, name: str) -> Endpoint:
-    """The server as a row of a provider table."""
-    return Endpoint(
-        slug=name,
-        interface="vllm",
-        base_url=settings.base_url,
-        data_path=DataPath.INLINE,
-        access_key=settings.access_key,
-        key_needed=False,
-        operations=frozenset({Operation.CHAT}),
-    )
-
-
-def _display_name(base_url: str) -> str:
-    """The server in messages: neither a password nor the value of a reference."""
-    names = references(base_url)
-    if names:
-        return f"the server at {' and '.join(f'${name}' for name in names)}"
-    return "the server" if url_fault(base_url) else urlsplit(base_url).netloc
+def _sum(one: TokenUsage | None, other: TokenUsage | None) -> TokenUsage | None:
+    return one + other if one is not None and other is not None else one or other
 
 
 def _text(content: Json) -> str:

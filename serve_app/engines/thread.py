@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
@@ -13,11 +14,14 @@ class Engine(Protocol):
     """Scores questions synchronously; may raise any exception."""
 
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
-        """The scores; ``in_time`` returns False when no request waits for them any more."""
+        """The scores; ``in_time`` returns False when no request waits for them any more.
+
+        ``question.within_s`` is what is left of the time that a request waits.
+        """
         ...
 
-    def prepare(self, routes: tuple[Route, ...]) -> None:
-        """Prepares for questions about these routes."""
+    def prepare(self, routes: tuple[Route, ...], no_route: tuple[str, ...] = ()) -> None:
+        """Prepares for questions about these routes; ``no_route`` are examples of no match."""
         ...
 
 
@@ -57,14 +61,15 @@ class EngineThread:
             return Unavailable(
                 Reason.ORCHESTRATOR_BUSY, "the question waited in the queue for too long"
             )
+        question = replace(question, within_s=ends_at - started)
         result = self._engine.score(question, lambda: self._clock() < ends_at)
         took_s = self._clock() - started
         self._typical_s += (took_s - self._typical_s) / 8 if self._typical_s else took_s
         return result
 
-    def prepare(self, routes: tuple[Route, ...]) -> None:
+    def prepare(self, routes: tuple[Route, ...], no_route: tuple[str, ...] = ()) -> None:
         """Queues the preparation of these routes. Any thread may call it."""
-        self._pool.submit(self._engine.prepare, routes)
+        self._pool.submit(self._engine.prepare, routes, no_route)
 
     def close(self) -> None:
         """Ends the thread once it is idle; queued questions are dropped."""

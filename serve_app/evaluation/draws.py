@@ -3,20 +3,18 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
-from serve_app.domain import Question
-from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings, text_of
+from serve_app.engines.embedding.engine import EmbeddingEngine
 from serve_app.evaluation.labelled_set import Case, LabelledSet
 from serve_app.evaluation.measure import Draws, case_outcome, share_of
-from serve_app.scoring.archetypes import ARCHETYPES
-from serve_app.scoring.embedding import EmbeddingScorer, Vector
+from serve_app.scoring.embedding import EmbeddingScorer
 from serve_app.scoring.excerpt import recent
 
 
 def draw_examples(
     labelled: LabelledSet,
     engine: EmbeddingEngine,
-    settings: EmbeddingSettings,
     examples: int,
     draws: int,
 ) -> Draws:
@@ -24,15 +22,17 @@ def draw_examples(
 
     The seed is the number of the draw. At least one case of a route is not drawn.
     """
-    known: dict[str, Vector] = {}
-
-    def embed(text: str) -> Vector:
-        if text not in known:
-            known[text] = engine.model.embed(text)
-        return known[text]
-
-    bank = ARCHETYPES if settings.archetypes else ()
-    scorer = EmbeddingScorer(embed, min_confidence=0.0, archetypes=bank)
+    scorer = EmbeddingScorer(
+        cache(engine.model.embed),
+        engine.model.readout,
+        min_confidence=0.0,
+        embed_example=cache(engine.embed_example),
+    )
+    queries = {
+        id(case): engine.model.embed_turns(turns)
+        for case in labelled.cases
+        if (turns := recent(case.turns))
+    }
     accuracies = []
     for draw in range(draws):
         chosen = _chosen(labelled.cases, examples, random.Random(draw))  # noqa: S311 - no secret
@@ -43,8 +43,8 @@ def draw_examples(
         used = {id(case) for cases in chosen.values() for case in cases}
         accuracies.append(
             share_of(
-                _text(case) != ""
-                and case_outcome(case, scorer.score(_text(case), routes), 0.0).right
+                id(case) in queries
+                and case_outcome(case, scorer.score(queries[id(case)], routes), 0.0).right
                 for case in labelled.cases
                 if case.expect is not None and id(case) not in used
             )
@@ -63,4 +63,5 @@ def _chosen(
 
 
 def _text(case: Case) -> str:
-    return text_of(Question(recent(case.turns), (), ""))
+    """What the user said in the turns that are compared; an example is such a text."""
+    return "\n".join(turn.text for turn in recent(case.turns) if turn.role == "user")

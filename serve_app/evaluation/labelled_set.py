@@ -17,6 +17,8 @@ class Case:
     turns: tuple[Turn, ...]
     expect: str | None
     """None: no route matches."""
+    lang: str | None = None
+    """The language, as the set writes it; None if it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class LabelledSet:
     file: str
     routes: tuple[Route, ...]
     cases: tuple[Case, ...]
+    no_route_examples: tuple[str, ...] = ()
 
 
 def read_set(file: Path) -> LabelledSet:
@@ -40,11 +43,16 @@ def read_set(file: Path) -> LabelledSet:
         problem = Problem(0, "", f"cannot read the file: {reason}")
         raise ConfigError(str(file), (problem,)) from error
     problems: list[Problem] = []
-    entries = (_object(lines[0]) or {}).get("routes")
+    head = _object(lines[0]) or {}
+    entries = head.get("routes")
     if not isinstance(entries, list) or not entries:
         message = 'must be {"routes": [{"name": ..., "description": ...}, ...]}'
         raise ConfigError(str(file), (Problem(1, "", message),))
     routes = _read_routes(entries, problems)
+    none = head.get("no_route_examples", [])
+    if not isinstance(none, list) or not all(isinstance(text, str) for text in none):
+        problems.append(Problem(1, "no_route_examples", "must be a list of strings"))
+        none = []
     names = _names(entries)
     cases = []
     for number, line in enumerate(lines[1:], 2):
@@ -55,7 +63,7 @@ def read_set(file: Path) -> LabelledSet:
         problems.append(Problem(len(lines), "", "no cases; add one per line"))
     if problems:
         raise ConfigError(str(file), tuple(problems))
-    return LabelledSet(str(file), routes, tuple(cases))
+    return LabelledSet(str(file), routes, tuple(cases), tuple(none))
 
 
 def _names(entries: list[Json]) -> set[str] | None:
@@ -95,12 +103,16 @@ def _read_case(
         message = f"must be a route of line 1 or null, not {expect!r}"
         problems.append(Problem(number, "expect", message))
         return None
+    lang = case.get("lang")
+    if lang is not None and not isinstance(lang, str):
+        problems.append(Problem(number, "lang", f"must be a string, not {lang!r}"))
+        return None
     try:
         turns = turns_of_messages(case.get("messages"))
     except InvalidRequest as error:
         problems.append(Problem(number, "messages", str(error)))
         return None
-    return Case(turns, expect)
+    return Case(turns, expect, lang)
 
 
 def _object(line: str) -> dict[str, Json] | None:

@@ -1,8 +1,8 @@
 """Measures how well an engine matches the cases of a labelled set to their routes.
 
 A labelled set is a file of JSON lines: first ``{"routes": [{"name", "description", "examples"?}]}``,
-then one case per line, ``{"messages": [{"role", "content"}], "expect": NAME or null}``, where null
-means that no route matches.
+then one case per line, ``{"messages": [{"role", "content"}], "expect": NAME or null, "lang"?}``,
+where null means that no route matches.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSetting
 from serve_app.engines.faults import EngineFaultError
 from serve_app.evaluation.labelled_set import Case, LabelledSet
 from serve_app.ports import Orchestrator
+from serve_app.routing.inline_routes import key_of
+from serve_app.scoring.calibration import best_route
 from serve_app.scoring.excerpt import conversation, recent
 
 NO_ROUTE: Final = "(no route)"
@@ -31,7 +33,8 @@ NO_ANSWER: Final = "(no answer)"
 COLLIDING: Final = 0.8
 """Minimum cosine of two descriptions that are hard to distinguish."""
 
-_THRESHOLDS: Final = tuple(round(0.02 * step, 2) for step in range(26))
+_THRESHOLDS: Final = tuple(round(0.02 * step, 2) for step in range(51))
+_NEVER: Final = -1.0
 _MAX_SHOWN: Final = 60
 
 
@@ -48,11 +51,35 @@ class CaseOutcome:
     seconds: float
     fault: str = ""
     """Why the engine did not answer; empty if it did."""
+    scores: Scores | None = None
+    """What the engine returned; None if it was not asked, or did not answer."""
 
     @property
     def right(self) -> bool:
         """True if the best route is the expected one; False if none is expected."""
         return self.best == self.case.expect
+
+    @property
+    def is_routed(self) -> bool:
+        """True if the case gets a route, right or wrong; thresholds apply."""
+        return self.decided not in {None, NO_ANSWER}
+
+    @property
+    def reach(self) -> float:
+        """The highest ``min_confidence`` with which the case gets its best route; -1 for none."""
+        scores = self.scores
+        if scores is None or scores.none is None or not scores.routes:
+            unscored = self.score is None or self.best in {NO_ROUTE, NO_ANSWER}
+            return _NEVER if unscored else self.score or 0.0
+        best, lead = best_route(scores.routes)
+        wins = scores.routes[best] > scores.none and lead >= scores.required_margin
+        return scores.routes[best] if wins else _NEVER
+
+    @property
+    def match(self) -> float:
+        """The probability that a route matches; the best score of an engine without one."""
+        none = None if self.scores is None else self.scores.none
+        return self.score or 0.0 if none is None else 1.0 - none
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +101,13 @@ class Threshold:
 
     min_confidence: float
     accuracy: float
-    """Of the cases with a route: the share whose best route is right and reaches the value."""
+    """Of the cases with a route: the share that gets the right one."""
     no_match_found: float
-    """Of the cases without a route: the share whose scores all stay below the value."""
+    """Of the cases without a route: the share that gets none."""
+    routed: float
+    """Of all cases: the share that gets a route, right or wrong."""
+    error: float | None
+    """Of the cases that get a route: the share that gets a wrong one. None without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +133,16 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True)
+class Flips:
+    """How many decisions change if the routes are in another order."""
+
+    orders: int
+    """Number of other orders."""
+    share: float
+    """Of all cases: the share that is decided otherwise in at least one of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The results of one set."""
 
@@ -111,6 +152,8 @@ class Evaluation:
     outcomes: tuple[CaseOutcome, ...]
     collisions: tuple[Collision, ...]
     draws: tuple[Draws, ...] = ()
+    flips: Flips | None = None
+    """None if no other order was measured."""
 
     @property
     def accuracy(self) -> float:
@@ -123,6 +166,20 @@ class Evaluation:
     def decided(self) -> float:
         """Of all cases: the share that is decided right with the thresholds, "no route" included."""
         return share_of(outcome.decided == outcome.case.expect for outcome in self.outcomes)
+
+    @property
+    def routed(self) -> float:
+        """Of all cases: the share that gets a route, right or wrong; thresholds apply."""
+        return share_of(outcome.is_routed for outcome in self.outcomes)
+
+    @property
+    def routed_error(self) -> float | None:
+        """Of the cases that get a route: the share that gets a wrong one, those without a route
+        included. None without any.
+        """
+        routed = [outcome for outcome in self.outcomes if outcome.is_routed]
+        wrong = share_of(outcome.decided != outcome.case.expect for outcome in routed)
+        return wrong if routed else None
 
     @property
     def engine(self) -> str:
@@ -162,17 +219,23 @@ class Evaluation:
 
         Empty if the set has cases of one kind only, or the engine has no scores.
         """
-        inside, outside = self._sides()
-        if not inside or not outside:
+        inside = [outcome.case.expect is not None for outcome in self.outcomes]
+        if not self.scored or all(inside) or not any(inside):
             return []
-        return [
-            Threshold(
-                limit,
-                share_of(right and score >= limit for right, score in inside),
-                share_of(score < limit for _, score in outside),
-            )
-            for limit in _THRESHOLDS
-        ]
+        return [self._threshold(limit) for limit in _THRESHOLDS]
+
+    def _threshold(self, limit: float) -> Threshold:
+        routed = [outcome for outcome in self.outcomes if outcome.reach >= limit]
+        right = sum(outcome.right for outcome in routed)
+        stray = sum(outcome.case.expect is None for outcome in routed)
+        inside = sum(outcome.case.expect is not None for outcome in self.outcomes)
+        return Threshold(
+            limit,
+            right / inside,
+            1 - stray / (len(self.outcomes) - inside),
+            len(routed) / len(self.outcomes),
+            1 - right / len(routed) if routed else None,
+        )
 
     def recommended(self) -> float | None:
         """The ``min_confidence`` with the highest mean of both shares; the lowest of equal ones.
@@ -187,21 +250,16 @@ class Evaluation:
         return None if best is None else best.min_confidence
 
     def auroc(self) -> float | None:
-        """How well the best score separates cases with a route from those without; 0.5 is chance."""
-        inside, outside = ([score for _, score in side] for side in self._sides())
-        if not inside or not outside:
-            return None
-        differences = np.subtract.outer(np.array(inside), np.array(outside))
-        return float((differences > 0).mean() + (differences == 0).mean() / 2)
-
-    def _sides(self) -> tuple[list[tuple[bool, float]], list[tuple[bool, float]]]:
-        """For each case whether it was right, and its score: those with a route, and the others."""
-        inside: list[tuple[bool, float]] = []
-        outside: list[tuple[bool, float]] = []
+        """How well the probability that a route matches separates cases with a route from those
+        without; 0.5 is chance.
+        """
+        sides: dict[bool, list[float]] = {True: [], False: []}
         for outcome in self.outcomes if self.scored else ():
-            side = outside if outcome.case.expect is None else inside
-            side.append((outcome.right, outcome.score or 0.0))
-        return inside, outside
+            sides[outcome.case.expect is not None].append(outcome.match)
+        if not sides[True] or not sides[False]:
+            return None
+        differences = np.subtract.outer(np.array(sides[True]), np.array(sides[False]))
+        return float((differences > 0).mean() + (differences == 0).mean() / 2)
 
     def latency_ms(self, share: float) -> float:
         """A quantile of the latency of decisions, milliseconds."""
@@ -212,13 +270,14 @@ Progress = Callable[[Sequence[Case]], Iterable[Case]]
 """Passes cases through and shows the progress."""
 
 
-class _Embedded:
+class EmbeddedOrchestrator:
     """The embedded engine behind the port of the others."""
 
     def __init__(self, engine: EmbeddingEngine) -> None:
         self._engine = engine
 
     async def score(self, question: Question) -> Scores | Unavailable:
+        """The engine's scores, however long they take."""
         return self._engine.score(question, lambda: True)
 
 
@@ -226,8 +285,8 @@ def evaluate(
     labelled: LabelledSet, settings: EmbeddingSettings, progress: Progress, engine: EmbeddingEngine
 ) -> Evaluation:
     """Decides all cases of a set with the embedded engine, one after the other."""
-    engine.scorer.prepare(labelled.routes)
-    outcomes = asyncio.run(case_outcomes(labelled, progress, _Embedded(engine)))
+    engine.prepare(labelled.routes, labelled.no_route_examples)
+    outcomes = asyncio.run(case_outcomes(labelled, progress, EmbeddedOrchestrator(engine)))
     return Evaluation(labelled, settings, outcomes, tuple(_collisions(labelled, engine)))
 
 
@@ -241,9 +300,14 @@ async def case_outcomes(
     """
     outcomes: list[CaseOutcome] = []
     excerpt = conversation if generates else recent
-    questions = 0
+    key, questions = key_of(labelled.routes), 0
     for case in progress(labelled.cases):
-        question = Question(excerpt(case.turns), labelled.routes, labelled.file)
+        question = Question(
+            excerpt(case.turns),
+            labelled.routes,
+            key,
+            no_route_examples=labelled.no_route_examples,
+        )
         if not question.turns:  # no text of the user: the gateway does not call the engine either
             outcomes.append(CaseOutcome(case, NO_ROUTE, 0.0, None, 0.0))
             continue
@@ -263,9 +327,11 @@ async def case_outcomes(
 def case_outcome(case: Case, scores: Scores, seconds: float) -> CaseOutcome:
     """The result of a case that has these scores."""
     if not scores.routes:
-        return CaseOutcome(case, scores.winner or NO_ROUTE, None, scores.winner, seconds)
-    best = max(scores.routes, key=lambda name: scores.routes[name])
-    return CaseOutcome(case, best, scores.routes[best], scores.winner, seconds)
+        best, score = scores.winner or NO_ROUTE, None
+    else:
+        best = best_route(scores.routes)[0]
+        score = scores.routes[best]
+    return CaseOutcome(case, best, score, scores.winner, seconds, scores=scores)
 
 
 def _collisions(labelled: LabelledSet, engine: EmbeddingEngine) -> Iterator[Collision]:

@@ -12,11 +12,15 @@ from serve_app.config.locations import ConfigError, Problem, path_text
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.domain import Json
 from serve_app.engines.embedding.engine import EmbeddingSettings
+from serve_app.evaluation.languages import by_language
 from serve_app.evaluation.measure import NO_ANSWER, NO_ROUTE, Evaluation
+from serve_app.evaluation.reliability import Reliability, reliability_of
 
 _SMALL_MATRIX: Final = 12
 _MOST_CONFUSED: Final = 15
 _MAX_LISTED: Final = 5
+_SHOWN_THRESHOLDS: Final = 5
+"""Every fifth threshold is shown; the JSON has all of them."""
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
@@ -58,9 +62,13 @@ def report_text(evaluation: Evaluation) -> list[str]:
         f"({min(draws.accuracies):.3f} to {max(draws.accuracies):.3f} in {len(draws.accuracies)} draws)"
         for draws in evaluation.draws
     ]
+    reliability = reliability_of(evaluation.outcomes)
+    lines += _probabilities(evaluation, reliability)
     for title, section in (
         ("By route, with thresholds", _by_route(evaluation)),
+        ("By language", _by_language(evaluation)),
         ("Confusion", _confusion(evaluation)),
+        ("Reliability of decisions", _reliability(reliability)),
         ("No match, by threshold", _thresholds(evaluation)),
         ("Descriptions that collide (cosine)", _collisions(evaluation)),
     ):
@@ -81,16 +89,61 @@ def _limits(evaluation: Evaluation) -> str:
 def _engine_text(settings: EmbeddingSettings | OrchestratorSection) -> str:
     if isinstance(settings, EmbeddingSettings):
         return f"{settings.threads} thread(s), at most {settings.max_query_tokens} tokens"
-    return f"engine {settings.engine}, model {settings.model}"
+    text = f"engine {settings.engine}, model {settings.model or 'bundled'}"
+    better = settings.when_unsure
+    if better is None:
+        return text
+    return f"{text}, and below {better.below:g} engine {better.engine}, model {better.model}"
+
+
+def _probabilities(evaluation: Evaluation, reliability: Reliability | None) -> Iterator[str]:
+    """The lines about what a decision is worth."""
+    error, flips = evaluation.routed_error, evaluation.flips
+    wrong = "" if error is None else f", and {error:.3f} of these a wrong one"
+    yield f"routed    {evaluation.routed:.3f}  of all cases get a route{wrong}"
+    if reliability is not None:
+        yield (
+            f"ECE       {reliability.calibration_error:.3f}  expected calibration error, the gap "
+            "between probability and share of right decisions"
+        )
+    if flips is not None:
+        orders = f"{flips.orders} other order{'' if flips.orders == 1 else 's'}"
+        yield f"flips     {flips.share:.3f}  of all cases change with the routes in {orders}"
+
+
+def _shown(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _by_language(evaluation: Evaluation) -> list[str]:
+    rows = [["language", "accuracy", "decided", "cases"]]
+    rows += [
+        [row.lang or "-", _shown(row.accuracy), _shown(row.decided), str(row.cases)]
+        for row in by_language(evaluation)
+    ]
+    return table(rows, right=(1, 2, 3)) if len(rows) > 1 else []
+
+
+def _reliability(reliability: Reliability | None) -> list[str]:
+    if reliability is None:
+        return []
+    rows = [["probability", "mean", "right", "cases"]]
+    rows += [
+        [
+            f"{one.low:.1f} to {one.high:.1f}",
+            _shown(one.probability, 3),
+            _shown(one.right, 3),
+            str(one.cases),
+        ]
+        for one in reliability.bins
+    ]
+    return table(rows, right=(1, 2, 3))
 
 
 def _by_route(evaluation: Evaluation) -> list[str]:
-    def shown(value: float | None) -> str:
-        return "-" if value is None else f"{value:.2f}"
-
     rows = [["route", "precision", "recall", "cases"]]
     rows += [
-        [route.name, shown(route.precision), shown(route.recall), str(route.cases)]
+        [route.name, _shown(route.precision), _shown(route.recall), str(route.cases)]
         for route in evaluation.by_route()
     ]
     return table(rows, right=(1, 2, 3))
@@ -123,18 +176,25 @@ def _thresholds(evaluation: Evaluation) -> list[str]:
         return ["this engine returns no scores, so no threshold can be measured"]
     if not thresholds:
         return ["the set has no case without a route, so no threshold can be measured"]
-    rows = [["min_confidence", "accuracy", "no match found"]]
+    rows = [["min_confidence", "accuracy", "no match found", "routed", "error among the routed"]]
     rows += [
-        [f"{row.min_confidence:.2f}", f"{row.accuracy:.3f}", f"{row.no_match_found:.3f}"]
-        for row in thresholds[::2]
+        [
+            f"{row.min_confidence:.2f}",
+            *map(_thousandths, (row.accuracy, row.no_match_found, row.routed, row.error)),
+        ]
+        for row in thresholds[::_SHOWN_THRESHOLDS]
     ]
     return [
-        *table(rows, right=(0, 1, 2)),
+        *table(rows, right=range(5)),
         (
             f"recommended: {evaluation.recommended():.2f} (best mean of both); "
             f"AUROC {evaluation.auroc():.3f}, where 0.5 is chance"
         ),
     ]
+
+
+def _thousandths(value: float | None) -> str:
+    return _shown(value, 3)
 
 
 def _collisions(evaluation: Evaluation) -> list[str]:
@@ -150,6 +210,7 @@ def _collisions(evaluation: Evaluation) -> list[str]:
 
 def report_json(evaluation: Evaluation) -> dict[str, Json]:
     """The report as JSON; times in milliseconds."""
+    reliability, flips = reliability_of(evaluation.outcomes), evaluation.flips
     return {
         "file": evaluation.labelled.file,
         "engine": evaluation.engine,
@@ -161,6 +222,12 @@ def report_json(evaluation: Evaluation) -> dict[str, Json]:
             {"why": why, "times": times} for why, times in evaluation.faults().most_common()
         ],
         "latency_ms": {"p50": evaluation.latency_ms(0.5), "p99": evaluation.latency_ms(0.99)},
+        "routed": evaluation.routed,
+        "routed_error": evaluation.routed_error,
+        "calibration_error": None if reliability is None else reliability.calibration_error,
+        "reliability": [] if reliability is None else [asdict(one) for one in reliability.bins],
+        "flips": None if flips is None else asdict(flips),
+        "languages": [asdict(row) for row in by_language(evaluation)],
         "routes": [asdict(route) for route in evaluation.by_route()],
         "confusion": [
             {"expected": expected, "decided": decided, "times": times}
@@ -190,9 +257,14 @@ def _settings(settings: EmbeddingSettings | OrchestratorSection) -> dict[str, Js
         "min_margin": settings.min_margin,
     }
     if isinstance(settings, EmbeddingSettings):
-        return {**both, "archetypes": settings.archetypes}
+        return both
     own = ("task", "family", "device", "mode", "max_model_len", "dtype", "quantization")
-    return {**both, **{name: getattr(settings, name) for name in own}}
+    better = settings.when_unsure
+    second = None
+    if better is not None:
+        names = ("engine", "below", "model", "family", "device", "mode")
+        second = {name: getattr(better, name) for name in names}
+    return {**both, **{name: getattr(settings, name) for name in own}, "when_unsure": second}
 
 
 class _Part(BaseModel):

@@ -14,13 +14,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.domain import ModelRef
+from serve_app.domain import ModelRef, TokenUsage
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, TieredPrices
 
 MAX_LOOKUPS: Final = 1024
 """Number of models whose search result is cached, found or not; a search takes up to 2 ms."""
+
+TOKENS_OF_A_PRICE: Final = 1_000_000
+"""Tokens that a price is for."""
 
 MAX_NAME: Final = 256
 """Maximum length of a name that is searched for, because the time grows with the length."""
@@ -125,6 +128,29 @@ def _usd(price: "Decimal | TieredPrices | None", context_tokens: int) -> float |
         return None if price is None else float(price)
     reached = [tier.price for tier in price.tiers if context_tokens > tier.start]
     return float([price.base, *reached][-1])
+
+
+def cost_usd(price: CatalogPrice, usage: TokenUsage) -> float:
+    """The cost of tokens, US dollars; cached input without a price of its own costs the full one."""
+    cached_usd = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    usd = (usage.input_tokens - cached) * price.input_usd + cached * cached_usd
+    return (usd + usage.output_tokens * price.output_usd) / TOKENS_OF_A_PRICE
+
+
+class CurrentPrices:
+    """The prices of the configuration of the moment, compiled once for each."""
+
+    def __init__(self, current: Callable[[], GatewayConfig]) -> None:
+        self._current = current
+        self._compiled: tuple[GatewayConfig, CatalogPrices] | None = None
+
+    def __call__(self) -> CatalogPrices:
+        """The prices of the configuration of the moment."""
+        config = self._current()
+        if self._compiled is None or self._compiled[0] is not config:
+            self._compiled = config, price_table(config)
+        return self._compiled[1]
 
 
 def price_table(config: GatewayConfig) -> CatalogPrices:

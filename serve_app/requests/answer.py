@@ -78,6 +78,8 @@ def decision_headers(
         headers.append(("x-fingerpost-route", _encoded(decision.route)))
     if decision.confidence is not None:
         headers.append(("x-fingerpost-confidence", f"{decision.confidence:.3f}"))
+    if decision.tier:
+        headers.append(("x-fingerpost-tier", decision.tier))
     return tuple(headers)
 
 

@@ -10,8 +10,8 @@ from serve_app.affinity.guarded import GuardedStore
 from serve_app.affinity.sessions import Sessions
 from serve_app.breaker import Breaker
 from serve_app.engines.guard import Guard, breaker
-from serve_app.ports import AffinityStore, Clock, Orchestrator, PriceTable, Upstream
-from serve_app.providers.prices import price_table
+from serve_app.ports import AffinityStore, Clock, Orchestrator, Upstream
+from serve_app.providers.prices import CurrentPrices
 from serve_app.requests.gateway import Gateway
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.record import Observer
@@ -67,7 +67,7 @@ def assemble(
         ttl_s=config.routing.session_ttl_seconds,
         clock=clock,
     )
-    sessions = Sessions(cached, ports.observer, _Prices(current))
+    sessions = Sessions(cached, ports.observer, CurrentPrices(lambda: current().config))
     if config.routing.routing_budget is not None:
         _ = sessions.prices  # reads the catalog now, not while a request waits
     gateway = Gateway(
@@ -78,17 +78,3 @@ def assemble(
         clock=clock,
     )
     return Assembly(gateway, guard, store)
-
-
-class _Prices:
-    """The prices of the current configuration, compiled once for each."""
-
-    def __init__(self, current: Callable[[], Snapshot]) -> None:
-        self._current = current
-        self._compiled: tuple[Snapshot, PriceTable] | None = None
-
-    def __call__(self) -> PriceTable:
-        snapshot = self._current()
-        if self._compiled is None or self._compiled[0] is not snapshot:
-            self._compiled = snapshot, price_table(snapshot.config)
-        return self._compiled[1]

@@ -126,9 +126,16 @@ async def _ask(
     by_content: router.ByContent,
 ) -> Decided:
     policy, routes = snapshot.policy, by_content.routes
-    excerpt = whole_conversation if snapshot.config.orchestrator.generates else recent
-    key = policy.version if routes is policy.routes else key_of(routes)
-    question = Question(excerpt(conversation.turns), routes, key)
+    reads_all = snapshot.config.orchestrator.reads_conversations
+    excerpt = whole_conversation if reads_all else recent
+    configured = routes is policy.routes
+    question = Question(
+        excerpt(conversation.turns),
+        routes,
+        policy.version if configured else key_of(routes),
+        no_route_examples=policy.no_route_examples if configured else (),
+        is_inline=not configured,
+    )
     if not question.turns:  # without text there is nothing to match
         no_scores = Scores({}, 0.0, None)
         return Decided(router.by_scores(policy, by_content, no_scores), question, no_scores)

@@ -59,6 +59,8 @@ def render_explanation(snapshot: Snapshot, decided: Decided, took_s: float) -> J
             "named": None,
             "cached": False,
             "stand_in": None,
+            "tier": None,
+            "fell_back": None,
             "unavailable": scores.detail if isinstance(scores, Unavailable) else None,
         }
     if orchestrator is not None and isinstance(scores, Scores):
@@ -69,6 +71,8 @@ def render_explanation(snapshot: Snapshot, decided: Decided, took_s: float) -> J
         orchestrator["no_match"] = scores.threshold if scores.routes else None
         orchestrator["doubt"] = scores.doubt
         orchestrator["stand_in"] = scores.stand_in or None
+        orchestrator["tier"] = scores.tier or None
+        orchestrator["fell_back"] = scores.fell_back or None
         orchestrator["named"] = list(scores.named) or None
     return {
         "model": str(decision.candidates[0]),

@@ -36,6 +36,8 @@ class Policy:
     default: ModelRef | None
     always_route: bool = False
     """True if requests that name a model are also decided by content."""
+    no_route_examples: tuple[str, ...] = ()
+    """What users say when they mean none of ``routes``."""
 
     def resolve(self, name: str) -> tuple[ModelRef, Reason] | None:
         """The model of a name, and whether the name is explicit or an alias.
@@ -101,6 +103,7 @@ def compile_policy(loaded: LoadedConfig) -> tuple[Policy, list[Problem]]:
         routes=(),
         default=_default(config),
         always_route=config.overrides.always_route,
+        no_route_examples=tuple(config.no_route_examples),
     )
     aliases, problems = _aliases(loaded, policy)
     routes, more = _routes(loaded, policy)

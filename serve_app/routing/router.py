@@ -91,11 +91,13 @@ def by_scores(policy: Policy, question: ByContent, scores: Scores | Unavailable)
     for route in question.routes:
         if route.name == scores.winner:
             reason = Reason.CACHED if scores.cached else Reason.ROUTE
-            return _routed(policy, question, route, reason, scores.routes.get(route.name))
+            decision = _routed(policy, question, route, reason, scores.routes.get(route.name))
+            return replace(decision, tier=scores.tier)
     if question.otherwise is not None:
         return question.otherwise
     decision = default(policy, Reason.NO_MATCH, question.routes)
-    return replace(decision, confidence=confidence(max(scores.routes.values(), default=None)))
+    best = confidence(max(scores.routes.values(), default=None))
+    return replace(decision, confidence=best, tier=scores.tier)
 
 
 def pinned(policy: Policy, routes: tuple[Route, ...], binding: Binding) -> RouteDecision:

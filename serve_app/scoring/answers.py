@@ -35,6 +35,10 @@ _SINGLE = re.compile(  # ends only before a separator, since names contain apost
 _SINGLE_IN_TEXT = re.compile(r"'([^'\n]*+)'")
 _BARE = re.compile(r"""[^\[\]{},"\n\\]++""")
 _FENCE = re.compile(r"\A```[\w-]*+(?=\s|\\n)")
+_AROUND: Final = " \t\r\n`*#>-"
+"""Characters of Markdown around a line."""
+
+_DECODER = json.JSONDecoder()
 _EMPTY_OBJECT = re.compile(rf"\{{{_GAP}\}}")
 
 
@@ -58,13 +62,21 @@ class _Reading:
     """True if it has the form of an answer from beginning to end, whatever its words."""
 
 
-def read_answer(text: str, names: Sequence[str]) -> tuple[str, ...]:
+def read_answer(text: str, names: Sequence[str], *, cut: bool = False) -> tuple[str, ...]:
     """The routes in an answer, in its order, without duplicates; empty if no route fits.
 
     Words that are not in ``names`` are ignored. An exact name has precedence over one that differs
     in case, and a route named "other" or "none" over the usual meaning of that word. An empty text
     means that no route fits. Raises UnreadableAnswerError if there is no answer in the text.
+
+    ``cut``: the model ran out of tokens. Then only JSON with which the text begins is an answer:
+    what follows may explain it, while words before it, or half an answer, may be anything.
     """
+    if cut:
+        whole = _leading_json(text)
+        if whole is None:
+            raise UnreadableAnswerError(len(text))
+        return read_answer(whole, names)
     if not text.strip():
         return ()
     exact = frozenset(names)
@@ -110,8 +122,45 @@ def _readings(text: str) -> Iterator[_Reading]:
         for number, key in enumerate(_KEY.finditer(form)):
             if number == _MAX_KEYS:
                 break
-            yield _value(form, key.end())
+            if _is_in_braces(form, key.start()):
+                yield _value(form, key.end())
+            else:
+                yield from _conclusion(form, key.start(), key.end())
     yield from _bare(text)
+
+
+def _is_in_braces(text: str, at: int) -> bool:
+    """True inside of an object or a list, which may lack its end."""
+    before = max(text.rfind(mark, 0, at) for mark in "{[")
+    return before >= 0 and all(text.find(mark, before, at) < 0 for mark in "}]")
+
+
+def _conclusion(text: str, start: int, at: int) -> Iterator[_Reading]:
+    """The reading of a value after a key among words: the rest of its line.
+
+    The line must be the last one, or the text must begin with the key. In any other place the
+    model is still thinking about the route.
+    """
+    text = text.replace("\\n", " \n")  # of the same length
+    end = text.find("\n", at)
+    end = len(text) if end < 0 else end
+    is_last = not text[end:].strip(_AROUND)
+    is_first = not _FENCE.sub("", text[:start]).strip(_AROUND)
+    if is_last or is_first:
+        rest = text[at:end].strip()
+        yield _list(rest, 1) if rest.startswith("[") else _Reading((rest,), complete=False)
+
+
+def _leading_json(text: str) -> str | None:
+    """The JSON object or list with which a text begins, also in a code fence; None without one."""
+    text = _FENCE.sub("", text.strip()).strip()
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        _, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return text[:end]
 
 
 def _as_json(text: str) -> Iterator[_Reading]:

@@ -1,28 +1,23 @@
-"""The embedding scorer: the similarity of a text to each route, from sentence embeddings alone.
+"""The embedding scorer: the similarity of a conversation to each route, from embeddings alone.
 
-The score of a route is a weighted sum of cosines between the text and
-
-- ``name: description`` of the route as a whole (a quarter),
-- its name (a quarter),
-- the nearest phrase of its description (a half), because a text is about one of several topics.
-
-If the route is about a kind of task in the archetype bank, half of the score comes from the
-bank's prompts. If it has examples, up to half of it comes from them; a single one represents a
-broad route badly, and has a small weight. benchmarks/routing_accuracy.py measures what each part
-contributes.
+A route is compared by ``name: description`` as a whole, by its name, by the nearest phrase of its
+description, because a text is about one of several topics, and by the three nearest of its
+examples. scoring/readout.py turns the similarities into probabilities.
+benchmarks/routing_accuracy.py measures what each part contributes.
 """
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from serve_app.domain import Route, Scores
-from serve_app.scoring.archetypes import ARCHETYPES, Archetype
+from serve_app.scoring.readout import GENERIC, Floats, Readout, mean_of_nearest, softmax
+from serve_app.scoring.tuned import Adjustment, Tuned
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 """A vector of unit length, so that a dot product is a cosine."""
@@ -38,10 +33,11 @@ MAX_TEXTS: Final = 16384
 MAX_ROWS: Final = 16384
 """Number of rows of all cached sets of routes; the oldest sets are evicted first."""
 
-_WHOLE, _NAME, _PHRASE = 0.25, 0.25, 0.5
-_ARCHETYPE_WEIGHT, _ARCHETYPE_NEAR = 0.5, 0.5
-_EXAMPLE_WEIGHTS: Final = (0.0, 0.2, 0.3, 0.4, 0.45, 0.5)
-"""Weights by number of examples; the last one applies to all larger numbers."""
+_Key: TypeAlias = tuple[tuple[Route, ...], tuple[str, ...]]
+"""Routes, and examples of what matches none of them."""
+
+_Text: TypeAlias = tuple[str, bool]
+"""A text, and whether it is embedded as an example, where the model makes a difference."""
 
 _MAX_PHRASES: Final = 24
 _PHRASE_ENDS = re.compile(r"[,;:/()&]|\.\s|\band\b|\bor\b")
@@ -63,50 +59,18 @@ def readable(name: str) -> str:
     return re.sub(r"[_.\-]+", " ", _CAMEL.sub(" ", name)).strip() or name
 
 
-def texts_of(routes: Iterable[Route]) -> list[str]:
+def texts_of(routes: Iterable[Route], no_route: Iterable[str] = ()) -> list[str]:
     """The texts of these routes that are embedded, without duplicates."""
-    texts: list[str] = []
+    texts = list(no_route)
     for route in routes:
-        texts += [_whole_text(route), readable(route.name), *phrases(route.description)]
+        texts += [whole_text(route), readable(route.name), *phrases(route.description)]
         texts += route.examples
     return list(dict.fromkeys(texts))
 
 
-def texts_of_bank(archetypes: Iterable[Archetype]) -> list[str]:
-    """The texts of these archetypes that are embedded, without duplicates."""
-    texts: list[str] = []
-    for kind in archetypes:
-        texts += [_kind_text(kind), *kind.prompts]
-    return list(dict.fromkeys(texts))
-
-
-def _whole_text(route: Route) -> str:
+def whole_text(route: Route) -> str:
+    """A route as one text: its name and its description."""
     return f"{readable(route.name)}: {route.description}"
-
-
-def _kind_text(kind: Archetype) -> str:
-    return f"{kind.name}: {kind.description}"
-
-
-@dataclass(frozen=True, slots=True)
-class _InheritedPrompts:
-    """The prompts of the archetype bank that a route inherits."""
-
-    route: int
-    rows: npt.NDArray[np.intp]
-    """Their rows in the bank."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Examples:
-    """The examples of a route."""
-
-    route: int
-    vectors: Matrix
-    mean: Vector
-    """Their mean direction."""
-    weight: float
-    """Their share of the route's score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +82,31 @@ class _CompiledRoutes:
     phrases: Matrix
     phrase_starts: npt.NDArray[np.intp]
     """The row in ``phrases`` at which the phrases of each route begin."""
-    inherited: tuple[_InheritedPrompts, ...]
-    examples: tuple[_Examples, ...]
+    examples: Matrix
+    """Those of all routes, and of "no route" at the end."""
+    counts: npt.NDArray[np.intp]
+    """The number of examples of each route, and of "no route" as the last."""
 
     @property
     def rows(self) -> int:
-        return (
-            2 * len(self.wholes)
-            + len(self.phrases)
-            + sum(len(examples.vectors) for examples in self.examples)
-        )
+        return 2 * len(self.wholes) + len(self.phrases) + len(self.examples)
+
+
+@dataclass(frozen=True, slots=True)
+class Closeness:
+    """How near a text is to some routes."""
+
+    similarity: Floats
+    """To the texts of each route."""
+    examples: Sequence[Floats]
+    """The cosines to the examples of each route, and to those of "no route" as the last."""
+
+    def logits(self, readout: Readout) -> Floats:
+        """The logits of the routes, and of "no route" as the last."""
+        near = [mean_of_nearest(own) if len(own) else 0.0 for own in self.examples]
+        *counts, of_none = map(len, self.examples)
+        none = near[-1] if of_none else None
+        return readout.logits(self.similarity, np.asarray(near[:-1]), counts, none)
 
 
 class EmbeddingScorer:
@@ -139,132 +118,167 @@ class EmbeddingScorer:
     def __init__(
         self,
         embed: Embed,
+        readout: Readout = GENERIC,
         *,
         min_confidence: float,
         min_margin: float = 0.0,
-        archetypes: Sequence[Archetype] = ARCHETYPES,
+        embed_example: Embed | None = None,
     ) -> None:
+        """``embed`` embeds texts of routes; ``readout`` belongs to its model.
+
+        ``embed_example`` embeds the examples of a model that has prompts of its own for queries.
+        """
         self._embed = embed
+        self._embed_example = embed_example
+        self._readout = readout
         self._min_confidence = min_confidence
         self._min_margin = min_margin
-        self._texts: OrderedDict[str, Vector] = OrderedDict()
-        self._sets: OrderedDict[tuple[Route, ...], _CompiledRoutes] = OrderedDict()
+        self._texts: OrderedDict[_Text, Vector] = OrderedDict()
+        self._sets: OrderedDict[_Key, _CompiledRoutes] = OrderedDict()
         self._rows = 0
-        self._kinds = [embed(_kind_text(kind)) for kind in archetypes]
-        self._prompts = [embed(prompt) for kind in archetypes for prompt in kind.prompts]
-        ends = np.cumsum([len(kind.prompts) for kind in archetypes], dtype=np.intp)
-        self._prompt_rows = np.split(np.arange(len(self._prompts)), ends[:-1]) if archetypes else []
-        self._bank = np.stack(self._prompts) if self._prompts else None
+        self.tuned: Tuned | None = None
+        """What was learned from labelled conversations, if anything."""
 
     def score(
-        self, text: str, routes: tuple[Route, ...], *, in_time: Callable[[], bool] = lambda: True
+        self,
+        query: Vector,
+        routes: tuple[Route, ...],
+        no_route: tuple[str, ...] = (),
+        *,
+        in_time: Callable[[], bool] = lambda: True,
+        is_inline: bool = False,
     ) -> Scores:
-        """The scores of the routes for a text.
+        """The probabilities of the routes for a conversation's vector.
 
-        Raises OutOfTimeError if ``in_time`` returns False before all texts of the routes, which
-        may be new, are embedded; a later call continues from there.
+        ``no_route`` are examples of conversations that match none of them. What was learned does
+        not apply to routes of a request (``is_inline``). Raises OutOfTimeError if ``in_time``
+        returns False before all texts of the routes, which may be new, are embedded; a later call
+        continues from there.
         """
-        compiled = self._prepare(routes, in_time)
-        values = self._values(self._embed(text), compiled)
-        order = np.argsort(-values, kind="stable")
-        best = float(values[order[0]])
-        second = float(values[order[1]]) if len(order) > 1 else -1.0
-        wins = best >= self._min_confidence and best - second >= self._min_margin
+        closeness = self._closeness(query, self._prepare((routes, no_route), in_time))
+        adjustment = None
+        if self.tuned is not None and not is_inline:
+            adjustment = self.tuned.adjustment(routes, no_route)
+        values = softmax(_logits(self._readout, closeness, adjustment, query))
+        return self.scores_of(values, routes)
+
+    def scores_of(self, values: Floats, routes: Iterable[Route]) -> Scores:
+        """Probabilities of these routes, and of "no route" as the last, with the decision."""
+        *probabilities, none = (round(float(value), 6) for value in values)
+        scores = dict(zip((route.name for route in routes), probabilities, strict=True))
+        ranked = sorted(scores, key=lambda name: (-scores[name], name))  # in no order of theirs
+        best = scores[ranked[0]]
+        second = scores[ranked[1]] if len(ranked) > 1 else -1.0  # a single route has no margin
+        wins = best > none and best >= self._min_confidence and best - second >= self._min_margin
         return Scores(
-            routes={
-                route.name: round(float(value), 6)
-                for route, value in zip(routes, values, strict=True)
-            },
-            threshold=self._min_confidence,
-            winner=routes[int(order[0])].name if wins else None,
+            routes=scores,
+            threshold=max(none, self._min_confidence),
+            winner=ranked[0] if wins else None,
+            none=none,
             required_margin=self._min_margin,
         )
 
-    def prepare(self, routes: tuple[Route, ...]) -> None:
+    def closeness(
+        self, query: Vector, routes: tuple[Route, ...], no_route: tuple[str, ...] = ()
+    ) -> Closeness:
+        """How near a conversation's vector is to these routes."""
+        return self._closeness(query, self._prepare((routes, no_route), lambda: True))
+
+    def prepare(self, routes: tuple[Route, ...], no_route: tuple[str, ...] = ()) -> None:
         """Embeds the texts of these routes ahead of the first question about them."""
         if routes:
-            self._prepare(routes, lambda: True)
+            self._prepare((routes, no_route), lambda: True)
 
-    def missing(self, routes: tuple[Route, ...]) -> list[str]:
+    def missing(self, routes: tuple[Route, ...], no_route: tuple[str, ...] = ()) -> list[str]:
         """The texts of these routes that ``score`` would embed first."""
-        if routes in self._sets:
+        if (routes, no_route) in self._sets:
             return []
-        return [text for text in texts_of(routes) if text not in self._texts]
+        return [text for text in texts_of(routes, no_route) if (text, False) not in self._texts]
+
+    def learn(self, vectors: Mapping[str, Vector]) -> None:
+        """Caches embeddings of texts of routes that were made elsewhere."""
+        for text, vector in vectors.items():
+            self._texts[text, False] = vector
+            if len(self._texts) > MAX_TEXTS:
+                self._texts.popitem(last=False)
 
     def similarity(self, routes: tuple[Route, ...]) -> Matrix:
         """Cosines between the routes' descriptions, ``(n, n)``; near 1 they are hard to distinguish."""
-        wholes = self._prepare(routes, lambda: True).wholes
+        wholes = self._prepare((routes, ()), lambda: True).wholes
         return wholes @ wholes.T
 
-    def _values(self, query: Vector, compiled: _CompiledRoutes) -> Vector:
-        nearest = np.maximum.reduceat(compiled.phrases @ query, compiled.phrase_starts)
-        values: Vector = _WHOLE * (compiled.wholes @ query) + _NAME * (compiled.names @ query)
-        values += _PHRASE * nearest
-        if compiled.inherited and self._bank is not None:
-            prompts = self._bank @ query
-            for inherited in compiled.inherited:
-                near = np.sort(prompts[inherited.rows])[-2:].mean()
-                values[inherited.route] += _ARCHETYPE_WEIGHT * (near - values[inherited.route])
-        for examples in compiled.examples:
-            near = ((examples.vectors @ query).max() + examples.mean @ query) / 2
-            values[examples.route] += examples.weight * (near - values[examples.route])
-        return values
+    def _closeness(self, query: Vector, compiled: _CompiledRoutes) -> Closeness:
+        near_phrases = np.maximum.reduceat(cosines(compiled.phrases, query), compiled.phrase_starts)
+        similarity = self._readout.similarity(
+            cosines(compiled.wholes, query), cosines(compiled.names, query), near_phrases
+        )
+        examples = np.split(cosines(compiled.examples, query), np.cumsum(compiled.counts)[:-1])
+        return Closeness(similarity, examples)
 
-    def _prepare(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _CompiledRoutes:
-        compiled = self._sets.get(routes)
+    def _prepare(self, key: _Key, in_time: Callable[[], bool]) -> _CompiledRoutes:
+        compiled = self._sets.get(key)
         if compiled is None:
-            compiled = self._compile(routes, in_time)
-            self._sets[routes] = compiled
+            compiled = self._compile(*key, in_time)
+            self._sets[key] = compiled
             self._rows += compiled.rows
             while self._rows > MAX_ROWS and len(self._sets) > 1:
                 self._rows -= self._sets.popitem(last=False)[1].rows
         else:
-            self._sets.move_to_end(routes)
+            self._sets.move_to_end(key)
         return compiled
 
-    def _compile(self, routes: tuple[Route, ...], in_time: Callable[[], bool]) -> _CompiledRoutes:
-        def rows(texts: Iterable[str]) -> Matrix:
-            return np.stack([self._text(text, in_time) for text in texts])
+    def _compile(
+        self, routes: tuple[Route, ...], no_route: tuple[str, ...], in_time: Callable[[], bool]
+    ) -> _CompiledRoutes:
+        def rows(texts: Iterable[str], *, are_examples: bool = False) -> Matrix:
+            own = are_examples and self._embed_example is not None
+            return np.stack([self._text((text, own), in_time) for text in texts])
 
-        wholes = rows(_whole_text(route) for route in routes)
         topics = [phrases(route.description) for route in routes]
-        examples = []
-        for index, route in enumerate(routes):
-            if route.examples:
-                vectors = rows(route.examples)
-                weight = _EXAMPLE_WEIGHTS[min(len(vectors), len(_EXAMPLE_WEIGHTS) - 1)]
-                examples.append(_Examples(index, vectors, _unit(vectors.mean(axis=0)), weight))
+        listed = [*(route.examples for route in routes), no_route]
+        wholes = rows(whole_text(route) for route in routes)
+        examples = [text for own in listed for text in own]
         return _CompiledRoutes(
             wholes=wholes,
             names=rows(readable(route.name) for route in routes),
-            phrases=rows(topic for listed in topics for topic in listed),
+            phrases=rows(topic for own in topics for topic in own),
             phrase_starts=np.cumsum([0, *map(len, topics[:-1])], dtype=np.intp),
-            inherited=tuple(self._inherited(wholes)),
-            examples=tuple(examples),
+            examples=rows(examples, are_examples=True) if examples else wholes[:0],
+            counts=np.array([len(own) for own in listed], np.intp),
         )
 
-    def _inherited(self, wholes: Matrix) -> Iterable[_InheritedPrompts]:
-        if not self._kinds:
-            return
-        for route, near in enumerate(wholes @ np.stack(self._kinds).T >= _ARCHETYPE_NEAR):
-            if near.any():
-                rows = np.concatenate([self._prompt_rows[kind] for kind in np.flatnonzero(near)])
-                yield _InheritedPrompts(route, rows)
-
-    def _text(self, text: str, in_time: Callable[[], bool]) -> Vector:
+    def _text(self, text: _Text, in_time: Callable[[], bool]) -> Vector:
         cached = self._texts.get(text)
         if cached is not None:
             self._texts.move_to_end(text)
             return cached
         if not in_time():
             raise OutOfTimeError
-        vector = self._embed(text)
+        words, is_example = text
+        embed = self._embed_example if is_example else None
+        vector = (embed or self._embed)(words)
         self._texts[text] = vector
         if len(self._texts) > MAX_TEXTS:
             self._texts.popitem(last=False)
         return vector
 
 
-def _unit(vector: Vector) -> Vector:
-    length = float(np.linalg.norm(vector))
-    return vector if length == 0.0 else (vector / np.float32(length))
+def _logits(
+    readout: Readout, closeness: Closeness, adjustment: Adjustment | None, query: Vector
+) -> Floats:
+    """The logits of the routes and of "no route", with what was learned."""
+    if adjustment is None:
+        return closeness.logits(readout)
+    examples = [
+        np.concatenate([own, cosines(learned, query)]) if len(learned) else own
+        for own, learned in zip(closeness.examples, adjustment.examples, strict=True)
+    ]
+    return adjustment.adjust(replace(closeness, examples=examples).logits(readout), query)
+
+
+def cosines(rows: Matrix, query: Vector) -> Floats:
+    """The cosine of each row with the query, the same to the last bit wherever the row is.
+
+    A matrix product would round by the row's place, and the order of routes would matter.
+    """
+    return np.asarray(np.vecdot(rows, query), np.float64)

@@ -1,22 +1,24 @@
 """The part of a conversation that an engine gets.
 
-The embedding scorer gets the last turns of the user. A follow-up such as "and tomorrow?" is
-meaningless alone, so earlier turns are added until there are enough words. Answers are left out:
-they are long, and they are about the last route.
+The embedding scorer gets the last turn of the user. A follow-up such as "and tomorrow?" is
+meaningless alone, so a short one comes with what it follows: earlier turns of the user, and the
+assistant's answer before it. A turn that says enough decides by itself, whatever came before.
 
 A language model gets the last turns of both sides. Its prompt has a budget of its own, in tokens.
 """
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from serve_app.domain import Turn
 
-ENOUGH_WORDS: Final = 24
-"""Words in the last turns of the user after which no earlier turn is added."""
+ENOUGH_WORDS: Final = 12
+"""Words in the user's last turn from which on it is compared alone."""
 
-MAX_RECENT_TURNS: Final = 5
+MAX_EARLIER_TURNS: Final = 3
+"""Earlier turns of the user that a short one may bring along."""
 
 RECENT_END_CHARACTERS: Final = 2000
 """Characters kept at each end of a recent turn; the scorer's own limit, in tokens, is lower."""
@@ -51,25 +53,41 @@ _BYTES_PER_WORD: Final = 8  # in scripts without spaces
 
 
 def recent(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """The user's last turns, oldest first, without envelopes and shortened in the middle.
+    """The user's last turn, and what it follows if it is short; oldest first.
 
-    Empty if the user wrote no text.
+    Without what agents insert, and shortened in the middle. At most one turn of the assistant is
+    among them, the one before the last. Empty if the user wrote no text.
     """
-    kept: list[Turn] = []
+    mine = ((at, text) for at in reversed(range(len(turns))) if (text := _user_text(turns[at])))
+    last_at, last = next(mine, (0, ""))
+    if not last or _words(last) >= ENOUGH_WORDS:
+        return (Turn("user", last),) if last else ()
+    earlier: list[Turn] = []
     words = 0
-    for turn in reversed(turns):
-        if turn.role != "user":
-            continue
-        text = without_envelopes(turn.text).strip()
-        if not text:
-            continue
-        if len(text) > 2 * RECENT_END_CHARACTERS:
-            text = f"{text[:RECENT_END_CHARACTERS]} … {text[-RECENT_END_CHARACTERS:]}"
-        kept.append(Turn("user", text))
-        words += max(len(text.split()), len(text.encode("utf-8", "replace")) // _BYTES_PER_WORD)
-        if words >= ENOUGH_WORDS or len(kept) == MAX_RECENT_TURNS:
+    for _, text in islice(mine, MAX_EARLIER_TURNS):
+        earlier.append(Turn("user", text))
+        words += _words(text)
+        if words >= ENOUGH_WORDS:
             break
-    return tuple(reversed(kept))
+    before = (turn.text for turn in reversed(turns[:last_at]) if turn.role == "assistant")
+    answer = _shortened(next(before, "").strip()) if earlier else ""
+    answers = [Turn("assistant", answer)] if answer else []
+    return (*reversed(earlier), *answers, Turn("user", last))
+
+
+def _user_text(turn: Turn) -> str:
+    """What the user wrote in a turn; empty for another's."""
+    return "" if turn.role != "user" else _shortened(without_envelopes(turn.text).strip())
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= 2 * RECENT_END_CHARACTERS:
+        return text
+    return f"{text[:RECENT_END_CHARACTERS]} … {text[-RECENT_END_CHARACTERS:]}"
+
+
+def _words(text: str) -> int:
+    return max(len(text.split()), len(text.encode("utf-8", "replace")) // _BYTES_PER_WORD)
 
 
 def conversation(turns: Sequence[Turn]) -> tuple[Turn, ...]:

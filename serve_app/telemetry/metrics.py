@@ -29,6 +29,11 @@ class Metric(StrEnum):
     OVERHEAD_SECONDS = "fingerpost_overhead_seconds"
     DECISIONS = "fingerpost_decisions_total"
     DECISION_SECONDS = "fingerpost_decision_seconds"
+    TIER_QUESTIONS = "fingerpost_tier_questions_total"
+    TIER_SECONDS = "fingerpost_tier_seconds"
+    TIER_TOKENS = "fingerpost_tier_tokens_total"
+    TIER_COST = "fingerpost_tier_cost_usd_total"
+    TIER_UNPRICED = "fingerpost_tier_unpriced_total"
     SESSIONS = "fingerpost_session_events_total"
     CLIENT_GONE = "fingerpost_client_gone_total"
     BROKEN_STREAMS = "fingerpost_broken_streams_total"
@@ -47,6 +52,7 @@ class MetricSpec:
 
 
 _SECONDS_LABELS = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+_TIER_LABELS = ("tier", "model")
 
 METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
     {
@@ -83,6 +89,29 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
         Metric.DECISION_SECONDS: MetricSpec(
             "histogram", ("outcome",), "Seconds that the orchestrator took, by what came of it."
         ),
+        Metric.TIER_QUESTIONS: MetricSpec(
+            "counter",
+            (*_TIER_LABELS, "outcome"),
+            "Questions for an engine of the Orchestrator that asks a model, by what came of them.",
+        ),
+        Metric.TIER_SECONDS: MetricSpec(
+            "histogram",
+            (*_TIER_LABELS, "outcome"),
+            "Seconds that such an engine took, by what came of it.",
+        ),
+        Metric.TIER_TOKENS: MetricSpec(
+            "counter",
+            (*_TIER_LABELS, "kind"),
+            "Tokens of such questions and of their answers, as the server counts them.",
+        ),
+        Metric.TIER_COST: MetricSpec(
+            "counter", _TIER_LABELS, "Cost of such questions in US dollars, where it is known."
+        ),
+        Metric.TIER_UNPRICED: MetricSpec(
+            "counter",
+            _TIER_LABELS,
+            "Such questions whose cost is unknown: no price, or no count of tokens.",
+        ),
         Metric.SESSIONS: MetricSpec(
             "counter",
             ("event",),
@@ -110,8 +139,8 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
 class Meter(Protocol):
     """Records metrics. Label values come in the order that METRICS gives."""
 
-    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
-        """One more of a counter."""
+    def count(self, metric: Metric, labels: tuple[str, ...], amount: float = 1) -> None:
+        """Adds to a counter."""
         ...
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
@@ -126,11 +155,32 @@ class MetricsObserver:
         self._meter = meter
 
     def decided(self, decision: DecisionRecord) -> None:
-        """Counts decisions, and times those that the orchestrator was asked for."""
+        """Counts decisions, and times those that the orchestrator was asked for.
+
+        Questions for a tier have metrics of their own, with their tokens and their cost.
+        """
+        if decision.tier:
+            self._tier_asked(decision)
+            return
         labels = (decision.outcome,)
         self._meter.count(Metric.DECISIONS, labels)
         if decision.seconds is not None:
             self._meter.observe(Metric.DECISION_SECONDS, decision.seconds, labels)
+
+    def _tier_asked(self, decision: DecisionRecord) -> None:
+        meter, tier = self._meter, (decision.tier, decision.model)
+        meter.count(Metric.TIER_QUESTIONS, (*tier, decision.outcome))
+        if decision.seconds is None:  # no model was asked
+            return
+        meter.observe(Metric.TIER_SECONDS, decision.seconds, (*tier, decision.outcome))
+        usage = decision.usage
+        if usage is not None:
+            meter.count(Metric.TIER_TOKENS, (*tier, "input"), usage.input_tokens)
+            meter.count(Metric.TIER_TOKENS, (*tier, "output"), usage.output_tokens)
+        if decision.usd is None:
+            meter.count(Metric.TIER_UNPRICED, tier)
+        else:
+            meter.count(Metric.TIER_COST, tier, decision.usd)
 
     def attempted(self, attempt: AttemptRecord) -> None:
         """Counts exchanges with providers, and times the first token of streams."""

@@ -5,6 +5,8 @@ Records are named tuples, because making one is part of every request.
 
 from typing import Final, NamedTuple, Protocol
 
+from serve_app.domain import TokenUsage
+
 BROKEN: Final = "broken"
 """The provider broke its stream off after the commit."""
 CLIENT_GONE: Final = "client_gone"
@@ -18,6 +20,14 @@ class DecisionRecord(NamedTuple):
     """``scored``, ``cached``, ``joined``, or the reason why there are no scores."""
     seconds: float | None = None
     """How long the orchestrator took; None where it was not asked."""
+    usage: TokenUsage | None = None
+    """The tokens that the answer took; None if unknown."""
+    tier: str = ""
+    """The engine of an orchestrator that was asked; empty for the orchestrator as a whole."""
+    model: str = ""
+    """The tier's model."""
+    usd: float | None = None
+    """The cost of ``usage``, US dollars; None if it or the price is unknown."""
 
 
 class AttemptRecord(NamedTuple):

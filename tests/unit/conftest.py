@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from serve_app.engines.http import HttpEngine, HttpEngineSettings
+from serve_app.engines.servers import own_server
 from tests.unit.engines.chat_server import Make, Server
 
 settings.register_profile(
@@ -50,9 +51,17 @@ async def make(server: Server) -> AsyncIterator[Make]:
     """Builds engines that call the server by default, and closes them after the test."""
     engines: list[HttpEngine] = []
 
-    def engine(*, environ: dict[str, str] | None = None, **changed: Any) -> HttpEngine:
-        settings = HttpEngineSettings(base_url=server.url, model="Arch-Router-1.5B", deadline_s=5.0)
-        engines.append(HttpEngine(replace(settings, **changed), environ or {}))
+    def engine(
+        *,
+        base_url: str | None = None,
+        model: str = "Arch-Router-1.5B",
+        access_key: str | None = None,
+        environ: dict[str, str] | None = None,
+        **changed: Any,
+    ) -> HttpEngine:
+        at = own_server(base_url or server.url, model, access_key)
+        settings = replace(HttpEngineSettings(at), **changed)
+        engines.append(HttpEngine(settings, environ or {}))
         return engines[-1]
 
     yield engine

@@ -135,12 +135,14 @@ class FakeMeter:
 
     def __init__(self) -> None:
         self.counts: list[tuple[Metric, tuple[str, ...]]] = []
+        self.amounts: dict[tuple[Metric, tuple[str, ...]], float] = {}
         self.values: list[tuple[Metric, float, tuple[str, ...]]] = []
 
-    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
+    def count(self, metric: Metric, labels: tuple[str, ...], amount: float = 1) -> None:
         assert METRICS[metric].kind == "counter"
         assert len(labels) == len(METRICS[metric].labels)
         self.counts.append((metric, labels))
+        self.amounts[metric, labels] = self.amounts.get((metric, labels), 0) + amount
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         assert METRICS[metric].kind == "histogram"

@@ -37,12 +37,12 @@ class FakeMeter:
     """Counts every sample and fails if its labels do not fit the table."""
 
     def __init__(self) -> None:
-        self.counts: dict[tuple[Metric, tuple[str, ...]], int] = {}
+        self.counts: dict[tuple[Metric, tuple[str, ...]], float] = {}
 
-    def count(self, metric: Metric, labels: tuple[str, ...]) -> None:
+    def count(self, metric: Metric, labels: tuple[str, ...], amount: float = 1) -> None:
         assert len(labels) == len(METRICS[metric].labels)
         key = (metric, labels)
-        self.counts[key] = self.counts.get(key, 0) + 1
+        self.counts[key] = self.counts.get(key, 0) + amount
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         assert value >= 0, metric

@@ -7,6 +7,7 @@ from serve_app.cli.serve_yaml.read import LAST_PORT
 from serve_app.cli.serve_yaml.tree import Findings, entries
 from serve_app.config.locations import Location
 from serve_app.domain import Json
+from serve_app.engines.servers import FIRST, SECOND
 from serve_app.graph import DRAIN_S, deployment_names, deployments_of
 from serve_app.snapshot import Snapshot
 
@@ -79,8 +80,10 @@ def _request_timeout(content: Mapping[str, Json], snapshot: Snapshot) -> Finding
 
 def _gpu(location: Location, application: Mapping[str, Json], snapshot: Snapshot) -> Findings:
     """Shares of a GPU with which an Orchestrator that needs one cannot decide."""
-    section = snapshot.config.orchestrator
-    if section.engine != "vllm" or section.device != "cuda":
+    first = snapshot.config.orchestrator
+    engines = ((FIRST, first), (SECOND, first.when_unsure))
+    needy = [key for key, own in engines if own and own.engine == "vllm" and own.device == "cuda"]
+    if not needy:
         return
     where, share = (*location, "deployments"), None
     for here, options in entries(application, "deployments", location):
@@ -88,7 +91,7 @@ def _gpu(location: Location, application: Mapping[str, Json], snapshot: Snapshot
         if options.get("name") == "Orchestrator" and isinstance(actor, dict):
             where, share = (*here, "ray_actor_options"), actor.get("num_gpus")
     if not share:
-        message = "the Orchestrator has no GPU, which orchestrator.device: cuda needs"
+        message = f"the Orchestrator has no GPU, which {needy[0]}.device: cuda needs"
         yield where, f"{message}; set num_gpus in its ray_actor_options"
     elif isinstance(share, int | float) and share > 1:
         yield (*where, "num_gpus"), f"{share:g} GPUs are reserved, one is used; set it to 1"

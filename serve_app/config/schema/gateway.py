@@ -251,6 +251,9 @@ class GatewayConfig(Section):
     routing_preferences: list[ConfiguredRoute] = Field(
         default=[], description="routes by which requests are matched to models by content"
     )
+    no_route_examples: Annotated[list[Text], Field(max_length=MAX_EXAMPLES)] = Field(
+        default=[], description="example prompts of users that match no route, such as greetings"
+    )
     orchestrator: OrchestratorSection = OrchestratorSection()
     overrides: Overrides = Overrides()
     routing: Routing = Routing()

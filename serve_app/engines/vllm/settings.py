@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal, Self, TypeAlias
 
-from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.orchestrator import EngineSection
 from serve_app.engines.vllm.checkpoint import Task
 from serve_app.scoring.prompt import FAMILIES, Family, family_of
 
@@ -36,7 +36,7 @@ class VllmSettings:
     max_query_tokens: int = 64
 
     @classmethod
-    def from_section(cls, section: OrchestratorSection) -> Self:
+    def from_section(cls, section: EngineSection) -> Self:
         """The settings of a configuration."""
         model = section.model or ""
         family = family_of(model) if section.family == "auto" else section.family
@@ -45,7 +45,8 @@ class VllmSettings:
             family=FAMILIES[family],
             task=section.task,
             device=section.device,
-            mode=section.mode,
+            # the other modes have no probability of all answers, and no rule can be applied to them
+            mode="trie" if section.mode == "auto" and section.needs_probabilities else section.mode,
             download=section.download,
             max_model_len=section.max_model_len,
             kv_cache_mb=section.kv_cache_mb,

@@ -112,12 +112,12 @@ def test_prompt_is_routed(run: Run, config: Path) -> None:
 
 def test_prompt_without_a_route_gets_the_default_model(run: Run, config: Path) -> None:
     """The scores are shown with the threshold that none reached."""
-    config.write_text(TEXT + "orchestrator: {min_confidence: 0.9, min_margin: 0.5}\n", "utf-8")
+    config.write_text(TEXT + "orchestrator: {min_confidence: 1, min_margin: 0.5}\n", "utf-8")
     status, out, _ = run("route", SONNET, "--config", config)
     assert status == 0
     assert "->" not in out
     assert "decided: no route (reason no_match, 0." in out
-    assert "min_confidence 0.9, min_margin 0.5; " in out
+    assert "min_confidence 1, min_margin 0.5; " in out
     assert out.endswith("  1. openai/a: the default model\n")
 
 
@@ -229,14 +229,13 @@ def test_options_override_the_configuration(run: Run, cases: Path, config: Path)
     """The configuration overrides the defaults."""
     section = "orchestrator: {min_confidence: 0.3, min_margin: 0.1, threads: 2}\n"
     config.write_text(TEXT + section, "utf-8")
-    options = ("--config", config, "--min-margin", 0.2, "--max-query-tokens", 32, "--no-archetypes")
+    options = ("--config", config, "--min-margin", 0.2, "--max-query-tokens", 32)
     assert report_of(run, cases, *options)["settings"] == {
         "model": None,
         "threads": 2,
         "max_query_tokens": 32,
         "min_confidence": 0.3,
         "min_margin": 0.2,
-        "archetypes": False,
     }
 
 
@@ -244,18 +243,17 @@ def best_scores(report: Any) -> list[tuple[float, float]]:
     return [(row["accuracy"], row["no_match_found"]) for row in report["thresholds"]]
 
 
-def test_archetypes_and_examples_can_be_ignored(run: Run, tmp_path: Path) -> None:
+def test_examples_can_be_ignored(run: Run, tmp_path: Path) -> None:
     """Ignoring them changes the scores; a set without examples stays the same."""
     routes = json.loads(HEAD)["routes"]
     routes[1]["examples"] = [SONNET, "A poem about rain", "Rhymes, please"]
     plain, taught = (write_set(folder, text, *CASES) for folder, text in folders(tmp_path, routes))
-    scores = [
-        best_scores(report_of(run, file, *options))
+    plain_scores, taught_scores = (
+        [best_scores(report_of(run, file, *options)) for options in ([], ["--no-examples"])]
         for file in (plain, taught)
-        for options in ([], ["--no-examples"], ["--no-archetypes"])
-    ]
-    assert scores[0] == scores[1] == scores[4]
-    assert len({str(score) for score in scores}) == 4
+    )
+    assert plain_scores[0] == plain_scores[1] == taught_scores[1]
+    assert taught_scores[0] != taught_scores[1]
 
 
 def folders(directory: Path, routes: Any) -> list[tuple[Path, str]]:

@@ -7,7 +7,7 @@ from tests.unit.config_texts import VERSION as V
 __all__ = ["BROKEN", "KEYS", "Found", "G", "V"]
 
 KEYS = (
-    "version, listeners, model_providers, model_aliases, routing_preferences, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
+    "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
     "allow_anonymous, limits, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "
     "filters, prompt_targets, system_prompt, mode"
 )
@@ -95,9 +95,12 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "route examples": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "    examples: write a test\n"), [(8, "routing_preferences[0].examples", "must be a list, not 'write a test'")]),
     "route example": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "    examples: [a, '', 1]\n"), [(8, "routing_preferences[0].examples[1]", "must not be empty"), (8, "routing_preferences[0].examples[2]", "must be a string, not 1")]),
     "many examples": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" f"    examples: {['x'] * 65}\n"), [(8, "routing_preferences[0].examples", "must have at most 64 entries, not 65")]),
-    "engine": ((V + "orchestrator:\n" "  engine: llm\n" "  threads: 0\n"), [(3, "orchestrator.engine", "must be 'embedding', 'vllm' or 'http', not 'llm'"), (4, "orchestrator.threads", "must be at least 1")]),
+    "no route examples": ((V + "no_route_examples: hello\n"), [(2, "no_route_examples", "must be a list, not 'hello'")]),
+    "no route example": ((V + "no_route_examples: [hi, '', 1]\n"), [(2, "no_route_examples[1]", "must not be empty"), (2, "no_route_examples[2]", "must be a string, not 1")]),
+    "many no route": ((V + f"no_route_examples: {['x'] * 65}\n"), [(2, "no_route_examples", "must have at most 64 entries, not 65")]),
+    "engine": ((V + "orchestrator:\n" "  engine: llm\n" "  threads: 0\n"), [(3, "orchestrator.engine", "must be 'embedding', 'vllm', 'http' or 'embeddings', not 'llm'"), (4, "orchestrator.threads", "must be at least 1")]),
     "vllm without model": ((V + "orchestrator:\n" "  engine: vllm\n"), [(2, "orchestrator", "engine vllm needs `model:`; add it")]),
-    "http without address": ((V + "orchestrator:\n" "  engine: http\n" "  model: m\n"), [(2, "orchestrator", "engine http needs `base_url:`; add it")]),
+    "http without address": ((V + "orchestrator:\n" "  engine: http\n" "  model: m\n"), [(2, "orchestrator", "engine http needs `base_url:`, or `model: provider/name` of model_providers; add it")]),
     "vllm settings": ((V + "orchestrator:\n" "  engine: vllm\n" "  model: m\n" "  family: plano\n" "  gpu_memory_gb: 0\n" "  kv_cache_mb: 15\n" "  device: gpu\n"), [(5, "orchestrator.family", "must be 'auto', 'arch-router', 'plano-orchestrator', 'plano-orchestrator-card' or 'generic', not 'plano'"), (6, "orchestrator.gpu_memory_gb", "must be greater than 0"), (7, "orchestrator.kv_cache_mb", "must be at least 16"), (8, "orchestrator.device", "must be 'auto', 'cpu' or 'cuda', not 'gpu'")]),
     "thresholds": ((V + "orchestrator:\n" "  min_confidence: 1.1\n" "  min_margin: high\n" "  min_margins: 1\n"), [(3, "orchestrator.min_confidence", "must be at most 1"), (4, "orchestrator.min_margin", "must be a number, not 'high'"), (5, "orchestrator.min_margins", "unknown key; did you mean 'min_margin'?")]),
     "engine sizes": ((V + "orchestrator:\n" "  max_query_tokens: 513\n" "  deadline_ms: 9\n" "  model: ''\n"), [(3, "orchestrator.max_query_tokens", "must be at most 512"), (4, "orchestrator.deadline_ms", "must be at least 10"), (5, "orchestrator.model", "must not be empty")]),

@@ -70,10 +70,12 @@ async def test_model_is_called_at_its_address(
     text = text_of(f"llm_routing_model: {named}", f"{entry}, access_key: $ITS_KEY")
     settings, engine = await engine_of(tmp_path, text)
     bare = entry.removeprefix("model: ").partition(",")[0].partition("/")[2]
-    assert (settings.model, settings.access_key, settings.budget_tokens) == (bare, "$ITS_KEY", None)
+    endpoint = settings.server.endpoint
+    assert (settings.server.model.name, endpoint.access_key) == (bare, "$ITS_KEY")
+    assert settings.budget_tokens is None
     assert (settings.family, engine._family.name) == (None, family)
     path = PATHS[Operation.CHAT]
-    target = target_of(engine._endpoint, Operation.CHAT, path, os.environ, now=0.0)
+    target = target_of(endpoint, Operation.CHAT, path, os.environ, now=0.0)
     assert target.url == URL(f"{address}/chat/completions")
     assert target.headers == (("authorization", "Bearer sk-secret"),)
     assert config_warnings(snapshot_of(tmp_path, text).config, os.environ) == []

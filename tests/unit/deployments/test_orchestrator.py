@@ -15,6 +15,7 @@ import pytest
 
 from deployments import orchestrator as deployment
 from deployments.orchestrator import Orchestrator
+from serve_app.config import watch as watching
 from serve_app.config.locations import ConfigError
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
 from serve_app.engines.embedding.engine import PACKAGE
@@ -227,6 +228,34 @@ class Waits:
         pass
 
 
+async def test_configured_texts_are_prepared(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine embeds the configured routes and the examples of no route at the start, and those
+    of a changed configuration when it is read.
+    """
+    prepared: list[tuple[list[str], tuple[str, ...]]] = []
+
+    class Preparing:
+        def __init__(self, _settings: object) -> None: ...
+
+        def prepare(self, routes: tuple[Route, ...], no_route: tuple[str, ...]) -> None:
+            prepared.append(([route.name for route in routes], no_route))
+
+        def score(self, _question: Question, _in_time: object) -> Scores:
+            return Scores({}, 0.0, None)
+
+    monkeypatch.setattr(deployment, "EmbeddingEngine", Preparing)
+    monkeypatch.setattr(watching, "SETTLED_S", 0.001)
+    orchestrator = make("}\nno_route_examples: [hello, bye]\nlimits: {")
+    assert prepared == [(["code", "poems"], ("hello", "bye"))]
+    file = tmp_path / "gateway.yaml"
+    file.write_text(file.read_text("utf-8").replace("[hello, bye]", "[thanks]"), "utf-8")
+    assert orchestrator._watch.look()
+    await scored(orchestrator, "anything")  # after all that was queued before it
+    assert prepared[1:] == [(["code", "poems"], ("thanks",))]
+
+
 def test_invalid_configuration_fails_replica(tmp_path: Path) -> None:
     """An invalid configuration raises ConfigError, because a retry cannot fix it, and leaves no
     thread running.
@@ -285,9 +314,9 @@ def test_scorer_stays_bounded_after_many_routes() -> None:
         vector[len(text) % 8] = 1.0
         return vector
 
-    scorer = EmbeddingScorer(embed, min_confidence=0.1, archetypes=())
+    scorer = EmbeddingScorer(embed, min_confidence=0.1)
     for number in range(3500):
         route = Route(f"r{number}", f"a{number}, b{number}", (), examples=(f"c{number}",))
-        scorer.score("Hello", (route,))
+        scorer.score(embed("Hello"), (route,))
     assert sizes(scorer) == {"_texts": MAX_TEXTS, "_sets": MAX_ROWS // 5}
     assert MAX_ROWS - 5 < scorer._rows <= MAX_ROWS

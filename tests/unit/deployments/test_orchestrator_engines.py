@@ -12,8 +12,10 @@ import pytest
 from deployments import orchestrator as deployment
 from deployments.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.http import HttpEngine
 from serve_app.engines.vllm.settings import VllmSettings
+from serve_app.scoring.excerpt import recent
 from serve_app.scoring.prompt import FAMILIES
 from tests.unit.config.broken import V
 
@@ -83,7 +85,7 @@ async def test_orchestrator_builds_configured_engine(make: Make, tmp_path: Path)
     expected = VllmSettings(model, FAMILIES["generic"], device="cuda", max_num_seqs=7)
     assert engine.settings == expected
     assert engine.others == {"routes": (), "deadline_s": 0.4, "gpu_share": 1.0}
-    assert await orchestrator.score(question("Write a poem")) == SCORES
+    assert await orchestrator.score(question("Write a poem")) == replace(SCORES, tier="vllm")
     assert await orchestrator.decisions() == 1
     orchestrator.__del__()
     assert engine.closed == 1
@@ -97,12 +99,36 @@ async def test_embedded_engine_stands_in(make: Make) -> None:
     (engine,) = FakeVllm.made
     engine.result = STARTING
     talk = question("Write a rhyme", Turn("user", "Hi"), Turn("assistant", "code " * 99))
+    own = EmbeddingEngine(EmbeddingSettings())
+    expected = own.score(replace(talk, turns=recent(talk.turns)), lambda: True)
+    assert isinstance(expected, Scores)
     scores = await orchestrator.score(talk)
     assert isinstance(scores, Scores)
-    assert (scores.winner, scores.stand_in, scores.threshold) == ("poems", STARTING.detail, 0.12)
+    assert (scores.routes, scores.none, scores.winner) == (
+        expected.routes,
+        expected.none,
+        expected.winner,
+    )
+    assert (scores.stand_in, scores.threshold) == (STARTING.detail, expected.threshold)
     engine.result = SCORES
-    assert await orchestrator.score(talk) == SCORES
+    assert await orchestrator.score(talk) == replace(SCORES, tier="vllm")
     assert engine.questions == [talk, talk]
+
+
+async def test_embedded_engine_reads_the_excerpt(make: Make) -> None:
+    """A language model gets the whole conversation; the fallback gets its last turn if that has
+    enough words, so that its own scores for that turn are cached ones.
+    """
+    orchestrator = make(VLLM)
+    FakeVllm.made[0].result = STARTING
+    text = "Write a short poem with rhymes about the sea, the wind and the moon"
+    scores = []
+    for before in ((), (Turn("user", "Debug this"), Turn("assistant", "code " * 99))):
+        talk = question(text, *before)
+        assert len(recent(talk.turns)) == 1
+        scores.append(await orchestrator.score(talk))
+    assert isinstance(scores[0], Scores)
+    assert scores[1] == replace(scores[0], cached=True)
 
 
 async def test_fallback_uses_its_own_thresholds(make: Make) -> None:
@@ -148,7 +174,7 @@ async def test_fallback_gets_rest_of_deadline(make: Make, monkeypatch: pytest.Mo
     class Patient:
         def __init__(self, _settings: object) -> None: ...
 
-        def prepare(self, _routes: object) -> None: ...
+        def prepare(self, _routes: object, _no_route: object) -> None: ...
 
         def score(self, question: Question, in_time: Callable[[], bool]) -> Scores:
             assert in_time()
@@ -160,7 +186,8 @@ async def test_fallback_gets_rest_of_deadline(make: Make, monkeypatch: pytest.Mo
     orchestrator = make(f"{VLLM}, deadline_ms: 1000")
     (engine,) = FakeVllm.made
     engine.result = STARTING
-    assert await orchestrator.score(question("Hello")) == replace(SCORES, stand_in=STARTING.detail)
+    instead = replace(SCORES, stand_in=STARTING.detail, tier="embedding")
+    assert await orchestrator.score(question("Hello")) == instead
     engine.takes_s = 2.0
     scores = await orchestrator.score(question("Hello again"))
     assert isinstance(scores, Scores)

@@ -1,6 +1,7 @@
 """A chat server on loopback that answers as it is told, and engines that ask it."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,16 +27,35 @@ def won(route: str | None) -> Scores:
     return Scores(routes={}, threshold=0.0, winner=route)
 
 
-def completion(text: Any) -> web.Response:
+def completion(text: Any, **more: Any) -> web.Response:
+    """A chat completion; ``finish_reason`` goes to its choice, other keys to the whole."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}}
-    return web.json_response({"object": "chat.completion", "choices": [choice]})
+    if "finish_reason" in more:
+        choice["finish_reason"] = more.pop("finish_reason")
+    return web.json_response({"object": "chat.completion", "choices": [choice], **more})
 
 
-def says(text: Any) -> Answer:
+def says(text: Any, **more: Any) -> Answer:
     async def answer(request: web.Request) -> web.StreamResponse:
-        return completion(text)
+        return completion(text, **more)
 
     return answer
+
+
+def embeds(text: str) -> list[float]:
+    """A text as the words that it holds, each in one of 64 places by its letters."""
+    vector = [0.0] * 64
+    for word in re.findall(r"\w+", text.lower()):
+        vector[sum(map(ord, word)) % 64] += 1.0
+    return vector
+
+
+async def embeddings(request: web.Request) -> web.StreamResponse:
+    """Embeds all texts, and returns them in another order."""
+    texts = (await request.json())["input"]
+    rows = [{"index": at, "embedding": embeds(text)} for at, text in enumerate(texts)]
+    usage = {"prompt_tokens": sum(map(len, texts)), "total_tokens": 0}
+    return web.json_response({"object": "list", "data": rows[::-1], "usage": usage})
 
 
 def raw(body: bytes, status: int = 200, **headers: str) -> Answer:

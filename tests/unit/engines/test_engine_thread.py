@@ -28,9 +28,9 @@ class Engine:
         self.asked: list[str] = []
         self.in_time: list[bool] = []
 
-    def prepare(self, routes: tuple[Route, ...]) -> None:
+    def prepare(self, routes: tuple[Route, ...], no_route: tuple[str, ...] = ()) -> None:
         self.threads.add(threading.get_ident())
-        self.asked.append(f"prepare {routes[0].name}")
+        self.asked.append(" ".join(["prepare", routes[0].name, *no_route]))
 
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
         self.threads.add(threading.get_ident())
@@ -78,8 +78,9 @@ async def test_engine_does_not_block_the_loop(engine: Engine, thread: EngineThre
 async def test_preparation_runs_on_the_engine_thread(engine: Engine, thread: EngineThread) -> None:
     """It waits in the queue, because engines are not thread-safe."""
     thread.prepare((Route("code", "code", ()),))
+    thread.prepare((Route("code", "code", ()),), ("hi", "thanks"))
     assert await thread.score(question("a")) == SCORES
-    assert engine.asked == ["prepare code", "a"]
+    assert engine.asked == ["prepare code", "prepare code hi thanks", "a"]
     assert len(engine.threads) == 1
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from serve_app.domain import Reason, Route, Unavailable
 from serve_app.engines.http import HttpEngineSettings, estimate_tokens
+from serve_app.engines.servers import own_server
 from tests.unit.engines.chat_server import (
     ROUTES,
     SECRET,
@@ -188,7 +189,7 @@ async def test_long_conversation_is_shortened_to_the_budget(server: Server, make
 def test_unknown_family_is_refused() -> None:
     """The error lists the known ones."""
     with pytest.raises(ValueError, match="unknown family 'plano'; use one of arch-router, "):
-        HttpEngineSettings(base_url="http://x", model="m", family="plano")
+        HttpEngineSettings(own_server("http://x", "m", None), family="plano")
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("好" * 4, 3)])  # fmt: skip

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from serve_app.domain import Reason, Unavailable
 from serve_app.engines.http import MAX_DECISION_BYTES, HttpEngineSettings
+from serve_app.engines.servers import own_server
 from tests.site import closed_port
 from tests.unit.engines.chat_server import (
     SECRET,
@@ -241,5 +242,5 @@ async def test_engine_repr_shows_its_server_and_schemas(server: Server, make: Ma
 
 def test_settings_repr_shows_no_secret() -> None:
     """Addresses may contain passwords, and keys may be written out."""
-    settings = HttpEngineSettings(base_url=f"http://u:{SECRET}@x", model="m", access_key=SECRET)
-    assert repr(settings).startswith("HttpEngineSettings(model='m', family=None")
+    settings = HttpEngineSettings(own_server(f"http://u:{SECRET}@x", "m", SECRET))
+    assert repr(settings).startswith("HttpEngineSettings(family=None")

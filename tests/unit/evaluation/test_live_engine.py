@@ -190,15 +190,18 @@ async def test_vllm_is_measured(
 async def test_engine_reads_what_the_gateway_would_send(
     fake: type[FakeVllm], tmp_path: Path
 ) -> None:
-    """A language model reads the whole conversation, an embedding model the user's messages."""
-    turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Write a haiku")]
+    """A language model reads the whole conversation, an embedding model the user's last turn, and
+    what it follows if that is short.
+    """
+    last = ("user", "Write a haiku")
+    turns = [("user", "Hi"), ("assistant", "Hi"), ("user", "And you?"), ("assistant", "Well"), last]
     messages: list[Json] = [{"role": role, "content": text} for role, text in turns]
     talk = write_set(tmp_path, HEAD, line("", "poems", messages=messages))
     for task in ("generate", "embed"):
         file = configured(tmp_path, f"engine: vllm, model: m, task: {task}")
         assert await run(talk, "--config", file) == 0
     seen = [[(turn.role, turn.text) for turn in engine.questions[0].turns] for engine in fake.made]
-    assert seen == [turns, [turns[0], turns[2]]]
+    assert seen == [turns, [turns[0], *turns[2:]]]
 
 
 async def test_report_of_vllm_is_text(
@@ -253,9 +256,8 @@ async def test_engine_is_closed_after_a_failed_measurement(
 
 WRONG: Final = {
     "--engine vllm": "--engine: engine vllm needs `model:`; add it, or name a gateway.yaml that has it with --config",
-    "--engine http --model m": "--engine: engine http needs `base_url:`; add it, or name a gateway.yaml that",
+    "--engine http --model m": "--engine: engine http needs `base_url:`, or `model: provider/name` of model_providers; add it, or name a gateway.yaml that",
     "--engine vllm --model m --draw 1": "--draw: only works with engine embedding; remove it",
-    "--engine vllm --model m --no-archetypes": "--no-archetypes: only works with engine embedding",
 }
 
 

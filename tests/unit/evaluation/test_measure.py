@@ -15,21 +15,19 @@ from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSetting
 from serve_app.evaluation.draws import draw_examples
 from serve_app.evaluation.labelled_set import Case, LabelledSet, read_set
 from serve_app.evaluation.measure import COLLIDING, NO_ROUTE, CaseOutcome, RouteQuality, evaluate
-from serve_app.scoring.archetypes import ARCHETYPES
-from serve_app.scoring.embedding import Vector
 from tests.unit.evaluation.labelled_sets import (
     CODE,
     HEAD,
     OUTCOMES,
     POEMS,
     PROMPTS,
+    TopicModel,
     evaluation_of,
     line,
     outcome,
     write_set,
 )
 
-BARE: Final = EmbeddingSettings(archetypes=False)
 GOOD: Final = line("Write a haiku", "poems")
 MISSED: Final = line("A ballad about the sea, in rhymes", "code")
 
@@ -52,10 +50,18 @@ def test_set_is_read(tmp_path: Path) -> None:
         Route("code", CODE["description"], (), examples=("fix it",)),
         Route("poems", POEMS["description"], ()),
     )
+    assert read.no_route_examples == ()
     assert read.cases == (
         Case((Turn("user", odd),), "code"),
         Case((Turn("user", "Hi"), Turn("assistant", "Hello")), None),
     )
+
+
+def test_set_may_have_examples_of_no_route(tmp_path: Path) -> None:
+    """They are those of a configuration, and belong to every question of the set."""
+    first = json.dumps({"routes": [CODE, POEMS], "no_route_examples": ["hello", "thanks"]})
+    read = read_set(write_set(tmp_path, first, GOOD))
+    assert read.no_route_examples == ("hello", "thanks")
 
 
 def test_line_ends_of_windows_are_kept(tmp_path: Path) -> None:
@@ -70,8 +76,8 @@ NO_NAMES = "must have a name and a description, both strings"
 EXPECT = "must be a route of line 1 or null, not"
 
 
-def head(*routes: Json) -> str:
-    return json.dumps({"routes": [*routes, POEMS]})
+def head(*routes: Json, **more: Json) -> str:
+    return json.dumps({"routes": [*routes, POEMS], **more})
 
 
 # fmt: off
@@ -95,6 +101,8 @@ WRONG: dict[str, tuple[list[str], list[tuple[int, str, str]]]] = {
     "two of one name": ([head(CODE, POEMS), GOOD], [(1, "routes[2]", "duplicate route 'poems'; keep one")]),
     "examples a text": ([head({**CODE, "examples": "x"}), GOOD], [(1, "routes[0].examples", "must be a list of strings")]),
     "examples numbers": ([head({**CODE, "examples": ["x", 1]}), GOOD], [(1, "routes[0].examples", "must be a list of strings")]),
+    "no route a text": ([head(no_route_examples="x"), GOOD], [(1, "no_route_examples", "must be a list of strings")]),
+    "no route numbers": ([head(CODE, no_route_examples=["x", 1]), GOOD], [(1, "no_route_examples", "must be a list of strings")]),
     "no cases": ([HEAD], [(2, "", "no cases; add one per line")]),
     "case no JSON": ([HEAD, GOOD, "{", GOOD], [(3, "", "must be a JSON object")]),
     "case too deep": ([HEAD, '{"a":' * 99_999], [(2, "", "must be a JSON object")]),
@@ -222,7 +230,7 @@ def test_thresholds_need_both_kinds_of_cases(kept: tuple[CaseOutcome, ...]) -> N
 
 @pytest.fixture(scope="module")
 def engine() -> EmbeddingEngine:
-    return EmbeddingEngine(EmbeddingSettings(min_confidence=0.2))
+    return EmbeddingEngine(EmbeddingSettings(min_confidence=0.2), TopicModel())
 
 
 def labelled(directory: Path, *more: str) -> LabelledSet:
@@ -251,6 +259,20 @@ def test_every_case_is_decided(engine: EmbeddingEngine, tmp_path: Path) -> None:
     assert result.collisions == ()
 
 
+def test_examples_of_no_route_are_measured(engine: EmbeddingEngine, tmp_path: Path) -> None:
+    """They take from the scores of the routes, most of it from texts like them."""
+    plain = labelled(tmp_path)
+    taught = replace(plain, no_route_examples=tuple(text for text, route in PROMPTS if not route))
+    scores = [
+        [outcome.score or 0.0 for outcome in result.outcomes]
+        for result in (
+            evaluate(one, EmbeddingSettings(), Progress(), engine) for one in (plain, taught)
+        )
+    ]
+    assert all(less <= score for score, less in zip(*scores, strict=True))
+    assert all(less < score / 2 for score, less in list(zip(*scores, strict=True))[-2:])
+
+
 @pytest.mark.parametrize("expect", [None, "code"])
 def test_case_without_text_matches_no_route(
     expect: str | None, engine: EmbeddingEngine, tmp_path: Path
@@ -269,8 +291,9 @@ def test_case_without_text_matches_no_route(
     assert result.decided == pytest.approx(1.0 if expect is None else 9 / 12)
 
 
-def test_similar_descriptions_are_collisions(engine: EmbeddingEngine, tmp_path: Path) -> None:
+def test_similar_descriptions_are_collisions(tmp_path: Path) -> None:
     """The most similar pair comes first, each pair once."""
+    engine = EmbeddingEngine(EmbeddingSettings())
     verse = {"name": "poetry", "description": POEMS["description"]}
     other = {"name": "poem", "description": "poems, lyrics of songs and rhymes"}
     file = write_set(tmp_path, json.dumps({"routes": [CODE, POEMS, verse, other]}), GOOD)
@@ -286,7 +309,7 @@ def test_similar_descriptions_are_collisions(engine: EmbeddingEngine, tmp_path: 
 def test_drawn_cases_are_not_counted(engine: EmbeddingEngine, tmp_path: Path) -> None:
     """One case of eight is always missed unless it is drawn, so the share shows how many count."""
     read = labelled(tmp_path, MISSED)
-    drawn = {count: draw_examples(read, engine, BARE, count, 12) for count in (0, 1, 9)}
+    drawn = {count: draw_examples(read, engine, count, 12) for count in (0, 1, 9)}
     assert {count: set(draws.accuracies) for count, draws in drawn.items()} == {
         0: {7 / 8},
         1: {5 / 6, 1.0},
@@ -298,27 +321,11 @@ def test_drawn_cases_are_not_counted(engine: EmbeddingEngine, tmp_path: Path) ->
 def test_draws_are_reproducible(engine: EmbeddingEngine, tmp_path: Path) -> None:
     """Each draw has its own seed, so that more draws begin with the same ones."""
     read = labelled(tmp_path, MISSED)
-    some = draw_examples(read, engine, BARE, 1, 30)
-    more = draw_examples(read, engine, BARE, 1, 35)
+    some = draw_examples(read, engine, 1, 30)
+    more = draw_examples(read, engine, 1, 35)
     assert len(set(some.accuracies)) == 2
     assert (len(more.accuracies), more.accuracies[:30]) == (35, some.accuracies)
     assert some.mean == pytest.approx(sum(some.accuracies) / 30)
-
-
-@pytest.mark.parametrize("archetypes", [False, True])
-def test_draws_follow_the_archetypes_setting(
-    archetypes: bool, engine: EmbeddingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are with the bank of prompts or without."""
-    read, asked, embed = labelled(tmp_path), [""], engine.model.embed
-
-    def remembering(text: str) -> Vector:
-        asked.append(text)
-        return embed(text)
-
-    monkeypatch.setattr(engine.model, "embed", remembering)
-    draw_examples(read, engine, replace(BARE, archetypes=archetypes), 0, 1)
-    assert (ARCHETYPES[0].prompts[0] in asked) is archetypes
 
 
 def test_drawn_examples_replace_those_of_the_set(engine: EmbeddingEngine, tmp_path: Path) -> None:
@@ -327,12 +334,12 @@ def test_drawn_examples_replace_those_of_the_set(engine: EmbeddingEngine, tmp_pa
     taught = replace(
         read, routes=tuple(replace(route, examples=("x", "y")) for route in read.routes)
     )
-    drawn = [draw_examples(one, engine, BARE, 2, 2).accuracies for one in (read, taught)]
+    drawn = [draw_examples(one, engine, 2, 2).accuracies for one in (read, taught)]
     assert drawn[0] == drawn[1]
 
 
 def test_case_without_text_is_never_drawn(engine: EmbeddingEngine, tmp_path: Path) -> None:
     """It counts as missed."""
     read = labelled(tmp_path, line(" ", "code"))
-    assert draw_examples(read, engine, BARE, 0, 1).accuracies == (7 / 8,)
-    assert draw_examples(read, engine, BARE, 9, 1).accuracies == (2 / 3,)
+    assert draw_examples(read, engine, 0, 1).accuracies == (7 / 8,)
+    assert draw_examples(read, engine, 9, 1).accuracies == (2 / 3,)

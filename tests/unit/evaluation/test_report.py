@@ -126,7 +126,7 @@ def test_report_is_json() -> None:
     """It has everything of the text and more, and survives a file."""
     result = replace(
         FOUND,
-        settings=EmbeddingSettings(model=Path("/m.onnx"), archetypes=False),
+        settings=EmbeddingSettings(model=Path("/m.onnx")),
         draws=(Draws(1, (0.5, 0.75)),),
         collisions=(Collision(0.9, "b", "a"),),
     )
@@ -151,7 +151,6 @@ def test_report_is_json() -> None:
             "max_query_tokens": 64,
             "min_confidence": 0.12,
             "min_margin": 0.0,
-            "archetypes": False,
         },
         "no_answer": [],
         "cases": 6,

@@ -58,5 +58,5 @@ async def test_session_prices_follow_reloaded_configuration(tmp_path: Path) -> N
     gateway = assemble(lambda: snapshots[-1], ports).gateway
     first = gateway._sessions.prices
     assert gateway._sessions.prices is first
-    snapshots.append(replace(snapshots[0]))
+    snapshots.append(replace(snapshots[0], config=snapshots[0].config.model_copy()))
     assert gateway._sessions.prices is not first

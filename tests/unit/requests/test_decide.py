@@ -95,6 +95,23 @@ async def test_inline_routes_replace_configured_routes(snapshot: Snapshot) -> No
     assert keys[-1] == snapshot.policy.version
 
 
+async def test_examples_of_no_route_belong_to_configured_routes(tmp_path: Path) -> None:
+    """A question about the configured routes has the configured examples of no route; one about
+    inline routes has none, because these may be about anything.
+    """
+    snapshot = snapshot_of(tmp_path, TEXT % "" + "no_route_examples: [hello, thanks a lot]\n")
+    for value, expected in (
+        (None, ("hello", "thanks a lot")),
+        ([entry()], ()),
+        ([entry(name="code", description="writing code", models=["openai/b"])], ()),
+    ):
+        orchestrator = FakeOrchestrator(Scores({"r": 0.5}, 0.1, "r"))
+        await decide(call_of(snapshot, {PREFERENCES: value}), orchestrator)
+        (asked,) = orchestrator.questions
+        assert asked.no_route_examples == expected
+        assert (asked.key == snapshot.policy.version) is (value is None)
+
+
 async def test_decision_by_content_accepts_unserved_models(snapshot: Snapshot) -> None:
     """A request to the decision API may name models that the gateway does not serve; a completion
     may not.
@@ -188,6 +205,8 @@ async def test_explanation_lists_question_scores_and_candidates(snapshot: Snapsh
             "margin": 0.25,
             "cached": False,
             "stand_in": None,
+            "tier": None,
+            "fell_back": None,
             "doubt": None,
             "named": None,
             "no_match": SCORES.threshold,

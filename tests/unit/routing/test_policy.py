@@ -200,6 +200,17 @@ def test_examples_belong_to_their_route(tmp_path: Path) -> None:
     assert (code.examples, talk.examples) == ((), ("hi", "how are you"))
 
 
+def test_examples_of_no_route_belong_to_the_policy(policy: Policy, tmp_path: Path) -> None:
+    """They are in their order, empty without the key, and another version if they change."""
+    assert policy.no_route_examples == ()
+    some, other = (
+        snapshot_of(tmp_path, f"{TEXT}no_route_examples: {texts}\n").policy
+        for texts in ("[hi, how are you]", "[hi]")
+    )
+    assert (some.no_route_examples, other.no_route_examples) == (("hi", "how are you"), ("hi",))
+    assert len({policy.version, some.version, other.version}) == 3
+
+
 @pytest.mark.parametrize("attribute", ["models", "bare", "hints", "aliases"])
 def test_policy_is_immutable(policy: Policy, attribute: str) -> None:
     """A request keeps the policy with which it began."""

@@ -121,6 +121,18 @@ UNREADABLE = None
         ('{"answer": "code"}', UNREADABLE),
         ("5", UNREADABLE),
         ("null", ()),
+        # a model that thinks aloud
+        ("Okay, so. Possible route: code, but let me", UNREADABLE),
+        ('Okay, so. Possible route: "code", but let me', UNREADABLE),
+        ("Okay. Possible route: code\nBut let me see the others", UNREADABLE),
+        ("- route: code?\n- route: Image generation?\nHm", UNREADABLE),
+        ("It asks for {a program}. Possible route: code, but let me", UNREADABLE),
+        ("I looked at them all.\nThe best route: code.", CODE),
+        ("I looked at them all.\n**Route:** `code`\n", CODE),
+        ("Routes: [code, Image generation]", ("code", "Image generation")),
+        ("Route: code\nThe user asks for code.", CODE),
+        ("```yaml\nroute: code\n```", CODE),
+        ("Route: none\\nIt is a greeting.", ()),
         ("{" * 5000, UNREADABLE),
         ("[" * 5000, UNREADABLE),
     ],
@@ -134,6 +146,34 @@ def test_answer_is_read_in_any_form(text: str, routes: tuple[str, ...] | None) -
             read_answer(text, NAMES)
     else:
         assert read_answer(text, NAMES) == routes
+
+
+@pytest.mark.parametrize(
+    ("text", "routes"),
+    [
+        ("Okay, so. Possible route: code, but let me", UNREADABLE),
+        ("Okay, so. Possible route: code", UNREADABLE),
+        ("code", UNREADABLE),
+        ("", UNREADABLE),
+        ('{"route": ["code", "Image gen', UNREADABLE),
+        ('Maybe {"route": "code"}? Or', UNREADABLE),
+        ("<think>the route: code", UNREADABLE),
+        ("[" * 5000, UNREADABLE),
+        ('{"route": "code"} because the user', CODE),
+        ('```json\n{"route": "code"}\n```\nThe user', CODE),
+        ('{"route": "other"}\n\n\n', ()),
+        ('["code"] is', CODE),
+    ],
+)
+def test_cut_answer_counts_if_it_began_with_json(
+    text: str, routes: tuple[str, ...] | None
+) -> None:
+    """Of a text that was cut, nothing else is an answer."""
+    if routes is None:
+        with pytest.raises(UnreadableAnswerError):
+            read_answer(text, NAMES, cut=True)
+    else:
+        assert read_answer(text, NAMES, cut=True) == routes
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-"""Scores of texts against routes, with embeddings that can be computed by hand."""
+"""Probabilities of routes for texts, with embeddings that can be computed by hand."""
 
-from collections.abc import Callable
-from math import sqrt
+import random
+from dataclasses import replace
+from itertools import permutations
+from math import exp, sqrt
 
 import numpy as np
 import pytest
@@ -9,15 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.domain import Route, Scores
-from serve_app.scoring import embedding
-from serve_app.scoring.archetypes import Archetype
-from serve_app.scoring.embedding import (
-    OutOfTimeError,
-    phrases,
-    readable,
-    texts_of_bank,
-)
-from tests.unit.scoring.embeddings import Bag, route, scorer, value
+from serve_app.scoring.embedding import EmbeddingScorer, phrases, readable
+from serve_app.scoring.readout import GENERIC
+from tests.unit.scoring.embeddings import READOUT, Bag, dense, logit, route, scorer, scores_of
 
 
 @pytest.mark.parametrize(
@@ -79,246 +75,193 @@ CODE = route("code", "fix bugs, write tests")
         ("", 0.0),
     ],
 )
-def test_score_is_a_weighted_sum(text: str, expected: float) -> None:
-    """The whole and the name are a quarter each, the nearest phrase is a half."""
-    assert value(text, CODE) == pytest.approx(expected, abs=2e-6)
+def test_similarity_is_a_weighted_sum(text: str, expected: float) -> None:
+    """The whole and the name are a quarter each here, the nearest phrase is a half."""
+    assert logit(text, CODE) == pytest.approx(8 * expected - 2, abs=1e-3)
 
 
 def test_name_counts_by_its_words() -> None:
     """It does so as part of the whole, too."""
     expected = 0.25 * 2 / sqrt(2 * 3) + 0.25
-    assert value("book flight", route("book_flight", "travel")) == pytest.approx(expected, abs=2e-6)
+    found = logit("book flight", route("book_flight", "travel"))
+    assert found == pytest.approx(8 * expected - 2, abs=1e-3)
+
+
+def test_generic_readout_is_the_default() -> None:
+    """A scorer of a model without a read-out of its own has it."""
+    bag = Bag()
+    plain = EmbeddingScorer(bag, min_confidence=0.0).score(bag.query("code"), (CODE,))
+    assert plain == scores_of("code", CODE, readout=GENERIC)
+    assert plain != scores_of("code", CODE)
 
 
 @pytest.mark.parametrize(
-    ("count", "weight"), [(0, 0.0), (1, 0.2), (2, 0.3), (3, 0.4), (4, 0.45), (5, 0.5), (9, 0.5)]
+    ("count", "trust"), [(0, 0.0), (1, 0.25), (2, 0.5), (3, 1.0), (4, 1.0), (9, 1.0)]
 )
-def test_examples_weigh_by_their_number(count: int, weight: float) -> None:
-    """The nearest and the mean count half each; a single example has a small weight."""
+def test_examples_are_trusted_by_their_number(count: int, trust: float) -> None:
+    """The three nearest count; from one example to three they get more of the logit."""
     examples = [f"example{number}" for number in range(count)]
-    near = (1 + 1 / sqrt(count)) / 2 if count else 0.0
-    assert value("example0", route("x", "y", *examples)) == pytest.approx(weight * near, abs=2e-6)
+    near = 1 / min(count, 3) if count else 0.0
+    found = logit("example0", route("x", "y", *examples))
+    assert found == pytest.approx((1 - trust) * -2 + trust * (8 * near - 3), abs=1e-3)
 
 
-def test_examples_lower_the_score_of_unlike_texts() -> None:
-    """The rest of the score has less weight if there are examples."""
-    plain, taught = value("y", route("x", "y")), value("y", route("x", "y", "a", "b", "c"))
-    assert taught == pytest.approx(0.6 * plain, abs=2e-6)
+def test_more_like_examples_raise_a_probability() -> None:
+    """Each of the first three does, if all are as near; a fourth one changes nothing."""
+    examples = ("write a b", "write a c", "write a d", "write a e")
+    found = [
+        scores_of("write a", route("x", "y", *examples[:count])).routes["x"] for count in range(5)
+    ]
+    assert found[0] < found[1] < found[2] < found[3] == found[4]
+
+
+def test_nearer_examples_raise_a_probability() -> None:
+    """The route whose examples are like the text takes from the others, and from none."""
+    far, near = (
+        scores_of("sail a boat", route("x", "y", *examples), route("z", "boat"))
+        for examples in (("a b c", "d e", "f"), ("sail a boat", "sail a ship", "a boat"))
+    )
+    assert near.routes["x"] > far.routes["x"]
+    assert near.routes["z"] < far.routes["z"]
+    assert (near.none or 0.0) < (far.none or 0.0)
+    assert (near.winner, far.winner) == ("x", "z")
+
+
+def test_examples_lower_the_probability_of_unlike_texts() -> None:
+    """The description has less weight if there are examples."""
+    plain, taught = (scores_of("y", made) for made in (route("x", "y"), route("x", "y", *"abc")))
+    assert taught.routes["x"] < plain.routes["x"]
+    similarity = 0.25 / sqrt(2) + 0.5
+    assert logit("y", route("x", "y", *"abc")) == pytest.approx(4 * similarity - 3, abs=1e-3)
 
 
 def test_examples_belong_to_their_route() -> None:
-    """The position of the route does not matter."""
+    """The position of the route does not matter, and those of others have none of them."""
     routes = (route("a", "b"), route("c", "d", "hello"), route("e", "f"))
-    assert scorer().score("hello", routes).routes == {"a": 0.0, "c": 0.2, "e": 0.0}
+    scores = scores_of("hello", *routes)
+    far = (scores.none or 0.0) * exp(-2)
+    assert scores.routes["a"] == scores.routes["e"] == pytest.approx(far, abs=1e-6)
+    assert logit("hello", routes[1]) == pytest.approx(0.75 * -2 + 0.25 * 5, abs=1e-3)
 
 
-RHYME = Archetype("kind", "of rhyme lines", ("sonnet", "ballad", "haiku"))
-LAUGH = Archetype("jokes", "that make merry", ("pun", "jest"))
-
-
-@pytest.mark.parametrize(
-    ("description", "inherited"),
-    [
-        ("of rhyme x", 0.5),  # 2 of 4 words are shared with 4: a cosine of 0.5
-        ("of rhyme lines", 0.5),
-        ("of rhyme x y", 0.0),  # 2 of 5: 0.447
-        ("of x y", 0.0),
-        ("x y z", 0.0),
-    ],
-)
-def test_prompts_are_inherited_from_a_cosine_of_a_half(description: str, inherited: float) -> None:
-    """The two nearest prompts of a kind are half of the score of a route about it."""
-    near = value("sonnet", route("w", description), archetypes=(LAUGH, RHYME))
-    assert near == pytest.approx(inherited * (1 + 0) / 2, abs=2e-6)
-
-
-def test_the_two_nearest_prompts_count() -> None:
-    """Their mean counts; a third one that is far changes nothing."""
-    near = value("sonnet ballad", route("kind", "of rhyme lines"), archetypes=(RHYME,))
-    assert near == pytest.approx(0.5 / sqrt(2), abs=2e-6)
-
-
-def test_route_inherits_from_several_kinds() -> None:
-    """Their prompts are one set, of which the two nearest count."""
-    other = Archetype("kind", "of rhyme words", ("limerick",))
-    near = value("limerick", route("kind", "of rhyme"), archetypes=(RHYME, LAUGH, other))
-    assert near == pytest.approx(0.5 * (1 + 0) / 2, abs=2e-6)
-
-
-def test_examples_are_added_after_prompts() -> None:
-    """Half of the score comes from prompts; then examples take their share of the whole."""
-    taught = route("kind", "of rhyme lines", "sonnet", "ode")
-    near = value("sonnet", taught, archetypes=(RHYME,))
-    prompts, examples = 0.5 * (1 + 0) / 2, (1 + 1 / sqrt(2)) / 2
-    assert near == pytest.approx(0.7 * prompts + 0.3 * examples, abs=2e-6)
+def test_examples_of_no_route_raise_none() -> None:
+    """Their three nearest count, too; every route loses the same share."""
+    routes = (route("a", "b"), route("c", "hello"))
+    plain = scores_of("hello", *routes)
+    some, more = (
+        scores_of("hello", *routes, no_route=texts)
+        for texts in (("hello you", "x", "y", "z"), ("hello", "hello", "hello", "z"))
+    )
+    for one, near in ((some, 1 / sqrt(2) / 3), (more, 1.0)):
+        lost = [one.routes[name] / plain.routes[name] for name in "ac"]
+        assert lost[0] == pytest.approx(lost[1], abs=1e-3)
+        assert lost[0] < 1
+        power = exp(8 * near - 3)
+        ratio = (one.none or 0) / one.routes["c"] * plain.routes["c"] / (plain.none or 1)
+        assert ratio == pytest.approx(1 + power, rel=1e-3)
+    assert (plain.winner, some.winner, more.winner) == ("c", "c", None)
+    assert (plain.none or 0) < (some.none or 0) < (more.none or 0)
 
 
 @pytest.mark.parametrize(
     ("text", "min_confidence", "min_margin", "winner"),
     [
-        ("a", 1.0, 0.0, "a"),
-        ("a", 1.0, 1.0, "a"),
+        ("a", 0.0, 0.0, "a"),
+        ("a", 0.99, 0.99, "a"),
+        ("a", 0.998, 0.0, None),
+        ("a", 0.0, 0.998, None),
         ("a b b", 0.0, 0.0, "b"),
-        ("a b b", 0.9, 0.0, None),
-        ("a b b", 0.8, 0.4, "b"),
-        ("a b b", 0.8, 0.5, None),
+        ("a b b", 0.96, 0.94, "b"),
+        ("a b b", 0.97, 0.0, None),
+        ("a b b", 0.96, 0.95, None),
         ("b a", 0.0, 0.0, "a"),
+        ("b a", 0.49, 0.0, "a"),
+        ("b a", 0.5, 0.0, None),
         ("b a", 0.0, 0.01, None),
-        ("z", 0.0, 0.0, "a"),
-        ("z", 0.01, 0.0, None),
+        ("z", 0.0, 0.0, None),
     ],
 )
-def test_winner_reaches_both_thresholds(
+def test_winner_reaches_all_thresholds(
     text: str, min_confidence: float, min_margin: float, winner: str | None
 ) -> None:
-    """Equality is enough, and the first of equal routes wins."""
-    judge = scorer(min_confidence=min_confidence, min_margin=min_margin)
-    scores = judge.score(text, (route("a", "a"), route("b", "b")))
-    assert (scores.winner, scores.threshold, scores.required_margin) == (
-        winner,
-        min_confidence,
-        min_margin,
-    )
+    """It is likelier than none, at least as likely as configured, and far enough ahead."""
+    routes = (route("a", "a"), route("b", "b"))
+    scores = scores_of(text, *routes, min_confidence=min_confidence, min_margin=min_margin)
+    assert (scores.winner, scores.required_margin) == (winner, min_margin)
+    assert scores.threshold == max(scores.none or 0.0, min_confidence)
     assert not scores.cached
 
 
-@pytest.mark.parametrize("text", ["z", "a", ""])
-def test_single_route_needs_no_margin(text: str) -> None:
-    """There is no other route to compare with."""
-    assert scorer(min_margin=1.0).score(text, (route("a", "a"),)).winner == "a"
+def test_equality_reaches_a_threshold() -> None:
+    """A probability as high as configured is enough, and so is such a lead."""
+    routes = (route("a", "a"), route("b", "b"))
+    values = scores_of("a b b", *routes).routes
+    lead = values["b"] - values["a"]
+    assert scores_of("a b b", *routes, min_confidence=values["b"], min_margin=lead).winner == "b"
+
+
+def test_route_as_likely_as_none_does_not_win() -> None:
+    """In doubt no route matches."""
+    scores = scores_of("z", route("a", "b"), readout=replace(READOUT, bar=0.0))
+    assert scores.routes["a"] == scores.none == 0.5
+    assert scores.winner is None
+
+
+@pytest.mark.parametrize(("text", "winner"), [("a", "a"), ("z", None), ("", None)])
+def test_single_route_needs_no_margin(text: str, winner: str | None) -> None:
+    """There is no other route to compare with; none is."""
+    assert scores_of(text, route("a", "a"), min_margin=1.0).winner == winner
 
 
 def test_scores_have_the_order_of_the_routes() -> None:
     """The order does not depend on their values."""
     names = ["d", "a", "c", "b"]
-    scores = scorer().score("a a b", tuple(route(name, name) for name in names))
+    scores = scores_of("a a b", *(route(name, name) for name in names))
     assert list(scores.routes) == names
-    assert scores.routes == pytest.approx({"d": 0, "a": 2 / sqrt(5), "c": 0, "b": 1 / sqrt(5)})
+    powers = {name: exp(-2) for name in names}
+    powers |= {"a": exp(16 / sqrt(5) - 2), "b": exp(8 / sqrt(5) - 2)}
+    total = 1 + sum(powers.values())
+    expected = {name: powers[name] / total for name in names}
+    assert scores.routes == pytest.approx(expected, abs=1e-6)
+    assert scores.none == pytest.approx(1 / total, abs=1e-6)
 
 
-def test_first_of_equal_routes_wins() -> None:
-    """Sorting does not mix them up."""
-    words = ["b"] * 5 + ["a"] * 40 + ["c"] * 30
-    routes = tuple(route(f"r{n}", word) for n, word in enumerate(words))
-    assert scorer().score("a a a b b c", routes).winner == "r5"
-    assert scorer().score("a a a b b c", routes[::-1]).winner == "r44"
+def test_more_routes_take_from_each_other() -> None:
+    """Another one that fits halves a probability; one that does not costs little."""
+    routes = (route("a", "x"), route("b", "y"), route("a_", "x"))
+    alone, beside, split = (scores_of("a x", *routes[:count]) for count in (1, 2, 3))
+    assert alone.routes["a"] > beside.routes["a"] > 0.98 * alone.routes["a"]
+    assert split.routes["a"] == split.routes["a_"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_routes_are_embedded_once_and_texts_each_time() -> None:
-    """A second question costs one embedding; no text of a user is kept."""
-    bag = Bag()
-    judge = scorer(bag)
-    first = judge.score("secret", (CODE,))
-    known = len(bag.asked)
-    assert judge.score("secret", (CODE,)) == first
-    assert bag.asked[known:] == ["secret"]
-    assert "secret" not in judge._texts
+def test_order_of_routes_decides_nothing_between_equal_ones() -> None:
+    """Of routes that read the same, the first by name wins, wherever it is."""
+    routes = (route("a_b", "x", "e"), route("c", "y"), route("a-b", "x", "e"), route("a.b", "x"))
+    for order in permutations(routes):
+        scores = scores_of("a b x e", *order)
+        assert scores.routes["a_b"] == scores.routes["a-b"]
+        assert scores.winner == "a-b"
 
 
-def test_missing_lists_the_texts_to_embed() -> None:
-    """They are exactly these texts, without duplicates; known routes have none."""
-    bag = Bag()
-    judge = scorer(bag)
-    routes = (CODE, route("x_y", "a, b and a", "c"))
-    missing = judge.missing(routes)
-    judge.score("text", routes)
-    assert bag.asked == [*dict.fromkeys(bag.asked[:-1]), "text"]
-    assert sorted(missing) == sorted(bag.asked[:-1])
-    assert judge.missing(routes) == []
-    assert judge.missing((routes[1], route("z", "a"))) == ["z: a", "z"]
-
-
-def test_new_scorer_embeds_the_texts_of_the_bank() -> None:
-    """They have no duplicates, although kinds may share prompts."""
-    bag = Bag()
-    kinds = (Archetype("a", "b", ("c", "d")), Archetype("e", "f", ("d",)))
-    scorer(bag, archetypes=kinds)
-    assert sorted(texts_of_bank(kinds)) == sorted(set(bag.asked))
-
-
-def test_sets_of_routes_share_embeddings() -> None:
-    """A text in several sets of routes is embedded once."""
-    bag = Bag()
-    judge = scorer(bag)
-    judge.prepare((CODE,))
-    judge.prepare((route("x", "y"), CODE))
-    judge.prepare(())
-    assert len(bag.asked) == len(set(bag.asked))
-    assert bag.asked[4:] == ["x: y", "x", "y"]
-
-
-def test_cached_embeddings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least recently used text is evicted, and embedded again when it is needed."""
-    monkeypatch.setattr(embedding, "MAX_TEXTS", 7)
-    bag = Bag()
-    judge = scorer(bag)
-    judge.prepare((route("a", "as"),))
-    judge.prepare((route("b", "bs"),))
-    judge.prepare((route("a", "as", "example"),))  # seven texts; those of b are the oldest
-    judge.prepare((route("c", "cs"),))
-    assert len(judge._texts) == 7
-    assert len(bag.asked) == len(set(bag.asked)) == 10
-    judge.prepare((route("a", "as", "example", "example"), route("c", "cs")))
-    assert len(bag.asked) == 10
-    judge.prepare((route("b", "bs", "again"),))
-    assert bag.asked[10:] == ["b: bs", "again", "b", "bs"]
-    assert len(judge._texts) == 7
-
-
-def test_cached_sets_of_routes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit counts rows: two per route, its phrases and examples; the oldest set is evicted."""
-    monkeypatch.setattr(embedding, "MAX_ROWS", 12)
-    judge = scorer()
-    a, b, c = ((route(name, f"{name}, of it", "example"),) for name in "abc")
-    for routes in (a, b, a, c):
-        judge.prepare(routes)
-    assert list(judge._sets) == [a, c]
-    assert judge._rows == sum(known.rows for known in judge._sets.values()) == 10
-
-
-def test_set_beyond_the_limit_is_cached_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is needed for the answer, and evicted by the next one."""
-    monkeypatch.setattr(embedding, "MAX_ROWS", 4)
-    judge = scorer()
-    for count in (1, 5, 7, 1):
-        routes = tuple(route(f"n{number}", "x") for number in range(count))
-        judge.score("x", routes)
-        assert list(judge._sets) == [routes]
-    assert judge._rows == 3
-
-
-def in_time_for(texts: int) -> Callable[[], bool]:
-    """Says yes so often, then no."""
-    answers = iter([True] * texts)
-    return lambda: next(answers, False)
-
-
-@pytest.mark.parametrize("texts", [1, 2, 3, 5, 8])
-def test_embeddings_made_in_time_are_cached(texts: int) -> None:
-    """Each call continues where the last one had to stop, and nothing is embedded twice."""
-    bag = Bag()
-    judge = scorer(bag)
-    routes = (CODE, route("poems", "verses, songs", "write a poem"))
-    calls = 0
-    while True:
-        calls += 1
-        try:
-            scores = judge.score("a poem", routes, in_time=in_time_for(texts))
-        except OutOfTimeError:
-            assert len(bag.asked) == calls * texts
-            assert "a poem" not in bag.asked
-        else:
-            break
-    assert calls == -(-9 // texts)
-    assert len(bag.asked) == len(set(bag.asked)) == 10
-    assert scores == scorer().score("a poem", routes)
-
-
-def test_known_routes_are_always_in_time() -> None:
-    """Only the text is left to embed."""
-    judge = scorer()
-    judge.prepare((CODE,))
-    assert judge.score("tests", (CODE,), in_time=lambda: False).winner == "code"
+@given(st.integers(0, 999), st.integers(1, 14), st.randoms(use_true_random=False))
+def test_order_of_routes_changes_nothing(seed: int, count: int, chance: random.Random) -> None:
+    """Every probability is the same to the last digit, and so is the winner."""
+    routes = [
+        route(
+            f"r{seed} {number}",
+            ", ".join(f"{seed} {number} {part}" for part in range(chance.randint(1, 5))),
+            *(f"e{seed} {number} {part}" for part in range(chance.randint(0, 6))),
+        )
+        for number in range(count)
+    ]
+    none = tuple(f"n{seed} {number}" for number in range(chance.randint(0, 4)))
+    judge = scorer(dense)
+    first = judge.score(dense(f"q{seed}"), tuple(routes), none)
+    for _ in range(3):
+        chance.shuffle(routes)
+        other = judge.score(dense(f"q{seed}"), tuple(routes), none)
+        assert dict(other.routes) == dict(first.routes)
+        assert (other.none, other.winner) == (first.none, first.winner)
 
 
 def test_similarity_compares_routes() -> None:
@@ -344,15 +287,29 @@ ROUTES = st.lists(
 ).map(tuple)
 
 
-@given(WORDS | st.text(max_size=9), ROUTES, st.floats(0, 1), st.floats(0, 1))
+@given(
+    WORDS | st.text(max_size=9),
+    ROUTES,
+    st.lists(WORDS, max_size=4).map(tuple),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
 def test_any_routes_are_scored(
-    text: str, routes: tuple[Route, ...], min_confidence: float, min_margin: float
+    text: str,
+    routes: tuple[Route, ...],
+    no_route: tuple[str, ...],
+    min_confidence: float,
+    min_margin: float,
 ) -> None:
-    """Every route has a score in the range of a cosine, and only the best one can win."""
-    judge = scorer(min_confidence=min_confidence, min_margin=min_margin, archetypes=(RHYME, LAUGH))
-    scores: Scores = judge.score(text, routes)
+    """The probabilities of all routes and of none sum to 1, and only the likeliest can win."""
+    scores: Scores = scores_of(
+        text, *routes, no_route=no_route, min_confidence=min_confidence, min_margin=min_margin
+    )
     assert list(scores.routes) == [made.name for made in routes]
-    assert all(-1.000001 <= score <= 1.000001 for score in scores.routes.values())
+    assert scores.none is not None
+    values = [scores.none, *scores.routes.values()]
+    assert all(0 <= value <= 1 for value in values)
+    assert sum(values) == pytest.approx(1, abs=1e-6 * len(values))
     if scores.winner is not None:
-        assert scores.routes[scores.winner] == max(scores.routes.values())
-        assert scores.routes[scores.winner] >= min_confidence - 1e-6
+        assert scores.routes[scores.winner] == max(scores.routes.values()) > scores.none
+        assert scores.routes[scores.winner] >= scores.threshold

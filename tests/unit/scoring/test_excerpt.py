@@ -13,7 +13,7 @@ from serve_app.scoring.excerpt import (
     ENVELOPES,
     MAX_CONVERSATION_CHARACTERS,
     MAX_CONVERSATION_TURNS,
-    MAX_RECENT_TURNS,
+    MAX_EARLIER_TURNS,
     MAX_TURN_CHARACTERS,
     RECENT_END_CHARACTERS,
     conversation,
@@ -42,43 +42,74 @@ def answer(text: str) -> Turn:
         (["How is the weather in Rome?", "And tomorrow?"], ["How is the weather in Rome?", "And tomorrow?"]),
         (["Something else.", LONG, "And in Go?"], [LONG.strip(), "And in Go?"]),
         (["Something else.", LONG], [LONG.strip()]),
-        (["a", "b", "c", "d", "e", "f", "g"], ["c", "d", "e", "f", "g"]),
+        (["a", "b", "c", "d", "e", "f", "g"], ["d", "e", "f", "g"]),
         ([" \n x\t"], ["x"]),
         (["", " ", "\n"], []),
         (["x", "", "  "], ["x"]),
+        (["x", "", "y", "  "], ["x", "y"]),
     ],
 )  # fmt: skip
 def test_short_turn_includes_earlier_ones(texts: list[str], kept: list[str]) -> None:
-    """Turns of the user are added, oldest first, until there are enough words."""
+    """Up to three turns of the user are added, oldest first, until these have enough words."""
     assert recent(users(*texts)) == users(*kept)
 
 
-@pytest.mark.parametrize(("words", "turns"), [(ENOUGH_WORDS - 1, 2), (ENOUGH_WORDS, 1)])
+@pytest.mark.parametrize(("words", "turns"), [(ENOUGH_WORDS - 1, 3), (ENOUGH_WORDS, 1)])
 def test_turn_with_enough_words_stands_alone(words: int, turns: int) -> None:
-    """With one word less, the turn before is included."""
-    assert len(recent(users("before", "be " * words))) == turns
+    """Twelve words are enough; with one word less, what it follows is included."""
+    assert ENOUGH_WORDS == 12
+    assert len(recent((*users("before"), answer("yes"), *users("be " * words)))) == turns
 
 
-def test_words_of_several_turns_add_up() -> None:
-    """Two halves of the words are enough."""
+def test_words_of_earlier_turns_add_up() -> None:
+    """Two halves of the words are enough; those of the last turn do not count with them."""
     half = "be " * (ENOUGH_WORDS // 2)
-    assert len(recent(users("before", half, half))) == 2
+    kept = recent(users("before", half, half, "be " * (ENOUGH_WORDS - 1)))
+    assert [turn.text.split() for turn in kept[:-1]] == [half.split()] * 2
 
 
 @pytest.mark.parametrize(
     ("text", "turns"),
-    [("今天天气怎么样", 2), ("请帮我写一个函数" * 12, 1), ("x" * 300, 1), ("ก" * 20, 2), ("🙂" * 60, 1)],
+    [("今天天气怎么样", 2), ("请帮我写一个函数" * 6, 1), ("x" * 150, 1), ("ก" * 20, 2), ("🙂" * 30, 1)],
 )  # fmt: skip
 def test_texts_without_spaces_are_measured_by_their_bytes(text: str, turns: int) -> None:
     """A long turn stands alone without spaces, too."""
     assert len(recent(users("before", text))) == turns
 
 
-def test_answers_are_left_out() -> None:
-    """They are about the last route, wherever they are and however long."""
-    turns = (*users("Hello"), answer(LONG), *users("Write a poem"), answer("Roses are red"))
-    assert recent(turns) == users("Hello", "Write a poem")
-    assert recent((answer("Hello"), answer(LONG))) == ()
+POEM = (*users("Write a poem"), answer(" Roses are red "))
+
+
+@pytest.mark.parametrize(
+    ("turns", "kept"),
+    [
+        ((*POEM, *users("longer")), (*users("Write a poem"), answer("Roses are red"), *users("longer"))),
+        ((*users("Hi"), answer("Hello"), *POEM, *users("longer")), (*users("Hi", "Write a poem"), answer("Roses are red"), *users("longer"))),
+        ((*POEM, *users(LONG)), users(LONG.strip())),
+        ((answer("How can I help?"), *users("a poem")), users("a poem")),
+        ((*POEM, answer("Violets"), *users("longer")), (*users("Write a poem"), answer("Violets"), *users("longer"))),
+        ((*POEM, answer(" \n"), *users("longer")), users("Write a poem", "longer")),
+        ((*POEM, *users("and", "longer")), (*users("Write a poem", "and"), answer("Roses are red"), *users("longer"))),
+        ((*users("a", "b"), answer("c")), users("a", "b")),
+        ((answer("Hello"), answer(LONG)), ()),
+    ],
+    ids=["answer", "last one", "long turn", "greeting", "two", "empty", "older", "after", "no user"],
+)  # fmt: skip
+def test_short_turn_includes_the_answer_before_it(
+    turns: tuple[Turn, ...], kept: tuple[Turn, ...]
+) -> None:
+    """It is one answer, the last one before the user's turn, and only beside an earlier turn."""
+    assert recent(turns) == kept
+
+
+def test_long_answer_is_shortened() -> None:
+    """It keeps both ends, as turns of the user do; quotes of envelopes in it stay."""
+    text = "<system-reminder>" + "x" * 9000 + "end"
+    _, kept, _ = recent((*users("Write it"), answer(text), *users("shorter")))
+    assert kept.role == "assistant"
+    assert kept.text.startswith("<system-reminder>xxx")
+    assert kept.text.endswith("xxxend")
+    assert len(kept.text) == ENDS + len(" … ")
 
 
 CLOSED = "<system-reminder>use the tools</system-reminder>"
@@ -123,6 +154,15 @@ def test_turns_of_envelopes_only_are_skipped() -> None:
     turns = users("Write a poem", *[CLOSED] * 9, f" {CLOSED}\n{CLOSED}<environment_details>x")
     assert recent(turns) == users("Write a poem")
     assert recent(users(CLOSED, "<command-name>/clear")) == ()
+
+
+def test_words_of_envelopes_do_not_count() -> None:
+    """A short turn in long envelopes is short, and the answer before it is found past them."""
+    envelope = f"<system-reminder>{LONG}</system-reminder>"
+    turns = (*users(f"{envelope}Write"), answer("Done"), *users(envelope, f"more{envelope}"))
+    assert recent(turns) == (*users("Write"), answer("Done"), *users("more"))
+    alone = f"{envelope}{LONG}"
+    assert recent(users("before", alone)) == users(LONG.strip())
 
 
 def test_conversation_has_both_sides() -> None:
@@ -204,11 +244,14 @@ TURNS = st.lists(
 @given(TURNS)
 @example([Turn("user", "\ud800" * (ENDS + 1))])
 def test_excerpt_is_small_for_any_conversation(turns: list[Turn]) -> None:
-    """It has a few turns of the user, none empty, and none much longer than its two ends."""
+    """It has a few turns, the user's last, none empty, and none much longer than its two ends."""
     kept = recent(turns)
-    assert len(kept) <= MAX_RECENT_TURNS
-    assert all(turn.role == "user" and turn.text.strip() for turn in kept)
-    assert sum(len(turn.text) for turn in kept) <= MAX_RECENT_TURNS * (ENDS + len(" … "))
+    assert len(kept) <= 1 + MAX_EARLIER_TURNS + 1
+    assert all(turn.text.strip() for turn in kept)
+    roles = [turn.role for turn in kept]
+    assert set(roles[:-2] + roles[-1:]) <= {"user"}
+    assert len(kept) != 2 or roles == ["user", "user"]
+    assert all(len(turn.text) <= ENDS + len(" … ") for turn in kept)
     assert bool(kept) == any(
         turn.role == "user" and without_envelopes(turn.text).strip() for turn in turns
     )
@@ -237,5 +280,13 @@ def test_removing_envelopes_adds_nothing(text: str) -> None:
 def test_huge_text_is_read_fast(text: str) -> None:
     """Two megabytes of tags are searched once."""
     started = time.perf_counter()
-    recent(users(*[text] * MAX_RECENT_TURNS))
+    recent(users(*[text] * (MAX_EARLIER_TURNS + 1)))
     assert time.perf_counter() - started < 1.0
+
+
+def test_old_turns_are_not_read() -> None:
+    """A long conversation costs no more than its end."""
+    turns = (*users(*[CLOSED * 1000] * 20_000), *users("a", "b", "c", "d"))
+    started = time.perf_counter()
+    assert recent(turns) == users("a", "b", "c", "d")
+    assert time.perf_counter() - started < 0.5

@@ -129,20 +129,44 @@ def test_relative_model_is_resolved_beside_a_problem(tmp_path: Path) -> None:
     assert [problem.path for problem in loaded.problems] == ["zzz"]
 
 
-@pytest.mark.parametrize("name", ["m.onnx", ".", "x" * 300, "a/b/c"])
-def test_missing_model_is_a_warning(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["model", "reranker"])
+@pytest.mark.parametrize("name", ["m.onnx", "x" * 300, "a/b/c"])
+def test_missing_model_is_a_warning(name: str, key: str, tmp_path: Path) -> None:
     """It may exist on the machine of the engine."""
-    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{model: {name!r}}}\n").config
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{{key}: {name!r}}}\n").config
+    kind = "file" if name == "m.onnx" else "file or folder"
     assert config_warnings(config, {}) == [
-        f"orchestrator.model: no file {tmp_path / name} on this machine; correct the path"
+        f"orchestrator.{key}: no {kind} {tmp_path / name} on this machine; correct the path"
     ]
 
 
-def test_existing_model_gives_no_warning(tmp_path: Path) -> None:
-    """Its content is checked by the engine."""
+@pytest.mark.parametrize("name", ["m.onnx", "."])
+def test_existing_model_gives_no_warning(name: str, tmp_path: Path) -> None:
+    """Its content is checked by the engine; it may be a folder."""
     (tmp_path / "m.onnx").touch()
-    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {{model: m.onnx}}\n").config
+    text = f"{VERSION}orchestrator: {{model: {name}, reranker: {name}}}\n"
+    config = snapshot_of(tmp_path, text).config
     assert config_warnings(config, {}) == []
+    assert config.orchestrator.reranker == str(tmp_path / name)
+
+
+def test_prefixes_need_a_model(tmp_path: Path) -> None:
+    """The bundled one has none."""
+    text = f"{VERSION}orchestrator: {{query_prefix: 'query: ', passage_prefix: ''}}\n"
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
+        f"orchestrator.{name} is ignored: the bundled model has no prefixes; remove it"
+        for name in ("query_prefix", "passage_prefix")
+    ]
+
+
+def test_reranker_needs_the_embedded_engine(tmp_path: Path) -> None:
+    """Other engines ignore it and say so."""
+    text = "{engine: http, model: m, base_url: 'http://h', reranker: r, reranker_below: 0.3}"
+    config = snapshot_of(tmp_path, f"{VERSION}orchestrator: {text}\n").config
+    assert config_warnings(config, {}) == [
+        f"orchestrator.{name} is ignored: engine http does not use it; remove it"
+        for name in ("reranker", "reranker_below")
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, MAX_EXAMPLES])

@@ -1,5 +1,6 @@
 """The embedding engine with the model that it ships with."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copyfile
@@ -16,9 +17,10 @@ from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
     EmbeddingSettings,
-    text_of,
 )
+from serve_app.engines.embedding.minilm import READOUT
 from serve_app.engines.faults import EngineFaultError
+from serve_app.scoring.readout import GENERIC
 
 ROUTES = (
     Route("code", "writing, explaining and debugging code", ()),
@@ -89,7 +91,8 @@ def test_unusual_texts_are_scored(text: str, engine: EmbeddingEngine) -> None:
     odd = Route(text or " ", text or " ", (), examples=(text or " ",))
     result = engine.score(question(text, routes=(*ROUTES, odd)), lambda: True)
     assert isinstance(result, Scores)
-    assert all(-1.00001 <= score <= 1.00001 for score in result.routes.values())
+    assert result.none is not None
+    assert sum(result.routes.values()) + result.none == pytest.approx(1, abs=1e-5)
     assert result.winner == odd.name or not text
 
 
@@ -178,10 +181,43 @@ def test_engine_out_of_time_is_busy(engine: EmbeddingEngine) -> None:
     assert scored.winner == "gardening"
 
 
-def test_text_of_joins_the_turns() -> None:
-    """Each turn of a question is a line."""
-    assert text_of(question("Write a poem", "and another")) == "Write a poem\nand another"
-    assert text_of(question()) == ""
+def test_examples_of_no_route_count(engine: EmbeddingEngine) -> None:
+    """Those of a question raise its none; the same question without them has the first scores."""
+    asked = question("Which planet has the most moons?")
+    texts = ("How many moons has Mars?", "Which planet is the largest?", "Who found Neptune?")
+    plain = engine.score(asked, lambda: True)
+    other = engine.score(replace(asked, no_route_examples=texts), lambda: True)
+    assert isinstance(plain, Scores)
+    assert isinstance(other, Scores)
+    assert (other.none or 0) > (plain.none or 0)
+    assert all(other.routes[name] < plain.routes[name] for name in plain.routes)
+    assert engine.score(asked, lambda: True) == plain
+
+
+def test_examples_of_no_route_are_prepared(engine: EmbeddingEngine) -> None:
+    """Like routes, they need no time afterwards; others do."""
+    texts = ("How many moons has Venus?",)
+    asked = replace(question("Which planet is it?"), no_route_examples=texts)
+    assert isinstance(engine.score(asked, lambda: False), Unavailable)
+    engine.prepare(ROUTES, texts)
+    assert isinstance(engine.score(asked, lambda: False), Scores)
+
+
+def test_order_of_routes_changes_nothing(engine: EmbeddingEngine) -> None:
+    """Every probability is the same to the last digit, whichever route comes first."""
+    routes = (*ROUTES, Route("tidy_up", "cleaning", ()), Route("tidy-up", "cleaning", ()))
+    for text in ("How do I clean a carpet?", "Write a rhyme", "hm"):
+        results = [
+            engine.score(question(text, routes=order), lambda: True)
+            for order in (routes, routes[::-1], (*routes[2:], *routes[:2]))
+        ]
+        first, *others = results
+        assert isinstance(first, Scores)
+        assert first.routes["tidy_up"] == first.routes["tidy-up"]
+        for other in others:
+            assert isinstance(other, Scores)
+            assert dict(other.routes) == dict(first.routes)
+            assert (other.none, other.winner) == (first.none, first.winner)
 
 
 def test_section_has_every_setting() -> None:
@@ -279,3 +315,10 @@ def test_other_weights_are_supported(engine: EmbeddingEngine, tmp_path: Path) ->
     (tmp_path / "vocab.txt").write_text("\n".join([*lines[:1000], *lines[:999:-1]]), "utf-8")
     other = EmbeddingModel(EmbeddingSettings(model=tmp_path / "own.onnx")).embed(text)
     assert ours @ other < 0.9
+
+
+def test_readout_belongs_to_the_model(engine: EmbeddingEngine, tmp_path: Path) -> None:
+    """The bundled one is fitted with the bundled weights; others get the one for any encoder."""
+    (tmp_path / "own.onnx").symlink_to(shipped())
+    assert engine.model.readout is READOUT
+    assert EmbeddingModel(EmbeddingSettings(model=tmp_path / "own.onnx")).readout is GENERIC

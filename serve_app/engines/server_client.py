@@ -1,0 +1,157 @@
+"""Requests of an engine to a model server, over the transport of providers."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from serve_app.config.schema.gateway import Timeouts
+from serve_app.dialects.json_edits import NO_QUIRK, read_document, rewrite_document
+from serve_app.domain import Json, Reason, TokenUsage, Unavailable
+from serve_app.engines.servers import Server
+from serve_app.exchange import PATHS, FaultKind, Operation, UpstreamFault, UpstreamRequest
+from serve_app.providers.endpoints import ProviderTable
+from serve_app.providers.transport import Transport, fixed
+
+SUCCESS: Final = 200
+
+_CONNECT_SHARE: Final = 0.5
+"""Share of the deadline for connecting, which tells an unreachable server from a slow one."""
+
+_STATUS_TEXTS: Final[Mapping[int, str]] = {
+    401: "rejected the key (status 401); set {key}",
+    403: "rejected the key (status 403); set {key}",
+    404: "has no such model or path (status 404); check {model}",
+    429: "is overloaded (status 429)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReply:
+    """The answer of a server; of an exchange without one, the fault and the status 0."""
+
+    status: int
+    body: bytes = b""
+    fault: Unavailable | None = None
+    """Set unless the answer is a success."""
+
+
+class ServerClient:
+    """Asks one model of one server. Not shared between event loops."""
+
+    def __init__(
+        self,
+        server: Server,
+        operation: Operation,
+        environ: Mapping[str, str],
+        *,
+        deadline_s: float,
+        tls_ca: str | None,
+        max_answer_bytes: int,
+    ) -> None:
+        """Answers that are larger than ``max_answer_bytes`` are faults."""
+        self.server = server
+        self.name = server.model.provider
+        """The server in messages."""
+        self._operation = operation
+        self._deadline_s = deadline_s
+        self._connect_s = _CONNECT_SHARE * deadline_s
+        self._quirk = server.endpoint.quirk(server.model.name, operation)
+        self._was_reached = False
+        self._transport = Transport(
+            fixed(
+                ProviderTable({server.model: (server.endpoint,)}, {}),
+                Timeouts(connect_s=self._connect_s, total_s=deadline_s),
+            ),
+            environ,
+            tls_ca,
+            max_answer_bytes=max_answer_bytes,
+        )
+
+    def __repr__(self) -> str:
+        return repr(self._transport)
+
+    async def post(self, body: Mapping[str, Json]) -> ServerReply:
+        """Sends a body, to which the model's name is added.
+
+        A server may close a kept connection while the next request goes out on it. That request
+        is sent once more, on a new connection.
+        """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        request = UpstreamRequest(
+            provider=self.name,
+            model=self.server.model,
+            operation=self._operation,
+            path=PATHS[self._operation],
+            headers=(),
+            body=self._encoded({"model": self.server.model.name, **body}),
+            stream=False,
+            deadline_s=self._deadline_s,
+        )
+        reply = await self._transport.open(request)
+        if (
+            isinstance(reply, UpstreamFault)
+            and reply.kind is FaultKind.RESET
+            and self._was_reached  # else no connection can have been kept
+        ):
+            reply = await self._transport.open(replace(request, fresh=True))
+        if isinstance(reply, UpstreamFault):
+            slow = loop.time() - started >= self._connect_s
+            late = reply.kind is FaultKind.TIMEOUT or (reply.kind is FaultKind.CONNECT and slow)
+            reason = Reason.ORCHESTRATOR_TIMEOUT if late else Reason.ORCHESTRATOR_ERROR
+            return ServerReply(0, fault=Unavailable(reason, reply.detail))
+        self._was_reached = True
+        content = reply.body if isinstance(reply.body, bytes) else b""  # never a stream here
+        fault = None if reply.status == SUCCESS else self._status_fault(reply.status)
+        return ServerReply(reply.status, content, fault)
+
+    def timed_out(self) -> Unavailable:
+        """The fault of an answer that did not come in time."""
+        detail = f"{self.name} timed out after {self._deadline_s:.3g} s"
+        return Unavailable(Reason.ORCHESTRATOR_TIMEOUT, detail)
+
+    def fault(self, text: str, usage: TokenUsage | None = None) -> Unavailable:
+        """The fault of an answer that cannot be used."""
+        return Unavailable(Reason.ORCHESTRATOR_ERROR, f"{self.name} {text}", usage)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._transport.close()
+
+    def _status_fault(self, status: int) -> Unavailable:
+        key = self.server.key_at
+        own = self.server.model == self.server.priced_as
+        text = _STATUS_TEXTS.get(status, f"returned an error (status {status})")
+        model = f"{key}.model and base_url" if own else key
+        return self.fault(
+            text.format(key=f"{key}.access_key" if own else f"access_key of {key}", model=model)
+        )
+
+    def _encoded(self, body: Json) -> bytes:
+        """The body, without what this model does not take."""
+        content = json.dumps(body).encode()
+        if self._quirk is NO_QUIRK:
+            return content
+        document = read_document(content, unique=frozenset())
+        name = self.server.model.name
+        return rewrite_document(document, model=name, cut=frozenset(), quirk=self._quirk)
+
+
+def read_usage(answer: Json) -> TokenUsage | None:
+    """The tokens that an answer of the OpenAI dialect names; None if it does not."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    taken = _count(usage, "prompt_tokens")
+    if taken is None:
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = _count(details, "cached_tokens") if isinstance(details, dict) else None
+    return TokenUsage(taken, _count(usage, "completion_tokens") or 0, cached or 0)
+
+
+def _count(usage: Mapping[str, Json], key: str) -> int | None:
+    value = usage.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

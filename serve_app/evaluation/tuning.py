@@ -1,0 +1,328 @@
+"""Learns a read-out from labelled conversations, and measures it by cross-validation.
+
+Two ways and their sum are tried, each with several strengths of the ridge: a correction of the
+logits (evaluation/ridge.py), and the conversations as examples of their routes. What is learned
+depends neither on the order of the routes nor on that of the conversations.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from serve_app.config.tuned_file import (
+    CrossValidation,
+    LearnedRoute,
+    TunedFile,
+    TuningFigures,
+    no_route_hash,
+    rounded,
+    route_hash,
+)
+from serve_app.domain import Turn
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
+from serve_app.evaluation.labelled_set import Case, LabelledSet
+from serve_app.evaluation.measure import Evaluation, Progress, case_outcome
+from serve_app.evaluation.reliability import reliability_of
+from serve_app.evaluation.ridge import (
+    Correction,
+    Labels,
+    best_temperature,
+    chance_of,
+    fit,
+    losses,
+    shares,
+    stratified_folds,
+)
+from serve_app.scoring.embedding import Closeness
+from serve_app.scoring.excerpt import recent
+from serve_app.scoring.readout import Floats
+
+RIDGES: Final = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
+FOLDS: Final = 5
+TINY: Final = 25
+"""Number of conversations below which each one is a fold of its own."""
+
+LEAST: Final = 5
+"""Number of conversations from which the test of ``is_better`` can succeed at all."""
+
+FEW: Final = 3
+"""Number of conversations of a route below which it is named as one with few."""
+
+SIGNIFICANT: Final = 0.05
+
+_SLACK: Final = 0.5
+"""Standard errors by which a simpler approach may be worse than the best one, and is still taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """A way to learn."""
+
+    uses_examples: bool
+    """The conversations count as examples of their routes."""
+    ridge: float | None
+    """Strength of the ridge of a correction; None for no correction."""
+
+
+PLAIN: Final = Approach(uses_examples=False, ridge=None)
+APPROACHES: Final = tuple(
+    Approach(uses_examples, ridge) for uses_examples in (False, True) for ridge in (None, *RIDGES)
+)
+"""From the simplest, which changes nothing, to the one that changes most."""
+
+Rows: TypeAlias = npt.NDArray[np.bool_]
+"""For each conversation whether it is meant."""
+
+Pooled: TypeAlias = Mapping[Approach, Floats]
+"""For each approach the logits of all conversations, each by what was learned without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Labelled conversations as the embedded engine sees them; routes and rows in canonical order."""
+
+    labelled: LabelledSet
+    """The routes by name, and the conversations that are used."""
+    vectors: Floats
+    labels: Labels
+    """For each conversation the position of its route; of "no route" it is the last one."""
+    closeness: tuple[Closeness, ...]
+    engine: EmbeddingEngine
+    settings: EmbeddingSettings
+    left_out: Mapping[str, int]
+    """The number of conversations that are not used, by the reason."""
+
+    @property
+    def few(self) -> dict[str, int]:
+        """The routes with fewer than FEW conversations, and their numbers."""
+        counts = Counter(case.expect for case in self.labelled.cases)
+        routes = (route.name for route in self.labelled.routes)
+        return {name: counts[name] for name in routes if counts[name] < FEW}
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What was learned, and what it promises."""
+
+    approach: Approach
+    file: TunedFile
+
+    @property
+    def is_better(self) -> bool:
+        """True if no fewer are decided right, and the likelihood is higher by more than chance."""
+        found = self.file.cross_validation
+        return found.became_right >= found.became_wrong and found.p_value < SIGNIFICANT
+
+
+def gather(
+    labelled: LabelledSet, settings: EmbeddingSettings, engine: EmbeddingEngine, progress: Progress
+) -> Material:
+    """Embeds the conversations of a set; duplicates and examples of the routes are left out.
+
+    An example would be decided by itself, and so promise too much.
+    """
+    routes = tuple(sorted(labelled.routes, key=lambda route: route.name))
+    texts = {text.strip() for route in routes for text in route.examples}
+    texts |= {text.strip() for text in labelled.no_route_examples}
+    used: dict[tuple[tuple[Turn, ...], str | None], Case] = {}
+    left_out: Counter[str] = Counter()
+    for case in labelled.cases:
+        turns = recent(case.turns)
+        if not turns:
+            left_out["without text of the user"] += 1
+        elif (turns, case.expect) in used:
+            left_out["duplicate"] += 1
+        elif len(turns) == 1 and turns[0].text in texts:
+            left_out["also an example of a route"] += 1
+        else:
+            used[turns, case.expect] = Case(turns, case.expect)
+    cases = tuple(sorted(used.values(), key=_place))
+    positions = {route.name: index for index, route in enumerate(routes)}
+    vectors = [engine.model.embed_turns(case.turns) for case in progress(cases)]
+    none = labelled.no_route_examples
+    return Material(
+        LabelledSet(labelled.file, routes, cases, none),
+        np.array(vectors, np.float64),
+        np.array([positions.get(case.expect or "", len(routes)) for case in cases], np.intp),
+        tuple(engine.scorer.closeness(vector, routes, none) for vector in vectors),
+        engine,
+        settings,
+        left_out,
+    )
+
+
+def _place(case: Case) -> tuple[str, str]:
+    """Sorts conversations by their routes, those of one route in an order like a random one."""
+    digest = hashlib.sha256(repr(case.turns).encode("utf-8", "replace"))
+    return case.expect or "", digest.hexdigest()
+
+
+def learn(material: Material, model_hash: str) -> Tuning:
+    """Chooses an approach by cross-validation, and learns by it from all conversations.
+
+    For the figures, the approach and the temperature of each fold are chosen on the others.
+    """
+    labels, count = material.labels, len(material.labels)
+    folds = stratified_folds(labels.tolist(), FOLDS if count >= TINY else count)
+    pooled = _pooled(material, folds)
+    after, scaled = np.empty_like(pooled[PLAIN]), np.empty_like(pooled[PLAIN])
+    for fold in range(folds.max() + 1):
+        own, others = folds == fold, folds != fold
+        approach, temperature = choose(pooled, labels, others)
+        after[own] = pooled[approach][own] / temperature
+        scaled[own] = pooled[PLAIN][own] / best_temperature(pooled[PLAIN][others], labels[others])
+    gains = losses(scaled, labels) - losses(after, labels)  # else the temperature alone would do
+    found = _cross_validation(
+        _measured(material, pooled[PLAIN]),
+        _measured(material, after),
+        int(folds.max()) + 1,
+        chance_of(gains),
+    )
+    approach, temperature = choose(pooled, labels, labels >= 0)
+    return Tuning(approach, _file(material, approach, temperature, found, model_hash))
+
+
+def choose(pooled: Pooled, labels: Labels, rows: Rows) -> tuple[Approach, float]:
+    """The simplest approach that is about as good as the best one on these rows, and its temperature."""
+    temperatures, found = {}, {}
+    for approach, logits in pooled.items():
+        temperatures[approach] = best_temperature(logits[rows], labels[rows])
+        found[approach] = losses(logits[rows], labels[rows], temperatures[approach])
+    best = min(found, key=lambda approach: float(found[approach].mean()))
+
+    def is_near(approach: Approach) -> bool:
+        behind = found[approach] - found[best]
+        return bool(behind.mean() <= _SLACK * behind.std() / np.sqrt(len(behind)))
+
+    chosen = next(approach for approach in pooled if is_near(approach))
+    return chosen, temperatures[chosen]
+
+
+def _pooled(material: Material, folds: Labels) -> dict[Approach, Floats]:
+    shape = (len(material.labels), len(material.labelled.routes) + 1)
+    pooled = {approach: np.empty(shape) for approach in APPROACHES}
+    for fold in range(folds.max() + 1):
+        learned, decided = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        for uses_examples in (False, True):
+            before = base_logits(material, learned, learned if uses_examples else learned[:0])
+            plain = base_logits(material, decided, learned if uses_examples else learned[:0])
+            for approach in APPROACHES:
+                if approach.uses_examples == uses_examples:
+                    correction = _correction(material, learned, before, approach.ridge)
+                    added = 0.0 if correction is None else correction.of(material.vectors[decided])
+                    pooled[approach][decided] = plain + added
+    return pooled
+
+
+def base_logits(material: Material, rows: Labels, examples: Labels) -> Floats:
+    """The logits of these conversations with others as examples; no one is an example of its own."""
+    readout = material.engine.model.readout
+    kinds = range(len(material.labelled.routes) + 1)
+    cosines = material.vectors[rows] @ material.vectors[examples].T
+    of_kind = [material.labels[examples] == kind for kind in kinds]
+    result = []
+    for row, near in zip(rows, cosines, strict=True):
+        closeness, other = material.closeness[row], examples != row
+        nearest = [
+            np.concatenate([closeness.examples[kind], near[of_kind[kind] & other]])
+            for kind in kinds
+        ]
+        result.append(Closeness(closeness.similarity, nearest).logits(readout))
+    return np.array(result)
+
+
+def _correction(
+    material: Material, rows: Labels, logits: Floats, ridge: float | None
+) -> Correction | None:
+    if ridge is None:
+        return None
+    return fit(material.vectors[rows], logits, material.labels[rows], ridge)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    figures: TuningFigures
+    right: tuple[bool, ...]
+    """For each conversation whether it is decided right."""
+
+
+def _measured(material: Material, logits: Floats) -> _Measured:
+    labelled, scorer = material.labelled, material.engine.scorer
+    outcomes = tuple(
+        case_outcome(case, scorer.scores_of(row, labelled.routes), 0.0)
+        for case, row in zip(labelled.cases, shares(logits), strict=True)
+    )
+    evaluation = Evaluation(labelled, material.settings, outcomes, ())
+    reliability = reliability_of(outcomes)
+    auroc = evaluation.auroc()
+    figures = TuningFigures(
+        decided=rounded(evaluation.decided),
+        accuracy=rounded(evaluation.accuracy),
+        auroc=None if auroc is None else rounded(auroc),
+        calibration_error=rounded(0.0 if reliability is None else reliability.calibration_error),
+        negative_log_likelihood=rounded(float(losses(logits, material.labels).mean())),
+    )
+    return _Measured(
+        figures,
+        tuple(outcome.decided == outcome.case.expect for outcome in outcomes),
+    )
+
+
+def _cross_validation(
+    before: _Measured, after: _Measured, folds: int, p_value: float
+) -> CrossValidation:
+    pairs = Counter(zip(before.right, after.right, strict=True))
+    return CrossValidation(
+        folds=folds,
+        conversations=len(before.right),
+        before=before.figures,
+        after=after.figures,
+        became_right=pairs[False, True],
+        became_wrong=pairs[True, False],
+        p_value=p_value,
+    )
+
+
+def _file(
+    material: Material,
+    approach: Approach,
+    temperature: float,
+    found: CrossValidation,
+    model_hash: str,
+) -> TunedFile:
+    """What is learned from all conversations by an approach."""
+    labels, routes = material.labels, material.labelled.routes
+    everything = np.arange(len(labels))
+    examples = everything if approach.uses_examples else everything[:0]
+    logits = base_logits(material, everything, examples)
+    correction = _correction(material, everything, logits, approach.ridge)
+
+    def learned(kind: int, texts: str) -> LearnedRoute:
+        own = labels == kind
+        return LearnedRoute(
+            texts=texts,
+            conversations=int(own.sum()),
+            weights=[] if correction is None else _listed(correction.weights[kind]),
+            offset=0.0 if correction is None else rounded(float(correction.offsets[kind])),
+            examples=[_listed(row) for row in material.vectors[own & approach.uses_examples]],
+        )
+
+    return TunedFile(
+        format=1,
+        model_hash=model_hash,
+        dimensions=material.vectors.shape[1],
+        temperature=rounded(temperature),
+        ridge=approach.ridge,
+        cross_validation=found,
+        no_route=learned(len(routes), no_route_hash(material.labelled.no_route_examples)),
+        routes={route.name: learned(kind, route_hash(route)) for kind, route in enumerate(routes)},
+    )
+
+
+def _listed(vector: Floats) -> list[float]:
+    return [rounded(value) for value in vector.tolist()]

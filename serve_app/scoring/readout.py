@@ -1,0 +1,129 @@
+"""From similarities to probabilities: the read-out of an embedding model.
+
+A route's logit is its similarity to the conversation, scaled; "no route" has a logit of its own.
+A softmax over both gives probabilities, so more routes, or nearer ones, take from each other and
+from "no route". The order of the routes changes nothing.
+
+The numbers of a ``Readout`` belong to one model. ``python -m training.train`` fits those of the
+bundled one on policies that it has not seen; GENERIC fits a sentence encoder as it comes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from serve_app.domain import Json
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """The numbers that turn similarities (cosines) into logits."""
+
+    whole: float
+    """Share of ``name: description`` in a route's similarity to a text."""
+    name: float
+    """Share of the name."""
+    phrase: float
+    """Share of the nearest phrase of the description."""
+    text: float
+    """Scale of the similarity for a route without examples."""
+    bar: float
+    """What is taken off the logit of a route without examples; "no route" has the logit 0."""
+    text_beside: float
+    """Scale of the similarity for a route with examples."""
+    near: float
+    """Scale of the mean of the three nearest examples."""
+    bar_beside: float
+    """What is taken off the logit of a route with examples."""
+    near_none: float
+    """Scale of the mean of the three nearest examples of "no route"."""
+    bar_none: float
+    """What is taken off the logit that these examples give to "no route"."""
+    trust: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0)
+    """Weight of the logit with examples by their number; the last one applies to larger numbers."""
+    temperature: float = 1.0
+    """All logits are divided by it; fitted on policies that the model has not seen."""
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Json]) -> Self:
+        """A read-out from its JSON form."""
+        return cls(**{**fields, "trust": tuple(fields["trust"])})
+
+    def at(self, temperature: float) -> "Readout":
+        """Returns this read-out at another temperature."""
+        return replace(self, temperature=temperature)
+
+    def similarity(self, whole: Floats, name: Floats, phrase: Floats) -> Floats:
+        """The similarity of a text to each route, from those to the three forms of its text."""
+        return self.whole * whole + self.name * name + self.phrase * phrase
+
+    def probabilities(
+        self,
+        similarity: Floats,
+        nearest: Floats,
+        examples: Sequence[int] | npt.NDArray[np.intp],
+        nearest_none: float | None,
+    ) -> Floats:
+        """The probabilities of ``n`` routes, and of "no route" as the last, shape ``(n + 1,)``.
+
+        The arguments are those of ``logits``.
+        """
+        return softmax(self.logits(similarity, nearest, examples, nearest_none))
+
+    def logits(
+        self,
+        similarity: Floats,
+        nearest: Floats,
+        examples: Sequence[int] | npt.NDArray[np.intp],
+        nearest_none: float | None,
+    ) -> Floats:
+        """The logits of ``n`` routes, and of "no route" as the last, shape ``(n + 1,)``.
+
+        ``nearest`` holds the mean cosine of the three nearest examples of each route, and counts
+        only where ``examples``, their number, is not 0. ``nearest_none`` is that of the examples
+        of "no route", None without any.
+        """
+        counts = np.minimum(np.asarray(examples, np.intp), len(self.trust) - 1)
+        trust = np.asarray(self.trust)[counts]
+        alone = self.text * similarity - self.bar
+        beside = self.text_beside * similarity + self.near * nearest - self.bar_beside
+        logits = np.append(alone + trust * (beside - alone), 0.0)
+        if nearest_none is not None:
+            logits[-1] = np.logaddexp(0.0, self.near_none * nearest_none - self.bar_none)
+        scaled: Floats = logits / self.temperature
+        return scaled
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities in proportion to ``exp(logits)``, shape as given."""
+    powers = np.exp(logits - logits.max())
+    result: Floats = powers / math.fsum(powers)  # exact, so that it depends on no order
+    return result
+
+
+def mean_of_nearest(cosines: Floats, count: int = 3) -> float:
+    """The mean of the largest ``count`` cosines, or of all if there are fewer; at least one."""
+    if len(cosines) > count:
+        cosines = np.partition(cosines, len(cosines) - count)[-count:]
+    return float(cosines.mean())
+
+
+GENERIC: Final = Readout(
+    whole=0.5,
+    name=0.2,
+    phrase=0.3,
+    text=15.0,
+    bar=2.2,
+    text_beside=6.0,
+    near=12.0,
+    bar_beside=5.0,
+    near_none=12.0,
+    bar_none=4.0,
+)
+"""For a sentence encoder without numbers of its own; ``fingerpost eval --calibrate`` fits them."""
