@@ -116,8 +116,7 @@ class Orchestrator:
             return Unavailable(
                 Reason.ORCHESTRATOR_ERROR, f"the embedded engine is unavailable: {self._fault}"
             )
-        scores = await self._guard.score(question)
-        return replace(scores, tier=EMBEDDED) if isinstance(scores, Scores) else scores
+        return await self._guard.score(question)
 
     def _first_engine(self) -> Guard | None:
         """The engine with another model, or None; its deadline leaves time for the embedded one."""
@@ -211,9 +210,10 @@ class Orchestrator:
         else:
             deadline_s = section.first_deadline_s
             thread = EngineThread(engine, deadline_s=_SHARE * deadline_s, clock=time.monotonic)
-            # the caller keeps the deadline; this one only ends an engine that hangs
             ruled = by_rule(thread, self._snapshot.threshold.embedded_rule)
-            self._guard = Guard(ruled, deadline_s=2 * deadline_s, clock=time.monotonic)
+            named = Tier(ruled.score, name=EMBEDDED)
+            # the caller keeps the deadline; this one only ends an engine that hangs
+            self._guard = Guard(named, deadline_s=2 * deadline_s, clock=time.monotonic)
             self._thread = thread
 
     def _note(self, fault: str) -> None:

@@ -67,7 +67,7 @@ class OutageLog:
         self, subject: str, clock: Clock, *, effect: str = "", interval_s: float = 0.0
     ) -> None:
         """``effect`` is what an outage means for requests, to be logged with it."""
-        self._subject = subject
+        self.subject = subject
         self._clock = clock
         self._effect = f", {effect}" if effect else ""
         self._interval_s = interval_s
@@ -79,10 +79,10 @@ class OutageLog:
         now = self._clock()
         if not self._logged and now - self._logged_at >= self._interval_s:
             self._logged, self._logged_at = True, now
-            _log.warning("%s unavailable%s: %s", self._subject, self._effect, fault)
+            _log.warning("%s unavailable%s: %s", self.subject, self._effect, fault)
 
     def succeeded(self) -> None:
         """Records a success; logs it if it ends an outage that was logged."""
         if self._logged:
             self._logged = False
-            _log.warning("%s available again", self._subject)
+            _log.warning("%s available again", self.subject)

@@ -122,6 +122,11 @@ class Conversation(Protocol):
         ...
 
     @property
+    def has_provider_state(self) -> bool:
+        """True if an earlier answer is referred to that only its provider has."""
+        ...
+
+    @property
     def characters(self) -> int:
         """The length of the whole body, for estimates of its tokens."""
         ...
@@ -216,6 +221,8 @@ class Scores:
     """The probability of any answer outside the allowed ones; None if unknown."""
     named: tuple[str, ...] = ()
     """All routes that the model named, in its order, if it may name several."""
+    unreadable: bool = False
+    """No route wins, because the engine does not read the script of the conversation."""
     stand_in: str = ""
     """Why the configured engine did not answer, if the embedded one did in its place."""
     tier: str = ""
@@ -267,6 +274,7 @@ class Binding:
 
     model: ModelRef
     route: str | None = None
+    """The route that a turn matched; None as long as none did, so that the binding is provisional."""
     lane: str = ""
     """The requested name: an alias, or empty."""
     last_used: float = 0.0
@@ -276,3 +284,8 @@ class Binding:
     cached_tokens: int = 0
     """Cached tokens of the last answer, as the provider counted them."""
     spend: Spend = Spend()
+
+    @property
+    def is_provisional(self) -> bool:
+        """True if no turn of the session has matched a route yet; the first that does replaces it."""
+        return self.route is None

@@ -128,7 +128,12 @@ class Tokenizer:
 _GREETINGS: Final = ("hi", "hello", "thanks", "thank you", "good morning", "ok", "please", "hey")
 _ANSWERS: Final = ("Sure.", "Here you go.", "Done. Anything else?", "Let me check that for you.")
 _WELCOME: Final = "Hello! How can I help you today?"
-_INTENTS: Final = ("questions about", "questions and requests about", "requests about", "anything about")
+_INTENTS: Final = (
+    "questions about",
+    "questions and requests about",
+    "requests about",
+    "anything about",
+)
 
 
 def route_text(route: Route, chance: Random) -> str:

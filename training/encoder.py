@@ -40,7 +40,9 @@ def base_weights() -> dict[str, Tensor]:
     digest = hashlib.sha256(files[0].read_bytes()).hexdigest() if files else "no file"
     if digest != BASE_SHA256:
         raise SystemExit(f"{BASE_PACKAGE} does not hold the pinned weights: {digest}")
-    return {name: value.float() for name, value in load_file(files[0]).items() if "pooler" not in name}
+    return {
+        name: value.float() for name, value in load_file(files[0]).items() if "pooler" not in name
+    }
 
 
 class Encoder(nn.Module):
@@ -62,7 +64,7 @@ class Encoder(nn.Module):
         )
 
     def to_device(self, device: str) -> "Encoder":
-        """This encoder, on a device."""
+        """Moves the encoder to a device, and returns it."""
         self.words, self.positions = self.words.to(device), self.positions.to(device)
         return self.to(device)
 
@@ -137,7 +139,9 @@ def average(trained: Weights, base: Weights, share: float) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def vectors(encoder: Encoder, texts: Sequence[Tokens], tokens: int = 16384) -> dict[Tokens, np.ndarray]:
+def vectors(
+    encoder: Encoder, texts: Sequence[Tokens], tokens: int = 16384
+) -> dict[Tokens, np.ndarray]:
     """The vectors of these texts, each embedded once, in batches of about ``tokens`` tokens."""
     todo = sorted(set(texts), key=len)
     found: dict[Tokens, np.ndarray] = {}

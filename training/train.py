@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training.data import Policy, Random, Talk, Tokenizer, Tokens, read_policies, route_text, varied
+from training.data import Policy, Talk, Tokenizer, Tokens, read_policies, route_text, varied
 from training.encoder import Encoder, average, base_weights
 
 NEAREST: Final = 3
@@ -41,10 +41,10 @@ class Settings:
     """What was tried; benchmarks/results/training.md says what each gave."""
 
     seed: int = 0
-    steps: int = 520
+    steps: int = 320
     policies: int = 6
     conversations: int = 16
-    rate: float = 1.6e-4
+    rate: float = 2e-4
     scale_rate: float = 0.1
     warm_up: float = 0.1
     decay: float = 0.01
@@ -155,7 +155,10 @@ class Sampler:
     def _add_examples(
         self, task: Task, step: Step, number: int, kept: Sequence[int], taken: set[int]
     ) -> None:
-        policy, most = self._policies[number], int(self._chance.integers(1, self._settings.most_examples + 1))
+        policy, most = (
+            self._policies[number],
+            int(self._chance.integers(1, self._settings.most_examples + 1)),
+        )
         task.examples = []
         for route in (*kept, -1):
             free = [index for index in self._by_route[number][route] if index not in taken]
@@ -248,7 +251,9 @@ def _task_loss(
     return F.cross_entropy(torch.cat([logits, none, foreign - spread], 1), labels, reduction="none")
 
 
-def _nearest(asked: Tensor, examples: Tensor, own: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def _nearest(
+    asked: Tensor, examples: Tensor, own: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor]:
     """The mean cosine of the three nearest examples of each route, and which routes have any."""
     most = max([len(indices) for indices in own] + [1])
     index = np.zeros((len(own), most), np.int64)
@@ -266,7 +271,9 @@ def _nearest(asked: Tensor, examples: Tensor, own: Sequence[Sequence[int]]) -> t
     return mean, present.any(1)
 
 
-def train(policies: Sequence[Policy], settings: Settings, device: str) -> tuple[dict[str, Tensor], list[float]]:
+def train(
+    policies: Sequence[Policy], settings: Settings, device: str
+) -> tuple[dict[str, Tensor], list[float]]:
     """The trained tensors by the names of the checkpoint, and the loss of every step."""
     torch.manual_seed(settings.seed)
     base = base_weights()
@@ -278,7 +285,9 @@ def train(policies: Sequence[Policy], settings: Settings, device: str) -> tuple[
         warm = min(1.0, (number + 1) / (settings.warm_up * settings.steps))
         left = 1.0 - number / settings.steps
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * (warm * left if group["cools"] else min(1.0, 2 * warm * left))
+            group["lr"] = group["peak"] * (
+                warm * left if group["cools"] else min(1.0, 2 * warm * left)
+            )
         with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
             loss = step_loss(encoder, scales, step, settings)
         optimizer.zero_grad()
@@ -298,13 +307,20 @@ def _groups(encoder: Encoder, scales: Scales, settings: Settings) -> list[dict[s
     return [
         {"params": matrices, "weight_decay": settings.decay, **layers},
         {"params": rest, "weight_decay": 0.0, **layers},
-        {"params": list(scales.parameters()), "weight_decay": 0.0, "peak": settings.scale_rate, "cools": False},
+        {
+            "params": list(scales.parameters()),
+            "weight_decay": 0.0,
+            "peak": settings.scale_rate,
+            "cools": False,
+        },
     ]
 
 
 def main() -> None:
     """Trains, and writes the weights."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))

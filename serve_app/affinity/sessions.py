@@ -103,11 +103,14 @@ class Sessions:
 
         Puts a binding if there was none, or swaps the one that was found. If another request was
         faster, the answer stays, but not its binding. With a ``budget``, a binding to the same
-        model is written again.
+        model is written again. ``route`` None: no route matches, which makes a provisional
+        binding, and leaves the route of a live one as it is.
         """
-        before = None if state.found is None else state.found.model
-        moved = state.found is None or (route is not None and state.found.route != route)
-        if before == model and budget is None and not moved:
+        found = state.found
+        before = None if found is None else found.model
+        if route is None and found is not None and state.live:
+            route = found.route
+        if found is not None and (before, found.route) == (model, route) and budget is None:
             return
         binding = Binding(model, route, lane=state.session.lane, last_used=self.now())
         if budget is not None:

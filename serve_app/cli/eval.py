@@ -24,7 +24,7 @@ from serve_app.evaluation.calibrate import corrected
 from serve_app.evaluation.confusion_svg import as_svg
 from serve_app.evaluation.draws import draw_examples
 from serve_app.evaluation.labelled_set import Case, LabelledSet, read_set
-from serve_app.evaluation.live_engine import Measure, Setting, live_measure
+from serve_app.evaluation.live_engine import EngineContext, Measure, live_measure
 from serve_app.evaluation.measure import Draws, Evaluation, evaluate
 from serve_app.evaluation.orders import measure_flips
 from serve_app.evaluation.report import compare, read_report, report_json, report_text
@@ -221,11 +221,11 @@ def _engine(
     """A function that measures sets, and one that draws examples (embedded engine only)."""
     if section.engine != "embedding" or section.when_unsure is not None:
         routes = read_set(arguments.file[0]).routes
-        setting = Setting(rule=rule)
+        context = EngineContext(rule=rule)
         if snapshot is not None:
             servers = Servers.of(snapshot.config, snapshot.providers)
-            setting = Setting(servers, rule)
-        with live_measure(section, _bar, routes, setting) as measure_set:
+            context = EngineContext(servers, rule)
+        with live_measure(section, _bar, routes, context) as measure_set:
             yield measure_set, None
         return
     settings = EmbeddingSettings.from_section(section)

@@ -28,7 +28,7 @@ _HASHED: Final = re.compile(r"([\w.-]+(?:/[\w.-]+)*)=([0-9a-fA-F]{64})", re.ASCI
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFile:
+class ListedFile:
     """A file of a model."""
 
     path: str
@@ -47,7 +47,7 @@ class ListedModel:
     licence: str
     repository: str
     revision: str
-    files: tuple[ModelFile, ...]
+    files: tuple[ListedFile, ...]
     settings: Mapping[str, str]
     """Other keys of ``orchestrator`` that it needs."""
 
@@ -55,7 +55,7 @@ class ListedModel:
     def from_json(cls, name: str, entry: Mapping[str, Json]) -> Self:
         """A model of the list."""
         files = tuple(
-            ModelFile(file["path"], file["sha256"], file["bytes"]) for file in entry["files"]
+            ListedFile(file["path"], file["sha256"], file["bytes"]) for file in entry["files"]
         )
         settings = entry.get("settings", {})
         kept = {key: value for key, value in entry.items() if key not in {"files", "settings"}}
@@ -169,7 +169,7 @@ def _unlisted(name: str, hashed: Sequence[str]) -> ListedModel:
                 f"--sha256 {word} is not FILE=HASH with a path in the repository and 64 hex "
                 "digits; correct it"
             )
-        files[found[1]] = ModelFile(found[1], found[2].lower(), MAX_BYTES)
+        files[found[1]] = ListedFile(found[1], found[2].lower(), MAX_BYTES)
     if {".", ".."} & {*repository.split("/"), revision}:
         raise ValueError(f"{name} is not of the form hf:OWNER/NAME@REVISION; correct it")
     ordered = sorted(files.values(), key=lambda file: file.path.endswith(".onnx"))

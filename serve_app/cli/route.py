@@ -15,7 +15,7 @@ from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Question, Scores, Turn, Unavailable
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.servers import Servers
-from serve_app.evaluation.live_engine import Setting, ask_once
+from serve_app.evaluation.live_engine import EngineContext, ask_once
 from serve_app.evaluation.report import table
 from serve_app.packaged_files import find_packaged
 from serve_app.requests.decide import Decided
@@ -80,7 +80,7 @@ def _scores(snapshot: Snapshot, question: Question) -> tuple[Scores | Unavailabl
         return Scores({}, 0.0, None), 0.0
     if section.engine != "embedding" or section.when_unsure is not None:
         servers = Servers.of(snapshot.config, snapshot.providers)
-        return ask_once(section, question, Setting(servers, snapshot.threshold.rule))
+        return ask_once(section, question, EngineContext(servers, snapshot.threshold.rule))
     engine = EmbeddingEngine(EmbeddingSettings.from_section(section))
     engine.prepare(question.routes, question.no_route_examples)
     started = time.perf_counter()

@@ -86,11 +86,14 @@ class TunedFile(_Part):
     """Strength that keeps the corrections small; None without any."""
     cross_validation: CrossValidation
     routes: dict[str, LearnedRoute]
-    no_route: LearnedRoute
+    no_route: LearnedRoute | None
+    """None where too few conversations match no route: its probability stays as it was."""
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Self:
         for name, learned in [*self.routes.items(), ("no_route", self.no_route)]:
+            if learned is None:
+                continue
             lengths = {len(vector) for vector in learned.examples}
             lengths |= {len(learned.weights)} if learned.weights else set()
             if not lengths <= {self.dimensions}:

@@ -152,7 +152,7 @@ def _rows(answer: Json, count: int) -> Matrix:
 
 
 def _shortened(text: str, tokens: int) -> str:
-    """Head and tail of a text, in about so many tokens, estimated at four bytes each."""
+    """Head and tail of a text, about ``tokens`` tokens, estimated at four bytes each."""
     text = replace_surrogates(text).strip()
     encoded = text.encode()
     room = tokens * _BYTES_PER_TOKEN

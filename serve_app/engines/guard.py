@@ -61,7 +61,6 @@ class Guard:
         self._breaker = breaker
         self._cache: OrderedDict[bytes, Scores] = OrderedDict()
         self._flights: dict[bytes, _Flight] = {}
-        self._name = name
         self._outages = OutageLog(name, clock)
         self.asked = 0
         """Number of questions that reached the inner orchestrator."""
@@ -122,7 +121,7 @@ class Guard:
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
         if self._breaker is not None and not self._breaker.lets_through():
             last = "" if self.last_fault is None else f"; last fault: {self.last_fault.detail}"
-            detail = f"the {self._name} failed several times in a row{last}"
+            detail = f"the {self._outages.subject} failed several times in a row{last}"
             return Unavailable(Reason.BREAKER_OPEN, detail)
         return None
 

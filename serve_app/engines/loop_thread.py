@@ -46,15 +46,19 @@ class LoopThread:
         self._thread.join(CLOSE_S)
 
     async def _end(self, last: Coroutine[Any, Any, None]) -> None:
+        await self._cancel_others()
+        await last
+
+    async def _cancel_others(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await last
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
+            self._loop.run_until_complete(self._cancel_others())
         finally:
             self._loop.close()

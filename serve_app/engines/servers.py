@@ -80,7 +80,7 @@ def own_server(
     operation: Operation = Operation.CHAT,
     key: str = FIRST,
 ) -> Server:
-    """A server that is no provider of the configuration."""
+    """A server beside the providers of the configuration."""
     name = _display_name(base_url)
     endpoint = Endpoint(
         slug=name,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final
 
-from serve_app.config.calibration_file import MAKE, CalibrationFile, CurvePoint, read_calibration
+from serve_app.config.calibration_file import CalibrationFile, CurvePoint, read_calibration
 from serve_app.config.locations import ConfigError, Location
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.engines.embedding.identity import ERROR_CURVE, engine_hash
@@ -15,6 +15,8 @@ from serve_app.scoring.error_bound import loosest_threshold
 _CALIBRATION: Final = "orchestrator.calibration"
 _MAX_ERROR: Final = "orchestrator.max_error"
 _PACKAGED: Final = "the packaged error curve"
+_ANEW: Final = "calibrate it with `fingerpost eval SET --calibrate`"
+_MAX_LISTED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,10 @@ def threshold_in_force(
     try:
         file, source = _file_of(section)
     except ConfigError as error:
-        found = "; ".join(map(str, error.problems))
-        return configured, [(place, f"{error.file}: {found}")]
+        return configured, [(place, _unreadable(error))]
     if file is None:
         message = (
-            f"the error rates of this model are unknown; {MAKE} and name the file in "
+            f"the error rates of this model are unknown; {_ANEW} and name the file in "
             "`calibration:`, or set min_confidence instead"
         )
         return configured, [(("orchestrator", "max_error"), message)]
@@ -127,14 +128,20 @@ def model_name(section: OrchestratorSection) -> str | None:
     return None if section.model is None else PurePath(section.model).name
 
 
+def _unreadable(error: ConfigError) -> str:
+    listed = [str(problem) for problem in error.problems[:_MAX_LISTED]]
+    more = len(error.problems) - len(listed)
+    return f"{error.file}: {'; '.join(listed)}{f'; and {more} more problems' if more else ''}"
+
+
 def _misfit(section: OrchestratorSection, file: CalibrationFile) -> str | None:
     """Why a calibration is not one of the configured engine; None if it is."""
     if file.engine != section.engine:
-        return f"made with engine {file.engine}, not {section.engine}; {MAKE}"
+        return f"made with engine {file.engine}, not {section.engine}; {_ANEW}"
     configured = model_name(section)
     if file.model != configured:
         shown, wanted = file.model or "the bundled model", configured or "the bundled model"
-        return f"made with {shown}, not {wanted}; {MAKE}"
+        return f"made with {shown}, not {wanted}; {_ANEW}"
     return None
 
 
@@ -144,7 +151,7 @@ def _warnings(
     known, max_error = engine_hash(section), section.max_error
     if known is not None and file.model_hash not in {None, known}:
         key = _CALIBRATION if section.calibration is not None else _MAX_ERROR
-        yield f"{key}: {source} was made with other weights or settings of this engine; {MAKE}"
+        yield f"{key}: {source} was made with other weights or settings of this engine; {_ANEW}"
     if max_error is None:
         return
     if not reached:

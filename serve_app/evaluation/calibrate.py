@@ -82,9 +82,10 @@ def calibrate(evaluations: Sequence[Evaluation], min_margin: float, *, fits: boo
     plain = [_corrected(outcome, rule) for outcome in scored]
     before = _figures(plain)
     if fits:
+        rules = [replace(rule, calibration=fit(_others(folds, at))) for at in range(FOLDS)]
         unseen = [
-            _corrected(outcome, replace(rule, calibration=fit(_others(folds, index))))
-            for index, fold in enumerate(folds)
+            _corrected(outcome, own)
+            for own, fold in zip(rules, folds, strict=True)
             for outcome in fold
         ]
         after = _figures(unseen)

@@ -34,7 +34,7 @@ Measure: TypeAlias = Callable[[LabelledSet], Evaluation]
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class EngineContext:
     """What engines need of a configuration beside their sections."""
 
     servers: Servers = field(default_factory=Servers)
@@ -64,7 +64,7 @@ class EngineOpener(Protocol):
 
 
 def ask_once(
-    section: OrchestratorSection, question: Question, setting: Setting
+    section: OrchestratorSection, question: Question, context: EngineContext
 ) -> tuple[Scores, float]:
     """The scores of a section's engines for one question, and the seconds that they took.
 
@@ -72,7 +72,7 @@ def ask_once(
     """
     with (
         asyncio.Runner() as runner,
-        _opened(section, runner, question.routes, setting) as engine,
+        _opened(section, runner, question.routes, context) as engine,
     ):
         started = time.perf_counter()
         scores = runner.run(engine.score(question))
@@ -87,13 +87,13 @@ def live_measure(
     section: OrchestratorSection,
     progress: Progress,
     routes: tuple[Route, ...],
-    setting: Setting,
+    context: EngineContext,
 ) -> Iterator[Measure]:
     """A function that evaluates sets with the engines of a section.
 
     Raises EngineFaultError if one cannot be started.
     """
-    with asyncio.Runner() as runner, _opened(section, runner, routes, setting) as engine:
+    with asyncio.Runner() as runner, _opened(section, runner, routes, context) as engine:
 
         def measure(labelled: LabelledSet) -> Evaluation:
             whole = section.reads_conversations
@@ -109,18 +109,18 @@ def _opened(
     section: OrchestratorSection,
     runner: asyncio.Runner,
     routes: tuple[Route, ...],
-    setting: Setting,
+    context: EngineContext,
 ) -> Iterator[Orchestrator]:
     """The engine of a section, or both with ``when_unsure``."""
-    first_opening = Opening(runner, routes, setting.servers, FIRST)
+    first_opening = Opening(runner, routes, context.servers, FIRST)
     with _opener(section).open_engine(section, first_opening) as engine:
         whole, better = section.reads_conversations, section.when_unsure
-        decided = by_rule(engine, setting.rule)
+        decided = by_rule(engine, context.rule)
         first = Tier(decided.score, section.generates or not whole, section.engine)
         if better is None:
             yield first
             return
-        opening = Opening(runner, routes, setting.servers, SECOND)
+        opening = Opening(runner, routes, context.servers, SECOND)
         with _opener(better).open_engine(better, opening) as other:
             yield Tiers(
                 first,

@@ -36,6 +36,13 @@ def shares(logits: Floats) -> Floats:
     return result
 
 
+def log_total(logits: Floats) -> Floats:
+    """The logarithm of the sum of ``exp(logits)`` of each row."""
+    highest = logits.max(axis=-1)
+    result: Floats = highest + np.log(np.exp(logits - highest[..., None]).sum(axis=-1))
+    return result
+
+
 def losses(logits: Floats, labels: Labels, temperature: float = 1.0) -> Floats:
     """The negative log-likelihood of each row's label, in nats."""
     right = shares(logits / temperature)[np.arange(len(labels)), labels]

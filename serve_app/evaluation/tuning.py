@@ -3,6 +3,10 @@
 Two ways and their sum are tried, each with several strengths of the ridge: a correction of the
 logits (evaluation/ridge.py), and the conversations as examples of their routes. What is learned
 depends neither on the order of the routes nor on that of the conversations.
+
+Without conversations that match no route, nothing can be learned about them: only the choice
+between routes is learned then, and the probability of "no route" stays as it was. Else a set of
+routed conversations would teach that every conversation has a route.
 """
 
 import hashlib
@@ -34,6 +38,7 @@ from serve_app.evaluation.ridge import (
     best_temperature,
     chance_of,
     fit,
+    log_total,
     losses,
     shares,
     stratified_folds,
@@ -51,12 +56,12 @@ LEAST: Final = 5
 """Number of conversations from which the test of ``is_better`` can succeed at all."""
 
 FEW: Final = 3
-"""Number of conversations of a route below which it is named as one with few."""
+"""Number of conversations of a route below which it is named as one with few.
+
+With fewer of "no route", these are not used.
+"""
 
 SIGNIFICANT: Final = 0.05
-
-_SLACK: Final = 0.5
-"""Standard errors by which a simpler approach may be worse than the best one, and is still taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,15 @@ class Material:
     settings: EmbeddingSettings
     left_out: Mapping[str, int]
     """The number of conversations that are not used, by the reason."""
+
+    @property
+    def knows_none(self) -> bool:
+        """True if there are conversations of "no route"."""
+        return bool((self.labels == len(self.labelled.routes)).any())
+
+    def judged(self, logits: Floats) -> Floats:
+        """The columns of the logits that are learned: those of "no route" only if there is one."""
+        return logits if self.knows_none else logits[:, :-1]
 
     @property
     def few(self) -> dict[str, int]:
@@ -141,6 +155,10 @@ def gather(
             left_out["also an example of a route"] += 1
         else:
             used[turns, case.expect] = Case(turns, case.expect)
+    outside = [key for key in used if key[1] is None]
+    if len(outside) < FEW:
+        left_out.update({"without a route, which are too few": len(outside)})
+        used = {key: case for key, case in used.items() if key[1] is not None}
     cases = tuple(sorted(used.values(), key=_place))
     positions = {route.name: index for index, route in enumerate(routes)}
     vectors = [engine.model.embed_turns(case.turns) for case in progress(cases)]
@@ -152,7 +170,7 @@ def gather(
         tuple(engine.scorer.closeness(vector, routes, none) for vector in vectors),
         engine,
         settings,
-        left_out,
+        +left_out,
     )
 
 
@@ -170,37 +188,34 @@ def learn(material: Material, model_hash: str) -> Tuning:
     labels, count = material.labels, len(material.labels)
     folds = stratified_folds(labels.tolist(), FOLDS if count >= TINY else count)
     pooled = _pooled(material, folds)
-    after, scaled = np.empty_like(pooled[PLAIN]), np.empty_like(pooled[PLAIN])
+    judged = {approach: material.judged(logits) for approach, logits in pooled.items()}
+    after, scaled = np.empty_like(pooled[PLAIN]), np.empty_like(judged[PLAIN])
     for fold in range(folds.max() + 1):
         own, others = folds == fold, folds != fold
-        approach, temperature = choose(pooled, labels, others)
+        approach, temperature = choose(judged, labels, others)
         after[own] = pooled[approach][own] / temperature
-        scaled[own] = pooled[PLAIN][own] / best_temperature(pooled[PLAIN][others], labels[others])
-    gains = losses(scaled, labels) - losses(after, labels)  # else the temperature alone would do
+        scaled[own] = judged[PLAIN][own] / best_temperature(judged[PLAIN][others], labels[others])
+    # the plain read-out has a temperature, too: what is learned has to be worth more than that
+    gains = losses(scaled, labels) - losses(material.judged(after), labels)
     found = _cross_validation(
         _measured(material, pooled[PLAIN]),
         _measured(material, after),
         int(folds.max()) + 1,
         chance_of(gains),
     )
-    approach, temperature = choose(pooled, labels, labels >= 0)
+    approach, temperature = choose(judged, labels, labels >= 0)
     return Tuning(approach, _file(material, approach, temperature, found, model_hash))
 
 
 def choose(pooled: Pooled, labels: Labels, rows: Rows) -> tuple[Approach, float]:
-    """The simplest approach that is about as good as the best one on these rows, and its temperature."""
-    temperatures, found = {}, {}
+    """The approach with the lowest loss on these rows, the simplest of equal ones, and its temperature."""
+    found: dict[Approach, tuple[float, float]] = {}
     for approach, logits in pooled.items():
-        temperatures[approach] = best_temperature(logits[rows], labels[rows])
-        found[approach] = losses(logits[rows], labels[rows], temperatures[approach])
-    best = min(found, key=lambda approach: float(found[approach].mean()))
-
-    def is_near(approach: Approach) -> bool:
-        behind = found[approach] - found[best]
-        return bool(behind.mean() <= _SLACK * behind.std() / np.sqrt(len(behind)))
-
-    chosen = next(approach for approach in pooled if is_near(approach))
-    return chosen, temperatures[chosen]
+        temperature = best_temperature(logits[rows], labels[rows])
+        loss = float(losses(logits[rows], labels[rows], temperature).mean())
+        found[approach] = (loss, temperature)
+    best = min(found, key=lambda approach: found[approach][0])
+    return best, found[best][1]
 
 
 def _pooled(material: Material, folds: Labels) -> dict[Approach, Floats]:
@@ -208,15 +223,34 @@ def _pooled(material: Material, folds: Labels) -> dict[Approach, Floats]:
     pooled = {approach: np.empty(shape) for approach in APPROACHES}
     for fold in range(folds.max() + 1):
         learned, decided = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        plain = base_logits(material, decided, learned[:0])
         for uses_examples in (False, True):
-            before = base_logits(material, learned, learned if uses_examples else learned[:0])
-            plain = base_logits(material, decided, learned if uses_examples else learned[:0])
+            examples = learned if uses_examples else learned[:0]
+            before = base_logits(material, learned, examples)
+            beside = base_logits(material, decided, examples) if uses_examples else plain
             for approach in APPROACHES:
                 if approach.uses_examples == uses_examples:
                     correction = _correction(material, learned, before, approach.ridge)
-                    added = 0.0 if correction is None else correction.of(material.vectors[decided])
-                    pooled[approach][decided] = plain + added
+                    pooled[approach][decided] = _corrected(
+                        material, plain, beside, correction, material.vectors[decided]
+                    )
     return pooled
+
+
+def _corrected(
+    material: Material,
+    plain: Floats,
+    logits: Floats,
+    correction: Correction | None,
+    vectors: Floats,
+) -> Floats:
+    """The logits with a correction; as scoring/tuned.py does it, one row at a time."""
+    result = logits.copy()
+    if correction is not None:
+        material.judged(result)[:] += correction.of(vectors)
+    if not material.knows_none:
+        result[:, -1] = plain[:, -1] + log_total(result[:, :-1]) - log_total(plain[:, :-1])
+    return result
 
 
 def base_logits(material: Material, rows: Labels, examples: Labels) -> Floats:
@@ -241,7 +275,7 @@ def _correction(
 ) -> Correction | None:
     if ridge is None:
         return None
-    return fit(material.vectors[rows], logits, material.labels[rows], ridge)
+    return fit(material.vectors[rows], material.judged(logits), material.labels[rows], ridge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +353,11 @@ def _file(
         temperature=rounded(temperature),
         ridge=approach.ridge,
         cross_validation=found,
-        no_route=learned(len(routes), no_route_hash(material.labelled.no_route_examples)),
+        no_route=(
+            learned(len(routes), no_route_hash(material.labelled.no_route_examples))
+            if material.knows_none
+            else None
+        ),
         routes={route.name: learned(kind, route_hash(route)) for kind, route in enumerate(routes)},
     )
 

@@ -61,7 +61,8 @@ async def decide(
 
     ``intent`` None: by content alone, so that names in the request decide nothing. ``snapshot``
     may be another than the request's own. A bound session stays on its model, and the
-    orchestrator is not asked, unless the configuration lets sessions move.
+    orchestrator is not asked, unless its binding is provisional or the configuration lets
+    sessions move.
     Raises InvalidRequest, UnknownModel or NoModel.
     """
     snapshot = snapshot or request.snapshot
@@ -95,7 +96,10 @@ async def _decide_in_session(
     session: _InSession,
     orchestrator: Orchestrator,
 ) -> Decided:
-    """The bound model, unless this turn may move the session and a route or the budget says so."""
+    """The bound model, unless this turn may move the session and a route or the budget says so.
+
+    The first route that matches replaces a provisional binding, whatever the budget is.
+    """
     state, budget = session.state, session.budget
     bound = state.found if state.live else None
     if bound is None:
@@ -104,15 +108,21 @@ async def _decide_in_session(
     else:
         pinned = router.pinned(snapshot.policy, by_content.routes, bound)
         decided = Decided(pinned)
-        if not stays(snapshot.config, conversation, budget):
+        if not stays(snapshot.config, conversation, bound, budget):
             decided = await _ask(snapshot, conversation, orchestrator, by_content)
             if decided.decision.route is None:  # no route matches, so nothing asks for a move
                 decided = replace(decided, decision=pinned)
     switch = None
     if budget is not None:
         candidate = decided.decision.candidates[0]
+        begins = bound is not None and bound.is_provisional and decided.decision.route is not None
         switch = judge_switch(
-            conversation, state, candidate, budget, session.store.prices, session.store.now()
+            conversation,
+            replace(state, live=False) if begins else state,
+            candidate,
+            budget,
+            session.store.prices,
+            session.store.now(),
         )
         if not switch.decision.allowed:
             decided = replace(decided, decision=pinned)

@@ -6,7 +6,7 @@ from typing import Final
 from serve_app.affinity.identify import prefix_hash
 from serve_app.affinity.sessions import BudgetState, SessionState
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.domain import Conversation, ModelRef
+from serve_app.domain import Binding, Conversation, ModelRef
 from serve_app.ports import PriceTable
 from serve_app.routing.budget import (
     Budget,
@@ -36,16 +36,19 @@ def budget_of(config: GatewayConfig, header: str | None) -> Budget | None:
     )
 
 
-def stays(config: GatewayConfig, conversation: Conversation, budget: Budget | None) -> bool:
+def stays(
+    config: GatewayConfig, conversation: Conversation, bound: Binding, budget: Budget | None
+) -> bool:
     """True for a turn that does not move a bound session.
 
-    That is every turn, unless there is a budget or the user's own turns are routed; and then
-    each turn in an open tool loop, because only the model that made the calls can read on.
+    That is every turn, unless the binding is provisional, there is a budget or the user's own
+    turns are routed; and then each turn in an open tool loop, or with state of its provider,
+    because only the model that made the calls can read on.
     """
     on_user_only = config.routing.route_on_user_only
-    if budget is None and not on_user_only:
+    if budget is None and not on_user_only and not bound.is_provisional:
         return True
-    if conversation.has_open_tool_loop:
+    if conversation.has_open_tool_loop or conversation.has_provider_state:
         return True
     return on_user_only and not conversation.user_spoke_last
 

@@ -267,13 +267,14 @@ def _logits(
     readout: Readout, closeness: Closeness, adjustment: Adjustment | None, query: Vector
 ) -> Floats:
     """The logits of the routes and of "no route", with what was learned."""
+    plain = closeness.logits(readout)
     if adjustment is None:
-        return closeness.logits(readout)
+        return plain
     examples = [
         np.concatenate([own, cosines(learned, query)]) if len(learned) else own
         for own, learned in zip(closeness.examples, adjustment.examples, strict=True)
     ]
-    return adjustment.adjust(replace(closeness, examples=examples).logits(readout), query)
+    return adjustment.adjust(plain, replace(closeness, examples=examples).logits(readout), query)
 
 
 def cosines(rows: Matrix, query: Vector) -> Floats:

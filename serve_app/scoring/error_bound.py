@@ -22,6 +22,9 @@ _STEPS: Final = 48
 
 _NEGLIGIBLE: Final = 1e-17
 
+_LEAST_SHARE: Final = 0.1
+"""Share of the routed conversations from which on a threshold is tested first."""
+
 
 class MeasuredThreshold(Protocol):
     """What a threshold did on labelled conversations."""
@@ -60,8 +63,9 @@ def loosest_threshold(
     """The loosest threshold that keeps the error among routed conversations; None if none does.
 
     ``curve`` goes from the loosest threshold to the strictest. The test begins at the strictest
-    threshold that routes enough conversations to pass with half of ``max_error``, because one with
-    a handful of conversations always fails. Without such a one it begins where none may be wrong.
+    threshold that routes a tenth of what the loosest does, and enough conversations to pass if half
+    of ``max_error`` were wrong: on a handful of conversations any threshold fails. Without such a
+    one it begins where it passes only if none is wrong.
     """
     picked = None
     for row in curve[: _start(curve, max_error, confidence) + 1][::-1]:
@@ -76,10 +80,12 @@ def _start(curve: Sequence[MeasuredThreshold], max_error: float, confidence: flo
 
     It depends on how many conversations are routed, not on which of them are wrong.
     """
-    for allowed in (max_error / 2, 0.0):
+    least = _LEAST_SHARE * curve[0].routed
+    for allowed, needed in ((max_error / 2, least), (0.0, 0.0)):
         for index in reversed(range(len(curve))):
             routed = curve[index].routed
-            if upper_bound(math.ceil(routed * allowed), routed, confidence) <= max_error:
+            wrong = math.ceil(routed * allowed)
+            if routed >= needed and upper_bound(wrong, routed, confidence) <= max_error:
                 return index
     return -1
 

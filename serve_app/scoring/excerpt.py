@@ -7,12 +7,12 @@ assistant's answer before it. A turn that says enough decides by itself, whateve
 A language model gets the last turns of both sides. Its prompt has a budget of its own, in tokens.
 """
 
-import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
 from serve_app.domain import Turn
+from serve_app.scoring.envelopes import without_envelopes
 
 ENOUGH_WORDS: Final = 12
 """Words in the user's last turn from which on it is compared alone."""
@@ -22,20 +22,6 @@ MAX_EARLIER_TURNS: Final = 3
 
 RECENT_END_CHARACTERS: Final = 2000
 """Characters kept at each end of a recent turn; the scorer's own limit, in tokens, is lower."""
-
-ENVELOPES: Final = (
-    "system-reminder",
-    "user-prompt-submit-hook",
-    "environment_context",
-    "environment_details",
-    "user_instructions",
-    "command-name",
-    "command-message",
-    "local-command-caveat",
-    "local-command-stdout",
-    "local-command-stderr",
-)
-"""Tags of texts that coding agents insert into the user's turns."""
 
 MAX_CONVERSATION_TURNS: Final = 16
 MAX_TURN_CHARACTERS: Final = 64_000
@@ -48,7 +34,6 @@ as without this limit.
 MAX_CONVERSATION_CHARACTERS: Final = 256_000
 """Characters of all turns for a language model after which older turns are left out."""
 
-_OPENING = re.compile(f"<({'|'.join(map(re.escape, ENVELOPES))})>")
 _BYTES_PER_WORD: Final = 8  # in scripts without spaces
 
 
@@ -112,15 +97,3 @@ def conversation(turns: Sequence[Turn]) -> tuple[Turn, ...]:
         if len(kept) == MAX_CONVERSATION_TURNS or room <= 0:
             break
     return tuple(reversed(kept)) if any(turn.role == "user" for turn in kept) else ()
-
-
-def without_envelopes(text: str) -> str:
-    """The text without ``<tag>...</tag>``; one that is not closed extends to the end of the text."""
-    parts = []
-    at = 0
-    while (opening := _OPENING.search(text, at)) is not None:
-        parts.append(text[at : opening.start()])
-        closing = f"</{opening[1]}>"
-        end = text.find(closing, opening.end())
-        at = len(text) if end < 0 else end + len(closing)
-    return "".join([*parts, text[at:]])

@@ -68,6 +68,49 @@ def test_the_sdk_sends_a_session_by_its_extra_headers(site: Site, session: str) 
     assert models == [VERSE, VERSE]
 
 
+IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]
+"""A turn without words, which matches no route of any engine."""
+OPEN_LOOP = [
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "1", "content": "a cat"},
+]
+
+
+def test_first_match_replaces_a_binding_without_one(site: Site, session: str) -> None:
+    """The model stays as long as no route matches; the first one that does binds for good."""
+    first = _turn(site, "", session, messages=[{"role": "user", "content": IMAGE}])
+    default = _model(first)
+    assert default not in {CODE, VERSE}
+    assert first.headers["x-fingerpost-reason"] == "no_match"
+    again = _turn(site, "", session, messages=[{"role": "user", "content": IMAGE}])
+    assert _model(again) == default
+    assert again.headers["x-fingerpost-reason"] == "affinity"
+    moved = _turn(site, PROMPTS["code"], session)
+    assert (_model(moved), moved.headers["x-fingerpost-affinity"]) == (CODE, "hit")
+    assert moved.headers["x-fingerpost-route"] == "code"
+
+    def stays() -> bool:  # another ingress may remember the first binding for some seconds
+        return _model(_turn(site, PROMPTS["poems and songs"], session)) == CODE
+
+    eventually(stays, 10)
+
+
+def test_open_tool_loop_keeps_a_binding_without_a_match(site: Site, session: str) -> None:
+    """Only the model that made the calls can read on; the next turn of the user is decided."""
+    asked = {"role": "user", "content": PROMPTS["code"]}
+    default = _model(_turn(site, "", session, messages=[{"role": "user", "content": IMAGE}]))
+    looped = _turn(site, "", session, messages=[asked, *OPEN_LOOP])
+    assert _model(looped) == default
+    assert looped.headers["x-fingerpost-reason"] == "affinity"
+    assert _model(_turn(site, "", session, messages=[asked, *OPEN_LOOP, asked])) == CODE
+
+
 def test_lanes_do_not_meet(site: Site, session: str) -> None:
     """A side call by another name does not take over the conversation, nor does an explicit one."""
     assert _model(_turn(site, PROMPTS["code"], session)) == CODE

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from serve_app.affinity.sessions import Sessions
+from serve_app.affinity.sessions import HoldingStore, Sessions
 from serve_app.dialects.json_edits import read_document
 from serve_app.dialects.registry import DEFAULT_DIALECT
 from serve_app.domain import Binding, Headers, ModelRef, Question, Scores, Unavailable
@@ -219,6 +219,8 @@ class Rig:
     meter: FakeMeter = field(default_factory=FakeMeter)
     clock: FakeClock = field(default_factory=FakeClock)
     store: FakeStore = field(default_factory=FakeStore)
+    other_store: HoldingStore | None = None
+    """A store to use in place of the fake one."""
     wall_clock: FakeClock = field(default_factory=lambda: FakeClock(1_700_000_000.0))
 
     @property
@@ -228,7 +230,10 @@ class Rig:
             upstream=self.upstream,
             orchestrator=self.orchestrator,
             sessions=Sessions(
-                self.store, observer, lambda: price_table(self.snapshot.config), self.wall_clock
+                self.other_store or self.store,
+                observer,
+                lambda: price_table(self.snapshot.config),
+                self.wall_clock,
             ),
             observer=observer,
             clock=self.clock,

@@ -25,6 +25,7 @@ from serve_app.engines.embedding.engine import (
 )
 from serve_app.engines.thread import EngineThread
 from serve_app.exchange import UpstreamFault, UpstreamReply, UpstreamRequest
+from serve_app.ports import Orchestrator
 from serve_app.providers.transport import Transport, fixed
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.snapshot import Snapshot, compile_snapshot
@@ -126,15 +127,19 @@ def serve_api(
     environ: Mapping[str, str],
     meter: FakeMeter | None = None,
     peer: str | None = None,
+    orchestrator: Orchestrator | None = None,
 ) -> Iterator[Site]:
-    """Serves the API of a configuration on loopback; ``peer`` replaces the clients' address."""
+    """Serves the API of a configuration on loopback; ``peer`` replaces the clients' address.
+
+    Without an orchestrator it is the embedded engine.
+    """
     snapshot = compile_snapshot(config, environ)
     transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), environ)
     client = ProviderClient(str(config))
     client._transport._environ = environ
     observer = MetricsObserver(meter or FakeMeter())
-    orchestrator, paths = orchestrator_of(snapshot), _Paths(transport, FramedUpstream(client))
-    ports = Ports(paths, orchestrator, _Memory(snapshot), observer)
+    paths = _Paths(transport, FramedUpstream(client))
+    ports = Ports(paths, orchestrator or orchestrator_of(snapshot), _Memory(snapshot), observer)
 
     async def health() -> Any:
         return {"status": "ok", "providers": snapshot.providers.data_paths()}

@@ -60,6 +60,11 @@ class ChatConversation:
         """True while tool calls or their results are the last thing in the conversation."""
         return holds_tool_loop(self._messages)
 
+    @cached_property
+    def has_provider_state(self) -> bool:
+        """True if the conversation refers to an answer in audio, which only its provider has."""
+        return refers_to_audio(self._messages)
+
 
 def read_turns(messages: Json) -> tuple[Turn, ...]:
     """The text of user and assistant messages, in order; other roles and parts are left out.
@@ -115,6 +120,12 @@ def holds_tool_loop(messages: Json) -> bool:
         answered |= found
         results = results or bool(found)
     return results and not spoken
+
+
+def refers_to_audio(messages: Json) -> bool:
+    """True if an answer is given by the id of its audio alone, as OpenAI has it."""
+    answers = (message for message in _objects(messages) if message.get("role") == "assistant")
+    return any(isinstance(answer.get("audio"), dict) for answer in answers)
 
 
 def system_texts(messages: Json) -> str:

@@ -34,6 +34,7 @@ from serve_app.scoring.embedding import (
 from serve_app.scoring.prompt import replace_surrogates
 from serve_app.scoring.query import query_parts, query_tokens
 from serve_app.scoring.readout import GENERIC
+from serve_app.scoring.scripts import any_unreadable, is_unreadable
 from serve_app.scoring.second_look import close_call, with_second_look
 from serve_app.scoring.tuned import Tuned
 
@@ -253,10 +254,19 @@ class EmbeddingEngine:
         except OutOfTimeError:
             detail = "the texts of these routes are still being embedded; retry"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # not a fault: the routes are new
+        if self._cannot_read(question):
+            return replace(scores, winner=None, unreadable=True)
         if question.within_s is not None:
             left_s = question.within_s - (time.perf_counter() - started)
             question = replace(question, within_s=left_s)
         return self._second_look(question, scores, in_time)
+
+    def _cannot_read(self, question: Question) -> bool:
+        """True if the bundled model would guess, and no example in the same script helps it."""
+        if self._settings.model is not None or not is_unreadable(question.turns[-1].text):
+            return False
+        examples = [text for route in question.routes for text in route.examples]
+        return not any_unreadable(examples)
 
     def _second_look(
         self, question: Question, scores: Scores, in_time: Callable[[], bool]

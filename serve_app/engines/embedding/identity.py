@@ -46,7 +46,7 @@ def engine_hash(section: OrchestratorSection) -> str | None:
 
 
 def _files(section: OrchestratorSection) -> Iterator[Path]:
-    """The files of the model and of the reranker. Raises EngineFaultError."""
+    """The files of the model, of the reranker and of what was tuned. Raises EngineFaultError."""
     if section.model is None:
         bundled = (file for file in sorted(FOLDER.glob("minilm*")) if file.suffix != ".py")
         yield from (file for file in bundled if file != ERROR_CURVE)
@@ -57,3 +57,5 @@ def _files(section: OrchestratorSection) -> Iterator[Path]:
         yield Path(section.model)
     if section.reranker is not None:
         yield read_cross_encoder(Path(section.reranker)).graph
+    if section.tuned is not None:
+        yield Path(section.tuned)

@@ -9,8 +9,9 @@ accuracy, and what was measured.
 
 import json
 import mmap
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,10 @@ from serve_app.scoring.readout import Readout
 
 GRAPH: Final = Path(__file__).parent / "minilm.onnx"
 TENSORS: Final = Path(__file__).parent / "minilm.json"
-READOUT: Final = Readout.from_json(
-    json.loads((Path(__file__).parent / "minilm_readout.json").read_bytes())
-)
+TRAINED: Final = Path(__file__).parent / "minilm_trained.bin"
+"""What training/ made: all but the embeddings of words and positions."""
+READOUT_FILE: Final = Path(__file__).parent / "minilm_readout.json"
+READOUT: Final = Readout.from_json(json.loads(READOUT_FILE.read_bytes()))
 """The read-out that was fitted with these weights."""
 
 _Array = npt.NDArray[Any]
@@ -36,9 +38,15 @@ def open_session(weights: Path, options: Any) -> Any:  # noqa: ANN401 - onnxrunt
     """
     import onnxruntime  # noqa: PLC0415 - loaded only where an engine is made
 
-    recipes: dict[str, dict[str, Any]] = json.loads(TENSORS.read_bytes())["tensors"]
+    made = json.loads(TENSORS.read_bytes())
+    trained = TRAINED.read_bytes()
+    if sha256(trained).hexdigest() != made["trained_sha256"]:
+        message = f"{TRAINED} is not the file that belongs to {TENSORS.name}; reinstall fingerpost"
+        raise ValueError(message)
+    recipes: dict[str, dict[str, Any]] = made["tensors"]
     with weights.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        values = [_tensor(data, recipe) for recipe in recipes.values()]
+        files = _Files(data, trained)
+        values = [_tensor(files, recipe) for recipe in recipes.values()]
         options.add_external_initializers(
             list(recipes), [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in values]
         )
@@ -47,22 +55,30 @@ def open_session(weights: Path, options: Any) -> Any:  # noqa: ANN401 - onnxrunt
     )
 
 
-def _tensor(data: mmap.mmap, recipe: dict[str, Any]) -> _Array:
+class _Files(NamedTuple):
+    """The bytes that tensors are made of."""
+
+    package: mmap.mmap
+    trained: bytes
+
+
+def _tensor(files: _Files, recipe: dict[str, Any]) -> _Array:
     """One initializer: a term as it is, or ``value * times + plus`` in float32."""
-    array = _term(data, recipe["value"])
+    array = _term(files, recipe["value"])
     if "times" in recipe:
-        array = array.astype(np.float32) * _term(data, recipe["times"])
+        array = array.astype(np.float32) * _term(files, recipe["times"])
     if "plus" in recipe:
-        array = array + _term(data, recipe["plus"])
+        array = array + _term(files, recipe["plus"])
     return np.array(array, recipe["dtype"], order="C").reshape(recipe["shape"])
 
 
-def _term(data: mmap.mmap, spec: dict[str, Any]) -> _Array:
+def _term(files: _Files, spec: dict[str, Any]) -> _Array:
     """An array from byte ranges: joined along ``axis``, then ``take``, ``append`` and ``zero``."""
     parts: list[_Array] = []
-    for offset, dtype, shape in spec["parts"]:
+    for offset, dtype, shape, *where in spec["parts"]:
+        source = files.trained if where else files.package
         count = int(np.prod(shape))
-        parts.append(np.frombuffer(data, dtype, count, offset).reshape(shape))
+        parts.append(np.frombuffer(source, dtype, count, offset).reshape(shape))
     array = parts[0] if len(parts) == 1 else np.concatenate(parts, spec.get("axis", 0))
     if "take" in spec:  # only these rows or columns
         axis, index = spec["take"]

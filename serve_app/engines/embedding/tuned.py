@@ -36,7 +36,7 @@ def model_hash(section: OrchestratorSection) -> str | None:
 
     Returns None if a file cannot be read.
     """
-    return engine_hash(section.model_copy(update={"reranker": None}))
+    return engine_hash(section.model_copy(update={"reranker": None, "tuned": None}))
 
 
 def configured_tuning(
@@ -89,7 +89,7 @@ def _warnings(
                 f"{_KEY} is ignored for route {route.name!r}: it {state} since {name} was made; "
                 f"{AGAIN}"
             )
-    if routes and file.no_route.texts != no_route_hash(no_route):
+    if file.no_route is not None and file.no_route.texts != no_route_hash(no_route):
         yield (
             f"{_KEY} is ignored for no route: no_route_examples have changed since {name} was "
             f"made; {AGAIN}"

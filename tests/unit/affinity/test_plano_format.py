@@ -51,6 +51,17 @@ def test_binding_survives_writing_and_reading(binding: Binding) -> None:
     assert plano_format.read_binding(plano_format.write_binding(binding)) == binding
 
 
+def test_binding_without_a_route_is_provisional() -> None:
+    """Plano's JSON has no key of its own for it: the route is null, also in a value of Plano."""
+    assert BARE.is_provisional
+    assert not FULL.is_provisional
+    assert written(BARE)["route_name"] is None
+    assert set(written(BARE)) == set(PLANOS)
+    theirs = read({**PLANOS, "route_name": None})
+    assert theirs is not None
+    assert theirs.is_provisional
+
+
 def test_value_of_plano_is_read() -> None:
     """The value is as Plano writes it, with a hash of 64 bits and integer dollars."""
     assert read(PLANOS) == Binding(

@@ -50,10 +50,15 @@ async def test_bound_session_skips_orchestrator(tmp_path: Path) -> None:
 
 
 async def test_no_match_binds_the_default(tmp_path: Path) -> None:
-    """The session keeps this model for all later texts."""
+    """The binding is provisional, and its model answers as long as no route matches."""
     asking = rig(tmp_path)
     assert (await ask(asking, NOTHING))["x-fingerpost-model"] == "openai/a"
-    assert (await ask(asking, CODE))["x-fingerpost-model"] == "openai/a"
+    assert asking.store.bindings["s"].is_provisional
+    headers = await ask(asking, NOTHING)
+    assert (headers["x-fingerpost-model"], headers["x-fingerpost-reason"]) == (
+        "openai/a",
+        "affinity",
+    )
 
 
 async def test_unavailable_orchestrator_binds_nothing(tmp_path: Path) -> None:
@@ -83,6 +88,15 @@ async def test_failover_moves_the_session(tmp_path: Path) -> None:
     )
     assert str(asking.store.bindings["s"].model) == "openai/c"
     assert ("rebind",) in asking.meter.counted(Metric.SESSIONS)
+
+
+async def test_failover_keeps_a_route_that_is_not_of_this_request(tmp_path: Path) -> None:
+    """A binding that was made by a match does not become provisional."""
+    asking = rig(tmp_path, b=fault(FaultKind.CONNECT))
+    asking.store.bindings["s"] = Binding(ModelRef("openai", "b"), "renamed")
+    assert (await ask(asking, TALK))["x-fingerpost-model"] == "openai/a"
+    binding = asking.store.bindings["s"]
+    assert (str(binding.model), binding.route) == ("openai/a", "renamed")
 
 
 async def test_removed_model_voids_its_bindings(tmp_path: Path) -> None:

@@ -42,8 +42,9 @@ def provider() -> Iterator[ExampleProvider]:
 
 
 @pytest.fixture
-def file(tmp_path: Path, provider: ExampleProvider) -> Path:
-    """A configuration with two routes, whose models the provider serves."""
+def file(tmp_path: Path, provider: ExampleProvider, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration with two routes, whose models the provider serves, and whose key is set."""
+    monkeypatch.setenv("UNIT_KEY", "sk-secret-1234")
     written = tmp_path / "gateway.yaml"
     written.write_text(TEXT.format(url=provider.url), "utf-8")
     return written
@@ -62,7 +63,6 @@ def run(
         return EmbeddingEngine(settings, TopicModel())
 
     monkeypatch.setattr(suggest, "EmbeddingEngine", engine)
-    monkeypatch.setenv("UNIT_KEY", "sk-secret-1234")
 
     def command(*options: str, scripts: tuple[Script, ...] = ()) -> tuple[int, str, str]:
         if scripts:

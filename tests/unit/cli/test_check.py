@@ -224,6 +224,14 @@ def test_unusable_weights_are_warnings(run: Run, tmp_path: Path) -> None:
     assert where not in run(gateway(tmp_path, KEYED + section % ", task: embed"))[1]
 
 
+def test_unusable_weights_of_the_better_engine_are_warnings(run: Run, tmp_path: Path) -> None:
+    """The warning names its own key."""
+    section = "orchestrator: {when_unsure: {engine: vllm, model: weights}}\n"
+    status, out, _ = run(gateway(tmp_path, KEYED + section))
+    where = "warning: orchestrator.when_unsure.model, on this machine: there is no folder "
+    assert (status, out.count(where)) == (0, 1)
+
+
 def test_strict_check_fails_for_unusable_weights(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

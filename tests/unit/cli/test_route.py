@@ -182,7 +182,8 @@ async def test_json_is_the_answer_of_the_gateway(
     """It has the keys and values of ``POST /v1/route``."""
     status, out, _ = run("route", text, "--json", "--config", config)
     printed, snapshot = json.loads(out), snapshot_of(tmp_path, TEXT)
-    scores = Scores(printed["orchestrator"]["scores"] or {}, 0.12, printed["route"])
+    section = printed["orchestrator"]
+    scores = Scores(section["scores"] or {}, 0.12, printed["route"], tier=section["tier"] or "")
     gateway = Rig(snapshot, FakeUpstream({}), FakeOrchestrator(scores)).gateway
     request = request_of(snapshot, json.dumps({"messages": messages(text)}))
     answer = await gateway.explain(request)
@@ -239,8 +240,8 @@ def test_options_override_the_configuration(run: Run, cases: Path, config: Path)
     }
 
 
-def best_scores(report: Any) -> list[tuple[float, float]]:
-    return [(row["accuracy"], row["no_match_found"]) for row in report["thresholds"]]
+def best_scores(report: Any) -> list[float | None]:
+    return [row["probability"] for row in report["reliability"]]
 
 
 def test_examples_can_be_ignored(run: Run, tmp_path: Path) -> None:

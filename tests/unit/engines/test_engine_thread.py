@@ -91,6 +91,28 @@ async def test_engine_can_check_the_deadline(engine: Engine, thread: EngineThrea
     assert engine.in_time == [True, False]
 
 
+async def test_engine_knows_how_long_a_request_still_waits(engine: Engine) -> None:
+    """The shorter of the deadline and the question's own time, less the time in the queue."""
+    waits: list[float | None] = []
+
+    class Asked(Engine):
+        def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
+            waits.append(question.within_s)
+            return super().score(question, in_time)
+
+    asked = Asked(engine.clock)
+    asked.takes_s = 0.1
+    thread = EngineThread(asked, deadline_s=0.3, clock=asked.clock)
+    await thread.score(question("a"))
+    await thread.score(replace(question("b"), within_s=0.2))
+    asked.gate.clear()
+    tasks = await start(thread, "c", "d")
+    asked.gate.set()
+    await asyncio.gather(*tasks)
+    thread.close()
+    assert waits == pytest.approx([0.3, 0.2, 0.3, 0.2])
+
+
 async def test_long_queue_refuses_questions(engine: Engine, thread: EngineThread) -> None:
     """A question that would wait longer than it may is refused at once; others are not."""
     engine.takes_s = 0.2

@@ -184,7 +184,7 @@ async def test_vllm_is_measured(
     assert (report["engine"], report["accuracy"]) == ("vllm", pytest.approx(4 / 7))
     assert report["decided"] == pytest.approx(5 / 10)
     assert (report["settings"]["mode"], report["settings"]["min_confidence"]) == ("trie", 0.3)
-    assert len(report["thresholds"]) == 26
+    assert len(report["thresholds"]) == 51
 
 
 async def test_engine_reads_what_the_gateway_would_send(

@@ -189,14 +189,15 @@ def test_confusion_counts_expected_and_decided() -> None:
 
 
 def test_thresholds_trade_accuracy_for_no_match() -> None:
-    """From 0 to 0.5 fewer right routes remain, and more cases without a route are found."""
+    """From 0 to 1 fewer right routes remain, and more cases without a route are found."""
     result = evaluation_of(*OUTCOMES)
     rows = {row.min_confidence: (row.accuracy, row.no_match_found) for row in result.thresholds()}
-    assert list(rows) == pytest.approx([step / 50 for step in range(26)])
+    assert list(rows) == pytest.approx([step / 50 for step in range(51)])
     assert rows[0.0] == rows[0.1] == (3 / 4, 0.0)  # a score that is equal is enough
     assert rows[0.12] == rows[0.3] == (3 / 4, 1 / 2)
     assert rows[0.32] == rows[0.4] == (2 / 4, 1 / 2)
     assert rows[0.42] == rows[0.5] == (2 / 4, 1.0)
+    assert rows[0.92] == rows[1.0] == (0.0, 1.0)
     assert result.recommended() == 0.42
 
 

@@ -63,6 +63,7 @@ def test_report_is_text() -> None:
         "decided   0.500  with min_confidence 0.12 and min_margin 0.05, of all cases",
         "latency   p50 3.5 ms, p99 6.0 ms per decision, 2 thread(s), at most 64 tokens",
         "examples  1 per route: 0.625 (0.500 to 0.750 in 2 draws)",
+        "routed    0.667  of all cases get a route, and 0.500 of these a wrong one",
         "",
         "By route, with thresholds",
         "  route       precision  recall  cases",
@@ -78,11 +79,15 @@ def test_report_is_text() -> None:
         "",
     ]
     assert lines[start + 1 : start + 4] == [
-        "  min_confidence  accuracy  no match found",
-        "            0.00     0.750           0.000",
-        "            0.04     0.750           0.000",
+        "  min_confidence  accuracy  no match found  routed  error among the routed",
+        "            0.00     0.750           0.000   1.000                   0.500",
+        "            0.10     0.750           0.000   1.000                   0.500",
     ]
-    assert lines[start + 15 :] == [
+    assert lines[start + 11 : start + 13] == [
+        "            0.90     0.250           1.000   0.167                   0.000",
+        "            1.00     0.000           1.000   0.000                       -",
+    ]
+    assert lines[start + 13 :] == [
         "  recommended: 0.42 (best mean of both); AUROC 0.875, where 0.5 is chance",
         "",
         "Descriptions that collide (cosine)",
@@ -138,8 +143,14 @@ def test_report_is_json() -> None:
     )
     thresholds = report.pop("thresholds")
     assert (len(thresholds), thresholds[21]) == (
-        26,
-        {"min_confidence": 0.42, "accuracy": 0.5, "no_match_found": 1.0},
+        51,
+        {
+            "min_confidence": 0.42,
+            "accuracy": 0.5,
+            "no_match_found": 1.0,
+            "routed": 0.5,
+            "error": pytest.approx(1 / 3),
+        },
     )
     assert report.pop("latency_ms") == pytest.approx({"p50": 3.5, "p99": 5.95})
     assert report == {
@@ -156,6 +167,12 @@ def test_report_is_json() -> None:
         "cases": 6,
         "accuracy": 0.75,
         "decided": 0.5,
+        "routed": pytest.approx(2 / 3),
+        "routed_error": 0.5,
+        "calibration_error": None,
+        "reliability": [],
+        "flips": None,
+        "languages": [],
         "routes": [
             {"name": "a", "precision": 1 / 2, "recall": 1 / 3, "cases": 3},
             {"name": "b", "precision": 1 / 2, "recall": 1.0, "cases": 1},

@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.domain import ModelRef
-from serve_app.providers.prices import MAX_LOOKUPS, MAX_NAME, VENDORS, CatalogPrice, CatalogPrices
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.domain import ModelRef, TokenUsage
+from serve_app.providers.prices import (
+    MAX_LOOKUPS,
+    MAX_NAME,
+    VENDORS,
+    CatalogPrice,
+    CatalogPrices,
+    CurrentPrices,
+    cost_usd,
+)
 
 OWN = CatalogPrice(1.0, 2.0, 0.1)
 
@@ -117,6 +126,34 @@ def test_price_depends_on_the_hour() -> None:
     model = ModelRef.parse("deepseek/deepseek-chat")
     assert table.price(model) == CatalogPrice(0.27, 1.1, 0.07)
     assert table.price(model) == CatalogPrice(0.135, 0.55, 0.035)
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "usd"),
+    [
+        (CatalogPrice(2.0, 10.0, 0.5), TokenUsage(1_000_000), 2.0),
+        (CatalogPrice(2.0, 10.0, 0.5), TokenUsage(0, 1_000_000), 10.0),
+        (CatalogPrice(2.0, 10.0, 0.5), TokenUsage(1000, 100, cached_tokens=400), 2.4e-3),
+        (CatalogPrice(2.0, 10.0), TokenUsage(1000, 100, cached_tokens=400), 3e-3),
+        (CatalogPrice(2.0, 10.0, 0.5), TokenUsage(10, cached_tokens=99), 5e-6),
+        (CatalogPrice(0.0, 0.0), TokenUsage(1000, 100), 0.0),
+    ],
+)
+def test_cost_follows_the_kind_of_tokens(
+    price: CatalogPrice, usage: TokenUsage, usd: float
+) -> None:
+    """Cached input is cheaper where its price is known, and never more than all input."""
+    assert cost_usd(price, usage) == pytest.approx(usd)
+
+
+def test_current_prices_are_compiled_once_for_each_configuration() -> None:
+    """A reload brings another table."""
+    configs = [GatewayConfig(version="v0.4.0")]
+    prices = CurrentPrices(lambda: configs[-1])
+    first = prices()
+    assert prices() is first
+    configs.append(GatewayConfig(version="v0.4.0"))
+    assert prices() is not first
 
 
 def test_cached_lookups_are_bounded() -> None:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from serve_app.domain import Turn
 from serve_app.engines.http import estimate_tokens
+from serve_app.scoring.envelopes import ENVELOPES, without_envelopes
 from serve_app.scoring.excerpt import (
     ENOUGH_WORDS,
-    ENVELOPES,
     MAX_CONVERSATION_CHARACTERS,
     MAX_CONVERSATION_TURNS,
     MAX_EARLIER_TURNS,
@@ -18,7 +18,6 @@ from serve_app.scoring.excerpt import (
     RECENT_END_CHARACTERS,
     conversation,
     recent,
-    without_envelopes,
 )
 from serve_app.scoring.prompt import FAMILIES
 
@@ -113,40 +112,6 @@ def test_long_answer_is_shortened() -> None:
 
 
 CLOSED = "<system-reminder>use the tools</system-reminder>"
-
-
-@pytest.mark.parametrize(
-    ("text", "rest"),
-    [
-        (f"{CLOSED}Write a poem", "Write a poem"),
-        (f"Write a poem{CLOSED}", "Write a poem"),
-        (f"Write {CLOSED} a poem", "Write  a poem"),
-        (f"{CLOSED}{CLOSED}Write{CLOSED}{CLOSED} a poem{CLOSED}", "Write a poem"),
-        ("Write a poem<system-reminder>about", "Write a poem"),
-        (f"{CLOSED}Write a poem<system-reminder>about", "Write a poem"),
-        ("<command-name>/x</command-name><command-message>y</command-message> z", " z"),
-        ("<environment_context>\n<system-reminder>a</system-reminder>\n</environment_context>b", "b"),
-        ("<environment_context>see <system-reminder> there</environment_context>b", "b"),
-        ("<system-reminder>see <environment_context> there</system-reminder>b", "b"),
-        ("<system-reminder><system-reminder>a</system-reminder>b", "b"),
-        ("</system-reminder>a", "</system-reminder>a"),
-        ("<system-reminder >a", "<system-reminder >a"),
-        ("<System-Reminder>a", "<System-Reminder>a"),
-        ("<system-reminders>a", "<system-reminders>a"),
-        ("a < b and <b>bold</b>", "a < b and <b>bold</b>"),
-        ("no tag at all", "no tag at all"),
-        ("", ""),
-    ],
-)  # fmt: skip
-def test_envelopes_are_removed(text: str, rest: str) -> None:
-    """Texts that an agent inserted are removed, and nothing else."""
-    assert without_envelopes(text) == rest
-
-
-@pytest.mark.parametrize("tag", ENVELOPES)
-def test_every_envelope_is_removed(tag: str) -> None:
-    """It may be closed or not, and contain several lines."""
-    assert without_envelopes(f"a<{tag}>\nx <i>y</i>\n</{tag}>b<{tag}>z") == "ab"
 
 
 def test_turns_of_envelopes_only_are_skipped() -> None:
@@ -255,33 +220,6 @@ def test_excerpt_is_small_for_any_conversation(turns: list[Turn]) -> None:
     assert bool(kept) == any(
         turn.role == "user" and without_envelopes(turn.text).strip() for turn in turns
     )
-
-
-@given(st.lists(FRAGMENTS, max_size=12).map("".join))
-def test_removing_envelopes_adds_nothing(text: str) -> None:
-    """The rest is in the text in the same order."""
-    rest = without_envelopes(text)
-    signs = iter(text)
-    assert all(sign in signs for sign in rest)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<system-reminder>" * 120_000,
-        CLOSED * 42_000,
-        "".join(f"<{tag}>" for tag in ENVELOPES) * 10_000,
-        "<" * 2_000_000,
-        "</system-reminder>" * 110_000,
-        "<system-reminder" * 130_000,
-    ],
-    ids=["unclosed", "closed", "all tags", "brackets", "closings", "cut off"],
-)
-def test_huge_text_is_read_fast(text: str) -> None:
-    """Two megabytes of tags are searched once."""
-    started = time.perf_counter()
-    recent(users(*[text] * (MAX_EARLIER_TURNS + 1)))
-    assert time.perf_counter() - started < 1.0
 
 
 def test_old_turns_are_not_read() -> None:

@@ -314,3 +314,11 @@ def test_engine_for_a_gpu_needs_one(entries: tuple[str, ...], hint: str | None) 
     assert message.startswith(f"serve.yaml: {hint}")
     Path("gateway.yaml").write_text(CONFIG + section % "auto")
     assert checked(text).warnings == ()
+
+
+def test_better_engine_for_a_gpu_needs_one() -> None:
+    """The warning names the key that asks for it."""
+    better = "{engine: vllm, model: a/b, download: true, device: cuda}"
+    Path("gateway.yaml").write_text(f"{CONFIG}orchestrator: {{when_unsure: {better}}}\n")
+    (message,) = checked(APP).warnings
+    assert "which orchestrator.when_unsure.device: cuda needs; set num_gpus in its" in message

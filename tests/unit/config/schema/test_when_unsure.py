@@ -22,6 +22,12 @@ model_aliases: {fast: {target: openai/gpt-4o-mini}}
 """
 
 
+BLIND: Final = (
+    "orchestrator.when_unsure only helps while the engine is unavailable: {how} has no "
+    "probabilities, so no call is close; use another engine first"
+)
+
+
 def configured(folder: Path, section: str) -> Snapshot:
     return snapshot_of(folder, f"{VERSION}{PROVIDERS}orchestrator:\n{section}")
 
@@ -148,15 +154,13 @@ def test_model_of_a_broken_entry_is_not_unknown(tmp_path: Path) -> None:
         (
             when_unsure("engine: http, model: vllm/m", "  engine: http\n  model: openai/gpt-4o\n"),
             [
-                "orchestrator.when_unsure only helps while the engine is unavailable: engine http has no "
-                "probabilities, so no call is close; use another engine first"
+                BLIND.format(how="engine http"),
             ],
         ),
         (
             when_unsure("engine: http, model: vllm/m", "  engine: vllm\n  model: n\n  mode: json\n"),
             [
-                "orchestrator.when_unsure only helps while the engine is unavailable: mode json has no "
-                "probabilities, so no call is close; use another engine first"
+                BLIND.format(how="mode json"),
             ],
         ),
         (when_unsure("engine: http, model: vllm/m", "  engine: vllm\n  model: n\n"), []),

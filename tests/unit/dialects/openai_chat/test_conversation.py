@@ -11,6 +11,7 @@ from serve_app.dialects.openai_chat.conversation import (
     first_user_text,
     holds_tool_loop,
     is_user_turn,
+    refers_to_audio,
     system_texts,
     tool_names,
 )
@@ -174,6 +175,21 @@ def test_tool_loop_is_open_until_user_text(messages: Json, held: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("messages", "refers"),
+    [
+        ([user("Hi"), {"role": "assistant", "audio": {"id": "audio_1"}}, user("Go on")], True),
+        ([user("Hi"), {"role": "assistant", "content": "Hi", "audio": None}], False),
+        ([user({"type": "input_audio", "input_audio": {"data": ""}}), ANSWER], False),
+        ([{"role": "user", "audio": {"id": "audio_1"}}], False),
+        ([], False),
+    ],
+)
+def test_answer_in_audio_is_held_by_its_provider(messages: Json, refers: bool) -> None:
+    """The conversation has only its id; audio of the user is in the conversation itself."""
+    assert refers_to_audio(messages) is refers
+
+
+@pytest.mark.parametrize(
     ("messages", "texts"),
     [
         ([SYSTEM, user("Hi")], "Be brief."),
@@ -276,6 +292,7 @@ def test_conversation_functions_accept_any_json(messages: Json) -> None:
     turn, held = is_user_turn(messages), holds_tool_loop(messages)
     assert isinstance(turn, bool)
     assert isinstance(held, bool)
+    assert isinstance(refers_to_audio(messages), bool)
     assert isinstance(system_texts(messages), str)
     assert isinstance(first_user_text(messages), str | None)
     assert all(isinstance(name, str) for name in tool_names(messages))

@@ -82,7 +82,7 @@ def test_second_look_prefers_the_route_that_the_reranker_prefers(
     """Here it is always ``code``: what the user says is not counted."""
     first = scores_of(replace(settings, reranker=None), question())
     second = scores_of(settings, question())
-    assert second.winner == "code"
+    assert max(second.routes, key=lambda name: second.routes[name]) == "code"
     assert second.routes["code"] > first.routes["code"]
     assert second.routes["poems"] < first.routes["poems"]
     assert list(second.routes) == list(first.routes)

