@@ -66,7 +66,9 @@ def fit(sets: Sets) -> Readout:
         features = sets[f"{count} drawn"]
         losses = {
             share: float(
-                _loss(_logits(replace(readout, trust=(0.0, *[share] * count)), features, {}), features)
+                _loss(
+                    _logits(replace(readout, trust=(0.0, *[share] * count)), features, {}), features
+                )
             )
             for share in TRUST
         }

@@ -6,6 +6,7 @@ It is far too small to route well. What is tested is that its answers are read e
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -189,6 +190,34 @@ def test_generated_answer_is_read(
         same += written.winner == likeliest.winner
     print(f"\n{name}: json and trie agree in {same} of 4")
     assert same >= 2
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "why"),
+    [
+        ("length", "the model ran out of tokens before answering"),
+        ("stop", "found no route in its {} characters"),
+    ],
+)
+def test_thought_aloud_decides_nothing(
+    finish_reason: str,
+    why: str,
+    chat: Site,
+    choosers: Mapping[str, ChatDecider],
+    questions: list[Question],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A route that a model only considers is not its answer, whether it was cut or not."""
+    name = questions[0].routes[0].name
+    text = f"Okay. Possible route: {name}, but let me"
+
+    async def thought(_ids: list[int], _params: object) -> SimpleNamespace:
+        return SimpleNamespace(text=text, finish_reason=finish_reason)
+
+    chooser = choosers["generic"]
+    monkeypatch.setattr(chooser, "_generate", thought)
+    result = on_loop(chat.engine, chooser.decide(questions[0], "json"))
+    assert result == Unavailable(Reason.ORCHESTRATOR_ERROR, why.format(len(text)))
 
 
 async def test_other_spelling_is_decided_by_walking(

@@ -18,7 +18,7 @@ _ENVELOPES: Final = tuple(
 )
 """Text that Claude Code adds to user messages; an unclosed tag extends to the end.
 
-These two in this order, as in Plano; scoring/excerpt.py removes more of them before scoring.
+These two in this order, as in Plano; scoring/envelopes.py has more of them, for scoring.
 """
 
 

@@ -145,7 +145,7 @@ def test_calibration_of_the_configuration_is_measured(
 ) -> None:
     """So is the threshold that was picked for max_error, unless an option overrides it."""
     curve = [point(0.0, 1000, 400), point(0.95, 600, 10), point(1.0, 0, 0)]
-    write_calibration_file(tmp_path, temperature=3.0, curve=curve)
+    write_calibration_file(tmp_path, temperature=10.0, curve=curve)
     plain = report_of(run, cases)
     config = configured(tmp_path, "calibration: calibration.json, max_error: 0.1")
     other = report_of(run, cases, "--config", config)

@@ -65,6 +65,17 @@ class InMemory:
         return self._store.bind(key, binding, instead_of=instead_of)
 
 
+def with_store(asking: Rig, shared: AffinityStore) -> Rig:
+    """An ingress in front of a store, as it is assembled."""
+    clock = asking.clock
+    faults: list[str] = []
+    guarded = GuardedStore(
+        shared, clock=clock, breaker=Breaker(clock), report=faults.append, deadline_s=5.0
+    )
+    asking.other_store = CachedStore(guarded, max_entries=9, ttl_s=TTL_S, clock=clock)
+    return asking
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running(tmp_path_factory.mktemp("redis")) as server:
@@ -84,14 +95,7 @@ async def ingress(
             shared = redis
 
         def made(text: str = TEXT) -> Rig:
-            asking = rig(tmp_path, text)
-            clock = asking.clock
-            breaker, report = Breaker(clock), asking.meter.counts.clear
-            guarded = GuardedStore(
-                shared, clock=clock, breaker=breaker, report=lambda _: report(), deadline_s=5.0
-            )
-            asking.other_store = CachedStore(guarded, max_entries=9, ttl_s=TTL_S, clock=clock)
-            return asking
+            return with_store(rig(tmp_path, text), shared)
 
         yield made
 
@@ -204,13 +208,9 @@ async def test_binding_of_plano_without_a_route_is_replaced(
     store = RedisStore(server.url, ttl_s=TTL_S)
     async with Redis.from_url(server.url) as raw:
         await raw.set(key, json.dumps(theirs))
-        asking = rig(tmp_path)
-        guarded = GuardedStore(
-            store, clock=asking.clock, breaker=Breaker(asking.clock), report=print, deadline_s=5.0
-        )
-        asking.other_store = CachedStore(guarded, max_entries=9, ttl_s=TTL_S, clock=asking.clock)
+        asking = with_store(rig(tmp_path), store)
         assert await turn(asking, NOTHING, named) == ("openai/c", "affinity")
         assert await turn(asking, CODE, named) == ("openai/b", "route")
-        value = json.loads(await raw.get(key))
+        value = json.loads(await raw.get(key) or "")
     await store.aclose()
     assert (value["anchor_model"], value["route_name"]) == ("openai/b", "code")

@@ -60,6 +60,13 @@ def test_turn_with_enough_words_stands_alone(words: int, turns: int) -> None:
     assert len(recent((*users("before"), answer("yes"), *users("be " * words)))) == turns
 
 
+def test_turn_of_another_topic_decides_by_itself() -> None:
+    """A turn that says enough is not compared with what came before it."""
+    code = "Generate boilerplate for a REST API endpoint in Rust with validation and tests"
+    analysis = "Give me a deep analysis of this problem: why do prices rise when wages do?"
+    assert recent((*users(code), answer("fn main() {}"), *users(analysis))) == users(analysis)
+
+
 def test_words_of_earlier_turns_add_up() -> None:
     """Two halves of the words are enough; those of the last turn do not count with them."""
     half = "be " * (ENOUGH_WORDS // 2)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from serve_app.engines.embedding.engine import EmbeddingModel, EmbeddingSettings
+from serve_app.scoring.embedding import Vector
 from serve_app.scoring.readout import softmax
 from tests.unit.training.policies import POLICY
 from training.data import HELD_OUT_FROM, Policy, Tokenizer, noisy, read_policies, varied
@@ -45,11 +46,18 @@ def test_a_fifth_of_each_family_is_held_out(policies: list[Policy]) -> None:
     assert 0.18 < held_out.total() / len(policies) < 0.25
 
 
-def test_tokens_are_those_of_the_engine(policies: list[Policy]) -> None:
+def test_tokens_are_those_of_the_engine(
+    policies: list[Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A conversation has the same tokens in training and in the engine."""
     model, tokens = EmbeddingModel(EmbeddingSettings()), Tokenizer()
     seen: list[list[int]] = []
-    model._direction = lambda ids: seen.append(ids) or np.zeros(384, np.float32)  # type: ignore[method-assign,func-returns-value]
+
+    def keep(ids: list[int]) -> Vector:
+        seen.append(ids)
+        return np.zeros(384, np.float32)
+
+    monkeypatch.setattr(model, "_direction", keep)
     similarities = Similarities(model)
     talks = [talk for policy in policies[::25] for talk in policy.talks[:9]]
     for talk in talks:

@@ -1,4 +1,4 @@
-"""Our graph over the weights of the pinned package, beside the package's own."""
+"""The int8 graph over the package's embeddings and the trained layers, beside both in float."""
 
 import json
 from importlib.util import find_spec
@@ -10,9 +10,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from serve_app.engines.embedding import minilm
 from serve_app.engines.embedding.engine import PACKAGE, EmbeddingModel, EmbeddingSettings
-from serve_app.engines.embedding.minilm import TENSORS, open_session
+from serve_app.engines.embedding.minilm import TENSORS, TRAINED, open_session
 from serve_app.scoring.embedding import Vector
+from training.encoder import Encoder
+from training.shipped import shipped_encoder
 
 TEXTS: Final = {
     "a word": "hello",
@@ -53,8 +56,8 @@ def ours() -> EmbeddingModel:
 
 
 @pytest.fixture(scope="module")
-def theirs() -> EmbeddingModel:
-    return EmbeddingModel(EmbeddingSettings(model=weights(), max_query_tokens=512))
+def exact() -> Encoder:
+    return shipped_encoder()
 
 
 def opened(file: Path) -> Any:
@@ -81,11 +84,17 @@ def embed(session: Any, row: Any) -> Vector:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_bundled_graph_agrees_with_the_packages(
-    text: str, ours: EmbeddingModel, theirs: EmbeddingModel
+def test_int8_agrees_with_the_same_weights_in_float(
+    text: str, ours: EmbeddingModel, exact: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does so for short and long texts in any language."""
-    assert float(ours.embed(text) @ theirs.embed(text)) >= 0.995
+    tokens: list[list[int]] = []
+    vector = ours.embed(text)
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "_direction", tokens.append)
+        ours.embed(text)
+    (reference,) = exact.embed([tuple(tokens[0])]).detach().numpy()
+    assert float(vector @ reference) >= 0.99
 
 
 def test_session_has_one_input_and_one_output(session: Any) -> None:
@@ -137,12 +146,23 @@ def test_truncated_file_opens_no_session(size: int, tmp_path: Path) -> None:
         opened(file)
 
 
+def test_other_trained_weights_open_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trained file must be the one that the list of tensors names."""
+    (tmp_path / "minilm_trained.bin").write_bytes(TRAINED.read_bytes()[:-1])
+    monkeypatch.setattr(minilm, "TRAINED", tmp_path / "minilm_trained.bin")
+    with pytest.raises(ValueError, match="reinstall fingerpost"):
+        opened(weights())
+
+
 def test_every_weight_is_in_the_file() -> None:
-    """Each tensor is made of bytes of the pinned file."""
-    size = weights().stat().st_size
+    """Each tensor is made of bytes of the pinned file, or of what was trained."""
+    sizes = {"package": weights().stat().st_size, "trained": TRAINED.stat().st_size}
     recipes: dict[str, dict[str, Any]] = json.loads(TENSORS.read_bytes())["tensors"]
     terms = [recipe[key] for recipe in recipes.values() for key in recipe if key in TERMS]
     parts = [part for term in terms for part in term["parts"]]
     assert len(parts) >= len(recipes) > 0
-    for offset, dtype, shape in parts:
+    for offset, dtype, shape, *where in parts:
+        size = sizes[where[0] if where else "package"]
         assert 0 <= offset <= size - np.dtype(dtype).itemsize * int(np.prod(shape))
