@@ -1,10 +1,10 @@
 """all-MiniLM-L6-v2 in int8 arithmetic: a bundled graph over the weights of the pinned package.
 
-The package's own graph converts its int8 weights to floats and computes with these. The bundled
-one, ``minilm.onnx``, multiplies int8 by int8, which takes half the time, and has no weights:
-``minilm.json`` lists the bytes of the package's file that each tensor is made of. Both files come
-from benchmarks/minilm/build_graph.py; docs/design/decisions/0005-minilm-graph.md explains how it keeps the
-accuracy, and what was measured.
+The embeddings of words and positions are the package's; the layers were trained further on
+routing policies (training/README.md) and are in ``minilm_trained.bin``. The graph,
+``minilm.onnx``, multiplies int8 by int8 and has no weights: ``minilm.json`` lists the bytes of
+both files that each tensor is made of. training/graph/build_graph.py makes all three;
+docs/design/decisions/0005-minilm-graph.md explains how they keep the accuracy.
 """
 
 import json
