@@ -211,12 +211,12 @@ class Scores:
     threshold: float
     """The probability that the best route has to reach to win."""
     winner: str | None
-    none: float | None = None
-    """The probability that no route matches; None where the engine has none."""
     required_margin: float = 0.0
     """The lead over the second route that the best route needs to win."""
     cached: bool = False
     """Taken from the cache of an equal question."""
+    none: float | None = None
+    """The probability that no route matches; None where the engine has none."""
     doubt: float | None = None
     """The probability of any answer outside the allowed ones; None if unknown."""
     named: tuple[str, ...] = ()

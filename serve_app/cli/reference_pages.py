@@ -140,7 +140,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "status": "status of the answer",
         "reason": "value of `x-fingerpost-reason`; empty for a request that was refused before a decision",
         "provider": "as `gen_ai_provider_name`",
-        "model": "as `gen_ai_request_model`",
+        "model": "as `gen_ai_request_model`; of a tier the model that it asks, `provider/name` or `server/name`",
         "tier": "name of an engine, or `when_unsure` for the engine of close calls",
         "kind": "`input` or `output`",
         "outcome": f"of an attempt: `ok`, the status of an error, or the fault: {_listed(FaultKind)}; of a question for a tier: as of a decision, or `cancelled`; of a decision: `scored`, `cached` (by the ingress), `joined` (an equal question was under way), or the reason why there is none: `orchestrator_timeout`, `orchestrator_error`, `orchestrator_busy`, `breaker_open` (the histogram has `scored` and the three with `orchestrator_`); of a reload: `good` or `refused`",

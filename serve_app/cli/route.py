@@ -16,6 +16,7 @@ from serve_app.domain import Json, Question, Scores, Turn, Unavailable
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.servers import Servers
 from serve_app.evaluation.live_engine import EngineContext, ask_once
+from serve_app.evaluation.measure import NO_ROUTE
 from serve_app.evaluation.report import table
 from serve_app.packaged_files import find_packaged
 from serve_app.requests.decide import Decided
@@ -112,6 +113,8 @@ def _explanation(snapshot: Snapshot, explained: Mapping[str, Json]) -> list[str]
         mark = "->" if route.name == explained["route"] else ""
         score = f"{scores[route.name]:.3f}" if route.name in scores else "-"
         rows.append([mark, route.name, score, ", ".join(map(str, route.models))])
+    if orchestrator["none"] is not None:
+        rows.append(["", NO_ROUTE, f"{orchestrator['none']:.3f}", ""])
     limits = orchestrator["thresholds"]
     lead = orchestrator["margin"]
     margin = "" if lead is None else f", {lead:.3f} ahead of the next"
@@ -123,6 +126,8 @@ def _explanation(snapshot: Snapshot, explained: Mapping[str, Json]) -> list[str]
         f"min_confidence {limits['min_confidence']:g}, min_margin {limits['min_margin']:g}; "
         f"{explained['took_ms']:.1f} ms)"
     )
+    if orchestrator["unreadable"]:
+        lines.append("the bundled model does not read this script; give routes examples in it")
     lines += [
         f"  {position}. {candidate['model']}: {candidate['why']}"
         for position, candidate in enumerate(explained["candidates"], 1)

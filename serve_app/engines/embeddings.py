@@ -43,7 +43,7 @@ class EmbeddingsSettings:
     server: Server = field(repr=False)
     max_query_tokens: int = 64
     """Tokens of a text that are embedded, estimated; of a longer one, those of head and tail."""
-    min_confidence: float = 0.12
+    min_confidence: float = 0.2
     min_margin: float = 0.0
     deadline_s: float = 5.0
     tls_ca: str | None = None

@@ -149,6 +149,8 @@ def gather(
         turns = recent(case.turns)
         if not turns:
             left_out["without text of the user"] += 1
+        elif engine.cannot_read(turns, routes):
+            left_out["in a script that the model does not read"] += 1
         elif (turns, case.expect) in used:
             left_out["duplicate"] += 1
         elif len(turns) == 1 and turns[0].text in texts:

@@ -53,9 +53,11 @@ def render_explanation(snapshot: Snapshot, decided: Decided, took_s: float) -> J
                 "min_margin": settings.min_margin,
             },
             "scores": None,
+            "none": None,
             "no_match": None,
             "margin": None,
             "doubt": None,
+            "unreadable": False,
             "named": None,
             "cached": False,
             "stand_in": None,
@@ -68,7 +70,9 @@ def render_explanation(snapshot: Snapshot, decided: Decided, took_s: float) -> J
         orchestrator["scores"] = dict(scores.routes) or None
         orchestrator["margin"] = round(ranked[0] - ranked[1], 6) if len(ranked) > 1 else None
         orchestrator["cached"] = scores.cached
+        orchestrator["none"] = scores.none
         orchestrator["no_match"] = scores.threshold if scores.routes else None
+        orchestrator["unreadable"] = scores.unreadable
         orchestrator["doubt"] = scores.doubt
         orchestrator["stand_in"] = scores.stand_in or None
         orchestrator["tier"] = scores.tier or None

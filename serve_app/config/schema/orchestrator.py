@@ -54,7 +54,7 @@ class EngineSection(Section):
         "as `provider/name` of an entry of `model_providers`; a relative path starts at this file",
     )
     min_confidence: float = Field(
-        default=0.12,
+        default=0.2,
         ge=0,
         le=1,
         description="minimum probability with which a route wins; it must be likelier than no route, too",
@@ -228,7 +228,7 @@ class OrchestratorSection(EngineSection):
         le=60_000,
         description="deadline of a decision, milliseconds, after which a request is answered without one; "
         "null: 300 for embedding, 500 for vllm with `device: cuda`, else 5000; with `when_unsure` the "
-        "longer one of both engines",
+        "longer one of both engines, or their sum if that section has a `deadline_ms`",
     )
     fallback: Literal["embedding", "none"] = Field(
         default="embedding",

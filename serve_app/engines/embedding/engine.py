@@ -58,7 +58,7 @@ class EmbeddingSettings:
     threads: int = 1
     max_query_tokens: int = 64
     """Tokens of a text that are embedded; of a longer one, those of its head and its tail."""
-    min_confidence: float = 0.12
+    min_confidence: float = 0.2
     min_margin: float = 0.0
     query_prefix: str | None = None
     """What an encoder in a folder gets before a query; None means what its files say."""
@@ -254,18 +254,18 @@ class EmbeddingEngine:
         except OutOfTimeError:
             detail = "the texts of these routes are still being embedded; retry"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # not a fault: the routes are new
-        if self._cannot_read(question):
+        if self.cannot_read(question.turns, question.routes):
             return replace(scores, winner=None, unreadable=True)
         if question.within_s is not None:
             left_s = question.within_s - (time.perf_counter() - started)
             question = replace(question, within_s=left_s)
         return self._second_look(question, scores, in_time)
 
-    def _cannot_read(self, question: Question) -> bool:
+    def cannot_read(self, turns: Sequence[Turn], routes: Sequence[Route]) -> bool:
         """True if the bundled model would guess, and no example in the same script helps it."""
-        if self._settings.model is not None or not is_unreadable(question.turns[-1].text):
+        if self._settings.model is not None or not is_unreadable(turns[-1].text):
             return False
-        examples = [text for route in question.routes for text in route.examples]
+        examples = [text for route in routes for text in route.examples]
         return not any_unreadable(examples)
 
     def _second_look(

@@ -31,7 +31,7 @@ class VllmSettings:
     quantization: str | None = None
     max_num_seqs: int = 64
     threads: int = 1
-    min_confidence: float = 0.12
+    min_confidence: float = 0.2
     min_margin: float = 0.0
     max_query_tokens: int = 64
 

@@ -100,13 +100,14 @@ def test_prompt_is_routed(run: Run, config: Path) -> None:
     """The output has the prompt, all scores, the decision and the models with their reasons."""
     status, out, err = run("route", SONNET, "--config", config)
     assert (status, err) == (0, "")
-    seen, _, head, first, second, _, decided, *models = out.splitlines()
+    seen, _, head, first, second, none, _, decided, *models = out.splitlines()
     assert seen == f"seen: {SONNET}"
     assert head.split() == ["route", "score", "models"]
     assert [first.split()[:2], second.split()[0]] == [["->", "poems"], "code"]
     assert float(first.split()[2]) > float(second.split()[1])
+    assert none.split()[:2] == ["(no", "route)"]
     assert decided.startswith("decided: poems (reason route, 0.")
-    assert " ahead of the next; min_confidence 0.12, min_margin 0; " in decided
+    assert " ahead of the next; min_confidence 0.2, min_margin 0; " in decided
     assert models == ["  1. openai/a: model 1 of route 'poems'"]
 
 
@@ -183,7 +184,13 @@ async def test_json_is_the_answer_of_the_gateway(
     status, out, _ = run("route", text, "--json", "--config", config)
     printed, snapshot = json.loads(out), snapshot_of(tmp_path, TEXT)
     section = printed["orchestrator"]
-    scores = Scores(section["scores"] or {}, 0.12, printed["route"], tier=section["tier"] or "")
+    scores = Scores(
+        section["scores"] or {},
+        section["no_match"] or 0.0,
+        printed["route"],
+        none=section["none"],
+        tier=section["tier"] or "",
+    )
     gateway = Rig(snapshot, FakeUpstream({}), FakeOrchestrator(scores)).gateway
     request = request_of(snapshot, json.dumps({"messages": messages(text)}))
     answer = await gateway.explain(request)

@@ -51,7 +51,7 @@ def test_summary_lists_what_is_served(tmp_path: Path) -> None:
         "models ollama/*  [UNIT_URL is not set]",
         "alias fast -> openai/a",
         "route code -> openai/a, vllm/b",
-        "threshold min_confidence 0.12, min_margin 0",
+        "threshold min_confidence 0.2, min_margin 0",
     ]
 
 
@@ -149,7 +149,7 @@ def test_summary_as_json_has_the_same_content(
         "routes": [{"name": "code", "models": ["openai/a", "vllm/b"]}],
         "default": "openai/a",
         "threshold": {
-            "min_confidence": 0.12, "min_margin": 0.0, "max_error": None, "source": None,
+            "min_confidence": 0.2, "min_margin": 0.0, "max_error": None, "source": None,
             "error": None, "error_at_most": None,
         },
         "deployments": [

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from serve_app.config.locations import ConfigError
-from serve_app.config.tuned_file import TunedFile, no_route_hash, read_tuned, route_hash, rounded
+from serve_app.config.tuned_file import TunedFile, no_route_hash, read_tuned, rounded, route_hash
 from serve_app.domain import ModelRef
 from tests.unit.scoring.embeddings import route
 from tests.unit.tuned_files import learned, tuned_file
@@ -60,9 +60,7 @@ Change = Callable[[Any], object]
         ),
     ],
 )
-def test_bad_value_is_a_problem_with_its_path(
-    change: Change, message: str, tmp_path: Path
-) -> None:
+def test_bad_value_is_a_problem_with_its_path(change: Change, message: str, tmp_path: Path) -> None:
     """A value that a person changed never reaches a decision."""
     fields = json.loads(FILE.as_text())
     change(fields)

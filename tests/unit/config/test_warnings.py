@@ -154,7 +154,8 @@ def test_a_name_that_no_file_can_have_is_a_warning(key: str, name: str, tmp_path
     (warning,) = config_warnings(
         snapshot_of(tmp_path, f'{VERSION}{key}: {{{name}: "~a\\0b"}}\n').config, {}
     )
-    assert warning.startswith(f"{key}.{name}: no file {tmp_path}")
+    assert warning.startswith(f"{key}.{name}: no file ")
+    assert str(tmp_path) in warning
 
 
 def test_secrets_of_sections_are_hidden(tmp_path: Path) -> None:

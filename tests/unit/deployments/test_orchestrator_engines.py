@@ -139,7 +139,7 @@ async def test_fallback_uses_its_own_thresholds(make: Make) -> None:
     FakeVllm.made[0].result = STARTING
     scores = await orchestrator.score(question("Write a rhyme"))
     assert isinstance(scores, Scores)
-    assert (scores.winner, scores.threshold, scores.required_margin) == ("poems", 0.12, 0.0)
+    assert (scores.winner, scores.threshold, scores.required_margin) == ("poems", 0.2, 0.0)
 
 
 async def test_fallback_none_returns_engine_result(make: Make) -> None:

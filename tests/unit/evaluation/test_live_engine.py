@@ -120,7 +120,7 @@ async def test_model_of_plano_s_override_is_measured(
     assert await run(cases, "--config", file, "--json", "--engine", "embedding") == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["engine"], report["accuracy"]) == ("embedding", 1.0)
-    assert report["settings"]["min_confidence"] == 0.12
+    assert report["settings"]["min_confidence"] == 0.2
 
 
 async def test_unreachable_server_fails(
@@ -210,7 +210,7 @@ async def test_report_of_vllm_is_text(
     """It has thresholds, and no cosines."""
     assert await run(cases, "--engine", "vllm", "--model", "/w/m") == 0
     out = capsys.readouterr().out
-    assert "with min_confidence 0.12 and min_margin 0, of all cases" in out
+    assert "with min_confidence 0.2 and min_margin 0, of all cases" in out
     assert " per decision, engine vllm, model /w/m\n" in out
     assert "recommended: " in out
     assert "cosine" not in out

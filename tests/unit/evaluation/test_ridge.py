@@ -72,7 +72,9 @@ def test_fit_finds_what_slow_descent_finds(ridge: float) -> None:
     data = problem()
     found, expected = fit(*data, ridge), slowly(data, ridge)
     assert found.of(data[0]) == pytest.approx(expected.of(data[0]), abs=5e-3)
-    assert objective(found, data, ridge) == pytest.approx(objective(expected, data, ridge), abs=1e-4)
+    assert objective(found, data, ridge) == pytest.approx(
+        objective(expected, data, ridge), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("ridge", RIDGES)

@@ -110,7 +110,7 @@ def test_no_order_changes_what_is_learned() -> None:
 
 
 @pytest.mark.parametrize("with_none", [True, False])
-def test_labels_by_chance_are_refused(with_none: bool) -> None:  # noqa: FBT001 - a parameter
+def test_labels_by_chance_are_refused(with_none: bool) -> None:
     """There is nothing to learn from them; one of ten may seem to be better all the same."""
     cases = [one for one in colour_cases(8) if with_none or one.expect]
     accepted = 0
@@ -161,6 +161,7 @@ def test_what_is_useless_is_left_out() -> None:
         case("of nothing", None),
         case("<system-reminder>red</system-reminder>", "one"),
         Case((Turn("assistant", "red"),), "one"),
+        case("\u0440\u0430\u0437 \u0434\u0432\u0430 \u0442\u0440\u0438", "one"),
     )
     first, *others = labelled.routes
     routes = (replace(first, examples=("an example",)), *others)
@@ -170,6 +171,7 @@ def test_what_is_useless_is_left_out() -> None:
         "duplicate": 1,
         "also an example of a route": 2,
         "without text of the user": 2,
+        "in a script that the model does not read": 1,
     }
 
 
@@ -207,8 +209,8 @@ def test_lowest_loss_decides_which_approach_is_chosen() -> None:
     chance = np.random.default_rng(0)
     plain = np.stack([chance.normal(1, 1, 40), np.zeros(40)], axis=1)
     strong = Approach(uses_examples=True, ridge=0.03)
-    assert choose({PLAIN: plain, strong: 2 * plain}, labels, rows)[0] == PLAIN
-    better = np.where(rows[:, None], plain + [[0.5, 0.0]], -9.0)
+    assert choose({PLAIN: plain, strong: plain.copy()}, labels, rows)[0] == PLAIN
+    better = np.where(rows[:, None], plain + np.array([0.5, 0.0]), -9.0)
     assert choose({PLAIN: plain, strong: better}, labels, rows)[0] == strong
     assert choose({PLAIN: plain, strong: better}, labels, ~rows)[0] == PLAIN
     assert APPROACHES[0] == PLAIN

@@ -165,9 +165,7 @@ def test_answer_is_read_in_any_form(text: str, routes: tuple[str, ...] | None) -
         ('["code"] is', CODE),
     ],
 )
-def test_cut_answer_counts_if_it_began_with_json(
-    text: str, routes: tuple[str, ...] | None
-) -> None:
+def test_cut_answer_counts_if_it_began_with_json(text: str, routes: tuple[str, ...] | None) -> None:
     """Of a text that was cut, nothing else is an answer."""
     if routes is None:
         with pytest.raises(UnreadableAnswerError):

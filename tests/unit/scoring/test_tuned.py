@@ -120,14 +120,10 @@ def test_changed_route_is_not_corrected(changed: Route) -> None:
     unlearned = {**FILE.routes, "poems": learned().model_copy(update={"texts": "x"})}
     routes = (CODE, changed, TRAVEL)
     scores = judge().score(QUERY, routes, NONE)
-    assert scores == judge(FILE.model_copy(update={"routes": unlearned})).score(
-        QUERY, routes, NONE
-    )
+    assert scores == judge(FILE.model_copy(update={"routes": unlearned})).score(QUERY, routes, NONE)
     assert scores != judge(None).score(QUERY, routes, NONE)
     del unlearned["poems"]
-    assert scores == judge(FILE.model_copy(update={"routes": unlearned})).score(
-        QUERY, routes, NONE
-    )
+    assert scores == judge(FILE.model_copy(update={"routes": unlearned})).score(QUERY, routes, NONE)
 
 
 @pytest.mark.parametrize(
@@ -163,4 +159,6 @@ def test_nothing_learned_is_the_plain_read_out() -> None:
     softer = all_of(judge(tuned_file(empty, dimensions=384, temperature=2.0)).score(QUERY, ROUTES))
     before, after = logits_of(plain), logits_of(softer)
     for name in plain:
-        assert after[name] - after[None] == pytest.approx((before[name] - before[None]) / 2, abs=1e-4)
+        assert after[name] - after[None] == pytest.approx(
+            (before[name] - before[None]) / 2, abs=1e-4
+        )

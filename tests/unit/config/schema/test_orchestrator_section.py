@@ -27,7 +27,7 @@ def test_settings_have_defaults(tmp_path: Path) -> None:
     expected = OrchestratorSection(
         engine="embedding",
         model=None,
-        min_confidence=0.12,
+        min_confidence=0.2,
         min_margin=0.0,
         max_query_tokens=64,
         threads=1,

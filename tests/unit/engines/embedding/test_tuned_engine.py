@@ -84,8 +84,10 @@ def test_file_that_applies_is_a_fact(path: Path) -> None:
     found = configured_tuning(section(path), ROUTES, ())
     assert (found.file, found.warnings) == (file_for(), ())
     assert found.facts == (
-        "tuned tuned.json: 3 of 3 routes, decided right 0.500 -> 0.750 in cross-validation of "
-        "40 conversations",
+        (
+            "tuned tuned.json: 3 of 3 routes, decided right 0.500 -> 0.750 in cross-validation of "
+            "40 conversations"
+        ),
     )
 
 
@@ -99,8 +101,10 @@ def test_file_of_another_model_is_ignored_with_one_warning(
     found = configured_tuning(section(path, **more), ROUTES, ())
     assert (found.file, found.facts) == (None, ())
     assert found.warnings == (
-        "orchestrator.tuned is ignored: tuned.json was made with another model, or other "
-        "max_query_tokens or prefixes; run `fingerpost tune` again",
+        (
+            "orchestrator.tuned is ignored: tuned.json was made with another model, or other "
+            "max_query_tokens or prefixes; run `fingerpost tune` again"
+        ),
     )
 
 
@@ -145,12 +149,18 @@ def test_changed_and_new_routes_are_named(path: Path) -> None:
     assert found.file is not None
     assert found.facts[0].startswith("tuned tuned.json: 2 of 4 routes")
     assert found.warnings == (
-        "orchestrator.tuned is ignored for route 'one': it has other texts since tuned.json was "
-        "made; run `fingerpost tune` again",
-        "orchestrator.tuned is ignored for route 'four': it is new since tuned.json was made; run "
-        "`fingerpost tune` again",
-        "orchestrator.tuned is ignored for no route: no_route_examples have changed since "
-        "tuned.json was made; run `fingerpost tune` again",
+        (
+            "orchestrator.tuned is ignored for route 'one': it has other texts since tuned.json was "
+            "made; run `fingerpost tune` again"
+        ),
+        (
+            "orchestrator.tuned is ignored for route 'four': it is new since tuned.json was made; run "
+            "`fingerpost tune` again"
+        ),
+        (
+            "orchestrator.tuned is ignored for no route: no_route_examples have changed since "
+            "tuned.json was made; run `fingerpost tune` again"
+        ),
     )
     judge, plain = engine(path), engine(None)
     judge.prepare(routes, ("hello",))
