@@ -1,5 +1,6 @@
 """Draws an evaluation as SVG: the confusion matrix, and the reliability beside it."""
 
+from pathlib import PurePath
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -12,6 +13,8 @@ from serve_app.evaluation.svg import EMPTY, EMPTY_FILL, canvas, write
 _CELL: Final = 22
 _MARGIN: Final = 190
 _DARK: Final = 0.55
+_TITLE_WIDTH: Final = 280
+"""Room for the title where the matrix is small."""
 
 
 def as_svg(evaluation: Evaluation) -> bytes:
@@ -22,11 +25,13 @@ def as_svg(evaluation: Evaluation) -> bytes:
     names, counts = decision_names(evaluation), evaluation.confusion()
     reliability = reliability_of(evaluation.outcomes)
     size = _MARGIN + _CELL * len(names)
-    width, height = size + 20, size + 40
-    if reliability is not None:
-        width, height = width + WIDTH, max(height, HEIGHT)
-    svg = canvas(width, height)
-    write(svg, (8, 16), f"{evaluation.labelled.file}: accuracy {evaluation.accuracy:.3f}")
+    left = max(size, _TITLE_WIDTH) + 20
+    if reliability is None:
+        svg = canvas(size + 20, size + 40)
+    else:
+        svg = canvas(left + WIDTH, max(size + 40, HEIGHT))
+    name = PurePath(evaluation.labelled.file).name
+    write(svg, (8, 16), f"{name}: accuracy {evaluation.accuracy:.3f}")
     write(svg, (8, 32), "rows: expected, columns: decided")
     for row, expected in enumerate(names):
         y = _MARGIN + _CELL * row
@@ -37,7 +42,7 @@ def as_svg(evaluation: Evaluation) -> bytes:
             count = counts[expected, decided]
             _cell(svg, _MARGIN + _CELL * column, y, count / total if total else 0.0, count)
     if reliability is not None:
-        draw_reliability(svg, reliability, size + 20)
+        draw_reliability(svg, reliability, left)
     content: bytes = ET.tostring(svg, encoding="utf-8", xml_declaration=True)
     return content
 

@@ -7,11 +7,11 @@ from serve_app.evaluation.reliability import BINS, Reliability
 from serve_app.evaluation.svg import write
 
 WIDTH: Final = 330
-HEIGHT: Final = 410
+HEIGHT: Final = 416
 
 _SIDE: Final = 250
 _LEFT: Final = 50
-_TOP: Final = 60
+_TOP: Final = 66
 _STRIP: Final = 40
 """Height of the strip with the number of cases."""
 
@@ -28,7 +28,8 @@ def draw_reliability(svg: ET.Element, reliability: Reliability, left: int) -> No
     group = ET.SubElement(svg, "g", transform=f"translate({left} 0)")
     error = reliability.calibration_error
     write(group, (8, 16), f"reliability: expected calibration error {error:.3f}")
-    write(group, (8, 32), "bar: share of right decisions; red line: their mean probability")
+    write(group, (8, 32), "bar: share of right decisions")
+    write(group, (8, 48), "red line: their mean probability")
     most = max(one.cases for one in reliability.bins)
     strip_top = _TOP + _SIDE + 24
     for index, one in enumerate(reliability.bins):

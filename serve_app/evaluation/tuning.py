@@ -53,7 +53,7 @@ TINY: Final = 25
 """Number of conversations below which each one is a fold of its own."""
 
 LEAST: Final = 5
-"""Number of conversations from which the test of ``is_better`` can succeed at all."""
+"""Number of conversations from which on something is learned."""
 
 FEW: Final = 3
 """Number of conversations of a route below which it is named as one with few.
@@ -61,7 +61,8 @@ FEW: Final = 3
 With fewer of "no route", these are not used.
 """
 
-SIGNIFICANT: Final = 0.05
+SIGNIFICANT: Final = 0.1
+"""Probability that chance alone is as good, below which what was learned is worth a file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def _head(material: Material) -> Iterator[str]:
     )
     if not material.knows_none:
         yield (
-            'no match stays as it is: too few conversations without a route; add some with '
+            "no match stays as it is: too few conversations without a route; add some with "
             '"expect": null'
         )
     for reason, count in material.left_out.items():

@@ -1,6 +1,7 @@
 """An embedding model in vLLM: all-MiniLM-L6-v2, and the scorer of the embedded engine.
 
-The weights are the same, with 32 bits where that one has 8.
+The embedded engine runs the same untrained weights here: the graph of the pinned package, which
+has 8 bits where the model in vLLM has 32.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from benchmarks.lib.package_model import package_graph
 from serve_app.domain import Question, Route, Scores, Turn
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.vllm.embed_decider import EmbedDecider
@@ -35,8 +37,8 @@ async def test_scores_agree_with_the_embedded_engine(
     embedding: Site, labelled: LabelledSet
 ) -> None:
     """They differ by the loss of 8 bits; the winner is nearly always the same, and mostly right."""
-    own = EmbeddingEngine(EmbeddingSettings())
-    cases = [case for case in labelled.cases[::6] if recent(case.turns)]
+    own = EmbeddingEngine(EmbeddingSettings(model=package_graph()))
+    cases = [case for case in labelled.cases[::6] if len(recent(case.turns)) == 1]
     asked = [Question(recent(case.turns), labelled.routes, "k") for case in cases]
     result = await asyncio.gather(*map(embedding.engine.score, asked))
     same, right, apart = 0, 0, []
@@ -50,7 +52,7 @@ async def test_scores_agree_with_the_embedded_engine(
         apart += [abs(one.routes[name] - score) for name, score in other.routes.items()]
     print(f"\nof {len(cases)}: {same} as the embedded engine, {right} right")
     assert same / len(cases) > 0.8
-    assert right / sum(case.expect is not None for case in cases) > 0.55
+    assert right / sum(case.expect is not None for case in cases) > 0.4  # untrained, by names
     assert float(np.mean(apart)) < 0.03
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
 from serve_app.affinity.memory import MemoryStore
 from serve_app.api.app import ApiDependencies, create_api
-from serve_app.domain import Binding, ModelRef
+from serve_app.domain import Binding, ModelRef, Question, Scores, Unavailable
 from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
@@ -53,6 +54,17 @@ class FakeMeter:
 @lru_cache(maxsize=1)
 def _model() -> EmbeddingModel:
     return EmbeddingModel(EmbeddingSettings())
+
+
+class Named:
+    """Names the engine that decided, as the Orchestrator's deployment does."""
+
+    def __init__(self, engine: EngineThread) -> None:
+        self._engine = engine
+
+    async def score(self, question: Question) -> Scores | Unavailable:
+        result = await self._engine.score(question)
+        return replace(result, tier="embedding") if isinstance(result, Scores) else result
 
 
 def orchestrator_of(snapshot: Snapshot) -> EngineThread:
@@ -139,7 +151,7 @@ def serve_api(
     client._transport._environ = environ
     observer = MetricsObserver(meter or FakeMeter())
     paths = _Paths(transport, FramedUpstream(client))
-    ports = Ports(paths, orchestrator or orchestrator_of(snapshot), _Memory(snapshot), observer)
+    ports = Ports(paths, orchestrator or Named(orchestrator_of(snapshot)), _Memory(snapshot), observer)
 
     async def health() -> Any:
         return {"status": "ok", "providers": snapshot.providers.data_paths()}

@@ -110,6 +110,7 @@ async def test_examples_of_no_route_belong_to_configured_routes(tmp_path: Path) 
         (asked,) = orchestrator.questions
         assert asked.no_route_examples == expected
         assert (asked.key == snapshot.policy.version) is (value is None)
+        assert asked.is_inline is (value is not None)
 
 
 async def test_decision_by_content_accepts_unserved_models(snapshot: Snapshot) -> None:

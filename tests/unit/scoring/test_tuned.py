@@ -54,7 +54,7 @@ def judge(file: TunedFile | None = FILE) -> EmbeddingScorer:
 
 
 def all_of(scores: Scores) -> dict[str | None, float]:
-    return {**scores.routes, None: scores.none or 0.0}
+    return dict([*scores.routes.items(), (None, scores.none or 0.0)])
 
 
 def cosine(one: Sequence[float] | Vector, other: Sequence[float] | Vector) -> float:
@@ -81,7 +81,7 @@ def by_hand(file: TunedFile, routes: Sequence[Route]) -> dict[str | None, float]
             beside = READOUT.text_beside * similarity + READOUT.near * nearest(examples)
             logit += trust * (beside - READOUT.bar_beside - logit)
         logits[one.name] = logit + (cosine(own.weights, QUERY) if own.weights else 0) + own.offset
-    none = file.no_route
+    none = file.no_route or learned()
     near = [cosine(dense(text), QUERY) for text in NONE]
     near += [cosine(vector, QUERY) for vector in none.examples]
     logits[None] = math.log1p(math.exp(READOUT.near_none * nearest(near) - READOUT.bar_none))
