@@ -151,7 +151,9 @@ def serve_api(
     client._transport._environ = environ
     observer = MetricsObserver(meter or FakeMeter())
     paths = _Paths(transport, FramedUpstream(client))
-    ports = Ports(paths, orchestrator or Named(orchestrator_of(snapshot)), _Memory(snapshot), observer)
+    ports = Ports(
+        paths, orchestrator or Named(orchestrator_of(snapshot)), _Memory(snapshot), observer
+    )
 
     async def health() -> Any:
         return {"status": "ok", "providers": snapshot.providers.data_paths()}
