@@ -326,3 +326,16 @@ def test_readout_belongs_to_the_model(engine: EmbeddingEngine, tmp_path: Path) -
     (tmp_path / "own.onnx").symlink_to(shipped())
     assert engine.model.readout is READOUT
     assert EmbeddingModel(EmbeddingSettings(model=tmp_path / "own.onnx")).readout is GENERIC
+
+
+def test_script_that_is_not_read_matches_no_route(engine: EmbeddingEngine) -> None:
+    """The bundled model would guess; an example in the script lets it compare."""
+    asked = question("Напиши мне стихотворение о море")
+    scores = engine.score(asked, lambda: True)
+    assert isinstance(scores, Scores)
+    assert (scores.winner, scores.unreadable) == (None, True)
+    example = replace(ROUTES[1], examples=("Напиши мне стихотворение о море",) * 3)
+    routes = (ROUTES[0], example, ROUTES[2])
+    scores = engine.score(replace(asked, routes=routes), lambda: True)
+    assert isinstance(scores, Scores)
+    assert not scores.unreadable
