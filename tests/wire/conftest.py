@@ -67,11 +67,11 @@ class Named:
         return replace(result, tier="embedding") if isinstance(result, Scores) else result
 
 
-def orchestrator_of(snapshot: Snapshot) -> EngineThread:
+def orchestrator_of(snapshot: Snapshot) -> Named:
     """Runs the embedded engine in this process as the Orchestrator does."""
     engine = EmbeddingEngine(EmbeddingSettings.from_section(snapshot.config.orchestrator), _model())
     deadline_s = snapshot.config.orchestrator.deadline_s
-    return EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic)
+    return Named(EngineThread(engine, deadline_s=deadline_s, clock=time.monotonic))
 
 
 class _Memory:
@@ -151,9 +151,8 @@ def serve_api(
     client._transport._environ = environ
     observer = MetricsObserver(meter or FakeMeter())
     paths = _Paths(transport, FramedUpstream(client))
-    ports = Ports(
-        paths, orchestrator or Named(orchestrator_of(snapshot)), _Memory(snapshot), observer
-    )
+    asked = orchestrator or orchestrator_of(snapshot)
+    ports = Ports(paths, asked, _Memory(snapshot), observer)
 
     async def health() -> Any:
         return {"status": "ok", "providers": snapshot.providers.data_paths()}
