@@ -4,6 +4,7 @@ import os
 import signal
 import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,6 +154,15 @@ def test_slow_model_times_out(run: Suggest, file: Path, provider: ExampleProvide
     )
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A process that a shell starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_keeps_what_was_received(run: Suggest, file: Path) -> None:
     """Ctrl-C ends the asking, not the command."""
 
