@@ -16,10 +16,10 @@ from serve_app.scoring.scripts import any_unreadable, is_unreadable
         "Çok güzel, teşekkürler",
         "Dzień dobry, gdzie jest dworzec?",
         "请帮我写一个函数",
-        "明日の東京の天気は？",
+        "明日の東京の天気は",
         "translate this into English: Добрый день, когда вы открываетесь?",
         "what does 안녕하세요 mean",
-        "x = f(α, β)",
+        "x = f(λ, π)",
     ],
 )
 def test_latin_chinese_and_japanese_are_read(text: str) -> None:

@@ -330,11 +330,11 @@ def test_readout_belongs_to_the_model(engine: EmbeddingEngine, tmp_path: Path) -
 
 def test_script_that_is_not_read_matches_no_route(engine: EmbeddingEngine) -> None:
     """The bundled model would guess; an example in the script lets it compare."""
-    asked = question("Напиши мне стихотворение о море")
+    asked = question("Напиши стихотворение про море")
     scores = engine.score(asked, lambda: True)
     assert isinstance(scores, Scores)
     assert (scores.winner, scores.unreadable) == (None, True)
-    example = replace(ROUTES[1], examples=("Напиши мне стихотворение о море",) * 3)
+    example = replace(ROUTES[1], examples=("Напиши стихотворение про море",) * 3)
     routes = (ROUTES[0], example, ROUTES[2])
     scores = engine.score(replace(asked, routes=routes), lambda: True)
     assert isinstance(scores, Scores)
