@@ -1,5 +1,6 @@
 """README's figures are those that were measured."""
 
+import json
 import re
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,15 @@ def test_figures_beside_litellm_are_those_that_were_measured(row: str) -> None:
 def test_range_of_accuracy_is_that_of_the_results() -> None:
     """The least and the most of the five sets, routes' texts alone."""
     text = (ROOT / "benchmarks/results/routing_accuracy.md").read_text("utf-8")
-    (row,) = re.findall(r"^\| int8 \|(.*)\|$", text, re.MULTILINE)
+    (row,) = re.findall(r"^\| bundled \|(.*)\|$", text, re.MULTILINE)
     figures = [float(cell) for cell in row.split("|")]
     assert f"{min(figures):.2f} to {max(figures):.2f} on five sets" in README
+
+
+def test_share_of_right_decisions_is_that_of_the_read_out() -> None:
+    """Those that `python -m training.readout` measured, in README and in the card."""
+    figures = json.loads((ROOT / "training/readout.json").read_text("utf-8"))["cross_validated"]
+    card = (ROOT / "training/README.md").read_text("utf-8")
+    for name in ("none", "suggested"):
+        assert f"{figures[name]['decided']:.0%}".replace("%", " %") in README
+        assert f"{figures[name]['decided']:.3f}" in card
