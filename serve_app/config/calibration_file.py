@@ -5,11 +5,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from serve_app.config.locations import ConfigError, Problem, path_text
-from serve_app.config.pydantic_errors import describe_error
+from serve_app.config.json_file import read_json_file
 
 MAKE: Final = "make it with `fingerpost eval SET --calibrate`"
 """How to get such a file, for messages."""
@@ -98,24 +97,4 @@ class CalibrationFile(_Part):
 
 def read_calibration(file: Path) -> CalibrationFile:
     """Reads a calibration. Raises ConfigError with all problems of the file."""
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise _error(file, Problem(0, "", f"cannot read the file: {reason}; {MAKE}")) from error
-    if len(content) > _MAX_BYTES:
-        raise _error(file, Problem(0, "", f"file is larger than {_MAX_BYTES} bytes; {MAKE}"))
-    try:
-        return CalibrationFile.model_validate(json.loads(content))
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        found = (describe_error(detail, CalibrationFile) for detail in details)
-        problems = [Problem(0, path_text(location), message) for location, message in found]
-        raise _error(file, *problems) from error
-    except (ValueError, RecursionError) as error:
-        raise _error(file, Problem(0, "", f"file is not JSON; {MAKE}")) from error
-
-
-def _error(file: Path, *problems: Problem) -> ConfigError:
-    return ConfigError(str(file), problems)
+    return read_json_file(file, CalibrationFile, max_bytes=_MAX_BYTES, fix=MAKE)

@@ -63,19 +63,21 @@ class DecisionRule:
     def apply(self, scores: Scores) -> Scores:
         """Scores with corrected probabilities, and the winner by this rule.
 
-        Scores without a probability of "no route" are returned as they are.
+        No route wins in a script that the engine does not read. A single route has no second
+        one to lead. Scores without a probability of "no route" are returned as they are.
         """
         if scores.none is None or not scores.routes:
             return scores
         routes, none = self.calibration.correct(scores.routes, scores.none)
         best, lead = best_route(routes)
-        wins = routes[best] > none and routes[best] >= self.min_confidence
+        leads = len(routes) == 1 or lead >= self.min_margin
+        wins = leads and routes[best] > none and routes[best] >= self.min_confidence
         return replace(
             scores,
             routes=routes,
             none=none,
             threshold=max(none, self.min_confidence),
-            winner=best if wins and lead >= self.min_margin else None,
+            winner=best if wins and not scores.unreadable else None,
             required_margin=self.min_margin,
         )
 

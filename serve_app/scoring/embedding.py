@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_app.domain import Route, Scores
+from serve_app.scoring.calibration import DecisionRule
 from serve_app.scoring.readout import GENERIC, Floats, Readout, mean_of_nearest, softmax
 from serve_app.scoring.tuned import Adjustment, Tuned
 
@@ -131,8 +132,7 @@ class EmbeddingScorer:
         self._embed = embed
         self._embed_example = embed_example
         self._readout = readout
-        self._min_confidence = min_confidence
-        self._min_margin = min_margin
+        self._rule = DecisionRule(min_confidence, min_margin)
         self._texts: OrderedDict[_Text, Vector] = OrderedDict()
         self._sets: OrderedDict[_Key, _CompiledRoutes] = OrderedDict()
         self._rows = 0
@@ -166,17 +166,7 @@ class EmbeddingScorer:
         """Probabilities of these routes, and of "no route" as the last, with the decision."""
         *probabilities, none = (round(float(value), 6) for value in values)
         scores = dict(zip((route.name for route in routes), probabilities, strict=True))
-        ranked = sorted(scores, key=lambda name: (-scores[name], name))  # in no order of theirs
-        best = scores[ranked[0]]
-        second = scores[ranked[1]] if len(ranked) > 1 else -1.0  # a single route has no margin
-        wins = best > none and best >= self._min_confidence and best - second >= self._min_margin
-        return Scores(
-            routes=scores,
-            threshold=max(none, self._min_confidence),
-            winner=ranked[0] if wins else None,
-            none=none,
-            required_margin=self._min_margin,
-        )
+        return self._rule.apply(Scores(scores, 0.0, None, none=none))
 
     def closeness(
         self, query: Vector, routes: tuple[Route, ...], no_route: tuple[str, ...] = ()

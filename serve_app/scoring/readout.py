@@ -4,13 +4,13 @@ A route's logit is its similarity to the conversation, scaled; "no route" has a 
 A softmax over both gives probabilities, so more routes, or nearer ones, take from each other and
 from "no route". The order of the routes changes nothing.
 
-The numbers of a ``Readout`` belong to one model. ``python -m training.train`` fits those of the
+The numbers of a ``Readout`` belong to one model. ``python -m training.readout`` fits those of the
 bundled one on policies that it has not seen; GENERIC fits a sentence encoder as it comes.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
@@ -54,10 +54,6 @@ class Readout:
     def from_json(cls, fields: dict[str, Json]) -> Self:
         """A read-out from its JSON form."""
         return cls(**{**fields, "trust": tuple(fields["trust"])})
-
-    def at(self, temperature: float) -> "Readout":
-        """Returns this read-out at another temperature."""
-        return replace(self, temperature=temperature)
 
     def similarity(self, whole: Floats, name: Floats, phrase: Floats) -> Floats:
         """The similarity of a text to each route, from those to the three forms of its text."""

@@ -22,6 +22,7 @@ from typing import Any, Final
 from serve_app.domain import Question, Reason, Route, Scores, Unavailable
 from serve_app.engines.vllm.settings import Mode, VllmSettings
 from serve_app.scoring.answers import UnreadableAnswerError, read_answer
+from serve_app.scoring.calibration import DecisionRule
 from serve_app.scoring.prompt import MAX_NAMED, RouteAnswer, answer_schema
 from serve_app.scoring.token_trie import MAX_CHILDREN, Ask, Tokens, Trie, build_trie
 
@@ -146,18 +147,9 @@ class ChatDecider:
         }
         none = probabilities.get(None, 0.0)
         scores = {route.name: probabilities.get(route.name, 0.0) for route in routes}
-        best, second = [*sorted(scores.values(), reverse=True), 0.0][:2]
-        settings = self._settings
-        wins = best > none and best >= settings.min_confidence
-        wins = wins and best - second >= settings.min_margin
-        return Scores(
-            routes=scores,
-            threshold=max(none, settings.min_confidence),
-            winner=max(scores, key=scores.__getitem__) if wins else None,
-            none=none,
-            required_margin=settings.min_margin,
-            doubt=round(outcome.off_schema, _DIGITS),
-        )
+        doubt = round(outcome.off_schema, _DIGITS)
+        rule = DecisionRule(self._settings.min_confidence, self._settings.min_margin)
+        return rule.apply(Scores(scores, 0.0, None, none=none, doubt=doubt))
 
     def _scores_of(self, choice: _Choice) -> Scores:
         """The scores of a mode that follows one answer; the others have none."""

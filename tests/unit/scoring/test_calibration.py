@@ -118,3 +118,15 @@ def test_best_route_has_a_lead() -> None:
     assert best_route({"a": 0.4}) == ("a", 0.4)
     assert best_route({"b": 0.4, "a": 0.4}) == ("a", 0.0)
     assert best_route({"b": 0.5, "a": 0.25}) == ("b", 0.25)
+
+
+def test_script_that_is_not_read_wins_under_no_rule() -> None:
+    """However likely a route is by the rule, the engine has guessed it."""
+    guessed = Scores({"a": 0.9}, 0.2, None, none=0.1, unreadable=True)
+    assert DecisionRule(0.1, 0.0, Calibration(0.5)).apply(guessed).winner is None
+
+
+def test_single_route_needs_no_margin() -> None:
+    """There is no second one to lead."""
+    scores = Scores({"a": 0.4}, 0.0, None, none=0.3)
+    assert DecisionRule(0.2, 0.9).apply(scores).winner == "a"

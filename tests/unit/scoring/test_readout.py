@@ -96,7 +96,7 @@ def test_examples_of_no_route_raise_none(readout: Readout) -> None:
 @pytest.mark.parametrize("none", [None, 0.6])
 def test_temperature_flattens_probabilities(none: float | None) -> None:
     """All logits are divided by it, so no order changes; ``at`` changes nothing else."""
-    hot = READOUT.at(4.0)
+    hot = replace(READOUT, temperature=4.0)
     assert replace(hot, temperature=1.0) == READOUT
     assert READOUT.temperature == 1.0
     cold, flat = (probabilities([0.9, 0.2], none=none, readout=one) for one in (READOUT, hot))

@@ -20,6 +20,7 @@ from serve_app.engines.embedding.engine import (
 )
 from serve_app.engines.embedding.minilm import READOUT
 from serve_app.engines.faults import EngineFaultError
+from serve_app.scoring.calibration import DecisionRule
 from serve_app.scoring.readout import GENERIC
 
 ROUTES = (
@@ -168,7 +169,7 @@ def test_unrelated_text_finds_no_route(
     text: str, engine: EmbeddingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The best route does not reach the threshold."""
-    monkeypatch.setattr(engine.scorer, "_min_confidence", 0.2)
+    monkeypatch.setattr(engine.scorer, "_rule", DecisionRule(0.2))
     assert winner(engine, text) is None
 
 
