@@ -4,7 +4,9 @@
 
     GatewayError                    500 internal_error
     ├── InvalidRequest              400 invalid_request
-    │   └── InvalidJson             400 invalid_json
+    │   ├── InvalidJson             400 invalid_json
+    │   ├── ThreadUnsupported       400 thread_unsupported_request
+    │   └── ThreadNotFound          404 thread_not_found
     ├── DuplicateKey                400 duplicate_key
     ├── NestingTooDeep              400 nesting_too_deep
     ├── NoModel                     400 no_model
@@ -15,10 +17,13 @@
     ├── MethodNotAllowed            405 method_not_allowed
     ├── BodyTimeout                 408 request_timeout
     ├── BodyTooLarge                413 body_too_large
+    ├── UnsupportedEncoding         415 unsupported_encoding
     ├── HeadersTooLarge             431 headers_too_large
+    ├── ReportedError               502 upstream_error
     └── UpstreamFailed              502 upstream_error
         ├── HopTooSmall             413 body_too_large
         ├── KeyMissing              503 provider_key_missing
+        ├── NotSupported            501 not_supported
         └── UpstreamTimeout         504 upstream_timeout
 
 Status and code are class data; an instance holds what its text is made of, survives pickling
@@ -26,7 +31,6 @@ whatever its constructor takes, and is rendered by dialects only.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 def _restore(cls: type["GatewayError"], state: dict[str, object]) -> "GatewayError":
@@ -38,8 +42,10 @@ def _restore(cls: type["GatewayError"], state: dict[str, object]) -> "GatewayErr
 class GatewayError(Exception):
     """The root: its text, status and code go to the client."""
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
+    status: int = 500
+    code: str = "internal_error"
+    is_final: bool = False
+    """True if the same request can't succeed later, so that SDKs must not send it again."""
     param: str | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -66,6 +72,19 @@ class InvalidJson(InvalidRequest):
     """The body is not one JSON object."""
 
     code = "invalid_json"
+
+
+class ThreadUnsupported(InvalidRequest):
+    """The client wants to begin a thread at a provider that keeps none."""
+
+    code = "thread_unsupported_request"
+
+
+class ThreadNotFound(InvalidRequest):
+    """The client continues a thread that this provider does not have."""
+
+    status = 404
+    code = "thread_not_found"
 
 
 @dataclass(eq=False)
@@ -109,11 +128,12 @@ class InvalidClientKey(GatewayError):
 
     status = 401
     code = "invalid_api_key"
+    is_final = True
 
     def __str__(self) -> str:
         return (
             "this gateway requires a client key; send one of its client_keys as "
-            "`Authorization: Bearer ...` or `x-api-key: ...`"
+            "`Authorization: Bearer ...`, `x-api-key: ...` or `x-fingerpost-key: ...`"
         )
 
 
@@ -197,6 +217,22 @@ class BodyTooLarge(GatewayError):
 
 
 @dataclass(eq=False)
+class UnsupportedEncoding(GatewayError):
+    """The body is packed in a way that the gateway does not unpack."""
+
+    status = 415
+    code = "unsupported_encoding"
+    encoding: str
+    supported: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"content-encoding {self.encoding!r} is not supported; "
+            f"use {' or '.join(self.supported)}, or send the body uncompressed"
+        )
+
+
+@dataclass(eq=False)
 class HeadersTooLarge(GatewayError):
     """The headers together are over ``limits.header_bytes``."""
 
@@ -209,6 +245,23 @@ class HeadersTooLarge(GatewayError):
             f"the request headers are larger than {self.limit} bytes; send fewer, or raise "
             "limits.header_bytes"
         )
+
+
+@dataclass(eq=False)
+class ReportedError(GatewayError):
+    """A provider's error, in its own words."""
+
+    status = 502
+    code = "upstream_error"
+    message: str
+    reported_code: str | None = None
+    """The provider's own code, if it has one; it replaces that of the class."""
+
+    def __post_init__(self) -> None:
+        self.code = self.reported_code or self.code
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(eq=False)
@@ -235,6 +288,14 @@ class HopTooSmall(UpstreamFailed):
 
     status = 413
     code = "body_too_large"
+
+
+class NotSupported(UpstreamFailed):
+    """The model's provider does not have what the client asks for."""
+
+    status = 501
+    code = "not_supported"
+    is_final = True
 
 
 class KeyMissing(UpstreamFailed):

@@ -12,13 +12,14 @@ import asyncio
 import json
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 import httptools
 import uvloop
 
-from tests.scripts import script_of
+from tests.scripts import Script, script_of
 
 HEAD = b"HTTP/1.1 %d %s\r\n"
 
@@ -54,8 +55,9 @@ class Ledger:
 class _Connection(asyncio.Protocol):
     """One connection: parses requests and runs a script for each in turn."""
 
-    def __init__(self, ledger: Ledger | None) -> None:
+    def __init__(self, ledger: Ledger | None, find: Callable[[str], Script] = script_of) -> None:
         self.ledger = ledger
+        self.find = find
         self.parser = httptools.HttpRequestParser(self)
         self.transport: asyncio.Transport
         self.exchange: Exchange
@@ -100,7 +102,7 @@ class _Connection(asyncio.Protocol):
 
     async def run(self, exchange: Exchange) -> None:
         request = json.loads(exchange.body) if exchange.body else {}
-        script = script_of(str(request.get("model", "")))
+        script = self.find(str(request.get("model", "")))
         await script(self, exchange, request)
         exchange.finished = True
 
@@ -146,10 +148,14 @@ class _Connection(asyncio.Protocol):
 
 
 class ScriptedProvider:
-    """Runs the provider in a thread: ``with ScriptedProvider() as provider: provider.url``."""
+    """Runs the provider in a thread: ``with ScriptedProvider() as provider: provider.url``.
 
-    def __init__(self, port: int = 0) -> None:
+    ``find`` gives the script for a model's name.
+    """
+
+    def __init__(self, port: int = 0, find: Callable[[str], Script] = script_of) -> None:
         self.ledger = Ledger()
+        self._find = find
         self._wanted_port = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -162,7 +168,7 @@ class ScriptedProvider:
 
     async def _start(self) -> int:
         server = await self._loop.create_server(
-            lambda: _Connection(self.ledger), "127.0.0.1", self._wanted_port
+            lambda: _Connection(self.ledger, self._find), "127.0.0.1", self._wanted_port
         )
         self._server = server
         return int(server.sockets[0].getsockname()[1])

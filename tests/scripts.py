@@ -16,6 +16,7 @@ OPEN_S = 30.0
 class Headers(Protocol):
     """The part of an exchange that scripts read."""
 
+    path: str
     headers: dict[str, str]
 
 

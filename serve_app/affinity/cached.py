@@ -33,6 +33,9 @@ class CachedStore:
 
     A binding that the other store has lost within its time to live, because it was restarted, is
     written back from the cache. While the other store is unavailable, the cache is used alone.
+
+    The least recently used bindings are evicted. Both stores count the same uses for that, so that
+    they evict the same binding: a hit that the other store does not hear of moves nothing here.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class CachedStore:
         unavailable = self._inner.trouble is not None
         if binding is None and entry is not None:
             if unavailable:
+                self._entries.move_to_end(key)  # uses count here alone now
                 return entry.binding, True
             return await self._put_back(key, entry.binding), False
         if binding is not None:
@@ -77,10 +81,12 @@ class CachedStore:
         stored = await self._inner.bind(key, binding, instead_of=instead_of)
         if stored:
             self._remember(key, binding)
-        elif self._inner.trouble is None:
-            self._entries.pop(key, None)
-        else:
+        elif self._inner.trouble is not None:
             return self.hold(key, binding, instead_of=instead_of)
+        elif (other := await self._inner.get(key)) is not None:
+            self._remember(key, other)
+        else:
+            self._entries.pop(key, None)
         return stored
 
     def hold(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
@@ -111,7 +117,6 @@ class CachedStore:
         if self._clock() - entry.used_at >= self._ttl_s:
             del self._entries[key]
             return None
-        self._entries.move_to_end(key)
         return entry
 
     def _remember(self, key: str, binding: Binding) -> None:

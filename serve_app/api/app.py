@@ -29,7 +29,7 @@ from serve_app.api.send import (
 )
 from serve_app.api.surfaces import SURFACES, Surface, SurfaceAction, surface_name
 from serve_app.dialects.json_edits import read_document
-from serve_app.dialects.registry import error_dialect
+from serve_app.dialects.registry import dialect_of, error_dialect
 from serve_app.domain import Json
 from serve_app.errors import GatewayError, MethodNotAllowed, UnknownModel, UnknownPath
 from serve_app.requests.answer import Answer
@@ -136,8 +136,8 @@ class _Api:
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
-        body = await read_body(receive, facts.content_length, limits.body_bytes)
-        request = self._request(surface, snapshot, facts, body)
+        body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
+        request = self._request(surface, snapshot, facts, body, scope.get("query_string", b""))
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
             exchange.answered = True
@@ -149,19 +149,27 @@ class _Api:
             await send_answer(send, answer)
 
     def _request(
-        self, surface: Surface, snapshot: Snapshot, facts: HeaderFacts, body: bytes
+        self,
+        surface: Surface,
+        snapshot: Snapshot,
+        facts: HeaderFacts,
+        body: bytes,
+        query: bytes,
     ) -> ClientRequest:
         arrived = self._gateway.clock()  # excludes the time that the client took to send
+        document = read_document(body, unique=surface.unique)
+        names = {name for name, _ in facts.forwarded}
         return ClientRequest(
             snapshot=snapshot,
             surface=surface.name,
-            dialect=surface.dialect,
-            document=read_document(body, unique=surface.dialect.fields.read),
+            dialect=surface.dialect or dialect_of(document, names),
+            document=document,
             headers=facts.forwarded,
             hint=facts.hint,
             arrived=arrived,
             session_headers=facts.session,
-            credential=facts.credential,
+            credential=facts.credential(snapshot.access.knows),
+            is_beta=b"beta=true" in query.split(b"&"),
         )
 
     async def _answer(self, surface: Surface, request: ClientRequest) -> Answer:

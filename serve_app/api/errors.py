@@ -3,15 +3,13 @@
 from serve_app.api.send import Scope, Send, send_answer
 from serve_app.dialects.registry import error_dialect
 from serve_app.domain import Headers
-from serve_app.errors import GatewayError, MethodNotAllowed
-from serve_app.requests.answer import JSON_TYPE, Answer
+from serve_app.errors import GatewayError
+from serve_app.requests.answer import JSON_TYPE, Answer, error_headers
 
 
 async def send_error(send: Send, error: GatewayError, scope: Scope, policy: str) -> None:
     """Sends an error as a complete answer."""
-    headers: Headers = (JSON_TYPE, ("x-fingerpost-policy", policy))
-    if isinstance(error, MethodNotAllowed):
-        headers = (*headers, ("allow", error.allowed))
+    headers: Headers = (JSON_TYPE, ("x-fingerpost-policy", policy), *error_headers(error))
     names = {name for name, _ in scope["headers"]}
     body = error_dialect(scope["path"], names).render_error(error)
     await send_answer(send, Answer(error.status, headers, body))

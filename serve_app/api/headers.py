@@ -1,6 +1,6 @@
 """What the gateway reads of a request's headers, in one pass."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,7 +9,12 @@ from serve_app.errors import (
     HeadersTooLarge,
 )
 
+KEY_HEADER: Final = "x-fingerpost-key"
+"""The client's key of this gateway, where the other headers hold one for a provider."""
+
 _HINT: Final = HINT_HEADER.encode()
+_OWN_KEY: Final = KEY_HEADER.encode()
+_WATCH_OFF: Final = b"x-request-disconnect-disabled"
 _LENGTH_DIGITS: Final = 20
 """A longer length is over every limit anyway."""
 
@@ -17,14 +22,22 @@ _KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
 _FORWARDED = frozenset(
     {
         b"accept",
+        b"anthropic-beta",
+        b"anthropic-version",
         b"idempotency-key",
         b"openai-beta",
         b"traceparent",
         b"tracestate",
         b"user-agent",
+        b"x-app",
         b"x-client-request-id",
     }
 )
+_FORWARDED_PREFIX: Final = b"x-stainless-"
+"""How the official SDKs describe themselves."""
+
+_READ = frozenset({_HINT, _OWN_KEY, _WATCH_OFF, b"content-length", b"origin"})
+"""Headers that the gateway reads itself; of several the last one counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +48,12 @@ class HeaderFacts:
     """For the provider: an allow-list, so that none of the client's leaks by accident."""
     hint: str | None
     content_length: int | None
+    encodings: tuple[str, ...]
+    """The values of ``content-encoding`` in lower case, in the order in which they were applied."""
     keys: tuple[bytes, ...] = field(repr=False)
-    """The client's keys from ``authorization`` and ``x-api-key``; bearer tokens come first."""
+    """All keys that admit the client: that of ``x-fingerpost-key``, then ``other_keys``."""
+    other_keys: tuple[bytes, ...] = field(repr=False)
+    """From ``authorization`` and ``x-api-key``; bearer tokens come first."""
     watch_off: bool
     """The client disabled Serve's own watch for clients that leave."""
     origin: str | None
@@ -44,10 +61,17 @@ class HeaderFacts:
     session: Mapping[str, str]
     """Headers that decide about the session, by their lower-case names."""
 
-    @property
-    def credential(self) -> str | None:
-        """The client's own key, for providers with ``passthrough_auth``."""
-        return next((key.decode("utf-8", "replace") for key in self.keys if key), None)
+    def credential(self, is_ours: Callable[[bytes], bool]) -> str | None:
+        """The client's own key for providers with ``passthrough_auth``.
+
+        It is never that of ``x-fingerpost-key``, nor one of which ``is_ours`` says that it is a
+        client key of this gateway.
+        """
+        own = self.keys[: len(self.keys) - len(self.other_keys)]
+        for key in self.other_keys:
+            if key and key not in own and not is_ours(key):
+                return key.decode("utf-8", "replace")
+        return None
 
 
 def read_headers(
@@ -60,30 +84,37 @@ def read_headers(
     size = 0
     forwarded: list[tuple[str, str]] = []
     keys: list[bytes] = []
-    hint: str | None = None
-    length: int | None = None
-    watch_off = False
-    origin: str | None = None
+    encodings: list[str] = []
+    read: dict[bytes, bytes] = {}
     session: dict[str, str] = {}
     for name, value in headers:
         size += len(name) + len(value) + 4  # ": " and the line's end
         if name in wanted:
             session[name.decode("latin-1")] = value.decode("utf-8", "replace")
-        if name in _FORWARDED:
+        if name in _FORWARDED or name.startswith(_FORWARDED_PREFIX):
             forwarded.append((name.decode("latin-1"), value.decode("latin-1")))
         elif name in _KEY_HEADERS:
             _add_key(keys, name, value)
-        elif name == b"content-length" and value.isdigit():
-            length = int(value[:_LENGTH_DIGITS])
-        elif name == _HINT:
-            hint = value.decode("utf-8", "replace")
-        elif name == b"x-request-disconnect-disabled":
-            watch_off = True
-        elif name == b"origin":
-            origin = value.decode("latin-1")
+        elif name in _READ:
+            read[name] = value
+        elif name == b"content-encoding":
+            encodings += [part.strip().lower() for part in value.decode("latin-1").split(",")]
     if size > limit:
         raise HeadersTooLarge(limit)
-    return HeaderFacts(tuple(forwarded), hint, length, tuple(keys), watch_off, origin, session)
+    own_key = read.get(_OWN_KEY, b"").strip()
+    hint, origin = read.get(_HINT), read.get(b"origin")
+    length = read.get(b"content-length", b"")
+    return HeaderFacts(
+        forwarded=tuple(forwarded),
+        hint=None if hint is None else hint.decode("utf-8", "replace"),
+        content_length=int(length[:_LENGTH_DIGITS]) if length.isdigit() else None,
+        encodings=tuple(encodings),
+        keys=(own_key, *keys) if own_key else tuple(keys),
+        other_keys=tuple(keys),
+        watch_off=_WATCH_OFF in read,
+        origin=None if origin is None else origin.decode("latin-1"),
+        session=session,
+    )
 
 
 def _add_key(keys: list[bytes], name: bytes, value: bytes) -> None:

@@ -1,7 +1,7 @@
 """The surfaces: which path is answered in which dialect, and how.
 
-They follow from the registry of dialects: each has ``/v1`` + its path for answers, and
-``/routing/v1`` + its path for decisions.
+They follow from the registry of dialects: each has ``/v1`` + its path for answers, and those of
+conversations ``/routing/v1`` + its path for decisions.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from serve_app.dialects.protocol import ClientDialect
-from serve_app.dialects.registry import CLIENT_DIALECTS, DEFAULT_DIALECT
+from serve_app.dialects.registry import CLIENT_DIALECTS
 
 
 class SurfaceAction(Enum):
@@ -31,8 +31,17 @@ class Surface:
 
     name: str
     """A label of metrics."""
-    dialect: ClientDialect
+    dialect: ClientDialect | None
+    """None for a surface that takes a body of any dialect."""
     action: SurfaceAction
+
+    @property
+    def unique(self) -> frozenset[str]:
+        """The keys that a body of this surface may hold only once."""
+        return _ALL_READ if self.dialect is None else self.dialect.fields.read
+
+
+_ALL_READ: Final = frozenset().union(*(dialect.fields.read for dialect in CLIENT_DIALECTS))
 
 
 SURFACES: Final[Mapping[str, Surface]] = MappingProxyType(
@@ -44,8 +53,9 @@ SURFACES: Final[Mapping[str, Surface]] = MappingProxyType(
         **{
             f"/routing/v1{dialect.path}": Surface("routing", dialect, SurfaceAction.MATCH)
             for dialect in CLIENT_DIALECTS
+            if dialect.holds_conversations
         },
-        "/v1/route": Surface("route", DEFAULT_DIALECT, SurfaceAction.EXPLAIN),
+        "/v1/route": Surface("route", None, SurfaceAction.EXPLAIN),
     }
 )
 

@@ -20,6 +20,9 @@ OLDER: Final = ("v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0")
 _ROUTES: Final = "routing_preferences"
 _MODELS: Final = "model_providers"
 _OLD_MODELS: Final = "llm_providers"
+_BEFORE_TOP_LEVEL: Final = "v0.3.0"
+"""The newest version whose routes are under models."""
+
 _TYPES: Final = {"egress_traffic": "model", "ingress_traffic": "prompt"}
 _INLINE: Final = TypeAdapter(list[InlinePreference])
 
@@ -34,7 +37,7 @@ class Upgraded:
     problems: tuple[tuple[Location, str], ...]
     """With locations in the file."""
     older: tuple[str, ...]
-    """The older formats in the file; one line each."""
+    """The older formats in the file, and a missing version; one line each."""
     ignored: tuple[str, ...]
     """The parts of them that are ignored; one line each."""
     left_out: frozenset[str]
@@ -60,10 +63,14 @@ class _Work:
 
 
 def upgrade(values: Mapping[str, Json]) -> Upgraded:
-    """Converts the content of a file to the format of v0.4.0; ``values`` is not changed."""
+    """Converts the content of a file to the format of v0.4.0; ``values`` is not changed.
+
+    A file without a version has the newest one whose format it fits.
+    """
     work = _Work(dict(values))
     _rename_models(work)
     _list_listeners(work)
+    _set_version(work)
     if work.values.get("version") in OLDER:
         work.values["version"] = NEWEST
         _lift_routes(work)
@@ -75,6 +82,27 @@ def upgrade(values: Mapping[str, Json]) -> Upgraded:
         tuple(work.ignored),
         frozenset(work.left_out),
     )
+
+
+def _set_version(work: _Work) -> None:
+    """Sets a missing version: the newest one, unless routes are under models alone."""
+    if "version" in work.values:
+        return
+    version, why = NEWEST, ""
+    if _has_routes_under_models(work.values):
+        location = path_text(work.origins.get((_MODELS,), (_MODELS,)))
+        version, why = _BEFORE_TOP_LEVEL, f", because of {_ROUTES} under {location}"
+    work.values["version"] = version
+    work.older.append(
+        f"version is missing: the file is read as {version}{why}; add the line `version: {version}`"
+    )
+
+
+def _has_routes_under_models(values: Mapping[str, Json]) -> bool:
+    entries = values.get(_MODELS)
+    if values.get(_ROUTES) or not isinstance(entries, list):
+        return False
+    return any(isinstance(entry, dict) and entry.get(_ROUTES) for entry in entries)
 
 
 def models_in(entries: Json, indexes: Collection[str | int]) -> Iterator[str]:

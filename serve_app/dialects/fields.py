@@ -1,17 +1,19 @@
 """Fields of a request body that belong to the gateway, whatever the dialect."""
 
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, TypeGuard
 
 from serve_app.dialects.json_edits import Document
+from serve_app.domain import Json
 from serve_app.errors import InvalidRequest
 
 PREFERENCES: Final = "routing_preferences"
 MAX_FALLBACKS: Final = 16
-_FALLBACK_KEYS: Final = ("models", "fallbacks")
+FALLBACK_KEYS: Final = ("models", "fallbacks")
+"""Keys with the names of models to ask if the first one fails."""
 _MAX_NAME: Final = 400
 
-GATEWAY_KEYS: Final = frozenset({PREFERENCES, *_FALLBACK_KEYS})
+GATEWAY_KEYS: Final = frozenset({PREFERENCES, *FALLBACK_KEYS})
 """Top-level keys for the gateway: cut out of the body that goes to a provider."""
 
 PLANO_METADATA_KEYS: Final = frozenset({"archgw_preference_config", "plano_preference_config"})
@@ -28,6 +30,12 @@ class Fields:
     """Top-level keys that are cut out."""
     metadata: frozenset[str] = PLANO_METADATA_KEYS
     """Keys inside ``metadata`` that are cut out."""
+    thoughts_in: str | None = None
+    """The top-level key whose entries may hold what models thought."""
+
+    def without(self, kept: frozenset[str]) -> "Fields":
+        """The fields where those in ``kept`` are the provider's own, so that they stay."""
+        return replace(self, own=self.own - kept) if kept else self
 
 
 class Intent(NamedTuple):
@@ -38,6 +46,8 @@ class Intent(NamedTuple):
     stream: bool = False
     choices: int = 1
     """How many alternative answers the client asks for."""
+    kept: frozenset[str] = frozenset()
+    """Keys in ``GATEWAY_KEYS`` that are the provider's here, so that they go on to it."""
 
 
 def read_stream(document: Document) -> bool:
@@ -57,14 +67,18 @@ def read_model(document: Document) -> str | None:
     return model
 
 
-def read_fallbacks(document: Document) -> tuple[str, ...]:
-    """The names in ``models`` and ``fallbacks``. Raises InvalidRequest if one is not usable."""
+def read_fallbacks(document: Document, kept: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The names in ``models`` and ``fallbacks``, except the keys in ``kept``.
+
+    Anthropic's own ``fallbacks``, the word ``default`` or a list of objects, have none. Raises
+    InvalidRequest if a name is not usable.
+    """
     fallbacks: list[str] = []
-    for key in _FALLBACK_KEYS:
+    for key in FALLBACK_KEYS:
         names = document.get(key)
-        if names is None:
+        if names is None or key in kept or (key == "fallbacks" and _is_anthropics(names)):
             continue
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not is_list_of_names(names):
             raise InvalidRequest(f"{key} must be a list of model names", key)
         for name in names:
             check_name(name, key)
@@ -72,6 +86,17 @@ def read_fallbacks(document: Document) -> tuple[str, ...]:
     if len(fallbacks) > MAX_FALLBACKS:
         raise InvalidRequest(f"models: at most {MAX_FALLBACKS} fallbacks are allowed", "models")
     return tuple(fallbacks)
+
+
+def is_list_of_names(value: Json) -> TypeGuard[list[str]]:
+    """True for a list of strings."""
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_anthropics(value: Json) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(entry, dict) for entry in value)
+    return bool(value == "default")
 
 
 def check_name(name: str, param: str) -> None:

@@ -210,6 +210,25 @@ def rewrite_document(
     return _apply(document.text, edits).encode("utf-8")
 
 
+def apply_quirk(body: dict[str, Json], quirk: Quirk) -> dict[str, Json]:
+    """As ``rewrite_document`` changes a body by a quirk, for one that the gateway wrote itself."""
+    if quirk is NO_QUIRK:
+        return body
+    changed: dict[str, Json] = {}
+    for key, value in body.items():
+        name = quirk.rename.get(key, key)
+        if key in quirk.drop or (name != key and name in body):
+            continue
+        taken = quirk.values.get(key)
+        if taken is None:
+            changed[name] = value
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            new = taken.get(value)
+            if new is not None:
+                changed[name] = new
+    return changed
+
+
 def _quirk_edits(document: Document, quirk: Quirk) -> tuple[set[str], list[Edit]]:
     """The keys that a quirk takes out of a document, and its other edits."""
     members = document.members

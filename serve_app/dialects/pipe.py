@@ -1,13 +1,12 @@
-"""What carries requests and streams between two dialects.
-
-So far both sides speak the same one: bytes go through as they came.
-"""
+"""What carries requests and streams where both sides speak the same dialect: bytes as they came."""
 
 from dataclasses import dataclass
 
 from serve_app.dialects.fields import Intent
+from serve_app.dialects.foreign_proofs import without_foreign_proofs
 from serve_app.dialects.json_edits import Document, Quirk
 from serve_app.dialects.protocol import (
+    Asked,
     ClientDialect,
     ErrorDialect,
     ErrorInfo,
@@ -16,10 +15,10 @@ from serve_app.dialects.protocol import (
     StreamWatch,
     UpstreamDialect,
 )
-from serve_app.errors import GatewayError, UpstreamFailed
+from serve_app.errors import GatewayError, ReportedError, UpstreamFailed
 
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
-_INCOMPLETE = "the provider ended its answer before it was complete"
+INCOMPLETE = "the provider ended its answer before it was complete"
 
 
 class PassThrough:
@@ -54,7 +53,31 @@ class PassThrough:
         if self.state.may_end:
             return rest
         gap = b"" if (rest or self._last).endswith(_EVENT_ENDS) else b"\n\n"
-        return rest + gap + self._client.render_error_event(error or UpstreamFailed(_INCOMPLETE))
+        failure = error or UpstreamFailed(INCOMPLETE)
+        event = self._watch.fail(failure) or self._client.render_error_event(failure)
+        return rest + gap + event
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """A request whose client and provider speak the same dialect."""
+
+    body: bytes
+    pair: "SameDialect"
+    intent: Intent
+    dropped: tuple[str, ...] = ()
+
+    def answer(self, body: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """The answer as it is."""
+        return body, ()
+
+    def error_body(self, status: int, error: ErrorInfo) -> bytes:
+        """The provider's error as it is, where it is one of this dialect."""
+        return error.body or render_reported(self.pair.client, status, error)
+
+    def pipe(self) -> StreamPipe:
+        """A pipe that passes whole events."""
+        return self.pair.pipe(self.intent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +87,17 @@ class SameDialect:
     client: ClientDialect
     upstream: UpstreamDialect
 
-    def request_body(self, document: Document, model: str, quirk: Quirk) -> bytes:
-        """The client's body with the provider's name of the model; all other bytes are equal."""
-        return self.upstream.pass_on(document, self.client.fields, model, quirk)
-
-    def error_body(self, body: bytes) -> bytes | None:
-        """The provider's body as it is, if it is an error of this dialect."""
-        return body if self.upstream.read_error(body) is not None else None
-
     def pipe(self, intent: Intent) -> StreamPipe:
         """A pipe that passes whole events."""
         return PassThrough(self.upstream.watch(intent), self.client)
+
+    def ask(self, document: Document, intent: Intent, model: str, quirk: Quirk) -> Asked:
+        """The client's body with the provider's name of the model; all other bytes are equal."""
+        fields = self.client.fields.without(intent.kept)
+        document = without_foreign_proofs(document, fields)
+        return _Passed(self.upstream.pass_on(document, fields, model, quirk), self, intent)
+
+
+def render_reported(client: ErrorDialect, status: int, error: ErrorInfo) -> bytes:
+    """A provider's error in the client's dialect, in the provider's own words."""
+    return client.render_error(ReportedError(error.message, error.code), status=status)

@@ -4,13 +4,16 @@ A *client dialect* is what a client speaks, an *upstream dialect* what a provide
 *dialect pair* joins the two for one exchange. All are sans-IO: bytes and values in and out.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from serve_app.dialects import ir
 from serve_app.dialects.fields import Fields, Intent
 from serve_app.dialects.json_edits import Document, Quirk
-from serve_app.domain import Conversation
+from serve_app.dialects.sse import Event
+from serve_app.domain import Conversation, Json
 from serve_app.errors import GatewayError
 from serve_app.exchange import Operation
 
@@ -20,8 +23,11 @@ class ErrorInfo:
     """An error that a provider reports, or what is wrong with its answer."""
 
     message: str
+    """The provider's own words."""
     status: int | None = None
     """The HTTP status that it means; None where the answer is not an error but unusable."""
+    code: str | None = None
+    """The provider's name of it, if it has one."""
     body: bytes = b""
     """As the provider sent it, where it can go to the client as it is."""
 
@@ -69,6 +75,11 @@ class ClientDialect(ErrorDialect, Protocol):
         ...
 
     @property
+    def holds_conversations(self) -> bool:
+        """True if its answers continue a conversation, so that its sessions are bound."""
+        ...
+
+    @property
     def fields(self) -> Fields:
         """The keys that the gateway reads, and those that it cuts out."""
         ...
@@ -79,6 +90,11 @@ class ClientDialect(ErrorDialect, Protocol):
 
     def read_conversation(self, document: Document) -> Conversation:
         """The conversation, read lazily. Raises InvalidRequest if there is none."""
+        ...
+
+    @property
+    def keep_alive(self) -> bytes:
+        """An event that says nothing, for a stream that is silent; empty if there is none."""
         ...
 
 
@@ -138,6 +154,13 @@ class StreamWatch(Protocol):
         """
         ...
 
+    def fail(self, error: GatewayError) -> bytes:
+        """The error as the last event, where it has to fit the events before it.
+
+        Empty where it has not: the client's dialect renders it then.
+        """
+        ...
+
 
 class StreamPipe(Protocol):
     """What a stream goes through on its way to the client; all that the use case knows of it."""
@@ -164,6 +187,118 @@ class StreamPipe(Protocol):
         ...
 
 
+class Written(NamedTuple):
+    """A request or an answer in the words of a dialect."""
+
+    body: dict[str, Json]
+    dropped: tuple[str, ...] = ()
+    """The client's paths of what this dialect cannot say, and what was left out for that."""
+
+
+class EventReader(Protocol):
+    """Reads one stream of a provider. Raises nothing: what it cannot read becomes ``Failed``."""
+
+    def read(self, event: Event) -> Iterable[ir.Event]:
+        """What an event says, in the order that ``ir`` promises."""
+        ...
+
+    def end(self) -> Iterable[ir.Event]:
+        """What is known once the provider has closed its answer; ``Ended`` if it is complete."""
+        ...
+
+
+class EventWriter(Protocol):
+    """Writes one stream for a client."""
+
+    def write(self, event: ir.Event) -> bytes:
+        """The bytes for the client, whole events only; empty where it has no event for this.
+
+        Not for ``Failed``, which is an error for the client: see ``fail``.
+        """
+        ...
+
+    def fail(self, error: GatewayError) -> bytes:
+        """The end of a stream that cannot be completed, its error included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """What a provider's dialect takes as a tool of the client."""
+
+    max_name: int
+    """Characters of a name, which are letters, digits, ``_`` and ``-``."""
+    has_custom: bool = False
+    """Tools that take any text."""
+    has_namespaces: bool = False
+
+
+class Codec(Protocol):
+    """Reads a dialect into ``ir`` and writes it; what a translation needs of a dialect."""
+
+    @property
+    def tool_limits(self) -> ToolLimits:
+        """What ``write_request`` takes as tools."""
+        ...
+
+    def read_request(self, document: Document) -> ir.Request:
+        """The request of a client. Raises InvalidRequest that names the field."""
+        ...
+
+    def write_request(self, request: ir.Request, model: str) -> Written:
+        """The body for a provider.
+
+        Raises InvalidRequest that names the client's field where leaving it out would change
+        what the client gets.
+        """
+        ...
+
+    def read_answer(self, answer: Mapping[str, Json]) -> ir.Answer:
+        """The complete answer of a provider. Raises ValueError if it is not one."""
+        ...
+
+    def write_answer(self, answer: ir.Answer, request: ir.Request) -> Written:
+        """The complete answer for a client."""
+        ...
+
+    def reader(self) -> EventReader:
+        """A reader for one stream of a provider."""
+        ...
+
+    def writer(self, request: ir.Request) -> EventWriter:
+        """A writer for one stream of a client."""
+        ...
+
+
+class Asked(Protocol):
+    """One request in the words of a provider, and the way back for what it answers."""
+
+    @property
+    def body(self) -> bytes:
+        """What the provider gets."""
+        ...
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The client's paths of what was left out."""
+        ...
+
+    def answer(self, body: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """A complete answer for the client, and the parts of it that were left out.
+
+        Raises ValueError if it is not an answer of the provider's dialect.
+        """
+        ...
+
+    def error_body(self, status: int, error: ErrorInfo) -> bytes:
+        """A provider's error for the client, in the provider's own words."""
+        ...
+
+    def pipe(self) -> StreamPipe:
+        """A new pipe for one stream."""
+        ...
+
+
 class DialectPair(Protocol):
     """The dialects of one exchange: what the client speaks, and what the provider is asked in."""
 
@@ -172,14 +307,9 @@ class DialectPair(Protocol):
         """What the provider is asked in."""
         ...
 
-    def request_body(self, document: Document, model: str, quirk: Quirk) -> bytes:
-        """The body for the provider, which names the model ``model``."""
-        ...
+    def ask(self, document: Document, intent: Intent, model: str, quirk: Quirk) -> Asked:
+        """The request for a provider, which names the model ``model``.
 
-    def error_body(self, body: bytes) -> bytes | None:
-        """A provider's error for the client; None if ``body`` is not an error it can read."""
-        ...
-
-    def pipe(self, intent: Intent) -> StreamPipe:
-        """A new pipe for one stream."""
+        Raises InvalidRequest if the provider's dialect cannot say it.
+        """
         ...

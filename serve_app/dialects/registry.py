@@ -7,27 +7,86 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from serve_app.dialects.anthropic_messages.codec import MessagesCodec
+from serve_app.dialects.anthropic_messages.dialect import (
+    CountTokensClient,
+    CountTokensUpstream,
+    MessagesClient,
+    MessagesUpstream,
+)
 from serve_app.dialects.anthropic_messages.errors import MessagesErrors
-from serve_app.dialects.openai_chat.conversation import read_turns
+from serve_app.dialects.json_edits import Document
+from serve_app.dialects.message_list import read_turns
+from serve_app.dialects.openai_chat.codec import ChatCodec
 from serve_app.dialects.openai_chat.dialect import ChatClient, ChatUpstream
+from serve_app.dialects.openai_completions import CompletionsClient, CompletionsUpstream
+from serve_app.dialects.openai_embeddings import EmbeddingsClient, EmbeddingsUpstream
+from serve_app.dialects.openai_responses.codec import ResponsesCodec
+from serve_app.dialects.openai_responses.dialect import ResponsesClient, ResponsesUpstream
 from serve_app.dialects.pipe import SameDialect
-from serve_app.dialects.protocol import ClientDialect, DialectPair, ErrorDialect, UpstreamDialect
+from serve_app.dialects.protocol import (
+    ClientDialect,
+    Codec,
+    DialectPair,
+    ErrorDialect,
+    UpstreamDialect,
+)
+from serve_app.dialects.translation import OtherDialect
 from serve_app.domain import Json, Turn
 from serve_app.exchange import Operation
 
-CLIENT_DIALECTS: Final[tuple[ClientDialect, ...]] = (ChatClient(),)
+CLIENT_DIALECTS: Final[tuple[ClientDialect, ...]] = (
+    ChatClient(),
+    MessagesClient(),
+    CountTokensClient(),
+    ResponsesClient(),
+    EmbeddingsClient(),
+    CompletionsClient(),
+)
 """What clients may speak; each has its surfaces below ``/v1`` and ``/routing/v1``."""
 
 DEFAULT_DIALECT: Final = CLIENT_DIALECTS[0]
 """For surfaces without a dialect of their own."""
 
 UPSTREAM_DIALECTS: Final[Mapping[str, UpstreamDialect]] = MappingProxyType(
-    {DEFAULT_DIALECT.name: ChatUpstream()}
+    {
+        "chat": ChatUpstream(),
+        "messages": MessagesUpstream(),
+        "count_tokens": CountTokensUpstream(),
+        "responses": ResponsesUpstream(),
+        "embeddings": EmbeddingsUpstream(),
+        "completions": CompletionsUpstream(),
+    }
 )
 """What a provider is asked in when the client speaks the dialect of that name."""
 
+_CLIENTS: Final[Mapping[str, ClientDialect]] = MappingProxyType(
+    {client.name: client for client in CLIENT_DIALECTS}
+)
+_CODECS: Final[Mapping[str, Codec]] = MappingProxyType(
+    {"chat": ChatCodec(), "messages": MessagesCodec(), "responses": ResponsesCodec()}
+)
+"""In the order in which providers that have several are asked: chat is what most do best."""
+
 _PAIRS: Final[Mapping[str, DialectPair]] = MappingProxyType(
     {client.name: SameDialect(client, UPSTREAM_DIALECTS[client.name]) for client in CLIENT_DIALECTS}
+)
+
+
+def _translations(client: ClientDialect) -> Mapping[Operation, DialectPair]:
+    """The pairs of a client with every other dialect that it can be translated to."""
+    own = _CODECS.get(client.name)
+    if own is None:
+        return {}
+    return {
+        UPSTREAM_DIALECTS[name].operation: OtherDialect(client, own, UPSTREAM_DIALECTS[name], codec)
+        for name, codec in _CODECS.items()
+        if name != client.name
+    }
+
+
+_TRANSLATED: Final[Mapping[str, Mapping[Operation, DialectPair]]] = MappingProxyType(
+    {client.name: _translations(client) for client in CLIENT_DIALECTS}
 )
 
 _ERROR_DIALECTS: Final[tuple[tuple[str, bytes, ErrorDialect], ...]] = (
@@ -41,11 +100,38 @@ _PREFIXES: Final = ("/v1", "/routing/v1")
 def pair(client: ClientDialect, operations: Collection[Operation]) -> DialectPair:
     """The dialects of an exchange with an endpoint that has these operations.
 
-    An endpoint that lacks the client's own operation is asked in it all the same: the provider
-    client answers with a fault that names the path.
+    The client's own if the endpoint has it, else the first that it can be translated to. An
+    endpoint that has neither is asked in the client's own all the same: the provider client
+    answers with a fault that names the path.
     """
-    del operations  # every client dialect has one upstream dialect so far, its own
-    return _PAIRS[client.name]
+    own = _PAIRS[client.name]
+    if own.upstream.operation in operations:
+        return own
+    for operation, other in _TRANSLATED[client.name].items():
+        if operation in operations:
+            return other
+    return own
+
+
+def client_dialect(name: str) -> ClientDialect:
+    """The client dialect of this name. Raises KeyError if there is none."""
+    return _CLIENTS[name]
+
+
+def is_served(client: ClientDialect, operations: Collection[Operation]) -> bool:
+    """True if an endpoint that has these operations can answer a client of this dialect."""
+    return pair(client, operations).upstream.operation in operations
+
+
+def dialect_of(document: Document, headers: Collection[str]) -> ClientDialect:
+    """The dialect that a body is most likely written in; ``headers`` are names in lower case."""
+    keys = document.members
+    if "messages" in keys:
+        anthropic = "anthropic-version" in headers or "system" in keys
+        return _CLIENTS["messages" if anthropic else "chat"]
+    if "prompt" in keys and "input" not in keys and isinstance(document.get("prompt"), str | list):
+        return _CLIENTS["completions"]
+    return _CLIENTS["responses" if "input" in keys else "chat"]
 
 
 def error_dialect(path: str, headers: Collection[bytes]) -> ErrorDialect:

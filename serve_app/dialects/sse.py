@@ -64,8 +64,9 @@ class Framer:
     torn line that its parser fails on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_held_bytes: int = MAX_HELD_BYTES) -> None:
         self._held = bytearray()
+        self._max_held_bytes = max_held_bytes
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes up to the last event end seen so far; the rest is kept."""
@@ -75,7 +76,7 @@ class Framer:
         start = max(0, len(held) - 3)  # a boundary may straddle the chunks
         held += chunk
         end = max(_end_of_last(held, boundary, start) for boundary in _BOUNDARIES)
-        if end == 0 and len(held) > MAX_HELD_BYTES:
+        if end == 0 and len(held) > self._max_held_bytes:
             end = len(held)
         ready = bytes(held[:end])
         del held[:end]

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from serve_app.config.schema.gateway import Timeouts
-from serve_app.dialects.json_edits import NO_QUIRK, read_document, rewrite_document
+from serve_app.dialects.fields import Intent
+from serve_app.dialects.json_edits import read_document
+from serve_app.dialects.registry import client_dialect, pair
 from serve_app.domain import Json, Reason, TokenUsage, Unavailable
 from serve_app.engines.servers import Server
-from serve_app.exchange import PATHS, FaultKind, Operation, UpstreamFault, UpstreamRequest
+from serve_app.exchange import FaultKind, Operation, UpstreamFault, UpstreamRequest
 from serve_app.providers.endpoints import ProviderTable
 from serve_app.providers.transport import Transport, fixed
 
@@ -54,10 +56,11 @@ class ServerClient:
         self.server = server
         self.name = server.model.provider
         """The server in messages."""
-        self._operation = operation
+        self._dialects = pair(client_dialect(operation), server.endpoint.operations)
+        self._operation = self._dialects.upstream.operation
         self._deadline_s = deadline_s
         self._connect_s = _CONNECT_SHARE * deadline_s
-        self._quirk = server.endpoint.quirk(server.model.name, operation)
+        self._quirk = server.endpoint.quirk(server.model.name, self._operation)
         self._was_reached = False
         self._transport = Transport(
             fixed(
@@ -80,13 +83,16 @@ class ServerClient:
         """
         loop = asyncio.get_running_loop()
         started = loop.time()
+        model = self.server.model
+        document = read_document(json.dumps(body).encode(), unique=frozenset())
+        asked = self._dialects.ask(document, Intent(), model.name, self._quirk)
         request = UpstreamRequest(
             provider=self.name,
-            model=self.server.model,
+            model=model,
             operation=self._operation,
-            path=PATHS[self._operation],
+            path=self._dialects.upstream.address(model.name, stream=False),
             headers=(),
-            body=self._encoded({"model": self.server.model.name, **body}),
+            body=asked.body,
             stream=False,
             deadline_s=self._deadline_s,
         )
@@ -104,8 +110,12 @@ class ServerClient:
             return ServerReply(0, fault=Unavailable(reason, reply.detail))
         self._was_reached = True
         content = reply.body if isinstance(reply.body, bytes) else b""  # never a stream here
-        fault = None if reply.status == SUCCESS else self._status_fault(reply.status)
-        return ServerReply(reply.status, content, fault)
+        if reply.status != SUCCESS:
+            return ServerReply(reply.status, content, self._status_fault(reply.status))
+        try:
+            return ServerReply(reply.status, asked.answer(content)[0])
+        except ValueError as error:
+            return ServerReply(reply.status, content, self.fault(f"gave no usable answer: {error}"))
 
     def timed_out(self) -> Unavailable:
         """The fault of an answer that did not come in time."""
@@ -128,15 +138,6 @@ class ServerClient:
         return self.fault(
             text.format(key=f"{key}.access_key" if own else f"access_key of {key}", model=model)
         )
-
-    def _encoded(self, body: Json) -> bytes:
-        """The body, without what this model does not take."""
-        content = json.dumps(body).encode()
-        if self._quirk is NO_QUIRK:
-            return content
-        document = read_document(content, unique=frozenset())
-        name = self.server.model.name
-        return rewrite_document(document, model=name, cut=frozenset(), quirk=self._quirk)
 
 
 def read_usage(answer: Json) -> TokenUsage | None:

@@ -13,6 +13,7 @@ from serve_app.config.locations import Location, Problem
 from serve_app.config.references import references
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.config.schema.orchestrator import EngineSection, OrchestratorSection
+from serve_app.dialects.registry import client_dialect, is_served
 from serve_app.domain import DataPath, ModelRef
 from serve_app.engines.faults import EngineFaultError
 from serve_app.exchange import PATHS, Operation
@@ -165,7 +166,7 @@ def _why_unusable(
     if endpoint.passthrough_auth:
         key = "its entry has passthrough_auth, and the Orchestrator has no client's key"
         return f"{name!r} cannot be asked: {key}; name a model whose entry has an access_key"
-    if operation not in endpoint.operations:
+    if not is_served(client_dialect(operation), endpoint.operations):
         other = "; name a model whose provider does"
         return f"{name!r} cannot be asked: its provider does not support {PATHS[operation]}{other}"
     return None

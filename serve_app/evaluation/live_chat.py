@@ -9,7 +9,9 @@ from typing import Final, TypeAlias
 
 from serve_app.config.references import is_file, references
 from serve_app.config.schema.gateway import Timeouts
+from serve_app.dialects.fields import Intent
 from serve_app.dialects.json_edits import read_document, read_object
+from serve_app.dialects.protocol import Asked
 from serve_app.dialects.registry import DEFAULT_DIALECT, pair
 from serve_app.domain import Json, ModelRef
 from serve_app.exchange import FaultKind, UpstreamFault, UpstreamReply, UpstreamRequest
@@ -112,19 +114,22 @@ class _Chat:
         operation = dialects.upstream.operation
         quirk = self._endpoint.quirk(self._model.name, operation)
         document = read_document(json.dumps(body).encode(), unique=frozenset())
+        asked = dialects.ask(document, Intent(), self._model.name, quirk)
         request = UpstreamRequest(
             provider=self._endpoint.slug,
             model=self._model,
             operation=operation,
             path=dialects.upstream.address(self._model.name, stream=False),
             headers=(),
-            body=dialects.request_body(document, self._model.name, quirk),
+            body=asked.body,
             stream=False,
             deadline_s=self._total_s,
         )
         reply = await self._transport.open(request)
         if isinstance(reply, UpstreamFault) and reply.kind is FaultKind.RESET:
             reply = await self._transport.open(replace(request, fresh=True))
+        if isinstance(reply, UpstreamReply) and reply.status == _SUCCESS:
+            return replace(reply, body=_answer(asked, reply))
         return reply
 
     def _fault_of(self, fault: UpstreamFault) -> ChatFault:
@@ -160,6 +165,15 @@ class _Chat:
         if choice.get("finish_reason") == "length":
             why = "ran out of tokens before answering"
         return ChatFault(f"{self._model} {why}; name another model with --model", is_final=False)
+
+
+def _answer(asked: Asked, reply: UpstreamReply) -> bytes:
+    """The answer as a chat completion; as it is, if it can't be read as an answer."""
+    body = reply.body if isinstance(reply.body, bytes) else b""  # never a stream here
+    try:
+        return asked.answer(body)[0]
+    except ValueError:
+        return body
 
 
 def _key_name(access_key: str | None) -> str:

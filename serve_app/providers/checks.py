@@ -160,8 +160,3 @@ def _check_passthrough(
             location,
             "conflicts with the key in headers, because only one key is sent; remove one of them",
         )
-    if loaded.config.client_keys is not None:
-        yield loaded.problem(
-            location,
-            "conflicts with client_keys, because a client sends only one key; remove one of them",
-        )

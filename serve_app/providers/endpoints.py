@@ -60,6 +60,11 @@ class Endpoint:
         """The changes that a model of the endpoint needs in the body of an operation."""
         return quirk_of(self.interface, name, operation)
 
+    @property
+    def own_fields(self) -> frozenset[str]:
+        """Top-level fields of its API that may have the name of one of the gateway's."""
+        return PROVIDERS[self.interface].own_fields
+
     def missing(self, environ: Mapping[str, str]) -> list[str]:
         """Unset variables, unusable files as ``file:PATH``, and ``access_key`` if it lacks a key."""
         texts = [self.base_url, self.access_key or "", *(value for _, value in self.headers)]
@@ -184,7 +189,7 @@ def _endpoint(entry: ModelProvider, data_paths: Mapping[str, DataPath], folder: 
         passthrough_auth=entry.passthrough_auth,
         headers=_headers(entry, base_url, folder),
         http_host=entry.http_host,
-        operations=operations_at(base_url, interface),
+        operations=frozenset(entry.operations or operations_at(base_url, interface)),
     )
 
 

@@ -25,6 +25,7 @@ from serve_app.providers.table import (
     ANTHROPIC_VERSION,
     AUTH_HEADERS,
     PROVIDERS,
+    SIGN_IN_PREFIX,
     Auth,
 )
 
@@ -72,8 +73,14 @@ class Target:
         return _url(url)
 
     def headers_for(self, request: UpstreamRequest) -> CIMultiDict[str]:
-        """The headers of a request: configured ones win over the client's."""
-        headers = CIMultiDict(request.headers)
+        """The headers of a request: configured ones win over the client's.
+
+        Headers of the other vendor's API stay here: Anthropic's choose its versions and betas.
+        """
+        foreign = "openai-" if request.operation in ANTHROPIC_OPERATIONS else "anthropic-"
+        headers = CIMultiDict(
+            (name, value) for name, value in request.headers if not name.startswith(foreign)
+        )
         headers["content-type"] = "application/json"
         headers["accept-encoding"] = "identity"  # so that streams can be inspected
         for name, value in self.default_headers:
@@ -81,7 +88,8 @@ class Target:
         for name, value in self.headers:
             headers[name] = value
         if self.auth is not None and request.credential is not None:
-            name, prefix = self.auth.value
+            auth = Auth.BEARER if request.credential.startswith(SIGN_IN_PREFIX) else self.auth
+            name, prefix = auth.value
             headers[name] = f"{prefix}{request.credential}"
         return headers
 
@@ -97,7 +105,7 @@ def target_of(
     if endpoint.lacks_key:
         detail = f"{endpoint.slug} needs a key; add access_key to its model_providers entry"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, f"{detail}{spec.key_hint}"))
-    auth = spec.auth_of.get(operation, spec.auth)
+    auth = spec.auth
     try:
         base_url = expand(endpoint.base_url, environ)
         headers, secret_values = _headers(endpoint, auth, environ)

@@ -32,6 +32,9 @@ class Auth(Enum):
     API_KEY = ("api-key", "")
 
 
+SIGN_IN_PREFIX: Final = "sk-ant-oat"
+"""How Anthropic's tokens of a sign-in begin, which it takes as bearer tokens only."""
+
 AUTH_HEADERS: Final = frozenset(auth.value[0] for auth in Auth)
 
 
@@ -48,8 +51,6 @@ class ProviderSpec:
     elsewhere: Mapping[Op, str] = field(default_factory=dict)
     """Operations below another prefix of the same host. A base URL with a path hides them."""
     auth: Auth = Auth.BEARER
-    auth_of: Mapping[Op, Auth] = field(default_factory=dict)
-    """Operations that need the key sent in another way."""
     key_needed: bool = True
     """True if a request without a key cannot succeed."""
     any_interface: bool = False
@@ -57,6 +58,8 @@ class ProviderSpec:
     api_version: str | None = None
     """Azure's version; set if each model has its own address below ``/deployments``."""
     quirks: tuple[ModelQuirk, ...] = ()
+    own_fields: frozenset[str] = frozenset()
+    """Top-level fields of its own API that may have the name of one of the gateway's."""
     example: str = "http://host:8000/v1"
     """An example of a base URL, for messages."""
     key_hint: str = ""
@@ -76,8 +79,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
         ),
         "anthropic": ProviderSpec(
             "https://api.anthropic.com/v1",
-            frozenset({Op.CHAT, Op.MESSAGES, Op.COUNT_TOKENS}),
-            auth_of=dict.fromkeys(ANTHROPIC_OPERATIONS, Auth.X_API_KEY),
+            ANTHROPIC_OPERATIONS,
+            auth=Auth.X_API_KEY,
         ),
         "azure_openai": ProviderSpec(
             None,
@@ -117,7 +120,10 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
             frozenset({Op.CHAT, Op.RESPONSES, Op.MESSAGES, Op.EMBEDDINGS}),
         ),
         "edenai": ProviderSpec(
-            "https://api.edenai.run/v3", frozenset({Op.CHAT, Op.EMBEDDINGS}), "/v3"
+            "https://api.edenai.run/v3",
+            frozenset({Op.CHAT, Op.EMBEDDINGS}),
+            "/v3",
+            own_fields=frozenset({"fallbacks"}),
         ),
         "gemini": ProviderSpec(
             "https://generativelanguage.googleapis.com/v1beta/openai",
@@ -166,6 +172,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
             "https://openrouter.ai/api/v1",
             frozenset({Op.CHAT, Op.RESPONSES, Op.MESSAGES, Op.EMBEDDINGS, Op.COMPLETIONS}),
             "/api/v1",
+            own_fields=frozenset({"models", "provider", "route"}),
         ),
         "perplexity": ProviderSpec(
             "https://api.perplexity.ai", default_path="", any_interface=True

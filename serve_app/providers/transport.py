@@ -45,8 +45,8 @@ _KEEPALIVE_S: Final = 30.0
 _OMITTED_HEADERS: Final = frozenset({"User-Agent", "Accept", "Content-Type"})
 _NO_CREDENTIAL: Final = (
     "requires the client's own key, and the request has none; send it as "
-    "`Authorization: Bearer ...` or `x-api-key: ...`, or configure access_key in place of "
-    "passthrough_auth"
+    "`Authorization: Bearer ...` or `x-api-key: ...` (and a client key of this gateway as "
+    "`x-fingerpost-key: ...`), or configure access_key in place of passthrough_auth"
 )
 _MAX_TARGETS: Final = 1024
 

@@ -6,10 +6,14 @@ from typing import Final
 from urllib.parse import quote
 
 from serve_app.domain import Headers, ModelRef, Reason, RouteDecision
+from serve_app.errors import GatewayError, MethodNotAllowed, UnsupportedEncoding
 from serve_app.exchange import Chunks
 from serve_app.requests.progress import RequestProgress
 
 JSON_TYPE: Final = ("content-type", "application/json")
+_MAX_DROPPED: Final = 32
+"""Paths that one header names."""
+EVENT_STREAM: Final = ("content-type", "text/event-stream; charset=utf-8")
 _MAX_RETURNED_BYTES: Final = 16 << 10
 _RETURNED = frozenset(
     {
@@ -23,7 +27,9 @@ _RETURNED = frozenset(
     }
 )
 _RETURNED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
-_RENAMED = {"x-request-id": "x-fingerpost-upstream-request-id"}
+_ANTHROPIC_ID: Final = "request-id"
+_OTHERS_ID: Final = "x-request-id"
+_UPSTREAM_ID: Final = "x-fingerpost-upstream-request-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +39,52 @@ class Answer:
     status: int
     headers: Headers
     body: bytes | Chunks
+    keep_alive: bytes = b""
+    """What a streamed body sends while it is silent; empty for nothing."""
 
 
-def returned_headers(headers: Headers) -> Headers:
-    """A provider's headers that go back to the client: an allow-list, within 16 KiB."""
+def returned_headers(headers: Headers, *, as_anthropic: bool = False) -> Headers:
+    """A provider's headers that go back to the client: an allow-list, within 16 KiB.
+
+    The provider's id of the request has a name of ours, because Serve sets ``x-request-id``.
+    ``as_anthropic``: clients of Anthropic find it in ``request-id``, for every provider.
+    """
+    passed = [
+        (name, value)
+        for name, value in headers
+        if name in _RETURNED or name.startswith(_RETURNED_PREFIXES)
+    ]
     kept: list[tuple[str, str]] = []
     left = _MAX_RETURNED_BYTES
-    for name, value in headers:
-        if name in _RETURNED or name.startswith(_RETURNED_PREFIXES) or name in _RENAMED:
-            size = len(name) + len(value)
-            if size <= left:
-                left -= size
-                kept.append((_RENAMED.get(name, name), value))
+    for name, value in (*_request_ids(headers, as_anthropic=as_anthropic), *passed):
+        size = len(name) + len(value)
+        if size <= left:
+            left -= size
+            kept.append((name, value))
     return tuple(kept)
+
+
+def _request_ids(headers: Headers, *, as_anthropic: bool) -> Headers:
+    """The provider's id of the request, under each name that the client may look for."""
+    sent = {name: value for name, value in headers if value}
+    anthropics, others = sent.get(_ANTHROPIC_ID), sent.get(_OTHERS_ID)
+    known = others or anthropics
+    if known is None:
+        return ()
+    ids = ((_UPSTREAM_ID, known),)
+    if anthropics is None and not as_anthropic:
+        return ids
+    return (*ids, (_ANTHROPIC_ID, anthropics or known))
+
+
+def error_headers(error: GatewayError) -> Headers:
+    """The headers of an error of the gateway's own, apart from its content type."""
+    headers: Headers = (("x-should-retry", "false"),) if error.is_final else ()
+    if isinstance(error, MethodNotAllowed):
+        headers = (*headers, ("allow", error.allowed))
+    if isinstance(error, UnsupportedEncoding):  # RFC 9110, section 15.5.16
+        headers = (*headers, ("accept-encoding", ", ".join(error.supported)))
+    return headers
 
 
 def as_json(headers: Headers) -> Headers:
@@ -53,6 +92,13 @@ def as_json(headers: Headers) -> Headers:
     if any(name == "content-type" and "json" in value.lower() for name, value in headers):
         return headers
     return (JSON_TYPE, *without_type(headers))
+
+
+def as_stream(headers: Headers) -> Headers:
+    """The headers with the type of event streams: readers in browsers take no other."""
+    if any(name == "content-type" and "event-stream" in value for name, value in headers):
+        return headers
+    return (EVENT_STREAM, *without_type(headers))
 
 
 def without_type(headers: Headers) -> Headers:
@@ -92,10 +138,16 @@ def progress_headers(progress: RequestProgress, spent_s: float) -> Headers:
     )
     version = progress.request.snapshot.policy.version
     session = progress.session
+    dropped = progress.dropped
     affinity = () if session is None else (("x-fingerpost-affinity", session.state),)
     return (
         *decision_headers(progress.decision, progress.candidate, progress.reason, version),
         *affinity,
+        *(
+            (("x-fingerpost-dropped", _encoded(", ".join(dropped[:_MAX_DROPPED]))),)
+            if dropped
+            else ()
+        ),
         ("x-fingerpost-attempts", str(progress.attempts)),
         ("server-timing", timing),
     )

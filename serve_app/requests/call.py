@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.protocol import ClientDialect
 from serve_app.domain import Headers
+from serve_app.exchange import Operation
 from serve_app.snapshot import Snapshot
+
+_WITH_BETA: Final = frozenset({Operation.MESSAGES, Operation.COUNT_TOKENS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +31,11 @@ class ClientRequest:
     """When its body was complete, on the gateway's clock."""
     session_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that decide about the session, by their lower-case names."""
+    is_beta: bool = False
+    """Its address ends in ``?beta=true``, as Anthropic's clients write it for betas."""
     credential: str | None = field(default=None, repr=False)
     """The client's own key, for providers with ``passthrough_auth``."""
+
+    def query_for(self, operation: Operation) -> str:
+        """What of the query goes on to an operation of a provider."""
+        return "?beta=true" if self.is_beta and operation in _WITH_BETA else ""

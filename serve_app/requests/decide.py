@@ -10,6 +10,7 @@ from serve_app.affinity.sessions import Sessions, SessionState
 from serve_app.dialects.fields import Intent
 from serve_app.domain import (
     Conversation,
+    ModelRef,
     Question,
     RouteDecision,
     Scores,
@@ -36,9 +37,11 @@ class Decided:
     scores: Scores | Unavailable | None = None
     """What it answered."""
     session: SessionState | None = None
-    """The request's session; None where it has none, or names its model."""
+    """The request's session; None where it has none, or gets the model that it names."""
     switch: Switch | None = None
     """Whether the session's budget allows its change, where there is a budget."""
+    named: tuple[ModelRef, ...] = ()
+    """Of a request that is decided by content although it names a model: that and its fallbacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,12 @@ async def decide(
     by_content = router.decide(policy, choice, inline)
     if isinstance(by_content, RouteDecision):
         return Decided(by_content)
-    session = None
-    if not by_content.otherwise:
-        name = choice.hint or choice.model or ""
-        session = session_of(snapshot.config, request.session_headers, name, conversation)
+    name = choice.hint or choice.model or ""
+    session = session_of(snapshot.config, request.session_headers, name, conversation)
     if session is None:
         return await _ask(snapshot, conversation, orchestrator, by_content)
     in_session = _InSession(
-        await sessions.find(session, router.may_answer(policy, inline)),
+        await sessions.find(session, router.may_answer(policy, inline, by_content.otherwise)),
         budget_of(snapshot.config, request.session_headers.get(BUDGET_HEADER)),
         sessions,
     )
@@ -106,7 +107,7 @@ async def _decide_in_session(
         decided = await _ask(snapshot, conversation, orchestrator, by_content)
         pinned = decided.decision
     else:
-        pinned = router.pinned(snapshot.policy, by_content.routes, bound)
+        pinned = router.pinned(snapshot.policy, by_content, bound)
         decided = Decided(pinned)
         if not stays(snapshot.config, conversation, bound, budget):
             decided = await _ask(snapshot, conversation, orchestrator, by_content)
@@ -126,7 +127,8 @@ async def _decide_in_session(
         )
         if not switch.decision.allowed:
             decided = replace(decided, decision=pinned)
-    return replace(decided, session=state, switch=switch)
+    named = () if by_content.otherwise is None else by_content.otherwise.candidates
+    return replace(decided, session=state, switch=switch, named=named)
 
 
 async def _ask(

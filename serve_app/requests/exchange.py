@@ -4,7 +4,9 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from serve_app.dialects import registry
-from serve_app.domain import DataPath
+from serve_app.dialects.protocol import Asked, UpstreamDialect
+from serve_app.domain import DataPath, ModelRef
+from serve_app.errors import InvalidRequest
 from serve_app.exchange import FaultKind, UpstreamFault, UpstreamRequest
 from serve_app.ports import Upstream
 from serve_app.providers.endpoints import Endpoint
@@ -15,9 +17,11 @@ from serve_app.requests.failures import (
     Failure,
     failure_of_fault,
     judge_answer,
+    unusable,
 )
+from serve_app.requests.intent import intent_at
 from serve_app.requests.progress import RequestProgress
-from serve_app.requests.verdict import FINAL
+from serve_app.requests.verdict import FINAL, NEXT
 
 Outcome: TypeAlias = Held | CompleteAnswer | Failure
 """What came of an exchange: a stream at its commit point, a complete answer, or a failure."""
@@ -38,14 +42,21 @@ async def open_exchange(
     operation = dialects.upstream.operation
     quirk = endpoint.quirk(candidate.name, operation)
     stream = progress.intent.stream
+    try:
+        intent = intent_at(progress.intent, endpoint, operation)
+        asked = dialects.ask(progress.request.document, intent, candidate.name, quirk)
+    except InvalidRequest as error:  # another candidate's dialect may be able to say it
+        return Failure(NEXT, error=error)
+    progress.dropped = asked.dropped
+    path = dialects.upstream.address(candidate.name, stream=stream)
     reply = await upstream.open(
         UpstreamRequest(
             provider=endpoint.slug,
             model=candidate,
             operation=operation,
-            path=dialects.upstream.address(candidate.name, stream=stream),
+            path=f"{path}{progress.request.query_for(operation)}",
             headers=progress.request.headers,
-            body=dialects.request_body(progress.request.document, candidate.name, quirk),
+            body=asked.body,
             stream=stream,
             deadline_s=left_s,
             policy=snapshot.version,
@@ -57,16 +68,39 @@ async def open_exchange(
     )
     if isinstance(reply, UpstreamFault):
         return failure_of_fault(reply)
-    outcome: Outcome
     if isinstance(reply.body, bytes):
-        outcome = judge_answer(
+        outcome: Outcome = judge_answer(
             reply, reply.body, dialect=dialects.upstream, candidate=candidate, stream=stream
         )
     else:
-        outcome = await hold(reply, reply.body, dialects.pipe(progress.intent))
-    if isinstance(outcome, Failure) and outcome.fault is None:
-        return replace(outcome, client_body=dialects.error_body(outcome.body))
+        outcome = await hold(reply, reply.body, asked.pipe())
+    if isinstance(outcome, Failure):
+        return _for_client(outcome, dialects.upstream, asked)
+    if isinstance(outcome, CompleteAnswer):
+        return _translated(outcome, candidate, asked, progress)
     return outcome
+
+
+def _for_client(failure: Failure, dialect: UpstreamDialect, asked: Asked) -> Failure:
+    """The failure with the provider's error in the client's dialect, if it is an error."""
+    if failure.fault is not None:
+        return failure
+    reported = failure.reported or dialect.read_error(failure.body)
+    if reported is None:
+        return failure
+    return replace(failure, client_body=asked.error_body(failure.status, reported))
+
+
+def _translated(
+    answer: CompleteAnswer, candidate: ModelRef, asked: Asked, progress: RequestProgress
+) -> CompleteAnswer | Failure:
+    """The answer in the client's dialect."""
+    try:
+        body, dropped = asked.answer(answer.body)
+    except ValueError as error:
+        return unusable(candidate, str(error))
+    progress.dropped = tuple(dict.fromkeys((*asked.dropped, *dropped)))
+    return answer._replace(body=body)
 
 
 def _not_asked(endpoint: Endpoint | None) -> UpstreamFault:

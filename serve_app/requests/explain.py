@@ -142,7 +142,9 @@ def why(model: ModelRef, policy: Policy, decided: Decided) -> str:
     if decision.reason is Reason.AFFINITY and state is not None and state.found is not None:
         if model == state.found.model:
             return "the model that the session is on"
-        return "the default model" if model == policy.default else "of the session's route"
+        if model == policy.default:
+            return "the default model"
+        return "what the request names" if model in decided.named else "of the session's route"
     for route in () if question is None else question.routes:
         if route.name == decision.route and model in route.models:
             return f"model {route.models.index(model) + 1} of route {route.name!r}"

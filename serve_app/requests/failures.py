@@ -10,6 +10,7 @@ from serve_app.errors import (
     GatewayError,
     HopTooSmall,
     KeyMissing,
+    NotSupported,
     UpstreamFailed,
     UpstreamTimeout,
 )
@@ -23,6 +24,7 @@ _ERROR_OF_FAULT: Final[Mapping[FaultKind, type[UpstreamFailed]]] = {
     FaultKind.NO_KEY: KeyMissing,
     FaultKind.TIMEOUT: UpstreamTimeout,
     FaultKind.TOO_LARGE: HopTooSmall,
+    FaultKind.UNSUPPORTED: NotSupported,
 }
 _NOT_A_STREAM: Final = "a stream was requested, and a complete answer came"
 
@@ -38,10 +40,16 @@ class Failure:
     body: bytes = b""
     client_body: bytes | None = None
     """The provider's error in the client's dialect; None if there is none that it can read."""
+    reported: ErrorInfo | None = None
+    """The provider's error, where it came under a status of success."""
+    error: GatewayError | None = None
+    """Why the candidate was not asked."""
 
     @property
     def outcome(self) -> str:
-        """For the record: the kind of fault, or the status."""
+        """For the record: the kind of fault, the status, or the error's code."""
+        if self.error is not None:
+            return self.error.code
         return self.fault.kind if self.fault is not None else str(self.status)
 
 
@@ -61,7 +69,8 @@ def failure_of_fault(fault: UpstreamFault) -> Failure:
 def failure_of_error(error: ErrorInfo, headers: Headers) -> Failure:
     """An error that came under a status of success: it counts as the status that it means."""
     status = error.status or _UNKNOWN_STATUS
-    return Failure(judge_status(status, headers), None, status, headers, error.body)
+    verdict = judge_status(status, headers)
+    return Failure(verdict, None, status, headers, error.body, reported=error)
 
 
 def judge_answer(
@@ -82,8 +91,12 @@ def judge_answer(
         return CompleteAnswer(reply.status, reply.headers, body)
     if error is not None and error.status is not None:
         return failure_of_error(error, reply.headers)
-    message = _NOT_A_STREAM if error is None else error.message
-    detail = f"{candidate} gave no usable answer: {message}"
+    return unusable(candidate, _NOT_A_STREAM if error is None else error.message)
+
+
+def unusable(candidate: ModelRef, why: str) -> Failure:
+    """The failure for an answer that is not one of the provider's dialect."""
+    detail = f"{candidate} gave no usable answer: {why}"
     return Failure(NEXT, UpstreamFault(FaultKind.BAD_ANSWER, detail))
 
 

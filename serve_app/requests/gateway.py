@@ -10,14 +10,18 @@ from dataclasses import replace
 from typing import Final
 
 from serve_app.affinity.sessions import Sessions
+from serve_app.dialects import registry
 from serve_app.dialects.fields import Intent
-from serve_app.domain import Headers, Json, ModelRef, Spend, Unavailable
+from serve_app.domain import Headers, Json, ModelRef, Reason, Spend, Unavailable
 from serve_app.ports import Clock, Orchestrator, Upstream
+from serve_app.providers.table import ANTHROPIC_OPERATIONS
 from serve_app.requests.answer import (
     JSON_TYPE,
     Answer,
     as_json,
+    as_stream,
     decision_headers,
+    error_headers,
     progress_headers,
     returned_headers,
     without_type,
@@ -29,6 +33,7 @@ from serve_app.requests.decide import Decided, decide
 from serve_app.requests.exchange import Outcome, open_exchange
 from serve_app.requests.explain import render_explanation, render_routing
 from serve_app.requests.failures import CompleteAnswer, Failure, error_of_fault, error_of_status
+from serve_app.requests.intent import read_intent
 from serve_app.requests.progress import RequestProgress
 from serve_app.requests.relay import Relay
 from serve_app.requests.verdict import FINAL, GOOD
@@ -59,7 +64,7 @@ class Gateway:
 
     async def complete(self, request: ClientRequest) -> Answer:
         """The answer of a model. Raises GatewayError only for a fault of the request."""
-        intent = request.dialect.read_intent(request.document)
+        intent = read_intent(request)
         decided = await decide(request, intent, self._orchestrator, self._sessions)
         progress = RequestProgress(
             request,
@@ -69,7 +74,7 @@ class Gateway:
             session=decided.session,
         )
         outcome = await self._try_candidates(progress)
-        if not isinstance(outcome, Failure):
+        if not isinstance(outcome, Failure) and request.dialect.holds_conversations:
             await self._settle(decided, progress.candidate)
         return self._answer(progress, outcome)
 
@@ -85,7 +90,7 @@ class Gateway:
 
     async def explain(self, request: ClientRequest) -> Answer:
         """What ``complete`` would do, and why. Raises GatewayError as ``complete``."""
-        intent = request.dialect.read_intent(request.document)
+        intent = read_intent(request)
         decided = await decide(request, intent, self._orchestrator, self._sessions)
         took_s = self.clock() - request.arrived
         content = render_explanation(request.snapshot, decided, took_s)
@@ -110,7 +115,7 @@ class Gateway:
         """
         decision, session = decided.decision, decided.session
         in_trouble = (
-            isinstance(decided.scores, Unavailable) and decision.reason == decided.scores.reason
+            isinstance(decided.scores, Unavailable) and decision.reason is not Reason.AFFINITY
         )
         if session is None or in_trouble:
             return
@@ -123,7 +128,7 @@ class Gateway:
     async def _try_candidates(self, progress: RequestProgress) -> Outcome:
         providers = progress.request.snapshot.providers
         attempts = Attempts(
-            progress.decision.candidates,
+            _able_first(progress),
             lambda candidate: self._turns.order(providers, candidate),
         )
         outcome: Outcome = Failure(FINAL)
@@ -170,9 +175,10 @@ class Gateway:
         if isinstance(outcome, Held):
             status = outcome.status
             relay = Relay(outcome, lambda how: self._end(progress, status, how))
-            return Answer(status, returned_headers(outcome.headers) + headers, relay)
+            passed = as_stream(_returned(progress, outcome.headers))
+            return Answer(status, passed + headers, relay, progress.request.dialect.keep_alive)
         if isinstance(outcome, CompleteAnswer):
-            passed = as_json(returned_headers(outcome.headers))
+            passed = as_json(_returned(progress, outcome.headers))
             answer = Answer(outcome.status, passed + headers, outcome.body)
         else:
             answer = _failed(progress, outcome, headers)
@@ -184,16 +190,40 @@ class Gateway:
         self._observer.ended(progress.record(status, error_type, seconds))
 
 
+def _returned(progress: RequestProgress, headers: Headers) -> Headers:
+    """A provider's headers that go back to the client."""
+    is_anthropic = progress.request.dialect.name in ANTHROPIC_OPERATIONS
+    return returned_headers(headers, as_anthropic=is_anthropic)
+
+
+def _able_first(progress: RequestProgress) -> tuple[ModelRef, ...]:
+    """The candidates, those last whose provider lacks what the client asks for."""
+    candidates, providers = progress.decision.candidates, progress.request.snapshot.providers
+    if len(candidates) == 1:
+        return candidates
+
+    def is_unable(candidate: ModelRef) -> bool:
+        endpoint = providers.endpoint(candidate)
+        return endpoint is not None and not registry.is_served(
+            progress.request.dialect, endpoint.operations
+        )
+
+    return tuple(sorted(candidates, key=is_unable))
+
+
 def _failed(progress: RequestProgress, failure: Failure, headers: Headers) -> Answer:
     """The last candidate's failure in the client's dialect: in its own words if it has any."""
     dialect = progress.request.dialect
+    error = failure.error
     if failure.fault is not None:
         text = f"{progress.candidate}: {failure.fault.detail}"
         if progress.attempts > 1:
             text = f"{text} (after {progress.attempts} attempts)"
         error = error_of_fault(failure.fault, text)
-        return Answer(error.status, (JSON_TYPE, *headers), dialect.render_error(error))
-    kept = without_type(returned_headers(failure.headers))
+    if error is not None:
+        own = (JSON_TYPE, *error_headers(error), *headers)
+        return Answer(error.status, own, dialect.render_error(error))
+    kept = without_type(_returned(progress, failure.headers))
     body = failure.client_body
     if body is None:
         error = error_of_status(progress.candidate, failure)

@@ -20,6 +20,8 @@ class RequestProgress:
     session: SessionState | None = None
     candidate: ModelRef = field(init=False)
     attempts: int = 0
+    dropped: tuple[str, ...] = ()
+    """What the candidate's dialect can't say, and what was left out for that."""
     upstream_s: float = 0.0
     answered_s: float | None = None
     """From arrival to the answer's head; None before."""

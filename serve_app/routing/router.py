@@ -64,11 +64,17 @@ def decide(
     return ByContent(routes, named) if policy.always_route and routes else named
 
 
-def may_answer(policy: Policy, inline: tuple[Route, ...] | None) -> Callable[[ModelRef], bool]:
-    """Tells whether a bound model is still among those that a request may get."""
+def may_answer(
+    policy: Policy, inline: tuple[Route, ...] | None, named: RouteDecision | None = None
+) -> Callable[[ModelRef], bool]:
+    """Tells whether a bound model is still among those that a request may get.
+
+    ``named``: what the request names, where it is decided by content all the same.
+    """
     if inline is None:
         return lambda model: policy.resolve(str(model)) is not None
     models = {model for route in inline for model in route.models}
+    models.update(() if named is None else named.candidates)
     return lambda model: model in models or model == policy.default
 
 
@@ -100,10 +106,12 @@ def by_scores(policy: Policy, question: ByContent, scores: Scores | Unavailable)
     return replace(decision, confidence=best, tier=scores.tier)
 
 
-def pinned(policy: Policy, routes: tuple[Route, ...], binding: Binding) -> RouteDecision:
-    """The model of a session, then the other models of its route, then the default."""
-    rest = next((route.models for route in routes if route.name == binding.route), ())
+def pinned(policy: Policy, question: ByContent, binding: Binding) -> RouteDecision:
+    """The model of a session, then the others of its route, what the request names, the default."""
+    rest = next((route.models for route in question.routes if route.name == binding.route), ())
     last: tuple[ModelRef, ...] = () if policy.default is None else (policy.default,)
+    if question.otherwise is not None:
+        last = (*question.otherwise.candidates, *last)
     models = tuple(dict.fromkeys([binding.model, *rest, *last]))
     route = binding.route if rest else None
     return RouteDecision(models, Reason.AFFINITY, route)

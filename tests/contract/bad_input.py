@@ -93,7 +93,7 @@ def test_an_unknown_path_is_a_404(site: Site) -> None:
     answer = site.send(GOOD, path="/v1/nothing")
     assert (answer.status, answer.error["code"]) == (404, "unknown_path")
     assert "/v1/chat/completions" in answer.error["message"]
-    body = site.send(GOOD, path="/v1/messages").json
+    body = site.send(GOOD, path="/v1/messages/batches").json
     assert body["type"] == "error"
     assert body["error"]["type"] == "not_found_error"
 

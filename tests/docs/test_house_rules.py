@@ -52,8 +52,10 @@ Counts only fall. Instead of "is no x" write "is not an x"; of "stands there twi
 verb with "not"; of "so many" the number; of whoever, nobody, somebody and "who asks" the actor.
 """
 
-SAME_NAME: Final = {"Orchestrator"}
-"""Public classes of one name that are meant: the port, and the deployment that runs engines."""
+SAME_NAME: Final = {"Answer", "Orchestrator", "Role"}
+"""Public classes of one name that are meant: the port and the deployment that runs engines, and
+those of ``ir``, which are written ``ir.Answer`` and ``ir.Role``.
+"""
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))

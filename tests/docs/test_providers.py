@@ -18,7 +18,7 @@ def row(name: str, spec: ProviderSpec) -> str:
         return f"| `{name}` | refused | | |"
     address = f"`{spec.base_url}`" if spec.base_url else "`base_url` is required"
     own = ", ".join(operation for operation in OWN if operation in spec.operations)
-    key = AUTH[spec.auth_of.get(Operation.CHAT, spec.auth)]
+    key = AUTH[spec.auth]
     return (
         f"| `{name}` | {address} | {own} | {key}{'' if spec.key_needed else ', if there is one'} |"
     )

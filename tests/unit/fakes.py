@@ -198,7 +198,15 @@ def request_of(  # noqa: PLR0913 - every part of a request
     dialect = DEFAULT_DIALECT
     document = read_document(content.encode(), unique=dialect.fields.read)
     return ClientRequest(
-        snapshot, dialect.name, dialect, document, headers, hint, arrived, session or {}, credential
+        snapshot=snapshot,
+        surface=dialect.name,
+        dialect=dialect,
+        document=document,
+        headers=headers,
+        hint=hint,
+        arrived=arrived,
+        session_headers=session or {},
+        credential=credential,
     )
 
 

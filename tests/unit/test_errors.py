@@ -23,6 +23,9 @@ VALUES: dict[str, object] = {
     "allowed": "POST",
     "file": "gateway.yaml",
     "served": ("/a", "/b"),
+    "reported_code": "overloaded",
+    "encoding": "br",
+    "supported": ("gzip", "deflate"),
 }
 
 

@@ -25,6 +25,7 @@ from tests.unit.config.broken import V
 
 OTHER = "sk-other-secret-9876543210"
 CLIENTS = "sk-client-own-5555555555"
+SIGN_IN = "sk-ant-oat01-of-a-subscription"
 ENVIRON = {"KEY": SECRET, "TEAM": OTHER, "SHORT": "ab", "BROKEN": "sk-1\nx-evil: 1"}
 Opener = Callable[..., Transport]
 
@@ -73,8 +74,8 @@ async def sent(
     ("interface", "operation", "name", "value"),
     [
         ("openai", Operation.CHAT, "authorization", f"Bearer {CLIENTS}"),
-        ("anthropic", Operation.CHAT, "authorization", f"Bearer {CLIENTS}"),
         ("anthropic", Operation.MESSAGES, "x-api-key", CLIENTS),
+        ("anthropic", Operation.MESSAGES, "authorization", f"Bearer {SIGN_IN}"),
         ("azure_openai", Operation.CHAT, "api-key", CLIENTS),
     ],
 )
@@ -84,7 +85,7 @@ async def test_passthrough_key_is_sent_in_providers_header(
 ) -> None:  # fmt: skip
     """The header in which the client sent it does not matter."""
     transport = opened(f"model: mine/*, provider_interface: {interface}, passthrough_auth: true")
-    request = request_of("mine/x", operation, credential=CLIENTS)
+    request = request_of("mine/x", operation, credential=value.removeprefix("Bearer "))
     headers = await sent(transport, request, providers)
     assert headers[name] == value
     assert len({"authorization", "x-api-key", "api-key"} & set(headers)) == 1

@@ -12,7 +12,7 @@ from tests.wire.conftest import serve_api
 
 ENTRIES: list[dict[str, Any]] = [
     {"model": "own/*", "provider_interface": "openai", "passthrough_auth": True},
-    {"model": "inline/*", "provider_interface": "anthropic", "passthrough_auth": True},
+    {"model": "inline/*", "provider_interface": "openai", "passthrough_auth": True},
     {"model": "twice/x", "provider_interface": "vllm", "access_key": "$KEY_1"},
     {"model": "twice/x", "provider_interface": "vllm", "access_key": "$KEY_2"},
     {"model": "half/x", "provider_interface": "vllm"},

@@ -16,7 +16,7 @@ from serve_app.exchange import (
     UpstreamRequest,
 )
 from serve_app.providers.address import target_url
-from serve_app.providers.table import INTERFACES, PROVIDERS
+from serve_app.providers.table import ANTHROPIC_OPERATIONS, INTERFACES, PROVIDERS
 from serve_app.providers.transport import Transport, fixed
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET
@@ -79,7 +79,7 @@ async def test_request_to_provider_matches_transcript(
     assert exchange.headers == {
         "host": f"127.0.0.1:{server.port}",
         "user-agent": "client/1.0",
-        "anthropic-beta": "a,b",
+        **({"anthropic-beta": "a,b"} if line.operation in ANTHROPIC_OPERATIONS else {}),
         "content-type": "application/json",
         "accept-encoding": "identity",
         "content-length": str(len(BODY)),

@@ -59,7 +59,6 @@ TRANSCRIPTS = [
     T("openai", EMBEDDINGS, "https://api.openai.com/v1/embeddings", "/v1/embeddings"),
     T("openai", COMPLETIONS, "https://api.openai.com/v1/completions", "/v1/completions"),
 
-    T("anthropic", CHAT, "https://api.anthropic.com/v1/chat/completions", "/v1/chat/completions"),
     T("anthropic", MESSAGES, "https://api.anthropic.com/v1/messages", "/v1/messages", ANTHROPIC),
     T("anthropic", COUNT, "https://api.anthropic.com/v1/messages/count_tokens", "/v1/messages/count_tokens", ANTHROPIC),
 

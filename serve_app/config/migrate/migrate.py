@@ -68,7 +68,9 @@ def _same(one: Json, other: Json) -> bool:
 
 
 def _changes(values: Mapping[str, Json], form: Upgraded) -> Iterator[str]:
-    if values.get("version") != form.values.get("version"):
+    if "version" not in values:
+        yield f"version: {form.values.get('version')} added"
+    elif values["version"] != form.values.get("version"):
         yield f"version: changed from {values.get('version')} to {form.values.get('version')}"
     if "llm_providers" in values:
         yield "llm_providers: renamed to model_providers"

@@ -91,7 +91,9 @@ class _Change:
 
     def names(self) -> None:
         """Updates the version, and the name of the list of models."""
-        if self._values.get("version") != self._form.values.get("version"):
+        if "version" not in self._values:
+            self._document.insert(0, "version", NEWEST)
+        elif self._values["version"] != self._form.values.get("version"):
             self._document["version"] = NEWEST
         if self._models == "llm_providers":
             _rename(self._document, self._models, "model_providers")

@@ -29,12 +29,17 @@ from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.schema.section import Section, Text
 from serve_app.config.schema.sessions import PromptCaching, Routing
 from serve_app.domain import DataPath, Prefer
+from serve_app.exchange import Operation
 
 MEBIBYTE = 1 << 20
 
 MAX_EXAMPLES = 64
 
 NEWEST: Final = "v0.4.0"
+
+
+LaxOperation = Annotated[Operation, Field(strict=False)]
+"""An operation by its name; strict schemas take enumerations only."""
 
 
 class ModelProvider(Section):
@@ -69,6 +74,12 @@ class ModelProvider(Section):
         default={},
         description="additional request headers for the provider; values may be `$NAME`",
         repr=False,
+    )
+    operations: Annotated[list[LaxOperation], Field(min_length=1)] | None = Field(
+        default=None,
+        description="operations that the provider's API has: `chat`, `messages`, `count_tokens`, `responses`, "
+        "`embeddings`, `completions`; by default those known of the provider. Requests in another "
+        "dialect are translated to the first of chat, messages and responses that is there",
     )
     http_host: Text | None = Field(
         default=None,

@@ -1,27 +1,43 @@
-"""Errors of Anthropic messages, rendered for clients.
+"""Errors of Anthropic messages: rendered for clients, read from providers.
 
 Source: Anthropic API reference, "Errors".
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Final
 
+from serve_app.dialects.json_edits import read_object
+from serve_app.dialects.json_values import json_bytes
+from serve_app.dialects.openai_errors import STATUSES, error_info, error_message
+from serve_app.dialects.protocol import ErrorInfo
+from serve_app.domain import Json
 from serve_app.errors import GatewayError
 
 _TYPES: Mapping[int, str] = MappingProxyType(
     {
         400: "invalid_request_error",
         401: "authentication_error",
+        402: "billing_error",
         403: "permission_error",
         404: "not_found_error",
+        409: "conflict_error",
         413: "request_too_large",
         429: "rate_limit_error",
+        500: "api_error",
+        501: "not_supported",
+        504: "timeout_error",
         529: "overloaded_error",
     }
 )
+_STATUS_OF_TYPE: Mapping[str, int] = MappingProxyType(
+    {kind: status for status, kind in _TYPES.items()}
+)
+_FOREIGN_STATUSES: Mapping[str, int] = MappingProxyType({**_STATUS_OF_TYPE, **STATUSES})
 _CLIENT_ERROR = range(400, 500)
+_DETAILED: Final = frozenset({"thread_unsupported_request", "thread_not_found"})
+"""Codes that the official SDKs look for in ``error.details.error_code``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +48,82 @@ class MessagesErrors:
         """An error as a complete body."""
         code = status or error.status
         fallback = "invalid_request_error" if code in _CLIENT_ERROR else "api_error"
-        kind = _TYPES.get(code, fallback)
-        body = {"type": "error", "error": {"type": kind, "message": str(error)}}
-        return json.dumps(body, ensure_ascii=False).encode()
+        envelope: dict[str, Json] = {"type": _TYPES.get(code, fallback), "message": str(error)}
+        if error.code in _DETAILED:
+            envelope["details"] = {"error_code": error.code}
+        return json_bytes({"type": "error", "error": envelope})
 
     def render_error_event(self, error: GatewayError) -> bytes:
         """An error as an event of a stream."""
         return b"event: error\ndata: " + self.render_error(error) + b"\n\n"
+
+
+def read_error(body: bytes) -> ErrorInfo | None:
+    """The error in a body; None if the body is not an error.
+
+    Servers that are compatible with Anthropic's may answer with an error of OpenAI's form. It is
+    read too, but its ``body`` is empty, because clients of this dialect do not expect it.
+    """
+    answer = read_object(body)
+    error = None if answer is None else answer.get("error")
+    if answer is None or not isinstance(error, dict):
+        return None
+    return _own_info(error, body) if answer.get("type") == "error" else _foreign_info(error)
+
+
+def event_error(data: bytes) -> ErrorInfo:
+    """The error of an event that is an error, whatever its data."""
+    known = read_error(data)
+    if known is not None:
+        return known
+    answer = read_object(data)
+    if answer is None:
+        return _foreign_info(data.decode("utf-8", "replace"))
+    return _foreign_info(answer.get("error") or answer)
+
+
+def check_answer(body: bytes, *, may_be_torn: bool) -> ErrorInfo | None:
+    """What is wrong with a complete answer of status 2xx; None if it is a message.
+
+    A body that may be torn is parsed in full.
+    """
+    whole = body.strip()
+    looks_good = whole.startswith(b"{") and whole.endswith(b"}") and b'"content"' in whole
+    other = b'"error"' in whole or b'"choices"' in whole  # a chat completion has content too
+    if looks_good and not other and not may_be_torn:
+        return None
+    answer = read_object(body)
+    if answer is not None and answer.get("type") == "message":
+        is_list = isinstance(answer.get("content"), list)
+        return None if is_list else ErrorInfo("the answer holds no list `content`")
+    return _wrong(answer, body) or ErrorInfo("the answer is not a message")
+
+
+def check_count(body: bytes) -> ErrorInfo | None:
+    """What is wrong with a complete answer of status 2xx; None if it is a count of tokens."""
+    answer = read_object(body)
+    if answer is not None and isinstance(answer.get("input_tokens"), int):
+        return None
+    return _wrong(answer, body) or ErrorInfo("the answer holds no number `input_tokens`")
+
+
+def _wrong(answer: dict[str, Json] | None, body: bytes) -> ErrorInfo | None:
+    """The error that came in place of an answer; None if it is another object."""
+    if answer is None:
+        return ErrorInfo("the answer is not a JSON object")
+    error = answer.get("error")
+    if error and not isinstance(error, dict):
+        return ErrorInfo(error_message(error))
+    return read_error(body)
+
+
+def _own_info(error: dict[str, Json], body: bytes) -> ErrorInfo:
+    info = error_info(error, body, _STATUS_OF_TYPE)
+    details, kind = error.get("details"), error.get("type")
+    names = (details.get("error_code") if isinstance(details, dict) else None, kind)
+    code = next((name for name in names if isinstance(name, str)), None)
+    return ErrorInfo(info.message, info.status, code, body)
+
+
+def _foreign_info(error: Json) -> ErrorInfo:
+    return error_info(error, statuses=_FOREIGN_STATUSES)

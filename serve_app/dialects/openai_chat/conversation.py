@@ -1,64 +1,16 @@
-"""The conversation in a chat completion's ``messages`` and ``tools``, read when it is needed.
+"""The conversation in a chat completion's ``messages`` and ``tools``, read when it is needed."""
 
-But for ``read_turns`` nothing here raises: entries of another shape count as absent.
-"""
-
-import re
-from collections.abc import Iterator
 from functools import cached_property
-from typing import Final
 
-from serve_app.dialects.json_edits import Document
-from serve_app.domain import Json, Turn
-from serve_app.errors import InvalidRequest
+from serve_app.dialects.json_values import objects_of
+from serve_app.dialects.message_list import MessageListConversation, read_turns
+from serve_app.domain import Json
 
-_ENVELOPES: Final = tuple(
-    re.compile(rf"<{tag}>.*?(?:</{tag}>|\Z)", re.DOTALL)
-    for tag in ("system-reminder", "user-prompt-submit-hook")
-)
-"""Text that Claude Code adds to user messages; an unclosed tag extends to the end.
-
-These two in this order, as in Plano; scoring/envelopes.py has more of them, for scoring.
-"""
+__all__ = ["ChatConversation", "read_turns", "refers_to_audio"]
 
 
-class ChatConversation:
+class ChatConversation(MessageListConversation):
     """A conversation of OpenAI chat; each property is read once, at its first use."""
-
-    def __init__(self, document: Document) -> None:
-        self._messages = document.get("messages")
-        self._tools = document.get("tools")
-        self.characters = len(document.text)
-
-    @cached_property
-    def turns(self) -> tuple[Turn, ...]:
-        """The text of user and assistant, in order. Raises InvalidRequest."""
-        return read_turns(self._messages)
-
-    @cached_property
-    def system_text(self) -> str:
-        """The text of all system and developer messages, joined by line breaks."""
-        return system_texts(self._messages)
-
-    @cached_property
-    def tool_names(self) -> tuple[str, ...]:
-        """The names of the tools that the client offers, in order."""
-        return tool_names(self._tools)
-
-    @cached_property
-    def first_user_text(self) -> str | None:
-        """The text of the first user message; None if there is no such message."""
-        return first_user_text(self._messages)
-
-    @cached_property
-    def user_spoke_last(self) -> bool:
-        """True if the last message is the user's own, not a tool result."""
-        return is_user_turn(self._messages)
-
-    @cached_property
-    def has_open_tool_loop(self) -> bool:
-        """True while tool calls or their results are the last thing in the conversation."""
-        return holds_tool_loop(self._messages)
 
     @cached_property
     def has_provider_state(self) -> bool:
@@ -66,148 +18,7 @@ class ChatConversation:
         return refers_to_audio(self._messages)
 
 
-def read_turns(messages: Json) -> tuple[Turn, ...]:
-    """The text of user and assistant messages, in order; other roles and parts are left out.
-
-    Raises InvalidRequest that names the place if ``messages`` is not a list of objects.
-    """
-    if not isinstance(messages, list):
-        raise InvalidRequest("messages must be a list", "messages")
-    turns: list[Turn] = []
-    for position, message in enumerate(messages):
-        if not isinstance(message, dict):
-            path = f"messages[{position}]"
-            raise InvalidRequest(f"{path} must be an object", path)
-        role, text = message.get("role"), _spoken_text(message.get("content"))
-        if text and (role == "user" or role == "assistant"):  # noqa: PLR1714 - may be unhashable
-            turns.append(Turn(role, text))
-    return tuple(turns)
-
-
-def _spoken_text(content: Json) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    parts = [part.get("text") for part in content if isinstance(part, dict)]
-    return "\n".join(part for part in parts if isinstance(part, str))
-
-
-def is_user_turn(messages: Json) -> bool:
-    """True if the last message is the user's, with text of their own, an image or a file.
-
-    Tool results do not count, and neither does the text that an agent adds to the message.
-    """
-    return isinstance(messages, list) and bool(messages) and _user_speaks(messages[-1])
-
-
-def holds_tool_loop(messages: Json) -> bool:
-    """True while a model's tool calls, or their results, end the conversation.
-
-    Another model would then see calls that it did not make. A message of the user closes the
-    loop, unless a call of the last answer has no result.
-    """
-    answered: set[str | None] = set()
-    results = spoken = False
-    for message in reversed(list(_objects(messages))):
-        if message.get("role") == "assistant":
-            calls = list(_calls(message))
-            if any(call is not None and call not in answered for call in calls):
-                return True
-            return (results or bool(calls)) and not spoken
-        spoken = spoken or (not results and _user_speaks(message))
-        found = set(_results(message))
-        answered |= found
-        results = results or bool(found)
-    return results and not spoken
-
-
 def refers_to_audio(messages: Json) -> bool:
     """True if an answer is given by the id of its audio alone, as OpenAI has it."""
-    answers = (message for message in _objects(messages) if message.get("role") == "assistant")
+    answers = (message for message in objects_of(messages) if message.get("role") == "assistant")
     return any(isinstance(answer.get("audio"), dict) for answer in answers)
-
-
-def system_texts(messages: Json) -> str:
-    """The texts of all system and developer messages, a line break between two."""
-    roles = ("system", "developer")
-    texts = [
-        _text(message.get("content"))
-        for message in _objects(messages)
-        if message.get("role") in roles
-    ]
-    return "\n".join(text for text in texts if text is not None)
-
-
-def first_user_text(messages: Json) -> str | None:
-    """The text of the first user message, empty if it has none; None without such a message."""
-    for message in _objects(messages):
-        if message.get("role") == "user":
-            return _text(message.get("content"))
-    return None
-
-
-def tool_names(tools: Json) -> tuple[str, ...]:
-    """The names of functions and custom tools, in order."""
-    names = []
-    for tool in _objects(tools):
-        places = (tool.get("function"), tool.get("custom"), tool)
-        place = next(place for place in places if isinstance(place, dict))
-        names.append(place.get("name"))
-    return tuple(name for name in names if isinstance(name, str))
-
-
-def _objects(values: Json) -> Iterator[dict[str, Json]]:
-    """The objects of a list; empty if it is not a list."""
-    for value in values if isinstance(values, list) else ():
-        if isinstance(value, dict):
-            yield value
-
-
-def _text(content: Json) -> str | None:
-    """The text of a content, its parts joined by line breaks; None without a content."""
-    if isinstance(content, list):
-        texts = [part.get("text") for part in _objects(content) if _kind(part) == "text"]
-        return "\n".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else None
-
-
-def _kind(part: dict[str, Json]) -> Json:
-    return part.get("type", "text")
-
-
-def _user_speaks(message: Json) -> bool:
-    if not isinstance(message, dict) or message.get("role") != "user":
-        return False
-    content = message.get("content")
-    if any(_kind(part) not in ("text", "tool_result") for part in _objects(content)):
-        return True
-    text = _text(content) or ""
-    for envelope in _ENVELOPES:
-        text = envelope.sub("", text)
-    return bool(text.strip())
-
-
-def _calls(message: dict[str, Json]) -> Iterator[str | None]:
-    """The ids of an answer's tool calls; None for one without."""
-    for call in _objects(message.get("tool_calls")):
-        yield _id(call.get("id"))
-    for part in _objects(message.get("content")):
-        if _kind(part) == "tool_use":
-            yield _id(part.get("id"))
-    if isinstance(message.get("function_call"), dict):
-        yield None
-
-
-def _results(message: dict[str, Json]) -> Iterator[str | None]:
-    """The ids of the calls that a message brings the results of; None for one without."""
-    if message.get("role") in ("tool", "function"):
-        yield _id(message.get("tool_call_id"))
-    elif message.get("role") == "user":
-        for part in _objects(message.get("content")):
-            if _kind(part) == "tool_result":
-                yield _id(part.get("tool_use_id"))
-
-
-def _id(value: Json) -> str | None:
-    return value if isinstance(value, str) else None

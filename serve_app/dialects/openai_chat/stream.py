@@ -8,10 +8,11 @@ import json
 import re
 
 from serve_app.dialects.json_edits import read_object
-from serve_app.dialects.openai_chat.errors import event_error
+from serve_app.dialects.openai_errors import event_error
 from serve_app.dialects.protocol import ErrorInfo, StreamState
 from serve_app.dialects.sse import Event, Framer, iterate_events, parse_event, parse_events
 from serve_app.domain import Json
+from serve_app.errors import GatewayError
 
 _DONE = b"[DONE]"
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
@@ -58,6 +59,11 @@ class ChatWatch:
             whole = left if left.endswith(_LINE_ENDS) or _is_complete_event(left) else b""
         self._read(whole)
         return left if self._ending.complete and not torn else whole
+
+    def fail(self, error: GatewayError) -> bytes:
+        """Nothing: an error event here is the same in every stream."""
+        del error
+        return b""
 
     def _read(self, events: bytes) -> None:
         if not self._speaking:

@@ -50,6 +50,14 @@ def test_access_requires_client_key(
         access.check(caller(*keys, near=near))
 
 
+def test_access_knows_its_client_keys(tmp_path: Path) -> None:
+    """A key that the gateway knows is not a client's key for a provider."""
+    access = access_of(tmp_path, "client_keys: [$ONE, two]\n", ONE="one")
+    known = [access.knows(key) for key in (b"one", b"two", b"", b"three", b"$ONE")]
+    assert known == [True, True, False, False, False]
+    assert not access_of(tmp_path, "allow_anonymous: true\n").knows(b"one")
+
+
 def test_unset_client_key_fails_closed(tmp_path: Path) -> None:
     """A key whose variable is not set admits no client; config/warnings.py names it."""
     access = access_of(tmp_path, "client_keys: [$NO, sk-1]\n")

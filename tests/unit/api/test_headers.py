@@ -30,7 +30,6 @@ def test_read_headers_sorts_headers() -> None:
             (b"x-api-key", b" sk-2"),
             (b"content-length", b"12"),
             (b"x-arch-llm-provider-hint", "é".encode()),
-            (b"anthropic-version", b"2023-06-01"),
             (b"origin", b"http://localhost:3000"),
             (b"cookie", b"a=b"),
             (b"openai-beta", b"x"),
@@ -40,9 +39,79 @@ def test_read_headers_sorts_headers() -> None:
         10_000,
     )
     assert facts.forwarded == (("user-agent", "café"), ("openai-beta", "x"), ("traceparent", "t"))
-    assert (facts.hint, facts.content_length) == ("é", 12)
+    assert (facts.hint, facts.content_length, facts.watch_off) == ("é", 12, False)
     assert facts.keys == (b"sk-1", b"sk-2")
     assert facts.origin == "http://localhost:3000"
+
+
+FORWARDED = [
+    "accept",
+    "anthropic-beta",
+    "anthropic-version",
+    "idempotency-key",
+    "openai-beta",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-app",
+    "x-client-request-id",
+    "x-stainless-lang",
+    "x-stainless-timeout",
+    "x-stainless-whatever-comes",
+]
+KEPT_BACK = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "openai-organization",
+    "origin",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "referer",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-api-key",
+    "x-arch-llm-provider-hint",
+    "x-fingerpost-key",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-model-affinity",
+    "x-real-ip",
+    "x-request-disconnect-disabled",
+    "x-request-id",
+    "xx-stainless-lang",
+]
+
+
+def test_headers_are_forwarded_by_allow_list() -> None:
+    """What clients say of themselves and of the API goes on; what belongs to the connection, to
+    proxies, to the gateway, and whatever holds a secret does not.
+    """
+    headers = [(name.encode(), b"1") for name in sorted([*FORWARDED, *KEPT_BACK])]
+    facts = read_headers(headers, 10_000, {b"x-model-affinity"})
+    assert [name for name, _ in facts.forwarded] == FORWARDED
+    assert facts.watch_off
+
+
+def test_repeated_header_is_forwarded_each_time() -> None:
+    """A client may send its betas in several headers."""
+    headers = [(b"anthropic-beta", b"a"), (b"anthropic-beta", b"b")]
+    assert read_headers(headers, 1000).forwarded == (
+        ("anthropic-beta", "a"),
+        ("anthropic-beta", "b"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,17 @@ from serve_app.api.surfaces import SURFACES, SurfaceAction, surface_name
 from serve_app.dialects.registry import CLIENT_DIALECTS
 
 
-def test_each_dialect_has_two_surfaces() -> None:
-    """Each dialect has a surface that completes and a surface that only decides."""
+def test_each_dialect_has_its_surfaces() -> None:
+    """Each dialect has a surface that completes; those of conversations one that only decides."""
     for dialect in CLIENT_DIALECTS:
         answers = SURFACES[f"/v1{dialect.path}"]
-        decides = SURFACES[f"/routing/v1{dialect.path}"]
         assert (answers.dialect, answers.action) == (dialect, SurfaceAction.COMPLETE)
-        assert (decides.dialect, decides.action) == (dialect, SurfaceAction.MATCH)
-    assert len(SURFACES) == 2 * len(CLIENT_DIALECTS) + 1
+        decides = SURFACES.get(f"/routing/v1{dialect.path}")
+        assert (decides is not None) is dialect.holds_conversations
+        if decides is not None:
+            assert (decides.dialect, decides.action) == (dialect, SurfaceAction.MATCH)
+    talking = sum(dialect.holds_conversations for dialect in CLIENT_DIALECTS)
+    assert len(SURFACES) == len(CLIENT_DIALECTS) + talking + 1
 
 
 def test_surfaces_keep_their_names() -> None:
@@ -21,5 +24,10 @@ def test_surfaces_keep_their_names() -> None:
     names = {path: surface.name for path, surface in SURFACES.items()}
     assert names["/v1/chat/completions"] == "chat"
     assert names["/routing/v1/chat/completions"] == "routing"
+    assert names["/v1/messages"] == "messages"
+    assert names["/v1/messages/count_tokens"] == "count_tokens"
+    assert names["/v1/responses"] == "responses"
+    assert names["/v1/embeddings"] == "embeddings"
+    assert names["/v1/completions"] == "completions"
     assert names["/v1/route"] == "route"
     assert surface_name("/healthz") == "other"

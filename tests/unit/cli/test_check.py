@@ -81,6 +81,16 @@ def test_strict_check_fails_for_unset_keys_and_warnings(
     assert run(file, "--strict") == (1, "\n".join(summary(snapshot)) + "\n", why)
 
 
+def test_missing_version_is_a_warning(run: Run, tmp_path: Path) -> None:
+    """The file is good, the warning names the line to add, and a strict check fails."""
+    file = gateway(tmp_path, KEYED.removeprefix(VERSION))
+    status, out, err = run(file)
+    assert (status, err) == (0, "")
+    assert "warning: version is missing: the file is read as v0.4.0" in out
+    assert "add the line `version: v0.4.0`" in out
+    assert run(file, "--strict")[::2] == (1, "--strict: UNIT_KEY is not set, 1 warning\n")
+
+
 def test_strict_check_accepts_a_clean_file(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

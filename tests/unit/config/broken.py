@@ -24,7 +24,7 @@ Found = list[tuple[int, str, str]]
 # fmt: off
 BROKEN: dict[str, tuple[str, Found]] = {
     "wrong version": ("version: v9\n", [(1, "version", "must be 'v0.1', 'v0.1.0', '0.1-beta', '0.2.0', 'v0.3.0' or 'v0.4.0', not 'v9'")]),
-    "no version": ("model_providers: []\n", [(1, "version", "missing; add `version:`")]),
+    "empty version": ("version:\nmodel_providers: []\n", [(1, "version", "must be 'v0.1', 'v0.1.0', '0.1-beta', '0.2.0', 'v0.3.0' or 'v0.4.0', not null")]),
     "version number": ("version: 0.4\n", [(1, "version", "must be 'v0.1', 'v0.1.0', '0.1-beta', '0.2.0', 'v0.3.0' or 'v0.4.0', not 0.4")]),
     "unknown key": (V + "model_provider: []\n", [(2, "model_provider", "unknown key; did you mean 'model_providers'?")]),
     "unknown key far": (V + "zzz: 1\n", [(2, "zzz", f"unknown key; known keys: {KEYS}")]),

@@ -124,6 +124,58 @@ def test_old_name_of_the_list_is_a_warning(tmp_path: Path) -> None:
         assert config_warnings(config, {}) == ["llm_providers is the old name of model_providers; rename it"]  # fmt: skip
 
 
+TOP_LEVEL = """routing_preferences:
+  - {name: code, description: writing code, models: [openai/a]}
+"""
+MISSING = "version is missing: the file is read as"
+NEWEST_NOTE = f"{MISSING} v0.4.0; add the line `version: v0.4.0`"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model_providers:\n  - model: openai/a\n",
+        f"model_providers:\n  - model: openai/a\n{TOP_LEVEL}",
+        f"llm_providers:\n  - model: openai/a\n{TOP_LEVEL}",
+        f"listeners:\n  - {{type: model, name: m, port: 1}}\nmodel_providers:\n  - model: openai/a\n{TOP_LEVEL}",
+        f"listeners: {{egress_traffic: {{port: 1}}}}\nllm_providers:\n  - model: openai/a\n{TOP_LEVEL}",
+        "model_providers:\n  - model: openai/a\n    routing_preferences: []\n",
+        f"{INLINE}{TOP_LEVEL}",
+    ],
+)  # fmt: skip
+def test_file_without_version_has_the_newest(text: str, tmp_path: Path) -> None:
+    """It means the same as with the line that the warning names."""
+    config = config_of(tmp_path, text)
+    assert config.version == "v0.4.0"
+    assert config_warnings(config, {}).count(NEWEST_NOTE) == 1
+    complete = config_of(tmp_path, VERSION + text)
+    assert config == complete
+    assert set(config_warnings(config, {})) - set(config_warnings(complete, {})) == {NEWEST_NOTE}
+
+
+@pytest.mark.parametrize("key", ["model_providers", "llm_providers"])
+def test_file_without_version_may_have_routes_under_models(key: str, tmp_path: Path) -> None:
+    """It has then the newest version that reads them, which is the one that the warning names."""
+    text = INLINE.replace("model_providers", key)
+    config = config_of(tmp_path, text)
+    note = f"{MISSING} v0.3.0, because of routing_preferences under {key}; add the line `version: v0.3.0`"
+    assert note in config_warnings(config, {})
+    assert [name for name, _, _ in routes_of(config)] == ["code", "chat", "math"]
+    complete = config_of(tmp_path, OLD + text)
+    assert config == complete
+    assert set(config_warnings(config, {})) - set(config_warnings(complete, {})) == {note}
+
+
+def test_problem_of_a_file_without_version_is_its_own(tmp_path: Path) -> None:
+    """The missing version is no problem beside it, and the line is that of the file."""
+    text = "model_providers:\n  - model: openai/a\n    zzz: 1\n    routing_preferences: {}\n"
+    problems = load(_written(tmp_path, text)).problems
+    assert {(problem.line, problem.path) for problem in problems} == {
+        (3, "model_providers[0].zzz"),
+        (4, "model_providers[0].routing_preferences"),
+    }
+
+
 def test_empty_parts_are_not_converted() -> None:
     """They stay unchanged, and an empty listener is dropped."""
     values = {

@@ -56,9 +56,11 @@ def test_dialect_pair_passes_bodies_errors_and_streams(client: ClientDialect) ->
     """
     dialects = pair(client, ())
     document = read_document(b'{"x": 1, "fallbacks": []}', unique=client.fields.read)
-    assert dialects.request_body(document, "m", NO_QUIRK) == b'{"model": "m", "x": 1}'
+    asked = dialects.ask(document, Intent(), "m", NO_QUIRK)
+    assert asked.body == b'{"model": "m", "x": 1}'
+    assert asked.dropped == ()
+    assert asked.answer(b"[as it is]") == (b"[as it is]", ())
     assert dialects.upstream.address("m", stream=True) == PATHS[dialects.upstream.operation]
-    assert dialects.error_body(b"no error") is None
-    pipe = dialects.pipe(Intent())
+    pipe = asked.pipe()
     assert (pipe.state, pipe.error) == (StreamState.PREAMBLE, None)
     assert b"late" in pipe.end(UpstreamTimeout("late"))

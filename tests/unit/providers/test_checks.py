@@ -61,13 +61,10 @@ def test_entry_problem_has_location_and_fix(
     assert problems_of(tmp_path, entry) == [(location, text)]
 
 
-def test_passthrough_conflicts_with_client_keys(tmp_path: Path) -> None:
-    """With client_keys, a client cannot send a second key for the provider."""
-    problems = problems_of(
-        tmp_path, "model: openai/*, passthrough_auth: true", more="client_keys: [$K]\n"
-    )
-    text = "conflicts with client_keys, because a client sends only one key; remove one of them"
-    assert problems == [("[0].passthrough_auth", text)]
+def test_passthrough_may_have_client_keys(tmp_path: Path) -> None:
+    """A client sends its key of the gateway in a header of its own."""
+    entry = "model: openai/*, passthrough_auth: true"
+    assert problems_of(tmp_path, entry, more="client_keys: [$K]\n") == []
 
 
 @pytest.mark.parametrize(

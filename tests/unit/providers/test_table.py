@@ -104,7 +104,6 @@ def test_row_is_consistent(spec: ProviderSpec) -> None:
     """Its operations exist, and its base URL ends with its default path."""
     assert spec.operations <= set(Operation)
     assert set(spec.elsewhere) <= spec.operations
-    assert set(spec.auth_of) <= spec.operations
     assert spec.base_url is None or urlsplit(spec.base_url).path == spec.default_path
 
 
@@ -119,12 +118,8 @@ def test_key_has_at_most_one_quirk(model: str) -> None:
 
 
 def test_operations_of_well_known_rows() -> None:
-    """Anthropic has both of its surfaces, xAI responses, vLLM no messages."""
-    assert PROVIDERS["anthropic"].operations == {
-        Operation.CHAT,
-        Operation.MESSAGES,
-        Operation.COUNT_TOKENS,
-    }
+    """Anthropic is asked in its own dialect alone, xAI has responses, vLLM no messages."""
+    assert PROVIDERS["anthropic"].operations == {Operation.MESSAGES, Operation.COUNT_TOKENS}
     assert PROVIDERS["xai"].operations == {Operation.CHAT, Operation.RESPONSES}
     assert Operation.MESSAGES not in PROVIDERS["vllm"].operations
 

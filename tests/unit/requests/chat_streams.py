@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from serve_app.dialects.fields import Intent
+from serve_app.dialects.pipe import SameDialect
 from serve_app.dialects.protocol import StreamPipe
-from serve_app.dialects.registry import DEFAULT_DIALECT, pair
+from serve_app.dialects.registry import DEFAULT_DIALECT, UPSTREAM_DIALECTS
 
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
 WORD = 'data: {"choices":[{"index":0,"delta":{"content":"Hé"}}]}\n\n'.encode()
@@ -14,7 +15,9 @@ COMMENT = b": keep-alive\n\n"
 
 
 def new_pipe(choices: int = 1) -> StreamPipe:
-    return pair(DEFAULT_DIALECT, ()).pipe(Intent(choices=choices))
+    return SameDialect(DEFAULT_DIALECT, UPSTREAM_DIALECTS[DEFAULT_DIALECT.name]).pipe(
+        Intent(choices=choices)
+    )
 
 
 def scripts_at_every_split(stream: bytes) -> Sequence[list[bytes]]:

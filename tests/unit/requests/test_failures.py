@@ -3,7 +3,13 @@
 import pytest
 
 from serve_app.domain import ModelRef
-from serve_app.errors import HopTooSmall, KeyMissing, UpstreamFailed, UpstreamTimeout
+from serve_app.errors import (
+    HopTooSmall,
+    KeyMissing,
+    NotSupported,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from serve_app.exchange import FaultKind, UpstreamFault
 from serve_app.requests.failures import Failure, error_of_fault, error_of_status
 from serve_app.requests.verdict import NEXT
@@ -39,6 +45,7 @@ def test_error_of_fault_follows_fault_kind(kind: FaultKind) -> None:
         FaultKind.NO_KEY: KeyMissing,
         FaultKind.TIMEOUT: UpstreamTimeout,
         FaultKind.TOO_LARGE: HopTooSmall,
+        FaultKind.UNSUPPORTED: NotSupported,
     }
     error = error_of_fault(UpstreamFault(kind, "why"))
     assert type(error) is expected.get(kind, UpstreamFailed)

@@ -170,6 +170,28 @@ def test_odd_texts_are_rewritten(old: str, new: str, tmp_path: Path) -> None:
     assert checked(tmp_path, OLD + old) == f"version: v0.4.0\n{new}"
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if name != "routes at the top level"])
+def test_missing_version_is_added(name: str, tmp_path: Path) -> None:
+    """It is the first line; the rest is the same as for a file with an older version."""
+    old, new = CASES[name]
+    assert checked(tmp_path, old) == f"version: v0.4.0\n{new}"
+    assert migrate(old, "gateway.yaml").changes[0] == "version: v0.4.0 added"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("model_providers: []\n", "version: v0.4.0\nmodel_providers: []\n"),
+        ("{mode: llm}\n", "{version: v0.4.0, mode: llm}\n"),
+        ("---\n# a\nmode: llm # b\n", "---\n# a\nversion: v0.4.0\nmode: llm # b\n"),
+        ("# a\n\n# b\nmode: llm\n", "# a\n\n# b\nversion: v0.4.0\nmode: llm\n"),
+    ],
+)
+def test_missing_version_is_added_alone(old: str, new: str, tmp_path: Path) -> None:
+    """A file that lacks nothing else keeps its other lines."""
+    assert checked(tmp_path, old) == new
+
+
 def test_flow_style_is_kept(tmp_path: Path) -> None:
     """A comment inside cannot be kept, and a warning names it."""
     text = "{version: v0.3.0, llm_providers: [{model: openai/a, routing_preferences: [{name: a}, # x\n {name: b}]}]}\n"

@@ -26,6 +26,9 @@ class Difference(NamedTuple):
 
 
 DIFFERENCES = {
+    "no version": Difference(
+        "accepts", "the newest that the file fits is meant, and a warning names it"
+    ),
     "no listeners": Difference("accepts", "Serve says where to listen, so nothing has to"),
     "iface bad enum": Difference(
         "accepts", "`provider_interface` may be any provider that we have a row for"

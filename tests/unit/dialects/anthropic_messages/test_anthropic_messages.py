@@ -1,10 +1,12 @@
-"""The error envelopes that Anthropic clients expect."""
+"""The error envelopes that Anthropic clients expect, and those that providers send."""
 
 import json
 
 import pytest
+from anthropic.types import ErrorResponse
 
-from serve_app.dialects.anthropic_messages.errors import MessagesErrors
+from serve_app.dialects.anthropic_messages.errors import MessagesErrors, read_error
+from serve_app.domain import Json
 from serve_app.errors import (
     AnonymousRefused,
     BodyTooLarge,
@@ -12,8 +14,10 @@ from serve_app.errors import (
     InvalidClientKey,
     InvalidRequest,
     MethodNotAllowed,
+    ReportedError,
     UnknownModel,
     UpstreamFailed,
+    UpstreamTimeout,
 )
 
 
@@ -27,6 +31,7 @@ from serve_app.errors import (
         (MethodNotAllowed("GET", "/", "POST"), "invalid_request_error"),
         (BodyTooLarge(1), "request_too_large"),
         (UpstreamFailed("no"), "api_error"),
+        (UpstreamTimeout("late"), "timeout_error"),
         (GatewayError(), "api_error"),
     ],
 )
@@ -42,3 +47,89 @@ def test_messages_error_event_names_its_type() -> None:
     head, data, end = event.split(b"\n", 2)
     assert (head, end) == (b"event: error", b"\n")
     assert json.loads(data.removeprefix(b"data: "))["error"]["message"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (402, "billing_error"),
+        (409, "conflict_error"),
+        (418, "invalid_request_error"),
+        (429, "rate_limit_error"),
+        (501, "not_supported"),
+        (503, "api_error"),
+        (504, "timeout_error"),
+        (529, "overloaded_error"),
+    ],
+)
+def test_messages_error_has_type_of_another_status(status: int, kind: str) -> None:
+    """The type follows the status that the client gets."""
+    body = MessagesErrors().render_error(UpstreamFailed("no"), status=status)
+    assert json.loads(body)["error"]["type"] == kind
+    assert read_error(body) is not None
+
+
+def test_messages_error_validates_with_the_sdk() -> None:
+    """The official SDK reads the body as it reads Anthropic's own errors."""
+    body = MessagesErrors().render_error(UpstreamTimeout("late"))
+    assert ErrorResponse.model_validate_json(body).error.type == "timeout_error"
+
+
+@pytest.mark.parametrize("code", ["thread_not_found", "thread_unsupported_request"])
+def test_messages_error_of_threads_has_its_code(code: str) -> None:
+    """The SDKs leave threads by the code in the details, and send the whole conversation."""
+    body = json.loads(MessagesErrors().render_error(ReportedError("no", code), status=404))
+    assert body["error"]["details"] == {"error_code": code}
+
+
+def test_messages_error_may_hold_any_text() -> None:
+    """Half a surrogate pair, which strict parsers refuse, becomes a question mark."""
+    body = MessagesErrors().render_error(ReportedError("a\ud800\n\nb"))
+    assert json.loads(body)["error"]["message"] == "a?\n\nb"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        ({"type": "invalid_request_error", "message": "no"}, 400, "invalid_request_error"),
+        ({"type": "authentication_error", "message": "no"}, 401, "authentication_error"),
+        ({"type": "billing_error", "message": "no"}, 402, "billing_error"),
+        ({"type": "not_found_error", "message": "no"}, 404, "not_found_error"),
+        ({"type": "request_too_large", "message": "no"}, 413, "request_too_large"),
+        ({"type": "timeout_error", "message": "no"}, 504, "timeout_error"),
+        ({"type": "new", "message": "no", "details": None}, 502, "new"),
+        ({"type": "api_error", "message": "no", "details": {"error_code": "x"}}, 500, "x"),
+        ({"type": ["x"], "message": "no", "details": {"error_code": 7}}, 502, None),
+    ],
+)
+def test_read_error_reads_own_errors(error: Json, status: int, code: str | None) -> None:
+    """An error of this dialect has its status by its type, and goes to clients as it is."""
+    body = json.dumps({"type": "error", "error": error, "request_id": "req_1"}).encode()
+    info = read_error(body)
+    assert info is not None
+    assert (info.message, info.status, info.code, info.body) == ("no", status, code, body)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        ({"message": "no", "type": "rate_limit_error", "code": None}, 429, None),
+        ({"message": "no", "type": "overloaded_error"}, 529, None),
+        ({"message": "no", "code": "insufficient_quota"}, 429, "insufficient_quota"),
+        ({"message": "no", "code": 404}, 404, None),
+        ({"message": "no"}, 502, None),
+    ],
+)
+def test_read_error_reads_errors_of_openai(error: Json, status: int, code: str | None) -> None:
+    """An error of another form is read, but does not go to clients as it is."""
+    info = read_error(json.dumps({"error": error}).encode())
+    assert info is not None
+    assert (info.message, info.status, info.code, info.body) == ("no", status, code, b"")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"no", b"[]", b"{}", b'{"type": "error"}', b'{"error": "no"}']
+)
+def test_read_error_leaves_other_bodies(body: bytes) -> None:
+    """Only an error object is an error of the dialect."""
+    assert read_error(body) is None

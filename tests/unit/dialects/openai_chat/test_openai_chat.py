@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.dialects.openai_chat.conversation import read_turns
+from serve_app.dialects.message_list import read_turns
 from serve_app.dialects.openai_chat.dialect import ChatClient, ChatUpstream
-from serve_app.dialects.openai_chat.errors import check_answer, event_error, read_error
+from serve_app.dialects.openai_chat.errors import check_answer
 from serve_app.dialects.openai_chat.stream import ChatWatch, is_preamble
+from serve_app.dialects.openai_errors import event_error, read_error
 from serve_app.dialects.protocol import StreamState
 from serve_app.dialects.sse import Event, Framer
 from serve_app.domain import Json, Turn

@@ -1,0 +1,64 @@
+"""JSON values of any shape, read without surprises, and written so that every parser takes them.
+
+A value of an unexpected type counts as absent: providers and clients are sloppy.
+"""
+
+import json
+import math
+
+from serve_app.domain import Json
+
+
+def text_of(value: Json) -> str:
+    """A string; empty for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def text_or_none(value: Json) -> str | None:
+    """A string, which may be empty; None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def object_of(value: Json) -> dict[str, Json]:
+    """An object; empty for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_of(value: Json) -> list[dict[str, Json]]:
+    """The objects in a list, in their order; empty for anything else."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def number_of(value: Json) -> float | None:
+    """A finite number as it is; None for anything else, ``true`` included."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def count_of(value: Json) -> int | None:
+    """A whole number that is not negative, also as ``3.0``; None for anything else."""
+    number = number_of(value)
+    if number is None or number < 0 or number != int(number):
+        return None
+    return int(number)
+
+
+def seconds_of(value: Json) -> int | None:
+    """A time in seconds, without its fraction; None for anything else."""
+    number = number_of(value)
+    return None if number is None or number < 0 else int(number)
+
+
+def json_text(value: Json) -> str:
+    """A value as JSON without spaces. Raises RecursionError if it is nested too deeply."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def json_bytes(value: Json) -> bytes:
+    """A value as JSON in UTF-8. Raises RecursionError if it is nested too deeply.
+
+    Half a surrogate pair becomes a ``?``: UTF-8 cannot hold it, and strict parsers refuse its
+    escape.
+    """
+    return json_text(value).encode("utf-8", "replace")

@@ -1,0 +1,207 @@
+"""The messages of a conversation for a provider of chat completions.
+
+Source: OpenAI API reference, "Chat", field ``messages``. Only what nearly every server takes is
+written: one string as content where there is nothing but text, and the role ``system`` where OpenAI
+has ``developer`` too.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NoReturn
+
+from serve_app.dialects import ir
+from serve_app.dialects.openai_chat.reasoning import CHAT, thoughts_for_provider
+from serve_app.domain import Json
+from serve_app.errors import InvalidRequest
+
+_OPENAI: Final = frozenset({CHAT, "responses"})
+"""Dialects whose ids of files are OpenAI's."""
+_SAYS_ERROR: Final = re.compile(r"error|exception|traceback|fail", re.IGNORECASE)
+_HEAD: Final = 200
+"""How many characters of a result are searched for a word that says it is an error."""
+_GAP: Final = "\n\n"
+_IMAGE_TYPE: Final = "image/png"
+_FILE_TYPE: Final = "application/pdf"
+
+
+class MessageWriter:
+    """Writes the messages of one request, and notes what it leaves out."""
+
+    def __init__(self, dialect: str) -> None:
+        self._dialect = dialect
+        self._dropped: dict[str, None] = {}
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What was left out, each once."""
+        return tuple(self._dropped)
+
+    def write(self, messages: Iterable[ir.Message]) -> list[dict[str, Json]]:
+        """The messages, in their order."""
+        written: list[dict[str, Json]] = []
+        for message in messages:
+            if message.role is ir.Role.ASSISTANT:
+                written += self._answer(message)
+            elif message.role is ir.Role.USER:
+                written += self._user(message)
+            else:
+                content = self._content(message, message.parts)
+                written.append({"role": "system", "content": content})
+        return written
+
+    def note_cache(self, cache: Json) -> None:
+        """Reports the client's marks for a cache, which chat completions do not have."""
+        if cache is not None:
+            self._dropped["cache_control"] = None
+
+    def _user(self, message: ir.Message) -> Iterator[dict[str, Json]]:
+        """Results first, as the call before them demands, then what the user says."""
+        seen: list[ir.Part] = []
+        for part in message.parts:
+            if isinstance(part, ir.ToolResult):
+                yield self._result(part)
+                shown = [inner for inner in part.parts if not isinstance(inner, ir.Text)]
+                if shown:
+                    seen += [ir.Text(f"From the result of tool call {part.call_id}:"), *shown]
+        own = [part for part in message.parts if not isinstance(part, ir.ToolResult)]
+        content = self._content(message, [*seen, *own])
+        if content or len(own) == len(message.parts):
+            yield {"role": "user", "content": content}
+
+    def _result(self, result: ir.ToolResult) -> dict[str, Json]:
+        self.note_cache(result.cache)
+        texts = [part for part in result.parts if isinstance(part, ir.Text)]
+        for part in texts:
+            self.note_cache(part.cache)
+        text = _GAP.join(part.text for part in texts if part.text)
+        if not text and len(texts) < len(result.parts):
+            text = "The result follows in the next message."
+        if result.is_error and not _SAYS_ERROR.search(text, 0, _HEAD):
+            text = f"Error: {text}" if text else "Error"
+        return {"role": "tool", "tool_call_id": result.call_id, "content": text}
+
+    def _content(self, message: ir.Message, parts: Iterable[ir.Part]) -> Json:
+        """A string if there is only text, else a list of parts."""
+        written = [item for part in parts for item in self._part(message, part)]
+        if all(item["type"] == "text" for item in written):
+            return _GAP.join(item["text"] for item in written)
+        return written
+
+    def _part(self, message: ir.Message, part: ir.Part) -> Iterator[dict[str, Json]]:
+        if isinstance(part, ir.Text):
+            self.note_cache(part.cache)
+            if part.text:
+                yield _text(part.text)
+        elif isinstance(part, ir.Image):
+            self.note_cache(part.cache)
+            yield _image(part, message.at)
+        elif isinstance(part, ir.File):
+            self.note_cache(part.cache)
+            yield _file(part, message.at, has_ids=self._dialect in _OPENAI)
+        elif isinstance(part, ir.Audio):
+            sound = {"data": part.data, "format": part.format}
+            yield {"type": "input_audio", "input_audio": sound}
+        elif isinstance(part, ir.Foreign):
+            self._dropped[part.kind] = None
+
+    def _answer(self, message: ir.Message) -> Iterator[dict[str, Json]]:
+        thoughts, parts = thoughts_for_provider(self._own_thoughts(message.parts))
+        text, refusal = _joined(message.parts), _refusal(message.parts)
+        calls = [self._call(part) for part in message.parts if isinstance(part, ir.ToolCall)]
+        for part in message.parts:
+            if isinstance(part, ir.Text):
+                self.note_cache(part.cache)
+            elif isinstance(part, ir.Foreign):
+                self._dropped[part.kind] = None
+        if not (text or refusal or calls or thoughts or parts):
+            return  # servers refuse an empty answer
+        content: Json = text or (None if calls or refusal else "")
+        if parts:
+            content = [*parts, *([_text(text)] if text else [])]
+        written: dict[str, Json] = {"role": "assistant", "content": content, **thoughts}
+        if refusal:
+            written["refusal"] = refusal
+        if calls:
+            written["tool_calls"] = calls
+        yield written
+
+    def _own_thoughts(self, parts: Iterable[ir.Part]) -> Iterator[ir.Thinking]:
+        for part in parts:
+            if isinstance(part, ir.Thinking):
+                if part.origin == CHAT:
+                    yield part
+                else:
+                    self._dropped["thinking"] = None
+
+    def _call(self, call: ir.ToolCall) -> dict[str, Json]:
+        self.note_cache(call.cache)
+        function = {"name": call.name, "arguments": call.arguments or "{}"}
+        return {"id": call.id, "type": "function", "function": function}
+
+
+def _joined(parts: Iterable[ir.Part]) -> str:
+    """The texts of an answer: one that was split for its sources is whole again."""
+    pieces: list[str] = []
+    is_split = False
+    for part in parts:
+        if not isinstance(part, ir.Text):
+            is_split = True
+        elif part.text:
+            pieces += [_GAP, part.text] if is_split and pieces else [part.text]
+            is_split = False
+    return "".join(pieces)
+
+
+def _refusal(parts: Iterable[ir.Part]) -> str:
+    return _GAP.join(part.text for part in parts if isinstance(part, ir.Refusal))
+
+
+def _text(text: str) -> dict[str, Json]:
+    return {"type": "text", "text": text}
+
+
+def _image(image: ir.Image, at: str) -> dict[str, Json]:
+    media = image.media
+    if media.file_id is not None:
+        _refuse(at, "an image by file_id", "send its URL, or the image itself in base64")
+    url = media.url or _data_url(media, _IMAGE_TYPE)
+    fields: dict[str, Json] = {"url": url}
+    if image.detail is not None:
+        fields["detail"] = image.detail
+    return {"type": "image_url", "image_url": fields}
+
+
+def _file(file: ir.File, at: str, *, has_ids: bool) -> dict[str, Json]:
+    media = file.media
+    if media.url is not None:
+        _refuse(at, "a document by URL", "send the document itself, in base64 or as text")
+    if media.file_id is not None:
+        if not has_ids:
+            _refuse(at, "a document by file_id", "send the document itself, in base64 or as text")
+        return {"type": "file", "file": {"file_id": media.file_id}}
+    text = media.text if media.text is not None else _decoded(media)
+    if text is not None:
+        return _text(_GAP.join(piece for piece in (file.name, file.context, text) if piece))
+    name = file.name or "document.pdf"  # required with file_data
+    fields = {"filename": name, "file_data": _data_url(media, _FILE_TYPE)}
+    return {"type": "file", "file": fields}
+
+
+def _decoded(media: ir.Media) -> str | None:
+    """A document in base64 that is plain text; None for any other. Servers take only PDFs."""
+    if not (media.media_type or "").startswith("text/"):
+        return None
+    try:
+        return base64.b64decode(media.data or "", validate=True).decode()
+    except (binascii.Error, UnicodeError):
+        return None
+
+
+def _data_url(media: ir.Media, default: str) -> str:
+    return f"data:{media.media_type or default};base64,{media.data or ''}"
+
+
+def _refuse(at: str, what: str, fix: str) -> NoReturn:
+    raise InvalidRequest(f"{at}: the provider's dialect does not take {what}; {fix}", at)

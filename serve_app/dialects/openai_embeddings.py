@@ -1,0 +1,94 @@
+"""The dialect of OpenAI embeddings, for clients and for providers.
+
+Source: OpenAI API reference, "Embeddings".
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from serve_app.dialects.fields import GATEWAY_KEYS, Fields, Intent, read_fallbacks, read_model
+from serve_app.dialects.json_edits import Document, read_object
+from serve_app.dialects.openai_errors import OpenAIErrors, error_info, error_message, read_error
+from serve_app.dialects.path_upstream import PathUpstream
+from serve_app.dialects.protocol import ErrorInfo, StreamWatch
+from serve_app.dialects.text_conversation import TextConversation
+from serve_app.dialects.typed_events import EventTable, Judgement, TypedEventWatch
+from serve_app.domain import Conversation
+from serve_app.errors import InvalidRequest
+from serve_app.exchange import PATHS, Operation
+
+FIELDS: Final = Fields(read=GATEWAY_KEYS | {"model", "input", "metadata"})
+_SHOWN_CHARACTERS: Final = 2000
+"""Length of the text that decides the route; a batch may have many megabytes."""
+
+
+def _nothing(kind: str, data: bytes) -> Judgement:
+    del kind, data
+    return Judgement()
+
+
+_NO_EVENTS: Final = EventTable(ends=frozenset(), marks=(), judge=_nothing)
+"""Embeddings are not streamed: whatever comes as a stream is not an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsClient(OpenAIErrors):
+    """A client that asks for embeddings; the answer is never a stream."""
+
+    name: str = "embeddings"
+    path: str = PATHS[Operation.EMBEDDINGS]
+    holds_conversations: bool = False
+    fields: Fields = FIELDS
+    keep_alive: bytes = b""
+
+    def read_intent(self, document: Document) -> Intent:
+        """Model and fallbacks. Raises InvalidRequest."""
+        return Intent(read_model(document), read_fallbacks(document))
+
+    def read_conversation(self, document: Document) -> Conversation:
+        """The begin of the texts in ``input``, which is empty where they are given as tokens.
+
+        Raises InvalidRequest if ``input`` is not a string or a list.
+        """
+        value = document.get("input")
+        if not isinstance(value, str | list):
+            raise InvalidRequest("input is required and must be a string or a list", "input")
+        # a text that is not empty has a character at least, so that the first ones are enough
+        texts = [value] if isinstance(value, str) else filter(None, value[:_SHOWN_CHARACTERS])
+        text = "\n".join(text[:_SHOWN_CHARACTERS] for text in texts if isinstance(text, str))
+        return TextConversation(text[:_SHOWN_CHARACTERS], len(document.text))
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsUpstream(PathUpstream):
+    """A provider that is asked for embeddings."""
+
+    operation: Operation = Operation.EMBEDDINGS
+
+    def read_error(self, body: bytes) -> ErrorInfo | None:
+        """The error in a body; None if it is not an error of this dialect."""
+        return read_error(body)
+
+    def check_answer(self, body: bytes, *, may_be_torn: bool) -> ErrorInfo | None:
+        """What is wrong with a complete answer of status 2xx; None if it holds embeddings.
+
+        A body that may be torn is parsed in full.
+        """
+        whole = body.strip()
+        looks_good = whole.startswith(b"{") and whole.endswith(b"}") and b'"data"' in whole
+        if looks_good and not may_be_torn and b'"error"' not in whole:
+            return None
+        answer = read_object(body)
+        if answer is None:
+            return ErrorInfo("the answer is not a JSON object")
+        if isinstance(answer.get("data"), list):
+            return None
+        error = answer.get("error")
+        if isinstance(error, dict):
+            return error_info(error, body)
+        return ErrorInfo(error_message(error) if error else "the answer holds no list `data`")
+
+    def watch(self, intent: Intent) -> StreamWatch:
+        """A watch that finds no content in any stream."""
+        del intent
+        return TypedEventWatch(_NO_EVENTS)

@@ -1,0 +1,139 @@
+"""Streams whose events have a type: how far they have come.
+
+Anthropic messages and OpenAI responses are such streams. Nothing is decoded on the way: once a
+stream has content, events are only read where a cheap search says that they may be its end.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from serve_app.dialects.json_edits import read_object
+from serve_app.dialects.protocol import ErrorInfo, StreamState
+from serve_app.dialects.sse import Event, Framer, iterate_events, parse_event
+from serve_app.errors import GatewayError
+
+UNTYPED_ERROR: Final = "an object `error` without a type"
+"""The kind of an error event in the form of OpenAI chat."""
+
+_NO_NAMES: Final = ("", "message")
+"""Names that say nothing; ``message`` is the default of the format."""
+_FIRST_TYPE: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"([^"\\]*)"')
+"""Most providers write the type first, which saves parsing large events."""
+_EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
+_LINE_ENDS: Final = (b"\n", b"\r")
+
+
+class Judgement(NamedTuple):
+    """What an event means for a stream that has no content yet."""
+
+    starts: bool = False
+    """The answer has begun, so that it may end without content."""
+    speaks: bool = False
+    """The event has content."""
+    ends: bool = False
+    """The stream may end here."""
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventTable:
+    """What the events of a dialect mean."""
+
+    ends: frozenset[str]
+    """Kinds after which the stream may end, errors included."""
+    marks: tuple[bytes, ...]
+    """One of these is in each event that has a kind of ``ends``."""
+    judge: Callable[[str, bytes], Judgement]
+    """Judges the kind and the data of an event before any content; raises nothing."""
+
+
+class TypedEventWatch:
+    """Frames one stream, and knows whether it has content and whether it may end here."""
+
+    def __init__(self, table: EventTable) -> None:
+        self._table = table
+        self._framer = Framer()
+        self._started = self._speaking = self._ended = self._empty = False
+        self._inside_event = False
+        """True after a piece of an event that is too large to be held."""
+        self.error: ErrorInfo | None = None
+
+    @property
+    def state(self) -> StreamState:
+        """How far the stream has come."""
+        if self._empty:
+            return StreamState.EMPTY
+        if self._ended and not self._inside_event:
+            return StreamState.COMPLETE
+        return StreamState.SPEAKING if self._speaking or self._ended else StreamState.PREAMBLE
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The whole events that are now there, unchanged."""
+        events = self._framer.feed(chunk)
+        if events:
+            self._inside_event = not events.endswith(_EVENT_ENDS)
+            self._read(events)
+        return events
+
+    def rest(self, *, torn: bool) -> bytes:
+        """What came after the last event's end, without a line that was cut in its middle.
+
+        A complete stream that was closed in order keeps its last bytes, whatever they are.
+        """
+        left = self._framer.rest()
+        whole = left.endswith(_LINE_ENDS) or (not torn and _has_object(left))
+        self._inside_event = self._inside_event and torn
+        if whole:
+            self._read(left)
+        return left if whole or (not torn and self.state is StreamState.COMPLETE) else b""
+
+    def fail(self, error: GatewayError) -> bytes:
+        """Nothing: an error event here is the same in every stream."""
+        del error
+        return b""
+
+    def _read(self, events: bytes) -> None:
+        if self._speaking and not self._may_end(events):
+            return
+        for event in iterate_events(events):
+            if self._ended or self._empty or self.error is not None:
+                return
+            if event.data is None:
+                continue
+            if not self._speaking:
+                self._judge(event, event.data)
+            elif self._may_end(event.name.encode() + event.data):
+                self._ended = _kind(event) in self._table.ends
+
+    def _may_end(self, text: bytes) -> bool:
+        return any(mark in text for mark in self._table.marks)
+
+    def _judge(self, event: Event, data: bytes) -> None:
+        judgement = self._table.judge(_kind(event), data)
+        self._started = self._started or judgement.starts
+        self._speaking = judgement.speaks
+        self.error = judgement.error
+        if judgement.ends:
+            self._ended = self._started or self.error is not None
+            self._empty = not self._ended
+
+
+def _kind(event: Event) -> str:
+    """The type of an event by its name, or else by its data; empty if neither says."""
+    if event.name not in _NO_NAMES:
+        return event.name
+    data = event.data or b""
+    first = _FIRST_TYPE.match(data)
+    if first is not None:
+        return first[1].decode("utf-8", "replace")
+    fields = read_object(data) or {}
+    kind = fields.get("type")
+    if isinstance(kind, str):
+        return kind
+    return UNTYPED_ERROR if fields.get("error") else ""
+
+
+def _has_object(block: bytes) -> bool:
+    return read_object(parse_event(block).data or b"") is not None
