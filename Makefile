@@ -24,7 +24,7 @@ demo: install
 	  --beside "$(BIN)/python -m tests.scripted_provider --port 9009"
 
 # Coverage is measured where tests run our code in their own process; it costs those twice the time.
-MEASURED = tests/contract tests/unit tests/wire
+MEASURED = tests/contract tests/matrix tests/unit tests/wire
 
 test: install-test
 	$(BIN)/python -m coverage run -m pytest $(MEASURED)

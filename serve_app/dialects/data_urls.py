@@ -4,7 +4,6 @@ Source: RFC 2397.
 """
 
 import base64
-import binascii
 from typing import Final
 from urllib.parse import unquote
 
@@ -50,10 +49,10 @@ def text_in(media: ir.Media) -> str | None:
 
 
 def decoded(data: str) -> str | None:
-    """The text in base64; None if it is not UTF-8."""
+    """The text in base64, which may have line breaks; None if it is not UTF-8."""
     try:
-        return base64.b64decode(data).decode()
-    except (binascii.Error, ValueError):
+        return base64.b64decode("".join(data.split()), validate=True).decode()
+    except ValueError:
         return None
 
 

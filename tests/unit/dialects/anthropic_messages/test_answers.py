@@ -116,7 +116,7 @@ def test_explanation_of_a_refusal_is_read() -> None:
         ({}, None),
         ({"output_tokens": "many"}, None),
         ({"output_tokens": 7.0}, ir.Usage(output=7)),
-        ({"input_tokens": -1, "output_tokens": True}, ir.Usage()),
+        ({"input_tokens": -1, "output_tokens": True}, None),
         (
             {"input_tokens": 1, "cache_creation": {"ephemeral_5m_input_tokens": 4}},
             ir.Usage(1, cache_write=4),

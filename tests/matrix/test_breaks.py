@@ -1,0 +1,42 @@
+"""Connections that break in the middle of a stream, on either side."""
+
+import contextlib
+import http.client
+from itertools import product
+
+import pytest
+
+from tests.matrix.cases import DIALECTS, TOLD, Case
+from tests.matrix.conftest import CLIENTS, PATHS, Bench, model_of
+from tests.matrix.seen import Seen
+from tests.matrix.vendor import SILENT, TORN
+from tests.site import eventually
+
+_PAIRS = list(product(DIALECTS, DIALECTS))
+
+
+@pytest.mark.parametrize(("client", "upstream"), _PAIRS)
+def test_provider_breaks_off(bench: Bench, client: str, upstream: str) -> None:
+    """The client keeps what it got and learns that the rest is missing, never a clean end."""
+    asked = CLIENTS[client].request(Case.TEXT)
+    seen: Seen = bench.ask(client, model_of(upstream, TORN), stream=True, **asked)
+    assert seen.text == TOLD[Case.ERROR_DURING].text
+    assert seen.error is not None
+    assert seen.error[0]
+
+
+@pytest.mark.parametrize(("client", "upstream"), _PAIRS)
+def test_client_leaves(bench: Bench, client: str, upstream: str) -> None:
+    """The provider is told at once, so that it stops to spend tokens."""
+    asked = {**CLIENTS[client].request(Case.TEXT), "stream": True}
+    line = http.client.HTTPConnection(bench.site.host, bench.site.port, timeout=30)
+    with contextlib.closing(line):
+        headers = {"content-type": "application/json"}
+        line.request("POST", PATHS[client], bench.body(model_of(upstream, SILENT), asked), headers)
+        answer = line.getresponse()
+        assert answer.status == 200
+        assert answer.read(60)
+        exchange = bench.last
+        assert not exchange.client_left
+        answer.close()
+    eventually(lambda: exchange.client_left, within_s=5.0)
