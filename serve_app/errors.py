@@ -256,9 +256,14 @@ class ReportedError(GatewayError):
     message: str
     reported_code: str | None = None
     """The provider's own code, if it has one; it replaces that of the class."""
+    reported_status: int | None = None
+    """The HTTP status that the provider means, if it says; ``status`` is not changed by it."""
+    reported_status: int | None = None
+    """The status that the error means, if the provider says; it replaces that of the class."""
 
     def __post_init__(self) -> None:
         self.code = self.reported_code or self.code
+        self.status = self.reported_status or self.status
 
     def __str__(self) -> str:
         return self.message

@@ -3,8 +3,8 @@
     .venv/bin/python -m training.train OUT [--threads 2] [--device cpu]
 
 Writes ``OUT/trained.safetensors`` (float32, by the names of the checkpoint) and
-``OUT/training.json`` (settings, losses, time). Then ``python -m training.export OUT`` makes the
-files of the engine. On two cores it takes less than an hour; equal threads give equal weights.
+``OUT/training.json`` (settings, losses, time). README.md says what makes the files of the engine of
+them. Two cores that do nothing else take less than an hour; equal threads give equal weights.
 
 Each step draws a few policies. Of each it takes conversations and some of its routes: a
 conversation whose route was left out must pick "none", as must strangers of other policies. In

@@ -24,6 +24,7 @@ from serve_app.api.send import (
     Receive,
     Scope,
     Send,
+    path_of,
     send_answer,
     while_client_stays,
 )
@@ -83,7 +84,7 @@ class _Api:
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
-        path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        path = path_of(scope)
         snapshot, exchange = self._snapshot(), _Exchange(surface_name(path))
         try:
             await self._serve(path, snapshot, exchange, scope, receive, send)
@@ -226,7 +227,7 @@ async def _refuse(dependencies: ApiDependencies, request: Request, error: Except
     refusal = error if isinstance(error, GatewayError) else GatewayError()
     dependencies.observer.ended(RequestRecord("other", refusal.status))
     names = {name for name, _ in request.scope["headers"]}
-    body = error_dialect(request.url.path, names).render_error(refusal)
+    body = error_dialect(path_of(request.scope), names).render_error(refusal)
     headers = {"x-fingerpost-policy": dependencies.snapshot().version}
     if isinstance(refusal, MethodNotAllowed):
         headers["allow"] = refusal.allowed

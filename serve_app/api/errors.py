@@ -1,6 +1,6 @@
 """Errors on their way to the client, in the dialect that it reads."""
 
-from serve_app.api.send import Scope, Send, send_answer
+from serve_app.api.send import Scope, Send, path_of, send_answer
 from serve_app.dialects.registry import error_dialect
 from serve_app.domain import Headers
 from serve_app.errors import GatewayError
@@ -11,5 +11,5 @@ async def send_error(send: Send, error: GatewayError, scope: Scope, policy: str)
     """Sends an error as a complete answer."""
     headers: Headers = (JSON_TYPE, ("x-fingerpost-policy", policy), *error_headers(error))
     names = {name for name, _ in scope["headers"]}
-    body = error_dialect(scope["path"], names).render_error(error)
+    body = error_dialect(path_of(scope), names).render_error(error)
     await send_answer(send, Answer(error.status, headers, body))

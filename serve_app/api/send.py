@@ -13,10 +13,17 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
+
 KEEP_ALIVE_S: Final = 15.0
 """How long a committed stream may be silent before the gateway fills the gap."""
 
 _EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+
+def path_of(scope: Scope) -> str:
+    """The path of a request below the application's own prefix."""
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path or "/"
 
 
 class AnswerTornError(Exception):

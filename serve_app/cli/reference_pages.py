@@ -39,8 +39,16 @@ class ServedPath:
 
 SERVED: Final = (
     ServedPath(("POST",), "/v1/chat/completions", "an OpenAI chat completion, complete or streamed"),
+    ServedPath(("POST",), "/v1/messages", "an Anthropic message, complete or streamed"),
+    ServedPath(("POST",), "/v1/messages/count_tokens", "the number of tokens of such a request, if the model's provider counts them"),
+    ServedPath(("POST",), "/v1/responses", "an OpenAI response, complete or streamed"),
+    ServedPath(("POST",), "/v1/embeddings", "OpenAI embeddings"),
+    ServedPath(("POST",), "/v1/completions", "a legacy OpenAI completion, complete or streamed"),
     ServedPath(("POST",), "/routing/v1/chat/completions", "the models that fit a conversation, without asking them (Plano's decision API)"),
-    ServedPath(("POST",), "/v1/route", "what the gateway would do with a chat completion, and why"),
+    ServedPath(("POST",), "/routing/v1/messages", "the same for the body of a message"),
+    ServedPath(("POST",), "/routing/v1/responses", "the same for the body of a response"),
+    ServedPath(("POST",), "/routing/v1/completions", "the same for the body of a legacy completion"),
+    ServedPath(("POST",), "/v1/route", "what the gateway would do with a body of any of these, and why"),
     ServedPath(("GET",), "/v1/models", "models, then aliases, in the order of the configuration; then `auto`, if there are routes"),
     ServedPath(("GET",), "/v1/models/NAME", "one of them, or any other name that a request may use"),
     ServedPath(("GET", "HEAD"), "/healthz", "the state of the ingress, the Orchestrator and the session store", is_open=True),
@@ -107,7 +115,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "x-fingerpost-tier": "what of the Orchestrator decided: the name of an engine, or `when_unsure` for the engine of close calls; left out if no engine was asked",
         "x-fingerpost-affinity": "`hit`, `miss` or `void`: state of the [session](../guides/sessions.md); left out without a session",
         "x-fingerpost-attempts": "number of attempts so far; a second try of the same candidate counts",
-        "x-fingerpost-dropped": "fields of the request, and kinds of parts of the answer, that the provider's or the client's dialect cannot say and that were left out; left out itself without any",
+        "x-fingerpost-dropped": "only if the request was [translated](api.md#translation): fields of the request, and kinds of parts of a complete answer, that the other dialect cannot say and that were left out, at most 32 of them; left out itself without any",
         "x-fingerpost-upstream-request-id": "the provider's `x-request-id`, or `request-id` without one; Serve sets an `x-request-id` of its own",
         "server-timing": "milliseconds since the whole body had arrived: `decide` until the decision, `upstream` in all attempts until the commit point, `gateway` for the rest until the answer began",
     }
@@ -135,11 +143,11 @@ REASONS: Final[Mapping[Reason, str]] = MappingProxyType(
 
 LABELS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "gen_ai_operation_name": "`chat`",
+        "gen_ai_operation_name": "surface of the request, as `surface`: `chat`, `messages`, `count_tokens`, `responses`, `embeddings` or `completions`",
         "gen_ai_provider_name": "part of the model's name before the slash",
         "gen_ai_request_model": "full name of a configured model; `other` for a name that only a wildcard matches, because such names are unbounded",
         "error_type": "empty for success; the status of an error; `broken` for a stream that broke; `client_gone` for a stream whose client left",
-        "surface": "`chat`, `messages`, `count_tokens`, `responses`, `embeddings`, `completions`, `routing`, `route` or `other`; of `other` only failures are counted, and the overhead is measured for `chat` only",
+        "surface": "`chat`, `messages`, `count_tokens`, `responses`, `embeddings`, `completions`, `routing`, `route` or `other`; of `other` only failures are counted, and the overhead is measured for surfaces on which a provider answers",
         "status": "status of the answer",
         "reason": "value of `x-fingerpost-reason`; empty for a request that was refused before a decision",
         "provider": "as `gen_ai_provider_name`",

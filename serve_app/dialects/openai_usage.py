@@ -13,7 +13,7 @@ from serve_app.domain import Json
 
 @dataclass(frozen=True, slots=True)
 class UsageNames:
-    """What a dialect calls the counts of input and output, which it shares with no other."""
+    """What a dialect calls the counts of input and output."""
 
     input: str
     output: str

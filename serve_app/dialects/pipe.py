@@ -100,4 +100,4 @@ class SameDialect:
 
 def render_reported(client: ErrorDialect, status: int, error: ErrorInfo) -> bytes:
     """A provider's error in the client's dialect, in the provider's own words."""
-    return client.render_error(ReportedError(error.message, error.code), status=status)
+    return client.render_error(ReportedError(error.message, error.code, status))

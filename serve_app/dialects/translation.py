@@ -85,7 +85,7 @@ class Translate:
                 self.error = ErrorInfo(event.message, event.status, event.code)
                 return b""
             self.state = StreamState.COMPLETE  # the error is its end
-            return self._writer.fail(ReportedError(event.message, event.code))
+            return self._writer.fail(ReportedError(event.message, event.code, event.status))
         if isinstance(event, ir.Ended):
             self.state = StreamState.COMPLETE if self._wrote else StreamState.EMPTY
         elif self.state is StreamState.PREAMBLE and _speaks(event):

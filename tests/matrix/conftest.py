@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,7 @@ from tests.matrix.cases import DIALECTS
 from tests.matrix.sent import Sent, check, read
 from tests.matrix.vendor import BROKEN, script
 from tests.scripted_provider import Exchange, ScriptedProvider
-from tests.site import ROUTES, SECRET, TIMEOUTS, Site
+from tests.site import CHAT, MESSAGES, RESPONSES, ROUTES, SECRET, TIMEOUTS, Site
 from tests.wire.conftest import serve_api
 
 CLIENTS: Final[dict[str, ModuleType]] = {
@@ -22,11 +23,7 @@ CLIENTS: Final[dict[str, ModuleType]] = {
     "messages": messages_client,
     "responses": responses_client,
 }
-PATHS: Final = {
-    "chat": "/v1/chat/completions",
-    "messages": "/v1/messages",
-    "responses": "/v1/responses",
-}
+PATHS: Final = {"chat": CHAT, "messages": MESSAGES, "responses": RESPONSES}
 NAMES: Final = {"chat": "gpt-5.1", "messages": "claude-sonnet-4-5", "responses": "gpt-5.1"}
 """The vendor's model, before the case."""
 
@@ -72,8 +69,9 @@ def model_of(upstream: str, case: str) -> str:
     return f"up-{upstream}/{NAMES[upstream]}:{case}"
 
 
-def _config(vendor: ScriptedProvider) -> dict[str, Any]:
-    entries: list[dict[str, Any]] = [
+def entries_of(vendor: ScriptedProvider) -> list[dict[str, Any]]:
+    """The vendor as three providers, one for each dialect."""
+    return [
         {
             "model": f"up-{dialect}/*",
             "base_url": vendor.url,
@@ -83,18 +81,30 @@ def _config(vendor: ScriptedProvider) -> dict[str, Any]:
         }
         for dialect in DIALECTS
     ]
+
+
+def _config(vendor: ScriptedProvider) -> dict[str, Any]:
     routes = [
         {**ROUTES[0], "models": [model_of("messages", BROKEN), model_of("chat", "text")]},
         {**ROUTES[1], "models": [model_of("responses", "text")]},
     ]
     return {
         "version": "v0.4.0",
-        "model_providers": entries,
+        "model_providers": entries_of(vendor),
         "routing_preferences": routes,
         "model_aliases": {"smart": {"target": "auto"}},
         "orchestrator": {"min_confidence": 0.2, "deadline_ms": 2000},
         "timeouts": {**TIMEOUTS, "total_s": 30.0, "first_byte_s": 20.0, "idle_s": 20.0},
     }
+
+
+@contextmanager
+def bench_of(site: Site, vendor: ScriptedProvider) -> Iterator[Bench]:
+    """The clients of a gateway that has the vendor behind it."""
+    clients = {name: module.Client(site.url) for name, module in CLIENTS.items()}
+    yield Bench(site, vendor, clients)
+    for client in clients.values():
+        client.close()
 
 
 @pytest.fixture(scope="session")
@@ -104,8 +114,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     file: Path = tmp_path_factory.mktemp("matrix") / "gateway.yaml"
     with ScriptedProvider(find=script) as vendor:
         file.write_text(json.dumps(_config(vendor), indent=1))
-        with serve_api(file, {"vendor": vendor}, environ) as site:
-            clients = {name: module.Client(site.url) for name, module in CLIENTS.items()}
-            yield Bench(site, vendor, clients)
-            for client in clients.values():
-                client.close()
+        with (
+            serve_api(file, {"vendor": vendor}, environ) as site,
+            bench_of(site, vendor) as made,
+        ):
+            yield made

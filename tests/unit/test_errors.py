@@ -24,6 +24,7 @@ VALUES: dict[str, object] = {
     "file": "gateway.yaml",
     "served": ("/a", "/b"),
     "reported_code": "overloaded",
+    "reported_status": 529,
     "encoding": "br",
     "supported": ("gzip", "deflate"),
 }

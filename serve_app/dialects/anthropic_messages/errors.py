@@ -13,7 +13,7 @@ from serve_app.dialects.json_values import json_bytes
 from serve_app.dialects.openai_errors import STATUSES, error_info, error_message
 from serve_app.dialects.protocol import ErrorInfo
 from serve_app.domain import Json
-from serve_app.errors import GatewayError
+from serve_app.errors import GatewayError, UpstreamFailed
 
 _TYPES: Mapping[int, str] = MappingProxyType(
     {
@@ -36,6 +36,7 @@ _STATUS_OF_TYPE: Mapping[str, int] = MappingProxyType(
 )
 _FOREIGN_STATUSES: Mapping[str, int] = MappingProxyType({**_STATUS_OF_TYPE, **STATUSES})
 _CLIENT_ERROR = range(400, 500)
+_OVERLOADED: Final = 529
 _DETAILED: Final = frozenset({"thread_unsupported_request", "thread_not_found"})
 """Codes that the official SDKs look for in ``error.details.error_code``."""
 
@@ -54,8 +55,13 @@ class MessagesErrors:
         return json_bytes({"type": "error", "error": envelope})
 
     def render_error_event(self, error: GatewayError) -> bytes:
-        """An error as an event of a stream."""
-        return b"event: error\ndata: " + self.render_error(error) + b"\n\n"
+        """An error as an event of a stream.
+
+        A provider that stopped in the middle of its answer counts as overloaded: an event has no
+        status, and this is the type after which agents ask again.
+        """
+        status = _OVERLOADED if isinstance(error, UpstreamFailed) else error.status
+        return b"event: error\ndata: " + self.render_error(error, status=status) + b"\n\n"
 
 
 def read_error(body: bytes) -> ErrorInfo | None:

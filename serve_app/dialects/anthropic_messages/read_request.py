@@ -35,6 +35,12 @@ _READ: Final = GATEWAY_KEYS | {
     "top_p",
     "mcp_servers",
 }
+_BILLING: Final = "x-anthropic-billing-header:"
+"""How the block begins that Claude Code puts before its system prompt, for Anthropic alone.
+
+Its value is another one in every request, so no provider could use its cache of the prompt.
+"""
+
 _ROLES: Final[Mapping[str, ir.Role]] = {
     "user": ir.Role.USER,
     "assistant": ir.Role.ASSISTANT,
@@ -109,7 +115,18 @@ def _system(system: Json, reader: BlockReader) -> list[ir.Message]:
     if system is None:
         return []
     parts = reader.read(system, "system")
+    if isinstance(system, list):
+        parts = tuple(part for part in parts if not _is_billing(part))
+        reader.unsaid += (
+            f"system[{position}]"
+            for position, block in enumerate(system)
+            if text_of(block.get("text")).startswith(_BILLING)
+        )
     return [ir.Message(ir.Role.SYSTEM, parts, "system")] if parts else []
+
+
+def _is_billing(part: ir.Part) -> bool:
+    return isinstance(part, ir.Text) and part.text.startswith(_BILLING)
 
 
 def _messages(messages: Json, reader: BlockReader) -> list[ir.Message]:

@@ -4,35 +4,39 @@ Source: OpenAI API reference, "Chat", "The chat completion object"; content list
 them.
 """
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from serve_app.dialects import ir
-from serve_app.dialects.openai_chat.finish_reasons import failure_in, read_finish, write_finish
-from serve_app.dialects.openai_chat.json_values import (
-    compact,
+from serve_app.dialects.json_values import (
     count_of,
     number_of,
     object_of,
     objects_of,
+    seconds_of,
     text_of,
+    text_or_none,
 )
+from serve_app.dialects.openai_chat.finish_reasons import failure_in, read_finish, write_finish
 from serve_app.dialects.openai_chat.reasoning import (
+    EXTRA,
     details_for_client,
     read_thinking,
     thought_of_part,
     thoughts_in,
+    thoughts_of_call,
 )
-from serve_app.dialects.openai_chat.usage import read_usage, write_usage
+from serve_app.dialects.openai_usage import UsageNames
 from serve_app.dialects.protocol import Written
+from serve_app.dialects.stable_ids import id_of_call
+from serve_app.dialects.tool_arguments import arguments_of
 from serve_app.domain import Json
 
 ID_PREFIX: Final = "chatcmpl-"
 GAP: Final = "\n\n"
 """Between two texts of an answer that has something else between them."""
-_NOT_IN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
+USAGE: Final = UsageNames("prompt_tokens", "completion_tokens")
 _SERVICE_TIERS: Final = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 _MEDIA: Final = ("audio", "images")
 """Keys of an answer that hold what other dialects cannot."""
@@ -47,7 +51,7 @@ def read_answer(answer: Mapping[str, Json]) -> ir.Answer:
     failure = failure_in(choice.get("finish_reason"))
     if failure is not None:
         raise ValueError(failure)
-    created = count_of(answer.get("created"))
+    created = seconds_of(answer.get("created"))
     answer_id = text_of(answer.get("id")) or str(created or "")
     parts: list[ir.AnswerPart] = [*map(read_thinking, thoughts_in(message))]
     parts += _content(message, choice)
@@ -60,13 +64,13 @@ def read_answer(answer: Mapping[str, Json]) -> ir.Answer:
     )
     return ir.Answer(
         id=answer_id,
-        model=text_of(answer.get("model")) or "",
+        model=text_of(answer.get("model")),
         parts=tuple(parts),
         finish=finish.reason,
         stop_sequence=finish.stop_sequence,
-        usage=read_usage(answer.get("usage")),
+        usage=USAGE.read(answer.get("usage")),
         created=created,
-        service_tier=text_of(answer.get("service_tier")),
+        service_tier=text_of(answer.get("service_tier")) or None,
     )
 
 
@@ -84,14 +88,7 @@ def first_choice(answer: Mapping[str, Json]) -> dict[str, Json] | None:
 
 def call_id(answer_id: str, position: int) -> str:
     """An id for a call that has none: the same each time, and different in each answer."""
-    return f"call_{_NOT_IN_ID.sub('_', answer_id.removeprefix(ID_PREFIX))}_{position}"
-
-
-def arguments_of(value: Json) -> str:
-    """The arguments of a call as text; some servers send an object, or null."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return compact(value)
+    return id_of_call("call_", answer_id.removeprefix(ID_PREFIX), position)
 
 
 def citations_in(message: Mapping[str, Json]) -> Iterator[ir.Citation]:
@@ -104,10 +101,10 @@ def citations_in(message: Mapping[str, Json]) -> Iterator[ir.Citation]:
         if url:
             yield ir.Citation(
                 url,
-                text_of(source.get("title")) or "",
+                text_of(source.get("title")),
                 count_of(source.get("start_index")),
                 count_of(source.get("end_index")),
-                text_of(source.get("content")) or "",
+                text_of(source.get("content")),
             )
 
 
@@ -126,7 +123,7 @@ def _token(token: Mapping[str, Json]) -> Json:
 
 
 def _candidate(token: Mapping[str, Json]) -> Json:
-    text, logprob = text_of(token.get("token")), number_of(token.get("logprob"))
+    text, logprob = text_or_none(token.get("token")), number_of(token.get("logprob"))
     if text is None or logprob is None:
         return None
     values = token.get("bytes")
@@ -159,7 +156,7 @@ def _is_blank(part: ir.AnswerPart) -> bool:
     return isinstance(part, ir.Text) and not part.text.strip()
 
 
-def _calls(message: Mapping[str, Json], answer_id: str) -> Iterator[ir.ToolCall]:
+def _calls(message: Mapping[str, Json], answer_id: str) -> Iterator[ir.ToolCall | ir.Thinking]:
     ids: set[str] = set()
     for position, call in enumerate(objects_of(message.get("tool_calls"))):
         function = object_of(call.get("function"))
@@ -171,6 +168,7 @@ def _calls(message: Mapping[str, Json], answer_id: str) -> Iterator[ir.ToolCall]
         if not given or given in ids:
             given = call_id(answer_id, position)
         ids.add(given)
+        yield from thoughts_of_call(given, call.get(EXTRA))
         if function:
             yield ir.ToolCall(given, name, arguments_of(function.get("arguments")))
         else:
@@ -208,7 +206,7 @@ def write_answer(answer: ir.Answer, request: ir.Request) -> Written:
         ],
     }
     if answer.usage is not None:
-        body["usage"] = write_usage(answer.usage)
+        body["usage"] = USAGE.write(answer.usage)
     if answer.service_tier in _SERVICE_TIERS:
         body["service_tier"] = answer.service_tier
     return Written(body, tuple(dict.fromkeys(dropped)))

@@ -10,20 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 from serve_app.dialects import ir
+from serve_app.dialects.json_values import object_of, objects_of, seconds_of, text_of
 from serve_app.dialects.openai_chat.answers import (
-    arguments_of,
+    USAGE,
     call_id,
     citations_in,
     first_choice,
     logprobs_in,
 )
 from serve_app.dialects.openai_chat.finish_reasons import failure_in, read_finish
-from serve_app.dialects.openai_chat.json_values import (
-    count_of,
-    object_of,
-    objects_of,
-    text_of,
-)
 from serve_app.dialects.openai_chat.reasoning import (
     CHAT,
     Thought,
@@ -32,10 +27,10 @@ from serve_app.dialects.openai_chat.reasoning import (
     thoughts_in,
 )
 from serve_app.dialects.openai_chat.tool_deltas import ToolDeltas
-from serve_app.dialects.openai_chat.usage import read_usage
 from serve_app.dialects.openai_errors import error_info
 from serve_app.dialects.part_sequence import PartSequence
 from serve_app.dialects.sse import Event
+from serve_app.dialects.tool_arguments import arguments_of
 from serve_app.domain import Json
 
 _Object: TypeAlias = Mapping[str, Json]
@@ -90,10 +85,10 @@ class ChatReader:
         usage = _usage(chunk, choice)
         if not self._has_started and (choice or usage):  # Azure's first chunk has no id
             self._has_started = True
-            created = count_of(chunk.get("created"))
+            created = seconds_of(chunk.get("created"))
             answer_id = text_of(chunk.get("id")) or str(created or "")
             self._parts.answer_id = answer_id
-            yield ir.Started(answer_id, text_of(chunk.get("model")) or "", created)
+            yield ir.Started(answer_id, text_of(chunk.get("model")), created)
         yield from self._parts.read(choice)
         if usage is not None and usage != self._usage:
             self._usage = usage
@@ -111,7 +106,7 @@ class ChatReader:
 def _usage(chunk: _Object, choice: _Object) -> ir.Usage | None:
     """The usage of a chunk; Moonshot has it in the choice, Groq in a field of its own."""
     places = (chunk, choice, object_of(chunk.get("x_groq")))
-    return next((read for place in places if (read := read_usage(place.get("usage")))), None)
+    return next((read for place in places if (read := USAGE.read(place.get("usage")))), None)
 
 
 def _reported(error: Json) -> ir.Failed:
@@ -244,13 +239,12 @@ class _StreamedParts:
 
     def _call(self, entry: _Object) -> Iterator[ir.Event]:
         for number, piece in self._tools.read(entry):
-            key = (ir.ToolCall, -number)
-            if isinstance(piece, ir.ToolCall):
-                yield from self._leave()
-                self.kinds.add(ir.ToolCall)
-                yield from self._sequence.start(key, piece)
+            if isinstance(piece, ir.Delta):
+                yield from self._sequence.add((ir.ToolCall, -number), piece)
             else:
-                yield from self._sequence.add(key, piece)
+                yield from self._leave()
+                self.kinds.add(type(piece))
+                yield from self._sequence.start((type(piece), -number), piece)
 
     def _cite(self, citation: ir.Citation) -> Iterator[ir.Event]:
         if self._speech is not None and self._speech[0] is ir.Text:

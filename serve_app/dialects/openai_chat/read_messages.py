@@ -9,8 +9,11 @@ from types import MappingProxyType
 from typing import Final, NoReturn, TypeAlias
 
 from serve_app.dialects import ir
-from serve_app.dialects.openai_chat.json_values import compact, object_of, text_of
+from serve_app.dialects.cache_marks import cache_of
+from serve_app.dialects.data_urls import PDF, is_data_url, read_url
+from serve_app.dialects.json_values import object_of, text_of, text_or_none
 from serve_app.dialects.openai_chat.reasoning import read_returned, thought_of_part, thoughts_in
+from serve_app.dialects.tool_arguments import arguments_of
 from serve_app.domain import Json
 from serve_app.errors import InvalidRequest
 
@@ -47,7 +50,7 @@ class MessageList:
             at = f"messages[{position}]"
             if not isinstance(message, dict):
                 _refuse(at, "must be an object")
-            role = text_of(message.get("role")) or ""
+            role = text_of(message.get("role"))
             if role in _RESULTS:
                 if not results:
                     start = at
@@ -68,12 +71,12 @@ class MessageList:
             self.unsaid.append(f"{at}.name")
         if role == "assistant":
             return ir.Message(ir.Role.ASSISTANT, tuple(self._answer(message, at)), at)
-        parts = _content(message.get("content"), f"{at}.content", _OF_USER, _cache(message))
+        parts = _content(message.get("content"), f"{at}.content", _OF_USER, cache_of(message))
         return ir.Message(_SPEAKERS[role], tuple(parts), at)
 
     def _result(self, message: _Part, role: str, at: str) -> ir.ToolResult:
         if role == "function":
-            call_id: str | None = self._function_call or f"call_{at}"
+            call_id = self._function_call or f"call_{at}"
         else:
             call_id = text_of(message.get("tool_call_id"))
         if not call_id:
@@ -86,7 +89,7 @@ class MessageList:
             for part in _content(content, f"{at}.content", _OF_RESULT)
             if isinstance(part, ir.Text | ir.Image | ir.File)
         )
-        return ir.ToolResult(call_id, parts, cache=_cache(message))
+        return ir.ToolResult(call_id, parts, cache=cache_of(message))
 
     def _answer(self, message: _Part, at: str) -> Iterator[ir.Part]:
         if message.get("audio") is not None and not message.get("content"):
@@ -96,7 +99,7 @@ class MessageList:
             yield read_returned(thought)
         content = message.get("content")
         if content:
-            yield from _content(content, f"{at}.content", _OF_ANSWER, _cache(message))
+            yield from _content(content, f"{at}.content", _OF_ANSWER, cache_of(message))
         refusal = text_of(message.get("refusal"))
         if refusal:
             yield ir.Refusal(refusal)
@@ -118,16 +121,13 @@ def _call(call: Json, at: str) -> ir.ToolCall:
     custom = object_of(call.get("custom"))
     if call.get("type") == "custom" and custom:
         name = text_of(custom.get("name")) or _refuse(f"{at}.custom.name", "is required")
-        return ir.ToolCall(call_id, name, text_of(custom.get("input")) or "", is_custom=True)
+        return ir.ToolCall(call_id, name, text_of(custom.get("input")), is_custom=True)
     return _function(object_of(call.get("function")), call_id, f"{at}.function")
 
 
 def _function(function: _Part, call_id: str, at: str) -> ir.ToolCall:
     name = text_of(function.get("name")) or _refuse(f"{at}.name", "is required")
-    arguments = function.get("arguments")
-    if arguments is not None and not isinstance(arguments, str):
-        arguments = compact(arguments)
-    return ir.ToolCall(call_id, name, arguments or "")
+    return ir.ToolCall(call_id, name, arguments_of(function.get("arguments")))
 
 
 def _content(
@@ -158,14 +158,14 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _text(part: _Part, at: str) -> ir.Part:
-    text = text_of(part.get("text"))
+    text = text_or_none(part.get("text"))
     if text is None:
         _refuse(f"{at}.text", "is required and must be a string")
-    return ir.Text(text, cache=_cache(part))
+    return ir.Text(text, cache=cache_of(part))
 
 
 def _refusal(part: _Part, _at: str) -> ir.Part:
-    return ir.Refusal(text_of(part.get("refusal")) or "")
+    return ir.Refusal(text_of(part.get("refusal")))
 
 
 def _thinking(part: _Part, _at: str) -> ir.Part:
@@ -179,7 +179,7 @@ def _image(part: _Part, at: str) -> ir.Part:
     if not url:
         _refuse(f"{at}.image_url.url", "is required and must be a string")
     media = _media(url, f"{at}.image_url.url")
-    return ir.Image(media, text_of(fields.get("detail")), cache=_cache(part))
+    return ir.Image(media, text_of(fields.get("detail")) or None, cache=cache_of(part))
 
 
 def _audio(part: _Part, at: str) -> ir.Part:
@@ -193,35 +193,27 @@ def _audio(part: _Part, at: str) -> ir.Part:
 def _file(part: _Part, at: str) -> ir.Part:
     file = object_of(part.get("file"))
     data, file_id = text_of(file.get("file_data")), text_of(file.get("file_id"))
-    name = text_of(file.get("filename"))
-    if data and (data.startswith("data:") or _is_url(data)):
+    name = text_of(file.get("filename")) or None
+    if is_data_url(data) or _is_url(data):
         media = _media(data, f"{at}.file.file_data")
     elif data:  # base64 alone; only PDFs are sent so
-        media = ir.Media(data=data, media_type="application/pdf")
+        media = ir.Media(data=data, media_type=PDF)
     elif file_id:
         media = ir.Media(file_id=file_id)
     else:
         _refuse(f"{at}.file", "must have file_data or file_id")
-    return ir.File(media, name, cache=_cache(part))
+    return ir.File(media, name, cache=cache_of(part))
 
 
 def _media(url: str, at: str) -> ir.Media:
-    if not url.startswith("data:"):
-        return ir.Media(url=url)
-    head, comma, data = url.removeprefix("data:").partition(",")
-    media_type, *parameters = head.split(";")
-    if not comma or "base64" not in parameters:
+    media = read_url(url)
+    if media.text is not None:
         _refuse(at, "must be a URL, or a data URL in base64")
-    return ir.Media(data=data, media_type=media_type or None)
+    return media
 
 
 def _is_url(text: str) -> bool:
     return text.startswith(("https://", "http://"))
-
-
-def _cache(part: _Part) -> Json:
-    cache = part.get("cache_control")
-    return cache if isinstance(cache, dict) else None
 
 
 _OF_RESULT: Final[Mapping[str, _Reader]] = MappingProxyType(

@@ -10,15 +10,11 @@ from typing import Final
 from serve_app.dialects import ir
 from serve_app.dialects.fields import GATEWAY_KEYS, PLANO_METADATA_KEYS, read_stream
 from serve_app.dialects.json_edits import Document
-from serve_app.dialects.openai_chat.json_values import (
-    count_of,
-    number_of,
-    object_of,
-    text_of,
-)
+from serve_app.dialects.json_values import count_of, object_of, text_of
 from serve_app.dialects.openai_chat.read_messages import MessageList
 from serve_app.dialects.openai_chat.reasoning import CHAT
 from serve_app.dialects.openai_chat.tools import read_tool_choice, read_tools
+from serve_app.dialects.plain_fields import read_boolean, read_integer, read_number, read_string
 from serve_app.domain import Json
 from serve_app.errors import InvalidRequest
 
@@ -63,18 +59,18 @@ def read_request(document: Document) -> ir.Request:
         server_tools=server_tools,
         tool_choice=read_tool_choice(document),
         # an answer has room for one call only where the client speaks of functions
-        parallel_tool_calls=False if is_legacy else _boolean(document, "parallel_tool_calls"),
+        parallel_tool_calls=False if is_legacy else read_boolean(document, "parallel_tool_calls"),
         max_output_tokens=max_output_tokens,
         stop=_stop(document.get("stop")),
         sampling=_sampling(document),
         reasoning=_reasoning(document),
         json_format=_json_format(document.get("response_format")),
-        verbosity=_string(document, "verbosity"),
-        user=_string(document, user),
+        verbosity=read_string(document, "verbosity"),
+        user=read_string(document, user),
         metadata=metadata,
-        service_tier=_string(document, "service_tier"),
-        prompt_cache_key=_string(document, "prompt_cache_key"),
-        store=_boolean(document, "store"),
+        service_tier=read_string(document, "service_tier"),
+        prompt_cache_key=read_string(document, "prompt_cache_key"),
+        store=read_boolean(document, "store"),
         stream=read_stream(document),
         include_usage=usage is True,
         unsaid=(*_unknown(document), *other_user, *lost, *messages.unsaid),
@@ -103,10 +99,7 @@ def _unknown(document: Document) -> Iterator[str]:
 def _limit(document: Document) -> tuple[str, int | None]:
     """The client's name of the limit of output tokens, and the limit."""
     key = next((key for key in _LIMITS if document.get(key) is not None), _LIMITS[0])
-    limit = _whole(document, key)
-    if limit is not None and limit < 1:
-        raise InvalidRequest(f"{key} must be at least 1; leave it out for no limit", key)
-    return key, limit
+    return key, read_integer(document, key, 1)
 
 
 def _user(document: Document) -> tuple[str, tuple[str, ...]]:
@@ -140,15 +133,15 @@ def _sampling(document: Document) -> ir.Sampling:
     if bias is not None and not isinstance(bias, dict):
         raise InvalidRequest("logit_bias must be an object", "logit_bias")
     return ir.Sampling(
-        temperature=_number(document, "temperature"),
-        top_p=_number(document, "top_p"),
-        top_k=_whole(document, "top_k"),
-        seed=_whole(document, "seed"),
-        frequency_penalty=_number(document, "frequency_penalty"),
-        presence_penalty=_number(document, "presence_penalty"),
+        temperature=read_number(document, "temperature"),
+        top_p=read_number(document, "top_p"),
+        top_k=read_integer(document, "top_k"),
+        seed=read_integer(document, "seed"),
+        frequency_penalty=read_number(document, "frequency_penalty"),
+        presence_penalty=read_number(document, "presence_penalty"),
         logit_bias=bias or None,
-        logprobs=_boolean(document, "logprobs"),
-        top_logprobs=_whole(document, "top_logprobs"),
+        logprobs=read_boolean(document, "logprobs"),
+        top_logprobs=read_integer(document, "top_logprobs"),
     )
 
 
@@ -167,7 +160,7 @@ def _reasoning(document: Document) -> ir.Reasoning | None:
     enabled, budget = fields.get("enabled"), count_of(fields.get("max_tokens"))
     read = ir.Reasoning(
         enabled=enabled if isinstance(enabled, bool) else None,
-        effort=text_of(effort),
+        effort=text_of(effort) or None,
         budget_tokens=budget or None,
         summary="none" if fields.get("exclude") is True else None,
     )
@@ -192,35 +185,7 @@ def _json_format(value: Json) -> ir.JsonFormat | None:
         raise InvalidRequest(f"{at} must be an object", at)
     return ir.JsonFormat(
         schema=schema,
-        name=text_of(form.get("name")),
-        description=text_of(form.get("description")),
+        name=text_of(form.get("name")) or None,
+        description=text_of(form.get("description")) or None,
         strict=strict if isinstance(strict, bool) else None,
     )
-
-
-def _number(document: Document, key: str) -> float | None:
-    value = document.get(key)
-    if value is not None and number_of(value) is None:
-        raise InvalidRequest(f"{key} must be a number", key)
-    return number_of(value)
-
-
-def _whole(document: Document, key: str) -> int | None:
-    value = _number(document, key)
-    if value is not None and value != int(value):
-        raise InvalidRequest(f"{key} must be an integer", key)
-    return None if value is None else int(value)
-
-
-def _boolean(document: Document, key: str) -> bool | None:
-    value = document.get(key)
-    if value is not None and not isinstance(value, bool):
-        raise InvalidRequest(f"{key} must be true or false", key)
-    return value
-
-
-def _string(document: Document, key: str) -> str | None:
-    value = document.get(key)
-    if value is not None and not isinstance(value, str):
-        raise InvalidRequest(f"{key} must be a string", key)
-    return value

@@ -3,7 +3,8 @@
 OpenAI has no field for it. DeepSeek, Moonshot and most servers of open models write
 ``reasoning_content``, some ``reasoning``; OpenRouter adds the list ``reasoning_details`` (source:
 OpenRouter, "Reasoning tokens"), and Mistral writes parts of type ``thinking`` into ``content``
-(source: Mistral, "Reasoning").
+(source: Mistral, "Reasoning"). Gemini signs a call of a tool in the call's ``extra_content``, and
+Gemini 3 refuses the call without it (source: Gemini API, "Thought signatures", "OpenAI").
 
 A provider must get its thoughts back in its own form, or it refuses the request or loses its
 thread between tool calls. So the reader packs the form into the signature, even where the provider
@@ -17,12 +18,16 @@ from types import MappingProxyType
 from typing import Final
 
 from serve_app.dialects import ir, signatures
-from serve_app.dialects.openai_chat.json_values import compact, object_of, objects_of, text_of
+from serve_app.dialects.json_values import json_text, object_of, objects_of, text_of
 from serve_app.domain import Json
 
 CHAT: Final = "chat"
+EXTRA: Final = "extra_content"
+"""The key of a call that holds what its provider wants back."""
+
 _FIELDS: Final = ("reasoning_content", "reasoning")
 _IN_CONTENT: Final = "thinking"
+_OF_CALL: Final = "tool_calls"
 _TEXTS: Final = MappingProxyType({"reasoning.text": "text", "reasoning.summary": "summary"})
 """By type of an entry of ``reasoning_details``, the key of its text."""
 _ENCRYPTED: Final = "reasoning.encrypted"
@@ -75,13 +80,13 @@ def thoughts_in(message: Mapping[str, Json]) -> Iterator[Thought]:
 
 
 def _read_entry(entry: Mapping[str, Json]) -> Thought | None:
-    kind = text_of(entry.get("type")) or ""
+    kind = text_of(entry.get("type"))
     if kind not in _TEXTS and kind != _ENCRYPTED:
         return None
     kept = {key: value for key in _KEPT if (value := text_of(entry.get(key)))}
     if kind == _ENCRYPTED and "data" not in kept:
         return None
-    return Thought(text_of(entry.get(_TEXTS.get(kind, ""))) or "", kind, kept, entry.get("index"))
+    return Thought(text_of(entry.get(_TEXTS.get(kind, ""))), kind, kept, entry.get("index"))
 
 
 def thought_of_part(part: Mapping[str, Json]) -> Thought:
@@ -89,13 +94,34 @@ def thought_of_part(part: Mapping[str, Json]) -> Thought:
     inner = part.get("thinking")
     if isinstance(inner, str):
         return Thought(inner, _IN_CONTENT)
-    texts = (text_of(piece.get("text")) or "" for piece in objects_of(inner))
+    texts = (text_of(piece.get("text")) for piece in objects_of(inner))
     return Thought("".join(texts), _IN_CONTENT)
 
 
 def sign(form: str, kept: Mapping[str, Json]) -> str:
     """The signature of thoughts of a chat provider: their form, and what it wants back."""
-    return compact({"in": form, **kept})
+    return json_text({"in": form, **kept})
+
+
+def thoughts_of_call(call_id: str, extra: Json) -> Iterator[ir.Thinking]:
+    """The ``extra_content`` of a call as hidden thoughts; nothing if there is none."""
+    if not object_of(extra):
+        return
+    try:
+        signature = sign(_OF_CALL, {"id": call_id, EXTRA: extra})
+    except RecursionError:
+        return
+    yield ir.Thinking("", signature, CHAT, is_redacted=True)
+
+
+def extras_of_calls(thoughts: Iterable[ir.Thinking]) -> dict[str, dict[str, Json]]:
+    """What calls have in their ``extra_content``, by their ids."""
+    opened = (_opened(thinking) for thinking in thoughts if thinking.is_redacted)
+    return {
+        text_of(packed.get("id")): object_of(packed.get(EXTRA))
+        for packed in opened
+        if packed["in"] == _OF_CALL
+    }
 
 
 def _opened(thinking: ir.Thinking) -> Mapping[str, Json]:
@@ -142,6 +168,8 @@ def thoughts_for_provider(
     for thinking in thoughts:
         packed = _opened(thinking)
         form = packed["in"]
+        if form == _OF_CALL:
+            continue  # goes with its call
         if form == _IN_CONTENT:
             parts.append({"type": form, form: [{"type": "text", "text": thinking.text}]})
         elif form in _TEXTS or form == _ENCRYPTED:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from serve_app.dialects import ir
-from serve_app.dialects.openai_chat.answers import arguments_of
-from serve_app.dialects.openai_chat.json_values import count_of, object_of, text_of
+from serve_app.dialects.json_values import count_of, object_of, text_of
+from serve_app.dialects.openai_chat.reasoning import EXTRA, thoughts_of_call
+from serve_app.dialects.tool_arguments import arguments_of
 from serve_app.domain import Json
 
 
@@ -19,11 +20,17 @@ class CallInStream:
 
     key: int
     id: str | None = None
+    given: str = ""
+    """The id that the client gets; empty until the call begins."""
     name: str | None = None
     is_custom: bool = False
     has_arguments: bool = False
     early: list[str] = field(default_factory=list)
     """Arguments that came before the name."""
+    extra: dict[str, Json] = field(default_factory=dict)
+    """What the provider wants back with it."""
+    has_thoughts: bool = False
+    """``extra`` is out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ class _Fragment:
     name: str | None
     arguments: str
     is_custom: bool
+    extra: dict[str, Json]
 
     @classmethod
     def of(cls, entry: Mapping[str, Json]) -> "_Fragment":
@@ -47,6 +55,7 @@ class _Fragment:
             name=text_of(place.get("name")) or None,
             arguments=arguments_of(place.get("input" if is_custom else "arguments")),
             is_custom=is_custom,
+            extra=object_of(entry.get(EXTRA)),
         )
 
 
@@ -62,19 +71,27 @@ class ToolDeltas:
         self._given: set[str] = set()
         """The ids of the calls so far, which have to differ."""
 
-    def read(self, entry: Mapping[str, Json]) -> Iterator[tuple[int, ir.ToolCall | ir.Delta]]:
-        """The call that begins with a piece, and the arguments in it, each with the call's key."""
+    def read(
+        self, entry: Mapping[str, Json]
+    ) -> Iterator[tuple[int, ir.Thinking | ir.ToolCall | ir.Delta]]:
+        """The call that begins with a piece, and the arguments in it, each with the call's key.
+
+        What the provider wants back with a call comes before it, or as soon as it is known: some
+        servers send it last.
+        """
         fragment = _Fragment.of(entry)
         call = self._call_of(fragment)
         self._last = call
         call.id = call.id or fragment.id
-        if fragment.name and call.name is None:
+        call.extra = call.extra or fragment.extra
+        begins = bool(fragment.name) and call.name is None
+        if begins:
             call.name, call.is_custom = fragment.name, fragment.is_custom
-            given = call.id
-            if given is None or given in self._given:
-                given = self._new_id(call.key)
-            self._given.add(given)
-            yield call.key, ir.ToolCall(given, call.name, is_custom=call.is_custom)
+            call.given = self._id_for_client(call)
+        for thinking in _new_thoughts(call):
+            yield call.key, thinking
+        if begins:
+            yield call.key, ir.ToolCall(call.given, call.name or "", is_custom=call.is_custom)
             for text in call.early:
                 yield call.key, ir.Delta(text)
             call.early.clear()
@@ -84,6 +101,13 @@ class ToolDeltas:
                 call.early.append(fragment.arguments)
             else:
                 yield call.key, ir.Delta(fragment.arguments)
+
+    def _id_for_client(self, call: CallInStream) -> str:
+        given = call.id
+        if given is None or given in self._given:
+            given = self._new_id(call.key)
+        self._given.add(given)
+        return given
 
     def _call_of(self, fragment: _Fragment) -> CallInStream:
         if fragment.index is not None:
@@ -103,6 +127,12 @@ class ToolDeltas:
         if fragment.id is not None:
             self._by_id[fragment.id] = call
         return call
+
+
+def _new_thoughts(call: CallInStream) -> Iterator[ir.Thinking]:
+    if call.given and call.extra and not call.has_thoughts:
+        call.has_thoughts = True
+        yield from thoughts_of_call(call.given, call.extra)
 
 
 def _is_other(fragment: _Fragment, call: CallInStream) -> bool:

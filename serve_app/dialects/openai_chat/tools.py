@@ -9,8 +9,9 @@ from types import MappingProxyType
 from typing import Final, NoReturn
 
 from serve_app.dialects import ir
+from serve_app.dialects.cache_marks import cache_of
 from serve_app.dialects.json_edits import Document
-from serve_app.dialects.openai_chat.json_values import object_of, objects_of, text_of
+from serve_app.dialects.json_values import object_of, objects_of, text_of, text_or_none
 from serve_app.domain import Json
 from serve_app.errors import InvalidRequest
 
@@ -64,10 +65,10 @@ def _read_tool(tool: Mapping[str, Json], at: str) -> ir.Tool | ir.ServerTool:
     custom = object_of(tool.get("custom")) or tool
     return ir.Tool(
         _name(custom, f"{at}.custom"),
-        text_of(custom.get("description")),
+        text_or_none(custom.get("description")),
         is_custom=True,
         custom_format=_grammar(object_of(custom.get("format"))),
-        cache=_cache(tool),
+        cache=cache_of(tool),
         at=f"{at}.custom",
     )
 
@@ -86,21 +87,16 @@ def _function(function: Mapping[str, Json], at: str, tool: Mapping[str, Json]) -
         _refuse(f"{at}.parameters", "must be a JSON Schema, an object")
     return ir.Tool(
         _name(function, at),
-        text_of(function.get("description")),
+        text_or_none(function.get("description")),
         schema,
         strict if isinstance(strict, bool) else None,
-        cache=_cache(tool) or _cache(function),
+        cache=cache_of(tool) or cache_of(function),
         at=at,
     )
 
 
 def _name(tool: Mapping[str, Json], at: str) -> str:
     return text_of(tool.get("name")) or _refuse(f"{at}.name", "is required and must be a string")
-
-
-def _cache(tool: Mapping[str, Json]) -> Json:
-    cache = tool.get("cache_control")
-    return cache if isinstance(cache, dict) else None
 
 
 def read_tool_choice(document: Document) -> ir.ToolChoice | None:
@@ -121,8 +117,8 @@ def read_tool_choice(document: Document) -> ir.ToolChoice | None:
         if not names:
             _refuse(f"{at}.tools", "must name at least one tool")
         return ir.ToolChoice(mode, allowed=names)
-    name = _chosen(fields) or (None if kind in _NAMED else kind)
-    if name is None:
+    name = _chosen(fields) or ("" if kind in _NAMED else kind)
+    if not name:
         _refuse(at, "must be auto, none, required, or name a tool")
     return ir.ToolChoice(ir.ToolMode.NAMED, name)
 

@@ -7,17 +7,17 @@ import time
 from typing import Final
 
 from serve_app.dialects import ir
+from serve_app.dialects.json_values import json_bytes
 from serve_app.dialects.openai_chat.answers import (
     GAP,
+    USAGE,
     annotation,
     has_functions,
     is_for,
     prefixed,
 )
 from serve_app.dialects.openai_chat.finish_reasons import write_finish
-from serve_app.dialects.openai_chat.json_values import encode
 from serve_app.dialects.openai_chat.reasoning import CHAT, details_for_client, format_of
-from serve_app.dialects.openai_chat.usage import write_usage
 from serve_app.dialects.openai_errors import OpenAIErrors
 from serve_app.domain import Json
 from serve_app.errors import GatewayError
@@ -191,7 +191,7 @@ class ChatWriter:
     def _end(self) -> bytes:
         if not self._include_usage or self._usage is None:
             return _DONE
-        return self._chunk([], write_usage(self._usage)) + _DONE
+        return self._chunk([], USAGE.write(self._usage)) + _DONE
 
     def _delta(self, delta: dict[str, Json], logprobs: tuple[Json, ...] = ()) -> bytes:
         return self._chunk([_choice(delta, logprobs or None, None)])
@@ -200,7 +200,7 @@ class ChatWriter:
         chunk = {**self._head, "choices": choices}
         if self._include_usage:
             chunk["usage"] = usage
-        return b"data: " + encode(chunk) + b"\n\n"
+        return b"data: " + json_bytes(chunk) + b"\n\n"
 
 
 def _choice(

@@ -5,32 +5,33 @@ written: one string as content where there is nothing but text, and the role ``s
 has ``developer`` too.
 """
 
-import base64
-import binascii
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NoReturn
 
 from serve_app.dialects import ir
-from serve_app.dialects.openai_chat.reasoning import CHAT, thoughts_for_provider
+from serve_app.dialects.data_urls import DOCUMENT_NAME, PDF, PNG, data_url, text_of_document
+from serve_app.dialects.openai_chat.reasoning import (
+    CHAT,
+    EXTRA,
+    extras_of_calls,
+    thoughts_for_provider,
+)
+from serve_app.dialects.openai_requests import OPENAI, needs_error_mark
 from serve_app.domain import Json
 from serve_app.errors import InvalidRequest
 
-_OPENAI: Final = frozenset({CHAT, "responses"})
-"""Dialects whose ids of files are OpenAI's."""
-_SAYS_ERROR: Final = re.compile(r"error|exception|traceback|fail", re.IGNORECASE)
-_HEAD: Final = 200
-"""How many characters of a result are searched for a word that says it is an error."""
 _GAP: Final = "\n\n"
-_IMAGE_TYPE: Final = "image/png"
-_FILE_TYPE: Final = "application/pdf"
 
 
 class MessageWriter:
-    """Writes the messages of one request, and notes what it leaves out."""
+    """Writes the messages of one request, and notes what it leaves out.
 
-    def __init__(self, dialect: str) -> None:
+    ``is_strict``: the model refuses fields that OpenAI does not have, except for its own thoughts.
+    """
+
+    def __init__(self, dialect: str, *, is_strict: bool) -> None:
         self._dialect = dialect
+        self._is_strict = is_strict
         self._dropped: dict[str, None] = {}
 
     @property
@@ -78,7 +79,7 @@ class MessageWriter:
         text = _GAP.join(part.text for part in texts if part.text)
         if not text and len(texts) < len(result.parts):
             text = "The result follows in the next message."
-        if result.is_error and not _SAYS_ERROR.search(text, 0, _HEAD):
+        if needs_error_mark(result, [text]):
             text = f"Error: {text}" if text else "Error"
         return {"role": "tool", "tool_call_id": result.call_id, "content": text}
 
@@ -99,7 +100,7 @@ class MessageWriter:
             yield _image(part, message.at)
         elif isinstance(part, ir.File):
             self.note_cache(part.cache)
-            yield _file(part, message.at, has_ids=self._dialect in _OPENAI)
+            yield _file(part, message.at, has_ids=self._dialect in OPENAI)
         elif isinstance(part, ir.Audio):
             sound = {"data": part.data, "format": part.format}
             yield {"type": "input_audio", "input_audio": sound}
@@ -107,9 +108,13 @@ class MessageWriter:
             self._dropped[part.kind] = None
 
     def _answer(self, message: ir.Message) -> Iterator[dict[str, Json]]:
-        thoughts, parts = thoughts_for_provider(self._own_thoughts(message.parts))
+        own = [*self._own_thoughts(message.parts)]
+        thoughts, parts = thoughts_for_provider(own)
+        extras = self._extras(own)
         text, refusal = _joined(message.parts), _refusal(message.parts)
-        calls = [self._call(part) for part in message.parts if isinstance(part, ir.ToolCall)]
+        calls = [
+            self._call(part, extras) for part in message.parts if isinstance(part, ir.ToolCall)
+        ]
         for part in message.parts:
             if isinstance(part, ir.Text):
                 self.note_cache(part.cache)
@@ -135,10 +140,21 @@ class MessageWriter:
                 else:
                     self._dropped["thinking"] = None
 
-    def _call(self, call: ir.ToolCall) -> dict[str, Json]:
+    def _extras(self, thoughts: Iterable[ir.Thinking]) -> Mapping[str, Json]:
+        """What goes with calls, by their ids."""
+        extras = extras_of_calls(thoughts)
+        if extras and self._is_strict:
+            self._dropped["thinking"] = None
+            return {}
+        return extras
+
+    def _call(self, call: ir.ToolCall, extras: Mapping[str, Json]) -> dict[str, Json]:
         self.note_cache(call.cache)
         function = {"name": call.name, "arguments": call.arguments or "{}"}
-        return {"id": call.id, "type": "function", "function": function}
+        written: dict[str, Json] = {"id": call.id, "type": "function", "function": function}
+        if call.id in extras:
+            written[EXTRA] = extras[call.id]
+        return written
 
 
 def _joined(parts: Iterable[ir.Part]) -> str:
@@ -164,9 +180,9 @@ def _text(text: str) -> dict[str, Json]:
 
 def _image(image: ir.Image, at: str) -> dict[str, Json]:
     media = image.media
-    if media.file_id is not None:
-        _refuse(at, "an image by file_id", "send its URL, or the image itself in base64")
-    url = media.url or _data_url(media, _IMAGE_TYPE)
+    if media.url is None and media.data is None:
+        _refuse(at, "an image by file_id or as text", "send its URL, or the image in base64")
+    url = media.url or data_url(media, PNG)
     fields: dict[str, Json] = {"url": url}
     if image.detail is not None:
         fields["detail"] = image.detail
@@ -181,26 +197,12 @@ def _file(file: ir.File, at: str, *, has_ids: bool) -> dict[str, Json]:
         if not has_ids:
             _refuse(at, "a document by file_id", "send the document itself, in base64 or as text")
         return {"type": "file", "file": {"file_id": media.file_id}}
-    text = media.text if media.text is not None else _decoded(media)
+    text = text_of_document(file)  # servers take only PDFs as files
     if text is not None:
-        return _text(_GAP.join(piece for piece in (file.name, file.context, text) if piece))
-    name = file.name or "document.pdf"  # required with file_data
-    fields = {"filename": name, "file_data": _data_url(media, _FILE_TYPE)}
+        return _text(text)
+    name = file.name or DOCUMENT_NAME  # required with file_data
+    fields = {"filename": name, "file_data": data_url(media, PDF)}
     return {"type": "file", "file": fields}
-
-
-def _decoded(media: ir.Media) -> str | None:
-    """A document in base64 that is plain text; None for any other. Servers take only PDFs."""
-    if not (media.media_type or "").startswith("text/"):
-        return None
-    try:
-        return base64.b64decode(media.data or "", validate=True).decode()
-    except (binascii.Error, UnicodeError):
-        return None
-
-
-def _data_url(media: ir.Media, default: str) -> str:
-    return f"data:{media.media_type or default};base64,{media.data or ''}"
 
 
 def _refuse(at: str, what: str, fix: str) -> NoReturn:

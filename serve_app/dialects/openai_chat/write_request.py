@@ -5,32 +5,38 @@ do not know, so a key is written only where the client asked for what it does. T
 is the older one, which more servers take; a quirk renames it.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from serve_app.dialects import ir
 from serve_app.dialects.openai_chat.reasoning import CHAT
 from serve_app.dialects.openai_chat.write_messages import MessageWriter
+from serve_app.dialects.openai_requests import MAX_USER, OPENAI, parameters_of, schema_fields
 from serve_app.dialects.protocol import Written
+from serve_app.dialects.reasoning_effort import effort_of_budget
+from serve_app.dialects.server_tools import places_of_server_tools
 from serve_app.domain import Json
-from serve_app.errors import InvalidRequest
 
-_OPENAI: Final = frozenset({CHAT, "responses"})
-_LOW_BUDGET, _MEDIUM_BUDGET = 4096, 16384
-"""Up to how many tokens of thinking an effort is low, or medium."""
-_MAX_USER: Final = 64
-"""Characters of a user's name that OpenAI takes; Claude Code's are longer."""
-_FORMAT_NAME: Final = "answer"
+# Source: OpenAI, "Reasoning models", and Mistral, "Reasoning": these models do not think, or only
+# some versions of them do, and their servers refuse unknown or unsupported fields.
+_STRICT: Final = re.compile(
+    r"gpt-[34]|chatgpt-|mistral-|open-mi[sx]tral|codestral|ministral|pixtral|devstral"
+    r"|llama|gemma|command",
+    re.IGNORECASE,
+)
+"""How the names of models begin that refuse ``reasoning_effort`` and what others add to a call."""
 
 
 def write_request(request: ir.Request, model: str) -> Written:
     """The body for a provider. Raises InvalidRequest that names the client's field."""
-    writer = MessageWriter(request.dialect)
+    is_strict = _STRICT.match(model.rpartition("/")[2]) is not None
+    writer = MessageWriter(request.dialect, is_strict=is_strict)
     body: dict[str, Json] = {"model": model, "messages": writer.write(request.messages)}
     dropped: list[str] = []
     body |= _tools(request, writer, dropped)
     body |= _limits(request)
-    body |= _extras(request, dropped)
+    body |= _extras(request, dropped, is_strict=is_strict)
     if request.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return Written(body, (*writer.dropped, *dropped))
@@ -38,12 +44,7 @@ def write_request(request: ir.Request, model: str) -> Written:
 
 def _tools(request: ir.Request, writer: MessageWriter, dropped: list[str]) -> dict[str, Json]:
     choice = request.tool_choice
-    for served in request.server_tools:
-        is_forced = choice is not None and choice.name == served.kind
-        if is_forced or not request.tools:
-            why = f"the provider's dialect does not have the tool {served.kind!r}"
-            raise InvalidRequest(f"{served.at}: {why}; offer tools of your own", served.at)
-        dropped.append(served.at)
+    dropped += places_of_server_tools(request)
     tools = [tool for tool in request.tools if _may_call(choice, tool.name)]
     for tool in tools:
         writer.note_cache(tool.cache)
@@ -68,8 +69,7 @@ def _tool(tool: ir.Tool) -> dict[str, Json]:
     function: dict[str, Json] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    schema = tool.schema
-    function["parameters"] = {"type": "object", "properties": {}} if schema is None else schema
+    function["parameters"] = parameters_of(tool)
     if tool.strict is not None:
         function["strict"] = tool.strict
     return {"type": "function", "function": function}
@@ -93,19 +93,19 @@ def _limits(request: ir.Request) -> dict[str, Json]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _extras(request: ir.Request, dropped: list[str]) -> dict[str, Json]:
+def _extras(request: ir.Request, dropped: list[str], *, is_strict: bool) -> dict[str, Json]:
     """Fields that not every server has, as far as the client asks for what they do."""
     body: dict[str, Json] = {}
     if request.json_format is not None:
         body["response_format"] = _response_format(request.json_format)
     effort = _effort(request.reasoning)
-    if effort is not None:
+    if effort is not None and not is_strict:
         body["reasoning_effort"] = effort
     if request.verbosity is not None:
         body["verbosity"] = request.verbosity
-    if request.user is not None and len(request.user) <= _MAX_USER:
+    if request.user is not None and len(request.user) <= MAX_USER:
         body["user"] = request.user
-    if request.dialect in _OPENAI:
+    if request.dialect in OPENAI:
         body |= _openai_extras(request)
     dropped += (request.path_of(name) for name in _unsaid(request, body))
     return body
@@ -129,8 +129,7 @@ def _unsaid(request: ir.Request, body: dict[str, Json]) -> Iterator[str]:
     """Fields of the request that have a value and are not in the body."""
     if request.sampling.top_k is not None:
         yield "top_k"
-    reasoning = request.reasoning
-    if reasoning is not None and reasoning.enabled is False and "reasoning_effort" not in body:
+    if _says_how(request.reasoning) and "reasoning_effort" not in body:
         yield "reasoning"
     values = {
         "user": request.user,
@@ -145,12 +144,14 @@ def _unsaid(request: ir.Request, body: dict[str, Json]) -> Iterator[str]:
 def _response_format(form: ir.JsonFormat) -> dict[str, Json]:
     if form.schema is None:
         return {"type": "json_object"}
-    schema: dict[str, Json] = {"name": form.name or _FORMAT_NAME, "schema": form.schema}
-    if form.description is not None:
-        schema["description"] = form.description
-    if form.strict is not None:
-        schema["strict"] = form.strict
-    return {"type": "json_schema", "json_schema": schema}
+    return {"type": "json_schema", "json_schema": schema_fields(form)}
+
+
+def _says_how(reasoning: ir.Reasoning | None) -> bool:
+    """True if the client does not leave it to the model how to think."""
+    if reasoning is None:
+        return False
+    return reasoning.enabled is False or _effort(reasoning) is not None
 
 
 def _effort(reasoning: ir.Reasoning | None) -> str | None:
@@ -163,11 +164,4 @@ def _effort(reasoning: ir.Reasoning | None) -> str | None:
         return None
     if reasoning.enabled is False:
         return None if reasoning.effort is None else "none"
-    if reasoning.effort is not None:
-        return reasoning.effort
-    budget = reasoning.budget_tokens
-    if budget is None:
-        return None
-    if budget <= _LOW_BUDGET:
-        return "low"
-    return "medium" if budget <= _MEDIUM_BUDGET else "high"
+    return reasoning.effort or effort_of_budget(reasoning.budget_tokens)

@@ -266,12 +266,6 @@ def test_error_ends_the_stream() -> None:
         accumulated(stream)
 
 
-def test_half_of_a_surrogate_pair_stays_escaped() -> None:
-    """A model may cut a character in half; UTF-8 has no such bytes."""
-    stream = written([STARTED, ir.PartStarted(ir.Text("")), ir.Delta("\ud83d"), *END])
-    assert b"\\ud83d" in stream
-
-
 ANSWER = ir.Answer(
     "msg_1",
     "m",

@@ -255,12 +255,6 @@ def test_error_is_the_last_event() -> None:
     assert CODEC.writer(CHAT).write(ir.Failed("gone")) == b""
 
 
-def test_half_a_surrogate_pair_stays_an_escape() -> None:
-    """A provider may cut an emoji in two; UTF-8 can't hold the halves."""
-    data = write_stream(to_events(answer(ir.Text("\ud83d"))), CHAT)
-    assert b'"\\ud83d"' in data
-
-
 def test_many_pieces_are_written_in_linear_time() -> None:
     """Ten thousand of them, and one of two megabytes."""
     events: list[ir.Event] = [

@@ -165,6 +165,7 @@ def test_loss_is_reported(fields: dict[str, Json], dropped: tuple[str, ...]) -> 
             "tools[1]",
         ),
         ({"messages": (said(ir.Image(ir.Media(file_id="f"))),)}, "messages[0]"),
+        ({"messages": (said(ir.Image(ir.Media(text="<svg>"))),)}, "messages[0]"),
         ({"messages": (said(ir.File(ir.Media(file_id="f"))),)}, "messages[0]"),
         ({"messages": (said(ir.File(ir.Media(url="https://a.example"))),)}, "messages[0]"),
     ],

@@ -1,0 +1,1 @@
+"""Coding agents as clients: ``python -m tests.agents.run`` installs them and runs one task each."""
