@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from serve_app.dialects import registry
 from serve_app.dialects.protocol import Asked, UpstreamDialect
-from serve_app.domain import DataPath, ModelRef
+from serve_app.domain import DataPath
 from serve_app.errors import InvalidRequest
 from serve_app.exchange import FaultKind, UpstreamFault, UpstreamRequest
 from serve_app.ports import Upstream
@@ -69,15 +69,13 @@ async def open_exchange(
     if isinstance(reply, UpstreamFault):
         return failure_of_fault(reply)
     if isinstance(reply.body, bytes):
-        outcome: Outcome = judge_answer(
-            reply, reply.body, dialect=dialects.upstream, candidate=candidate, stream=stream
-        )
+        outcome: Outcome = judge_answer(reply, reply.body, dialect=dialects.upstream, stream=stream)
     else:
         outcome = await hold(reply, reply.body, asked.pipe())
     if isinstance(outcome, Failure):
         return _for_client(outcome, dialects.upstream, asked)
     if isinstance(outcome, CompleteAnswer):
-        return _translated(outcome, candidate, asked, progress)
+        return _translated(outcome, asked, progress)
     return outcome
 
 
@@ -92,13 +90,13 @@ def _for_client(failure: Failure, dialect: UpstreamDialect, asked: Asked) -> Fai
 
 
 def _translated(
-    answer: CompleteAnswer, candidate: ModelRef, asked: Asked, progress: RequestProgress
+    answer: CompleteAnswer, asked: Asked, progress: RequestProgress
 ) -> CompleteAnswer | Failure:
     """The answer in the client's dialect."""
     try:
         body, dropped = asked.answer(answer.body)
     except ValueError as error:
-        return unusable(candidate, str(error))
+        return unusable(str(error))
     progress.dropped = tuple(dict.fromkeys((*asked.dropped, *dropped)))
     return answer._replace(body=body)
 

@@ -78,7 +78,6 @@ def judge_answer(
     body: bytes,
     *,
     dialect: UpstreamDialect,
-    candidate: ModelRef,
     stream: bool,
 ) -> CompleteAnswer | Failure:
     """The answer, or why it is not usable; a request for a stream needs a stream."""
@@ -91,12 +90,12 @@ def judge_answer(
         return CompleteAnswer(reply.status, reply.headers, body)
     if error is not None and error.status is not None:
         return failure_of_error(error, reply.headers)
-    return unusable(candidate, _NOT_A_STREAM if error is None else error.message)
+    return unusable(_NOT_A_STREAM if error is None else error.message)
 
 
-def unusable(candidate: ModelRef, why: str) -> Failure:
+def unusable(why: str) -> Failure:
     """The failure for an answer that is not one of the provider's dialect."""
-    detail = f"{candidate} gave no usable answer: {why}"
+    detail = f"its answer is not usable: {why}"
     return Failure(NEXT, UpstreamFault(FaultKind.BAD_ANSWER, detail))
 
 

@@ -130,12 +130,16 @@ def _ours(answer: Answered) -> set[str]:
 
 
 def test_headers_are_those_that_the_gateway_sends(site: Site) -> None:
-    """All together, on an answer with a route and a session, none besides."""
-    body = {"model": "auto", "messages": [{"role": "user", "content": PROMPTS["code"]}]}
+    """All together: with a route, with a session, of a translation that leaves a field out."""
+    messages = [{"role": "user", "content": PROMPTS["code"]}]
+    body = {"model": "auto", "messages": messages}
     routed = site.send(json.dumps(body).encode(), headers={"x-model-affinity": "pages"})
     named = site.ask("shared/parrot")
+    body = {"model": "shared/parrot", "max_tokens": 9, "messages": messages, "top_k": 5}
+    translated = site.send(json.dumps(body).encode(), path="/v1/messages")
     refused = site.ask("unknown/model")
-    assert _ours(routed) | _ours(named) | _ours(refused) == set(HEADERS)
+    assert _ours(routed) | _ours(named) | _ours(translated) | _ours(refused) == set(HEADERS)
+    assert _ours(translated) - _ours(named) == {"x-fingerpost-dropped"}
     assert _ours(refused) == {"x-fingerpost-policy"}
 
 

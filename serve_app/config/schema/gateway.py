@@ -78,8 +78,9 @@ class ModelProvider(Section):
     operations: Annotated[list[LaxOperation], Field(min_length=1)] | None = Field(
         default=None,
         description="operations that the provider's API has: `chat`, `messages`, `count_tokens`, `responses`, "
-        "`embeddings`, `completions`; by default those known of the provider. Requests in another "
-        "dialect are translated to the first of chat, messages and responses that is there",
+        "`embeddings`, `completions`; by default those known of the provider, or of its "
+        "`provider_interface`. Requests in a dialect that is not listed are translated to the "
+        "first of chat, messages and responses that is",
     )
     http_host: Text | None = Field(
         default=None,
