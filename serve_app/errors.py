@@ -257,8 +257,6 @@ class ReportedError(GatewayError):
     reported_code: str | None = None
     """The provider's own code, if it has one; it replaces that of the class."""
     reported_status: int | None = None
-    """The HTTP status that the provider means, if it says; ``status`` is not changed by it."""
-    reported_status: int | None = None
     """The status that the error means, if the provider says; it replaces that of the class."""
 
     def __post_init__(self) -> None:

@@ -62,8 +62,17 @@ def render_error(error: GatewayError, status: int | None = None) -> bytes:
 
 
 def read_error(body: bytes) -> ErrorInfo | None:
-    """The error in a body; None if the body is not an error of this form."""
-    answer = read_object(body)
+    """The error in a body; None if the body is not an error of this form.
+
+    Google's compatible API puts the error into a list. It is read too, but its ``body`` is empty,
+    because clients of this dialect do not expect it.
+    """
+    listed = body.strip()
+    if listed.startswith(b"[") and listed.endswith(b"]"):
+        answer = read_object(listed[1:-1])
+        body = b""
+    else:
+        answer = read_object(body)
     error = None if answer is None else answer.get("error")
     return error_info(error, body) if isinstance(error, dict) else None
 

@@ -58,7 +58,14 @@ class Translate:
                 out += self._write(self._reader.end())
         if self.state.may_end:
             return out
-        return out + self._writer.fail(error or UpstreamFailed(INCOMPLETE))
+        return out + self._writer.fail(error or self._why())
+
+    def _why(self) -> GatewayError:
+        """Why a stream is not complete that the provider ended in order."""
+        failed = self.error
+        if failed is None:
+            return UpstreamFailed(INCOMPLETE)
+        return ReportedError(failed.message, failed.code, failed.status)
 
     def _translate(self, events: bytes) -> bytes:
         if not events:

@@ -3,6 +3,7 @@
 Source: Anthropic API reference, "Errors".
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from serve_app.dialects.json_values import json_bytes
 from serve_app.dialects.openai_errors import STATUSES, error_info, error_message
 from serve_app.dialects.protocol import ErrorInfo
 from serve_app.domain import Json
-from serve_app.errors import GatewayError, UpstreamFailed
+from serve_app.errors import GatewayError, ReportedError, UpstreamFailed
 
 _TYPES: Mapping[int, str] = MappingProxyType(
     {
@@ -37,6 +38,18 @@ _STATUS_OF_TYPE: Mapping[str, int] = MappingProxyType(
 _FOREIGN_STATUSES: Mapping[str, int] = MappingProxyType({**_STATUS_OF_TYPE, **STATUSES})
 _CLIENT_ERROR = range(400, 500)
 _OVERLOADED: Final = 529
+_TOO_LONG: Final = "prompt is too long"
+"""How Anthropic's own error begins; Claude Code shortens its conversation when it reads this."""
+
+_TOO_LONG_CODE: Final = "context_length_exceeded"
+_TOO_LONG_STATUSES: Final = (400, 413)
+_SAYS_TOO_LONG: Final = re.compile(
+    r"maximum context length|context window|too many tokens"
+    r"|maximum number of tokens allowed|maximum prompt length|available context size",
+    re.IGNORECASE,
+)
+"""What OpenAI, vLLM and others say of it, and in the second line Gemini, xAI and llama.cpp."""
+
 _DETAILED: Final = frozenset({"thread_unsupported_request", "thread_not_found"})
 """Codes that the official SDKs look for in ``error.details.error_code``."""
 
@@ -49,7 +62,10 @@ class MessagesErrors:
         """An error as a complete body."""
         code = status or error.status
         fallback = "invalid_request_error" if code in _CLIENT_ERROR else "api_error"
-        envelope: dict[str, Json] = {"type": _TYPES.get(code, fallback), "message": str(error)}
+        envelope: dict[str, Json] = {
+            "type": _TYPES.get(code, fallback),
+            "message": _message(error, code),
+        }
         if error.code in _DETAILED:
             envelope["details"] = {"error_code": error.code}
         return json_bytes({"type": "error", "error": envelope})
@@ -62,6 +78,15 @@ class MessagesErrors:
         """
         status = _OVERLOADED if isinstance(error, UpstreamFailed) else error.status
         return b"event: error\ndata: " + self.render_error(error, status=status) + b"\n\n"
+
+
+def _message(error: GatewayError, status: int) -> str:
+    """The words of an error; of a prompt that is too long, after those of Anthropic's."""
+    words = str(error)
+    if not isinstance(error, ReportedError) or words.lower().startswith(_TOO_LONG):
+        return words
+    is_said = status in _TOO_LONG_STATUSES and _SAYS_TOO_LONG.search(words)
+    return f"{_TOO_LONG}: {words}" if is_said or error.code == _TOO_LONG_CODE else words
 
 
 def read_error(body: bytes) -> ErrorInfo | None:

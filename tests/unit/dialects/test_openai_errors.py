@@ -11,6 +11,7 @@ from serve_app.dialects.openai_errors import (
     event_error,
     read_error,
 )
+from serve_app.dialects.protocol import ErrorInfo
 from serve_app.dialects.sse import Event
 from serve_app.errors import ReportedError, UpstreamFailed
 
@@ -50,3 +51,11 @@ def test_error_that_is_nested_too_deeply_has_a_message() -> None:
 def test_statuses_are_those_of_the_dialect(statuses: dict[str, int], status: int) -> None:
     """A dialect with other names of errors brings what they mean."""
     assert error_info({"code": "slow_down"}, statuses=statuses).status == status
+
+
+def test_error_in_a_list_is_read() -> None:
+    """Google's compatible API answers so; the body is not for clients as it is."""
+    error = read_error(b'[{"error": {"code": 429, "message": "quota", "status": "X"}}]\n')
+    assert error == ErrorInfo("quota", 429, None, b"")
+    assert read_error(b"[]") is None
+    assert read_error(b'[{"a": 1}, {"error": {}}]') is None

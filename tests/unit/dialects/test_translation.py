@@ -82,6 +82,15 @@ def test_error_before_content_is_a_failure() -> None:
     assert pipe.error == ErrorInfo("busy", 529, "overloaded")
 
 
+def test_error_before_content_keeps_its_words_in_a_stream() -> None:
+    """Where the answer has begun for want of content, the client gets the error at its end."""
+    pipe = translate({"1": [STARTED], "2": [ir.Failed("busy", 529, "overloaded")]})
+    pipe.feed(b"data: 1\n\n")
+    pipe.feed(b"data: 2\n\n")
+    assert pipe.end(None) == b"error overloaded: busy\n\n"
+    assert not pipe.state.may_end
+
+
 def test_error_after_content_ends_the_stream() -> None:
     """The client gets it in its own dialect, and nothing after it."""
     pipe = translate({"1": [STARTED, TEXT, ir.Delta("a")], "2": [ir.Failed("busy", 529), *DONE]})

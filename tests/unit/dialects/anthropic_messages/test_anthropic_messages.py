@@ -88,6 +88,53 @@ def test_messages_error_may_hold_any_text() -> None:
     assert json.loads(body)["error"]["message"] == "a?\n\nb"
 
 
+LONG = "This model's maximum context length is 8192 tokens."
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "status", "is_too_long"),
+    [
+        ("no", "context_length_exceeded", None, True),
+        (LONG, None, 400, True),
+        (LONG, None, 413, True),
+        (LONG, None, 502, False),
+        (LONG, None, None, False),
+        ("Your input exceeds the CONTEXT WINDOW of this model.", "x", 400, True),
+        ("too many tokens: 9 > 8", None, 400, True),
+        ("Too many tokens, please wait before you try again.", None, 429, False),
+        ("9 exceeds the maximum number of tokens allowed (8).", None, 400, True),
+        ("This model's maximum prompt length is 8", None, 400, True),
+        ("the request exceeds the available context size", None, 400, True),
+        ("max_tokens is too large", None, 400, False),
+    ],
+)
+def test_messages_error_says_that_the_prompt_is_too_long(
+    message: str, code: str | None, status: int | None, is_too_long: bool
+) -> None:
+    """Agents shorten their conversation by Anthropic's words; the provider's follow unchanged."""
+    error = ReportedError(message, code, status)
+    shown = f"prompt is too long: {message}" if is_too_long else message
+    body = MessagesErrors().render_error(error)
+    assert json.loads(body)["error"]["message"] == shown
+    event = MessagesErrors().render_error_event(error)
+    assert event == b"event: error\ndata: " + body + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    "message", ["prompt is too long: 9 tokens > 8 maximum", "Prompt is too long"]
+)
+def test_messages_error_says_it_once(message: str) -> None:
+    """Words that begin as Anthropic's stay as they are."""
+    body = MessagesErrors().render_error(ReportedError(message, "context_length_exceeded", 400))
+    assert json.loads(body)["error"]["message"] == message
+
+
+def test_messages_error_of_the_gateway_keeps_its_words() -> None:
+    """Only a provider can say that a prompt is too long."""
+    body = MessagesErrors().render_error(InvalidRequest(LONG))
+    assert json.loads(body)["error"]["message"] == LONG
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [

@@ -57,6 +57,19 @@ def test_system_messages_stay_in_their_places() -> None:
     assert len(read(system="").messages) == 1
 
 
+def test_block_of_claude_code_for_anthropic_is_left_out() -> None:
+    """It is different in every request, so that a provider could use no cache of the prompt."""
+    billing = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1; cch=0a1b2;"}
+    brief = {"type": "text", "text": "Be brief. x-anthropic-billing-header: is a header."}
+    request = read(system=[billing, brief])
+    assert request.messages[0].parts == (ir.Text(brief["text"]),)
+    assert request.unsaid == ("system[0]",)
+    alone = read(system=[billing])
+    assert [message.role for message in alone.messages] == [ir.Role.USER]
+    told = read(messages=[{"role": "user", "content": [billing]}])
+    assert told.messages[0].parts == (ir.Text(billing["text"]),)
+
+
 BLOCKS: list[tuple[Json, tuple[ir.Part, ...]]] = [
     ({"type": "text", "text": "a", "cache_control": CACHE}, (ir.Text("a", cache=CACHE),)),
     (

@@ -192,6 +192,7 @@ def test_cuts_of_a_stream_do_not_matter(chunks: list[Json], data: st.DataObject)
 KEYS: Final = [
     *("choices", "index", "delta", "content", "type", "text", "thinking", "refusal", "usage"),
     *("tool_calls", "id", "function", "custom", "name", "arguments", "input", "function_call"),
+    "extra_content",
     *("reasoning_content", "reasoning_details", "signature", "data", "annotations", "url"),
     *("finish_reason", "logprobs", "token", "logprob", "error", "message", "created", "model"),
 ]

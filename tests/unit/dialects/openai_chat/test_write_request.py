@@ -156,6 +156,43 @@ def test_loss_is_reported(fields: dict[str, Json], dropped: tuple[str, ...]) -> 
     assert CODEC.write_request(request(**fields), "gpt").dropped == dropped
 
 
+EFFORT = {"reasoning": ir.Reasoning(effort="high"), "names": {"reasoning": "thinking"}}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("gpt-3.5-turbo", "gpt-4", "gpt-4o-mini", "openai/gpt-4.1", "chatgpt-4o-latest"),
+        *("mistral-large-latest", "open-mistral-nemo", "open-mixtral-8x22b", "codestral-latest"),
+        *("ministral-8b-latest", "pixtral-large", "devstral-small", "llama3.2:latest"),
+        *("meta-llama/Llama-3.3-70B-Instruct", "accounts/fireworks/models/llama-v3p1-8b"),
+        *("google/gemma-3-27b-it", "command-a-03-2025"),
+    ],
+)
+def test_effort_is_left_out_for_models_that_refuse_it(model: str) -> None:
+    """The model answers as it always does, and the client learns that its wish is not known."""
+    body, dropped = CODEC.write_request(request(**EFFORT), model)
+    assert body == {"model": model, "messages": [USER]}
+    assert dropped == ("thinking",)
+    off = request(reasoning=ir.Reasoning(enabled=False, effort="low"))
+    assert CODEC.write_request(off, model) == (body, ("reasoning",))
+    assert CODEC.write_request(request(reasoning=ir.Reasoning()), model).dropped == ()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("gpt-5.1", "openai/gpt-oss-120b", "o3", "magistral-medium-latest", "deepseek-chat"),
+        *("gemini-3-pro-preview", "my-gpt-4", "llama/other", "codellama"),
+    ],
+)
+def test_effort_is_written_for_other_models(model: str) -> None:
+    """Only the beginning of the name counts, without the vendor before it."""
+    body, dropped = CODEC.write_request(request(**EFFORT), model)
+    assert body["reasoning_effort"] == "high"
+    assert dropped == ()
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
