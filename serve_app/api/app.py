@@ -159,17 +159,18 @@ class _Api:
     ) -> ClientRequest:
         arrived = self._gateway.clock()  # excludes the time that the client took to send
         document = read_document(body, unique=surface.unique)
-        names = {name for name, _ in facts.forwarded}
         return ClientRequest(
             snapshot=snapshot,
             surface=surface.name,
-            dialect=surface.dialect or dialect_of(document, names),
+            dialect=surface.dialect or dialect_of(document, dict(facts.forwarded)),
             document=document,
             headers=facts.forwarded,
             hint=facts.hint,
             arrived=arrived,
             session_headers=facts.session,
-            credential=facts.credential(snapshot.access.knows),
+            credential=facts.credential(snapshot.access.knows)
+            if snapshot.providers.use_credentials
+            else None,
             is_beta=b"beta=true" in query.split(b"&"),
         )
 

@@ -13,9 +13,11 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-
 KEEP_ALIVE_S: Final = 15.0
 """How long a committed stream may be silent before the gateway fills the gap."""
+
+_LOOKS: Final = 3
+"""How often in that time; a gap is thus filled after it, or up to a third later."""
 
 _EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
@@ -31,46 +33,45 @@ class AnswerTornError(Exception):
 
 
 class _Filler:
-    """Sends the chunks of a stream, and an event that says nothing whenever it is silent.
+    """Sends an event that says nothing whenever a stream is silent, but for gaps inside an event.
 
-    One timer serves the whole stream. It fills no gap inside an event.
+    One timer serves the whole stream and looks a few times a period: nothing is done for a chunk.
     """
 
     def __init__(self, send: Send, event: bytes) -> None:
         self._send = send
         self._event = event
         self._loop = asyncio.get_running_loop()
-        self._sent_at = self._loop.time()
-        self._may_fill = False
-        self._filling: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(KEEP_ALIVE_S, self._check) if event else None
+        self._seen: bytes | None = None
+        self._looks = 0
+        """How often the last chunk was still the last one."""
+        self.last: bytes | None = None
+        """What was sent last; None while something is being sent."""
+        self.filling: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(KEEP_ALIVE_S / _LOOKS, self._look) if event else None
 
-    async def send(self, chunk: bytes) -> None:
-        """Sends a chunk."""
-        if self._filling is not None:
-            await self._filling
-            self._filling = None
-        self._may_fill = False
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        self._sent_at = self._loop.time()
-        self._may_fill = chunk.endswith(_EVENT_ENDS)
+    async def settle(self) -> None:
+        """Waits until an event that is being sent has gone out."""
+        if self.filling is not None:
+            await self.filling
+            self.filling = None
 
     def stop(self) -> None:
         """Sends nothing more by itself."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._filling is not None:
-            self._filling.cancel()
+        if self.filling is not None:
+            self.filling.cancel()
 
-    def _check(self) -> None:
-        due = self._sent_at + KEEP_ALIVE_S
-        if due > self._loop.time():
-            self._timer = self._loop.call_at(due, self._check)
-            return
-        if self._may_fill and (self._filling is None or self._filling.done()):
-            self._filling = self._loop.create_task(self._fill())
-        self._sent_at = self._loop.time()
-        self._timer = self._loop.call_later(KEEP_ALIVE_S, self._check)
+    def _look(self) -> None:
+        last = self.last
+        self._looks = self._looks + 1 if last is not None and last is self._seen else 0
+        self._seen = last
+        if self._looks >= _LOOKS and last is not None and last.endswith(_EVENT_ENDS):
+            self._looks = 0
+            if self.filling is None or self.filling.done():
+                self.filling = self._loop.create_task(self._fill())
+        self._timer = self._loop.call_later(KEEP_ALIVE_S / _LOOKS, self._look)
 
     async def _fill(self) -> None:
         with suppress(Exception):  # a client that left is noticed by the stream itself
@@ -106,7 +107,12 @@ async def send_answer(send: Send, answer: Answer) -> None:
             await send({"type": "http.response.start", "status": answer.status, "headers": headers})
             async with _filled(send, answer.keep_alive) as filler:
                 async for chunk in body:
-                    await filler.send(chunk)
+                    if filler.filling is not None:
+                        await filler.settle()
+                    filler.last = None
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    filler.last = chunk
+                await filler.settle()
             await send({"type": "http.response.body", "body": b""})
     except Exception as error:
         raise AnswerTornError from error

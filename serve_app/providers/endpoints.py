@@ -85,6 +85,8 @@ class ProviderTable:
     of_models: Mapping[ModelRef, tuple[Endpoint, ...]]
     of_wildcards: Mapping[str, tuple[Endpoint, ...]]
     """By the prefix of the model's name."""
+    use_credentials: bool = False
+    """True if an endpoint gets the client's own key."""
 
     @property
     def models(self) -> dict[ModelRef, Endpoint]:
@@ -138,7 +140,11 @@ def build_table(loaded: LoadedConfig) -> tuple[ProviderTable, list[Problem]]:
             _add(wildcards, provider, endpoint)
         else:
             _add(models, ModelRef(provider, name), endpoint)
-    table = ProviderTable(MappingProxyType(models), MappingProxyType(wildcards))
+    table = ProviderTable(
+        MappingProxyType(models),
+        MappingProxyType(wildcards),
+        any(entry.passthrough_auth for _, entry in valid),
+    )
     return table, problems + conflicts
 
 
