@@ -9,7 +9,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ PROMPTS = {
     "translation": "Translate this sentence into French please",
 }
 """One unambiguous prompt for each route."""
+
+CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
+"""The surfaces of conversations."""
 
 SESSION_TTL_S, SESSION_ENTRIES = 6, 200
 """The limits of the gateways for sessions, small enough for tests to reach them."""
@@ -82,6 +85,8 @@ class Site:
     providers: dict[str, ScriptedProvider]
     prefix: str = ""
     """The application's route prefix; empty at the root."""
+    key: str = ""
+    """The gateway's own key, sent with each raw request; empty where it has none."""
 
     @property
     def url(self) -> str:
@@ -97,25 +102,26 @@ class Site:
         body: bytes | Iterator[bytes] | None = None,
         *,
         method: str = "POST",
-        path: str = "/v1/chat/completions",
+        path: str = CHAT,
         headers: dict[str, str] | None = None,
     ) -> Answered:
         """Sends one raw request on a new connection."""
         line = http.client.HTTPConnection(self.host, self.port, timeout=60)
         with contextlib.closing(line):
-            shown = {"content-type": "application/json", **(headers or {})}
+            own = {"x-fingerpost-key": self.key} if self.key else {}
+            shown = {"content-type": "application/json", **own, **(headers or {})}
             chunked = body is not None and not isinstance(body, bytes)
             line.request(method, self.prefix + path, body, shown, encode_chunked=chunked)
             answer = line.getresponse()
             pairs = [(name.lower(), value) for name, value in answer.getheaders()]
             return Answered(answer.status, dict(pairs), answer.read(), [name for name, _ in pairs])
 
-    def ask(self, model: str | None, **fields: Any) -> Answered:
-        """Requests a chat completion by raw HTTP."""
-        body = {"messages": [{"role": "user", "content": "hi"}], **fields}
+    def ask(self, model: str | None, *, path: str = CHAT, **fields: Any) -> Answered:
+        """Requests an answer by raw HTTP, by default a chat completion."""
+        body = {**question(path, "hi"), **fields}
         if model is not None:
             body = {"model": model, **body}
-        return self.send(json.dumps(body).encode())
+        return self.send(json.dumps(body).encode(), path=path)
 
     def exchange(self, data_path: str, index: int = -1) -> Exchange:
         """An exchange of a data path's provider, by default the last one."""
@@ -129,6 +135,14 @@ class Site:
         """The gateway's explanation of its decision for a text."""
         body = {"messages": [{"role": "user", "content": text}], **fields}
         return self.send(json.dumps(body).encode(), path="/v1/route").json
+
+
+def question(path: str, content: Any) -> dict[str, Any]:
+    """One message of the user, in the fields of a surface."""
+    said = [{"role": "user", "content": content}]
+    if path == RESPONSES:
+        return {"input": said}
+    return {"messages": said, "max_tokens": 100} if path == MESSAGES else {"messages": said}
 
 
 def eventually(check: Callable[[], bool], within_s: float) -> float:
@@ -149,8 +163,13 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
-    """Writes a configuration with named models and a wildcard per data path, and broken entries."""
+def write_config(
+    folder: Path, providers: dict[str, ScriptedProvider], more: Sequence[dict[str, Any]] = ()
+) -> Path:
+    """Writes a configuration with named models and a wildcard per data path, and broken entries.
+
+    ``more`` entries come after them.
+    """
     entries = [
         {
             "model": f"{data_path}/{name}",
@@ -173,6 +192,7 @@ def write_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
     ]
     entries[-2]["provider_interface"] = entries[-1]["provider_interface"] = "vllm"
     entries[-1]["access_key"] = "$FINGERPOST_TEST_UNSET"
+    entries += more
     config = {
         "version": "v0.4.0",
         "model_providers": entries,
@@ -187,8 +207,12 @@ def write_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
     return file
 
 
-def write_routing_config(folder: Path, providers: dict[str, ScriptedProvider]) -> Path:
-    """Writes a configuration that always routes, without a default model; providers are inline."""
+def write_routing_config(folder: Path, providers: dict[str, ScriptedProvider], **more: Any) -> Path:
+    """Writes a configuration that always routes, without a default model; providers are inline.
+
+    ``more`` entries of ``model_providers`` come after them, and more sections.
+    """
+    others = more.pop("model_providers", [])
     config = {
         "version": "v0.4.0",
         "model_providers": [
@@ -199,11 +223,13 @@ def write_routing_config(folder: Path, providers: dict[str, ScriptedProvider]) -
                 "data_path": "inline",
             }
             for data_path, provider in providers.items()
-        ],
+        ]
+        + others,
         "model_aliases": {"plain": {"target": "shared/parrot"}},
         "routing_preferences": ROUTES,
         "overrides": {"always_route": True},
         "orchestrator": {"min_confidence": 0.2, "deadline_ms": 2000},
+        **more,
     }
     file = folder / "routing.yaml"
     file.write_text(json.dumps(config, indent=1))

@@ -99,7 +99,9 @@ def target_of(
 ) -> Target:
     """The target of an operation. Raises NoTargetError, which contains no secret value."""
     if operation not in endpoint.operations:
-        detail = f"{endpoint.slug} does not support {PATHS[operation]}"
+        detail = (
+            f"{endpoint.slug} does not support {PATHS[operation]}; name a model whose provider does"
+        )
         raise NoTargetError(UpstreamFault(FaultKind.UNSUPPORTED, detail))
     spec = PROVIDERS[endpoint.interface]
     if endpoint.lacks_key:

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from tests.contract.naming import HELLO
-from tests.site import DATA_PATHS, SECRET, TIMEOUTS, Site, eventually
+from tests.site import DATA_PATHS, MESSAGES, RESPONSES, SECRET, TIMEOUTS, Site, eventually
 
 pytestmark = pytest.mark.parametrize("data_path", DATA_PATHS)
 
@@ -112,6 +112,24 @@ def test_streams_fail_over_until_the_first_word(site: Site, data_path: str) -> N
     assert answer.headers["x-fingerpost-reason"] == "failover"
     assert answer.body == site.exchange(data_path).answered
     assert answer.body.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "end"), [(MESSAGES, b"event: message_stop"), (RESPONSES, b"event: response.completed")]
+)
+def test_the_next_candidate_answers_in_the_clients_dialect(
+    site: Site, data_path: str, path: str, end: bytes, stream: bool
+) -> None:
+    """The same where answers are translated: nothing of the first model has reached the client."""
+    first = f"{data_path}/{'die-early' if stream else 'status-503'}"
+    answer = site.ask(first, path=path, stream=stream, fallbacks=[f"{data_path}/parrot"])
+    assert answer.status == 200, answer.body
+    assert answer.headers["x-fingerpost-model"] == f"{data_path}/parrot"
+    assert answer.headers["x-fingerpost-reason"] == "failover"
+    assert (b'" hello"' if stream else b"You said: hi") in answer.body
+    if stream:
+        assert answer.body.count(end) == 1
 
 
 def test_the_clients_own_mistake_goes_no_further(site: Site, data_path: str) -> None:

@@ -6,15 +6,26 @@ from uuid import uuid4
 
 import pytest
 
-from tests.site import PROMPTS, ROUTES, Answered, Site, eventually
+from tests.site import (
+    CHAT,
+    MESSAGES,
+    PROMPTS,
+    RESPONSES,
+    ROUTES,
+    Answered,
+    Site,
+    eventually,
+    question,
+)
 
 CODE, VERSE = "dedicated/coder", "inline/poet"
 
 
 def _turn(site: Site, text: str, session: str, name: str = "auto", **more: Any) -> Answered:
     headers = {"x-model-affinity": session, **more.pop("headers", {})}
-    body = {"model": name, "messages": [{"role": "user", "content": text}], **more}
-    return site.send(json.dumps(body).encode(), headers=headers)
+    path = more.pop("path", CHAT)
+    body = {"model": name, **question(path, text), **more}
+    return site.send(json.dumps(body).encode(), path=path, headers=headers)
 
 
 def _model(answer: Answered) -> str:
@@ -29,15 +40,17 @@ def session() -> str:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_second_turn_keeps_its_model(site: Site, session: str, stream: bool) -> None:
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
+def test_the_second_turn_keeps_its_model(site: Site, session: str, path: str, stream: bool) -> None:
     """Though its content says another; the headers say why."""
-    first = _turn(site, PROMPTS["code"], session, stream=stream)
+    first = _turn(site, PROMPTS["code"], session, path=path, stream=stream)
     assert (_model(first), first.headers["x-fingerpost-affinity"]) == (CODE, "miss")
-    second = _turn(site, PROMPTS["poems and songs"], session, stream=stream)
+    second = _turn(site, PROMPTS["poems and songs"], session, path=path, stream=stream)
     assert (_model(second), second.headers["x-fingerpost-affinity"]) == (CODE, "hit")
     assert second.headers["x-fingerpost-reason"] == "affinity"
     assert second.headers["x-fingerpost-route"] == "code"
-    assert _model(_turn(site, PROMPTS["poems and songs"], session + "-other")) == VERSE
+    other = _turn(site, PROMPTS["poems and songs"], session + "-other", path=path)
+    assert _model(other) == VERSE
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,8 @@ def test_headers_are_those_that_the_gateway_sends(site: Site) -> None:
     body = {"model": "auto", "messages": messages}
     routed = site.send(json.dumps(body).encode(), headers={"x-model-affinity": "pages"})
     named = site.ask("shared/parrot")
-    body = {"model": "shared/parrot", "max_tokens": 9, "messages": messages, "top_k": 5}
-    translated = site.send(json.dumps(body).encode(), path="/v1/messages")
+    asked = {"model": "shared/parrot", "max_tokens": 9, "messages": messages, "top_k": 5}
+    translated = site.send(json.dumps(asked).encode(), path="/v1/messages")
     refused = site.ask("unknown/model")
     assert _ours(routed) | _ours(named) | _ours(translated) | _ours(refused) == set(HEADERS)
     assert _ours(translated) - _ours(named) == {"x-fingerpost-dropped"}

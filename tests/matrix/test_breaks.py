@@ -1,7 +1,6 @@
 """Connections that break in the middle of a stream, on either side."""
 
-import contextlib
-import http.client
+import socket
 from itertools import product
 
 import pytest
@@ -29,14 +28,15 @@ def test_provider_breaks_off(bench: Bench, client: str, upstream: str) -> None:
 def test_client_leaves(bench: Bench, client: str, upstream: str) -> None:
     """The provider is told within a second, so that it stops to spend tokens."""
     asked = {**CLIENTS[client].request(Case.TEXT), "stream": True}
-    line = http.client.HTTPConnection(bench.site.host, bench.site.port, timeout=30)
-    with contextlib.closing(line):
-        headers = {"content-type": "application/json"}
-        line.request("POST", PATHS[client], bench.body(model_of(upstream, SILENT), asked), headers)
-        answer = line.getresponse()
-        assert answer.status == 200
-        assert answer.read(60)
+    body = bench.body(model_of(upstream, SILENT), asked)
+    head = (
+        f"POST {PATHS[client]} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+        "content-type: application/json\r\n\r\n"
+    )
+    with socket.create_connection((bench.site.host, bench.site.port), timeout=30) as line:
+        # in one packet: Serve's HAProxy splices a body that comes later, and then sees no leave
+        line.sendall(head.encode() + body)
+        assert line.recv(65536).startswith(b"HTTP/1.1 200 ")
         exchange = bench.last
         assert not exchange.client_left
-        answer.close()
     eventually(lambda: exchange.client_left, within_s=1.0)

@@ -82,6 +82,7 @@ def test_surfaces_that_are_not_translated(bench: Bench, upstream: str, path: str
     answer = bench.site.send(bench.body(model_of(upstream, "text"), asked), path=path)
     assert answer.status == 501
     assert answer.headers["x-should-retry"] == "false"
+    assert "name a model whose provider does" in answer.error["message"]
 
 
 @pytest.mark.parametrize("client", DIALECTS)

@@ -18,6 +18,8 @@ import yaml
 
 from serve_app.cli import serve_process
 from serve_app.cli.serve_yaml.read import read_env_file, read_serve_file
+from tests.matrix.conftest import Bench, bench_of, entries_of
+from tests.matrix.vendor import script
 from tests.scripted_provider import ScriptedProvider
 from tests.site import (
     DATA_PATHS,
@@ -31,6 +33,7 @@ from tests.site import (
 )
 from tests.unit.affinity.redis_server import Server, running
 
+GATEWAY_KEY = "fp-key-of-the-routing-site"
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -73,6 +76,13 @@ def cluster_providers() -> Iterator[dict[str, ScriptedProvider]]:
         yield {name: stack.enter_context(ScriptedProvider()) for name in DATA_PATHS}
 
 
+@pytest.fixture(scope="package")
+def vendor() -> Iterator[ScriptedProvider]:
+    """The provider of three dialects behind the cluster."""
+    with ScriptedProvider(find=script) as provider:
+        yield provider
+
+
 @dataclass
 class SessionSite:
     """A gateway with two ingress replicas, and the store of its bindings."""
@@ -84,6 +94,21 @@ class SessionSite:
 
 _REDIS: dict[str, Server] = {}
 BACKENDS = ("memory", "redis")
+
+
+def _keyed_config(
+    home: Path, providers: dict[str, ScriptedProvider], vendor: ScriptedProvider
+) -> Path:
+    """A configuration that requires a key, and has a provider that gets the client's own."""
+    theirs = {
+        "model": "theirs/*",
+        "base_url": vendor.url,
+        "provider_interface": "anthropic",
+        "passthrough_auth": True,
+    }
+    return write_routing_config(
+        home, providers, model_providers=[theirs], client_keys=[GATEWAY_KEY]
+    )
 
 
 def _session_apps(
@@ -139,13 +164,18 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="package")
 def cluster(
-    cluster_providers: dict[str, ScriptedProvider], redis_server: Server
+    cluster_providers: dict[str, ScriptedProvider],
+    vendor: ScriptedProvider,
+    redis_server: Server,
 ) -> Iterator[Cluster]:
-    """The graph with two replicas of the dedicated provider's client."""
+    """The graph with two replicas of the dedicated provider's client, and one for each dialect's
+    interface; one application requires a key.
+    """
     _REDIS["server"] = redis_server
     home = Path(tempfile.mkdtemp(prefix="fpt-", dir="/tmp"))
     port = closed_port()
-    config = write_config(home, cluster_providers)
+    dialects = [{**entry, "data_path": "dedicated"} for entry in entries_of(vendor)]
+    config = write_config(home, cluster_providers, dialects)
     slug = f"vllm-127-0-0-1-{cluster_providers['dedicated'].port}"
     serve = yaml.safe_load((CONFIGS / "serve.yaml").read_text())
     serve["http_options"] = {"host": "127.0.0.1", "port": port}
@@ -158,7 +188,7 @@ def cluster(
         **application,
         "name": "routing",
         "route_prefix": "/routing-site",
-        "args": {"config": str(write_routing_config(home, cluster_providers))},
+        "args": {"config": str(_keyed_config(home, cluster_providers, vendor))},
         "deployments": [
             {
                 "name": "Orchestrator",
@@ -192,7 +222,17 @@ def site(cluster: Cluster) -> Site:
 
 @pytest.fixture(scope="package")
 def routing_site(cluster: Cluster) -> Site:
-    """The second application, whose Orchestrator has been started from zero replicas."""
-    site = Site("127.0.0.1", cluster.site.port, cluster.site.providers, "/routing-site")
+    """The second application, whose Orchestrator has been started from zero replicas; it requires
+    a key.
+    """
+    at = cluster.site
+    site = Site(at.host, at.port, at.providers, "/routing-site", GATEWAY_KEY)
     eventually(lambda: site.explain("hello")["orchestrator"]["scores"] is not None, 60)
     return site
+
+
+@pytest.fixture(scope="package")
+def bench(cluster: Cluster, vendor: ScriptedProvider) -> Iterator[Bench]:
+    """The clients of every dialect before the first application."""
+    with bench_of(cluster.site, vendor) as made:
+        yield made

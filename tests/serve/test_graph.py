@@ -12,6 +12,7 @@ import urllib.request
 
 import pytest
 
+from tests.scripted_provider import ScriptedProvider
 from tests.serve.conftest import Cluster
 from tests.site import SECRET, Site, eventually
 
@@ -22,9 +23,10 @@ def _dedicated(cluster: Cluster) -> str:
     return f"provider-vllm-127-0-0-1-{cluster.site.providers['dedicated'].port}"
 
 
-def test_graph_has_expected_deployments(cluster: Cluster) -> None:
-    """The dedicated provider has its own client; the shared and the inline one do not."""
-    assert set(cluster.replicas().values()) == DEPLOYMENTS | {_dedicated(cluster)}
+def test_graph_has_expected_deployments(cluster: Cluster, vendor: ScriptedProvider) -> None:
+    """Dedicated providers have their own client; the shared and the inline one do not."""
+    dialects = {f"provider-{name}-127-0-0-1-{vendor.port}" for name in ("anthropic", "openai")}
+    assert set(cluster.replicas().values()) == DEPLOYMENTS | {_dedicated(cluster)} | dialects
     assert len(cluster.replicas(_dedicated(cluster))) == 2
     assert len(cluster.replicas("Affinity")) == 1
 

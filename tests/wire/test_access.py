@@ -143,6 +143,16 @@ def test_route_prefix_is_stripped_from_path(
         assert site.send(method="GET", path="/prefix/healthz").status == 200
 
 
+def test_errors_under_route_prefix(tmp_path: Path, providers: dict[str, ScriptedProvider]) -> None:
+    """Under it errors are in the dialect of the path, too, before and after it is looked up."""
+    with serve_api(write_config(tmp_path, providers), providers, ENVIRON) as site:
+        for path, method in (("/v1/messages", "POST"), ("/v1/messages/batches", "GET")):
+            answer = site.send(b"", method=method, path=f"/prefix{path}")
+            assert answer.json["type"] == "error", path
+        answer = site.send(b"", path="/prefix/v1/responses")
+        assert answer.error["code"] == "invalid_json"
+
+
 def test_metric_labels_are_bounded(tmp_path: Path, providers: dict[str, ScriptedProvider]) -> None:
     """A model name that only a wildcard matches is not a metric label."""
     meter = FakeMeter()

@@ -103,13 +103,14 @@ def test_default_address_is_the_vendors(line: Transcript, tmp_path: Path) -> Non
 async def test_unsupported_operation_is_a_fault(
     provider: str, operation: Operation, tmp_path: Path
 ) -> None:
-    """The fault names the provider and the path, and nothing is sent."""
+    """The fault names the provider, the path and the way out, and nothing is sent."""
     entry = f"model: {provider}/*, access_key: $KEY, base_url: 'http://127.0.0.1:1'"
     async with transport_of(tmp_path, entry) as transport:
         fault = await transport.open(request_of(provider, operation))
     assert isinstance(fault, UpstreamFault)
     assert fault.kind is FaultKind.UNSUPPORTED
-    assert fault.detail.endswith(f" does not support {PATHS[operation]}")
+    told = f" does not support {PATHS[operation]}; name a model whose provider does"
+    assert fault.detail.endswith(told)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,8 @@ def _is_billing(part: ir.Part) -> bool:
 
 def _messages(messages: Json, reader: BlockReader) -> list[ir.Message]:
     if not isinstance(messages, list) or not messages:
-        raise InvalidRequest("messages is required and must be a list of messages", "messages")
+        text = "messages is required and must be a list of at least one message"
+        raise InvalidRequest(text, "messages")
     read: list[ir.Message] = []
     for position, message in enumerate(messages):
         at = f"messages[{position}]"
