@@ -40,8 +40,11 @@ class BlockReader:
             "compaction": self._compaction,
         }
 
-    def read(self, content: Json, at: str) -> tuple[ir.Part, ...]:
-        """The parts of a content, which is a string or a list of blocks."""
+    def read(self, content: Json, at: str, *, is_user: bool = False) -> tuple[ir.Part, ...]:
+        """The parts of a content, which is a string or a list of blocks.
+
+        Raises InvalidRequest for what a user (``is_user``) shows and only Anthropic's models see.
+        """
         if isinstance(content, str):
             return (ir.Text(content),) if content else ()
         if not isinstance(content, list):
@@ -55,6 +58,13 @@ class BlockReader:
             if not isinstance(kind, str):
                 raise InvalidRequest(f"{place}.type is required", f"{place}.type")
             read = self._readers.get(kind)
+            if read is None and is_user:
+                message = (
+                    f"{place}: the provider of this model does not take a block of type {kind!r}"
+                )
+                raise InvalidRequest(
+                    f"{message}; leave it out, or choose a model of Anthropic", place
+                )
             parts += [ir.Foreign(kind)] if read is None else read(block, place)
         return tuple(parts)
 

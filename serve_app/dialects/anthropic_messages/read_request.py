@@ -142,7 +142,8 @@ def _messages(messages: Json, reader: BlockReader) -> list[ir.Message]:
         if role is None:
             path = f"{at}.role"
             raise InvalidRequest(f"{path} must be user, assistant or system", path)
-        parts = reader.read(message.get("content"), f"{at}.content")
+        is_user = role is ir.Role.USER
+        parts = reader.read(message.get("content"), f"{at}.content", is_user=is_user)
         read.append(ir.Message(role, parts, at))
     return read
 

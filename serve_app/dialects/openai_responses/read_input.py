@@ -25,6 +25,8 @@ _OUTPUT: Final = "_output"
 _USERS: Final = frozenset({"mcp_approval_response", "configuration_update", "additional_tools"})
 """Items of the client, beside those whose names end with ``_output``."""
 
+_KEPT_BY_PROVIDER: Final = frozenset({"item_reference", "compaction", "compaction_trigger"})
+"""Items that stand for others, which only their provider has or can read."""
 _STATE: Final = "needs a provider that keeps state; send the whole conversation in `input`"
 _TEXTS: Final = frozenset({"input_text", "output_text", "text"})
 _BREAKPOINT: Final = "prompt_cache_breakpoint"
@@ -70,7 +72,7 @@ class InputReader:
         kind = text_of(item.get("type")) or ("message" if "role" in item else "item_reference")
         if kind == "message":
             return self._message(item, at)
-        if kind in ("item_reference", "compaction_trigger"):
+        if kind in _KEPT_BY_PROVIDER:
             raise InvalidRequest(f"{at}: {kind} {_STATE}", at)
         if kind.endswith(_OUTPUT) and kind.removesuffix(_OUTPUT) in CALLS:
             return _Group(ir.Role.USER, [self._result(item, kind, at)], at)

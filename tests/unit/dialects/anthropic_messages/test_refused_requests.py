@@ -37,6 +37,10 @@ REFUSED: list[tuple[dict[str, Json], str]] = [
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content[0]"),
     ({"messages": [{"role": "user", "content": [{}]}]}, "messages[0].content[0].type"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "hologram"}]}]},
+        "messages[0].content[0]",
+    ),
     ({"system": 3}, "system"),
     ({"tools": {}}, "tools"),
     ({"tools": [1]}, "tools[0]"),

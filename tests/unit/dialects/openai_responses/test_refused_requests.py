@@ -20,6 +20,7 @@ from tests.unit.dialects.openai_responses.samples import read, user
         ({"input": [{"id": "msg_1"}]}, "input[0]"),
         ({"input": [user(), {"type": "item_reference", "id": "msg_1"}]}, "input[1]"),
         ({"input": [{"type": "compaction_trigger"}]}, "input[0]"),
+        ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "input[0]"),
         ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
         ({"input": [{"role": ["user"], "content": "x"}]}, "input[0].role"),
         ({"input": [{"role": "user", "content": 1}]}, "input[0].content"),
