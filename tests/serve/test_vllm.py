@@ -91,14 +91,19 @@ class LanguageSite:
         return psutil.Process(pid)
 
     def core(self) -> psutil.Process:
-        """The model's process: a child of the replica's, found by its title."""
+        """The model's process, as soon as there is one."""
+        eventually(lambda: len(self._cores()) == 1, START_S)
+        (core,) = self._cores()
+        return core
+
+    def _cores(self) -> list[psutil.Process]:
+        """Children of the replica's process with the title of a model's."""
         cores = []
         for child in self.replica().children(recursive=True):
             with suppress(psutil.Error):
                 if CORE in " ".join(child.cmdline()):
                     cores.append(child)
-        (core,) = cores
-        return core
+        return cores
 
 
 def _write_config(folder: Path, providers: dict[str, ScriptedProvider], model: Path) -> Path:
