@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 from serve_app.api.body import ClientGoneError
+from serve_app.dialects.sse import EVENT_ENDS
 from serve_app.requests.answer import Answer
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -18,8 +19,6 @@ KEEP_ALIVE_S: Final = 15.0
 
 _LOOKS: Final = 3
 """How often in that time; a gap is thus filled after it, or up to a third later."""
-
-_EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 def path_of(scope: Scope) -> str:
@@ -67,7 +66,7 @@ class _Filler:
         last = self.last
         self._looks = self._looks + 1 if last is not None and last is self._seen else 0
         self._seen = last
-        if self._looks >= _LOOKS and last is not None and last.endswith(_EVENT_ENDS):
+        if self._looks >= _LOOKS and last is not None and last.endswith(EVENT_ENDS):
             self._looks = 0
             if self.filling is None or self.filling.done():
                 self.filling = self._loop.create_task(self._fill())

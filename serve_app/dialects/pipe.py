@@ -15,9 +15,9 @@ from serve_app.dialects.protocol import (
     StreamWatch,
     UpstreamDialect,
 )
+from serve_app.dialects.sse import EVENT_ENDS
 from serve_app.errors import GatewayError, ReportedError, UpstreamFailed
 
-_EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 INCOMPLETE = "the provider ended its answer before it was complete"
 
 
@@ -52,7 +52,7 @@ class PassThrough:
         rest = self._watch.rest(torn=error is not None)
         if self.state.may_end:
             return rest
-        gap = b"" if (rest or self._last).endswith(_EVENT_ENDS) else b"\n\n"
+        gap = b"" if (rest or self._last).endswith(EVENT_ENDS) else b"\n\n"
         failure = error or UpstreamFailed(INCOMPLETE)
         event = self._watch.fail(failure) or self._client.render_error_event(failure)
         return rest + gap + event

@@ -43,7 +43,7 @@ CLIENT_DIALECTS: Final[tuple[ClientDialect, ...]] = (
     EmbeddingsClient(),
     CompletionsClient(),
 )
-"""What clients may speak; each has its surfaces below ``/v1`` and ``/routing/v1``."""
+"""What clients may speak; ``api/surfaces.py`` derives their paths."""
 
 DEFAULT_DIALECT: Final = CLIENT_DIALECTS[0]
 """For surfaces without a dialect of their own."""

@@ -7,11 +7,15 @@ fields ``event`` and ``data``. Nothing here decodes or rewrites: the bytes stay 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 MAX_HELD_BYTES = 1 << 20
 """An event larger than this is passed on in pieces, so that no upstream can fill the memory."""
 
 _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+"""How bytes end that hold whole events only."""
+
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 
 

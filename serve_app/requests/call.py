@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.protocol import ClientDialect
 from serve_app.domain import Headers
 from serve_app.exchange import Operation
+from serve_app.providers.table import ANTHROPIC_OPERATIONS
 from serve_app.snapshot import Snapshot
-
-_WITH_BETA: Final = frozenset({Operation.MESSAGES, Operation.COUNT_TOKENS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +36,4 @@ class ClientRequest:
 
     def query_for(self, operation: Operation) -> str:
         """What of the query goes on to an operation of a provider."""
-        return "?beta=true" if self.is_beta and operation in _WITH_BETA else ""
+        return "?beta=true" if self.is_beta and operation in ANTHROPIC_OPERATIONS else ""
