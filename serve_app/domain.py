@@ -30,6 +30,8 @@ class Reason(StrEnum):
     AFFINITY = "affinity"
     NO_MATCH = "no_match"
     DEFAULT = "default"
+    RULE = "rule"
+    STATE = "state"
     CACHED = "cached"
     ALWAYS_ROUTE = "always_route"
     FAILOVER = "failover"

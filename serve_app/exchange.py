@@ -21,6 +21,7 @@ class Operation(StrEnum):
     RESPONSES = "responses"
     EMBEDDINGS = "embeddings"
     COMPLETIONS = "completions"
+    DECISIONS = "decisions"
 
 
 PATHS: Final[Mapping[Operation, str]] = MappingProxyType(
@@ -31,6 +32,7 @@ PATHS: Final[Mapping[Operation, str]] = MappingProxyType(
         Operation.RESPONSES: "/responses",
         Operation.EMBEDDINGS: "/embeddings",
         Operation.COMPLETIONS: "/completions",
+        Operation.DECISIONS: "/decisions",
     }
 )
 """Where the APIs of OpenAI and Anthropic have each operation, below the base URL."""

@@ -30,8 +30,8 @@ class Snapshot:
     """How an engine's probabilities become a decision."""
     access: Access = field(compare=False)
     """Who may ask."""
-    session_headers: frozenset[bytes] = frozenset()
-    """Names of the headers that decide about sessions, in lower case."""
+    deciding_headers: frozenset[bytes] = frozenset()
+    """Names of the headers that decide about sessions or match rules, in lower case."""
 
     @property
     def version(self) -> str:

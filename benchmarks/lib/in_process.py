@@ -99,7 +99,7 @@ async def send_chats(
             headers=(),
             hint=None,
             arrived=gateway.clock(),
-            session_headers=dict(headers or {}),
+            deciding_headers=dict(headers or {}),
         )
         answer = await gateway.complete(request)
         if answer.status != 200:

@@ -128,7 +128,7 @@ class _Api:
         send: Send,
     ) -> None:
         limits = snapshot.config.limits
-        facts = read_headers(scope["headers"], limits.header_bytes, snapshot.session_headers)
+        facts = read_headers(scope["headers"], limits.header_bytes, snapshot.deciding_headers)
         if path not in _OPEN_PATHS:
             snapshot.access.check(_caller(scope, facts))
         surface = SURFACES.get(path)
@@ -167,7 +167,7 @@ class _Api:
             headers=facts.forwarded,
             hint=facts.hint,
             arrived=arrived,
-            session_headers=facts.session,
+            deciding_headers=facts.deciding,
             credential=facts.credential(snapshot.access.knows)
             if snapshot.providers.use_credentials
             else None,

@@ -58,8 +58,8 @@ class HeaderFacts:
     """The client disabled Serve's own watch for clients that leave."""
     origin: str | None
     """The web page that a browser sends the request for."""
-    session: Mapping[str, str]
-    """Headers that decide about the session, by their lower-case names."""
+    deciding: Mapping[str, str]
+    """Headers that decide about the session or match rules, by their lower-case names."""
 
     def credential(self, is_ours: Callable[[bytes], bool]) -> str | None:
         """The client's own key for providers with ``passthrough_auth``.
@@ -77,7 +77,7 @@ class HeaderFacts:
 def read_headers(
     headers: Iterable[tuple[bytes, bytes]], limit: int, wanted: Container[bytes] = ()
 ) -> HeaderFacts:
-    """Reads the headers; ``wanted`` are those that decide about the session.
+    """Reads the headers; ``wanted`` are those of ``deciding``.
 
     Raises HeadersTooLarge if all headers together are over ``limit`` bytes.
     """
@@ -86,11 +86,11 @@ def read_headers(
     keys: list[bytes] = []
     encodings: list[str] = []
     read: dict[bytes, bytes] = {}
-    session: dict[str, str] = {}
+    deciding: dict[str, str] = {}
     for name, value in headers:
         size += len(name) + len(value) + 4  # ": " and the line's end
         if name in wanted:
-            session[name.decode("latin-1")] = value.decode("utf-8", "replace")
+            deciding[name.decode("latin-1")] = value.decode("utf-8", "replace")
         if name in _FORWARDED or name.startswith(_FORWARDED_PREFIX):
             forwarded.append((name.decode("latin-1"), value.decode("latin-1")))
         elif name in _KEY_HEADERS:
@@ -113,7 +113,7 @@ def read_headers(
         other_keys=tuple(keys),
         watch_off=_WATCH_OFF in read,
         origin=None if origin is None else origin.decode("latin-1"),
-        session=session,
+        deciding=deciding,
     )
 
 

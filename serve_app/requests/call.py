@@ -27,8 +27,8 @@ class ClientRequest:
     """The model that a header names; it wins over the body's."""
     arrived: float
     """When its body was complete, on the gateway's clock."""
-    session_headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers that decide about the session, by their lower-case names."""
+    deciding_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers that decide about the session or match rules, by their lower-case names."""
     is_beta: bool = False
     """Its address ends in ``?beta=true``, as Anthropic's clients write it for betas."""
     credential: str | None = field(default=None, repr=False)

@@ -79,12 +79,12 @@ async def decide(
     if isinstance(by_content, RouteDecision):
         return Decided(by_content)
     name = choice.hint or choice.model or ""
-    session = session_of(snapshot.config, request.session_headers, name, conversation)
+    session = session_of(snapshot.config, request.deciding_headers, name, conversation)
     if session is None:
         return await _ask(snapshot, conversation, orchestrator, by_content)
     in_session = _InSession(
         await sessions.find(session, router.may_answer(policy, inline, by_content.otherwise)),
-        budget_of(snapshot.config, request.session_headers.get(BUDGET_HEADER)),
+        budget_of(snapshot.config, request.deciding_headers.get(BUDGET_HEADER)),
         sessions,
     )
     return await _decide_in_session(snapshot, conversation, by_content, in_session, orchestrator)

@@ -205,7 +205,7 @@ def request_of(  # noqa: PLR0913 - every part of a request
         headers=headers,
         hint=hint,
         arrived=arrived,
-        session_headers=session or {},
+        deciding_headers=session or {},
         credential=credential,
     )
 

@@ -197,8 +197,8 @@ def test_snapshot_lists_session_headers(tmp_path: Path) -> None:
     """Configured headers replace the default ones."""
     text = TEXT + "routing: {session_headers: [X-Mine], session_cache: {tenant_header: T}}\n"
     snapshot: Snapshot = snapshot_of(tmp_path, text)
-    assert {b"x-mine", b"t", b"x-model-affinity"} <= snapshot.session_headers
-    assert b"session-id" not in snapshot.session_headers
+    assert {b"x-mine", b"t", b"x-model-affinity"} <= snapshot.deciding_headers
+    assert b"session-id" not in snapshot.deciding_headers
 
 
 @pytest.mark.parametrize(
