@@ -12,7 +12,8 @@ from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Problem, path_text
 from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.config.schema.gateway import GatewayConfig, RoutingPreference
-from serve_app.domain import AUTO, AUTO_NAMES, ModelRef, Prefer, Reason, Route
+from serve_app.domain import AUTO, AUTO_NAMES, OWN_MODEL, ModelRef, Prefer, Reason, Route
+from serve_app.routing.rules import Rule
 
 _NEAREST = 3
 
@@ -38,6 +39,8 @@ class Policy:
     """True if requests that name a model are also decided by content."""
     no_route_examples: tuple[str, ...] = ()
     """What users say when they mean none of ``routes``."""
+    rules: tuple[Rule, ...] = ()
+    """Decide before the content does, in this order."""
 
     def resolve(self, name: str) -> tuple[ModelRef, Reason] | None:
         """The model of a name, and whether the name is explicit or an alias.
@@ -158,7 +161,7 @@ def _aliases(
     for alias, entry in loaded.config.model_aliases.items():
         location = ("model_aliases", alias)
         resolved = policy.resolve(entry.target)
-        if alias.lower() in AUTO_NAMES:
+        if alias.lower() in AUTO_NAMES or alias == str(OWN_MODEL):
             problems.append(
                 loaded.problem(
                     location, "is reserved for the choice by the gateway; use another name"

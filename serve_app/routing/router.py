@@ -16,6 +16,7 @@ from serve_app.domain import (
 )
 from serve_app.errors import InvalidRequest, NoModel, UnknownModel
 from serve_app.routing.policy import Policy
+from serve_app.routing.rules import MatchedRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,12 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class ByContent:
-    """A decision by content: an orchestrator has to score these routes."""
+    """A decision by rules, then by content: an orchestrator has to score these routes."""
 
     routes: tuple[Route, ...]
+    """Empty if only rules can decide."""
     otherwise: RouteDecision | None = None
-    """The decision if no route matches, where the request names a model."""
+    """The decision if no rule and no route matches, where the request names a model."""
 
 
 def decide(
@@ -45,14 +47,14 @@ def decide(
     """The decision by name, or the routes for a decision by content.
 
     A hint or a name is explicit, unless the policy always routes. A name that is absent, empty,
-    ``none`` or ``auto``, or an alias of these, is decided by content if there are routes
-    (``routes``, else those of the policy); otherwise it means the default model.
+    ``none`` or ``auto``, or an alias of these, is decided by rules and by content if there are any
+    rules or routes (``routes``, else those of the policy); otherwise it means the default model.
     Raises UnknownModel, NoModel or InvalidRequest.
     """
     routes = policy.routes if routes is None else routes
     name = choice.hint or choice.model
     if name is None or policy.leaves_open(name):
-        return ByContent(routes) if routes else default(policy, Reason.DEFAULT)
+        return ByContent(routes) if routes or policy.rules else default(policy, Reason.DEFAULT)
     if choice.hint:
         check_name(choice.hint, HINT_HEADER)
         hinted = policy.resolve_hint(choice.hint)
@@ -61,7 +63,8 @@ def decide(
         named = _named(policy, hinted, Reason.EXPLICIT, choice)
     else:
         named = _named(policy, *_resolve(policy, name, "model"), choice)
-    return ByContent(routes, named) if policy.always_route and routes else named
+    is_open = policy.always_route and (routes or policy.rules)
+    return ByContent(routes, named) if is_open else named
 
 
 def may_answer(
@@ -87,6 +90,18 @@ def default(policy: Policy, reason: Reason, routes: tuple[Route, ...] = ()) -> R
     raise NoModel
 
 
+def by_rule(policy: Policy, question: ByContent, matched: MatchedRule) -> RouteDecision:
+    """The models of a rule, then what the request names, and the default."""
+    models = _then_others(policy, question, matched.models)
+    rule = matched.rule
+    return RouteDecision(models, Reason.RULE, rule.route, rule=rule.name)
+
+
+def without_routes(policy: Policy, question: ByContent) -> RouteDecision:
+    """The decision where no rule matches and there are no routes. Raises NoModel."""
+    return question.otherwise or default(policy, Reason.DEFAULT)
+
+
 def by_scores(policy: Policy, question: ByContent, scores: Scores | Unavailable) -> RouteDecision:
     """The models of the winning route and then the default; without a winner another decision.
 
@@ -109,10 +124,7 @@ def by_scores(policy: Policy, question: ByContent, scores: Scores | Unavailable)
 def pinned(policy: Policy, question: ByContent, binding: Binding) -> RouteDecision:
     """The model of a session, then the others of its route, what the request names, the default."""
     rest = next((route.models for route in question.routes if route.name == binding.route), ())
-    last: tuple[ModelRef, ...] = () if policy.default is None else (policy.default,)
-    if question.otherwise is not None:
-        last = (*question.otherwise.candidates, *last)
-    models = tuple(dict.fromkeys([binding.model, *rest, *last]))
+    models = _then_others(policy, question, (binding.model, *rest))
     route = binding.route if rest else None
     return RouteDecision(models, Reason.AFFINITY, route)
 
@@ -125,12 +137,18 @@ def confidence(score: float | None) -> float | None:
 def _routed(
     policy: Policy, question: ByContent, route: Route, reason: Reason, score: float | None
 ) -> RouteDecision:
-    last: tuple[ModelRef, ...] = () if policy.default is None else (policy.default,)
-    if question.otherwise is not None:
-        reason = Reason.ALWAYS_ROUTE
-        last = (*question.otherwise.candidates, *last)
-    models = tuple(dict.fromkeys([*route.models, *last]))
+    reason = reason if question.otherwise is None else Reason.ALWAYS_ROUTE
+    models = _then_others(policy, question, route.models)
     return RouteDecision(models, reason, route.name, confidence(score))
+
+
+def _then_others(
+    policy: Policy, question: ByContent, models: tuple[ModelRef, ...]
+) -> tuple[ModelRef, ...]:
+    """These models, then what the request names, then the default; each once."""
+    named = () if question.otherwise is None else question.otherwise.candidates
+    last = () if policy.default is None else (policy.default,)
+    return tuple(dict.fromkeys([*models, *named, *last]))
 
 
 def _named(policy: Policy, model: ModelRef, reason: Reason, choice: ModelChoice) -> RouteDecision:
