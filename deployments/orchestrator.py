@@ -155,7 +155,11 @@ class Orchestrator:
         whole = section.reads_conversations
         return Tiers(
             Tier(self._configured, whole=section.generates or not whole),
-            Tier(guard.score, whole=better.generates or not whole),
+            Tier(
+                guard.score,
+                whole=better.generates or not whole,
+                has_probabilities=better.has_probabilities,
+            ),
             below=better.below,
             deadline_s=whole_s,
             clock=clock,
@@ -181,6 +185,11 @@ class Orchestrator:
             self._embeddings = embeddings.EmbeddingsEngine(remote, os.environ)
             self._embeddings.prepare(policy.routes, policy.no_route_examples)
             return self._embeddings, remote.server.priced_as
+        if section.engine == "decision":
+            from serve_app.engines import decision  # noqa: PLC0415 - as above
+
+            asked = decision.DecisionSettings.from_section(section, deadline_s, servers, key)
+            return decision.DecisionEngine(asked, os.environ), asked.server.priced_as
         from serve_app.engines import http  # noqa: PLC0415 - as above
 
         settings = http.HttpEngineSettings.from_section(section, deadline_s, servers, key)

@@ -138,6 +138,10 @@ class Guard:
             flight = self._flights.get(key)
             if flight is not None and flight.task is asyncio.current_task():
                 del self._flights[key]
+        if question.wants_probabilities and _is_busy(result):
+            if self._breaker is not None:
+                self._breaker.forgotten()
+            return result  # one of several turns that typed questions may take
         self._record(key, result)
         outcome = "scored" if isinstance(result, Scores) else result.reason
         self._observer.decided(DecisionRecord(outcome, self._clock() - started, result.usage))
@@ -166,7 +170,7 @@ class Guard:
                 self._remember(key, result)
             self._recovered()
             return
-        if self._breaker is not None and result.reason is not Reason.ORCHESTRATOR_BUSY:
+        if self._breaker is not None and not _is_busy(result):
             self._breaker.failed()
         elif self._breaker is not None:
             self._breaker.forgotten()
@@ -186,6 +190,10 @@ class Guard:
 
     def _count(self, outcome: str) -> None:
         self._observer.decided(DecisionRecord(outcome))
+
+
+def _is_busy(result: Scores | Unavailable) -> bool:
+    return isinstance(result, Unavailable) and result.reason is Reason.ORCHESTRATOR_BUSY
 
 
 def _key(question: Question) -> bytes:

@@ -90,7 +90,7 @@ class ServerClient:
             provider=self.name,
             model=model,
             operation=self._operation,
-            path=self._dialects.upstream.address(model.name, stream=False),
+            path=self.server.path or self._dialects.upstream.address(model.name, stream=False),
             headers=(),
             body=asked.body,
             stream=False,
@@ -141,16 +141,20 @@ class ServerClient:
 
 
 def read_usage(answer: Json) -> TokenUsage | None:
-    """The tokens that an answer of the OpenAI dialect names; None if it does not."""
+    """The tokens that an answer names; None if it does not.
+
+    The names are those of OpenAI's chat completions and embeddings, or of its decisions.
+    """
     usage = answer.get("usage") if isinstance(answer, dict) else None
     if not isinstance(usage, dict):
         return None
-    taken = _count(usage, "prompt_tokens")
-    if taken is None:
-        return None
-    details = usage.get("prompt_tokens_details")
-    cached = _count(details, "cached_tokens") if isinstance(details, dict) else None
-    return TokenUsage(taken, _count(usage, "completion_tokens") or 0, cached or 0)
+    for read, written in (("prompt", "completion"), ("input", "output")):
+        taken = _count(usage, f"{read}_tokens")
+        if taken is not None:
+            details = usage.get(f"{read}_tokens_details")
+            cached = _count(details, "cached_tokens") if isinstance(details, dict) else None
+            return TokenUsage(taken, _count(usage, f"{written}_tokens") or 0, cached or 0)
+    return None
 
 
 def _count(usage: Mapping[str, Json], key: str) -> int | None:

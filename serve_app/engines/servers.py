@@ -3,8 +3,8 @@
 Keys stay references here; only the process that asks expands them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -26,6 +26,13 @@ FIRST: Final = "orchestrator"
 SECOND: Final = "orchestrator.when_unsure"
 """The keys of both engines in a configuration."""
 
+_OPERATIONS: Final[Mapping[str, Operation]] = {
+    "http": Operation.CHAT,
+    "embeddings": Operation.EMBEDDINGS,
+    "decision": Operation.DECISIONS,
+}
+"""What an engine asks of its server."""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -38,6 +45,8 @@ class Server:
     """The model whose price applies."""
     key_at: str = FIRST
     """Where its key is configured, for messages."""
+    path: str | None = None
+    """The address below its base URL; None for that of the operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,8 @@ class Servers:
                 "that has it, or set base_url"
             )
         model, endpoint = row
+        if _has_unlisted_api(section):  # so that its own operations do not matter
+            endpoint = replace(endpoint, operations=endpoint.operations | {operation})
         own = ModelRef(endpoint.slug, model.name)
         return Server(endpoint, own, model, f"the entry {name!r} of model_providers")
 
@@ -102,6 +113,11 @@ def _display_name(base_url: str) -> str:
     if names:
         return f"the server at {' and '.join(f'${name}' for name in names)}"
     return "the server" if url_fault(base_url) else urlsplit(base_url).netloc
+
+
+def _has_unlisted_api(section: EngineSection) -> bool:
+    """True for an API that is not among the operations of providers."""
+    return section.engine == "decision" and section.api == "systemone"
 
 
 def _row(providers: ProviderTable, name: str) -> tuple[ModelRef, Endpoint] | None:
@@ -140,7 +156,7 @@ def _check_server(
         if place in loaded.lines:  # else the address is that of another section
             yield from check_url(loaded, place, section.base_url)
         return
-    operation = Operation.EMBEDDINGS if section.engine == "embeddings" else Operation.CHAT
+    operation = None if _has_unlisted_api(section) else _OPERATIONS[section.engine]
     why = _why_unusable(loaded, section.model or "", operation, providers, policy)
     if why is not None:
         yield loaded.problem((*location, "model"), why)
@@ -149,11 +165,14 @@ def _check_server(
 def _why_unusable(
     loaded: LoadedConfig,
     name: str,
-    operation: Operation,
+    operation: Operation | None,
     providers: ProviderTable,
     policy: Policy,
 ) -> str | None:
-    """Why a name does not say which model of ``model_providers`` an engine asks."""
+    """Why a name does not say which model of ``model_providers`` an engine asks.
+
+    ``operation`` is what its provider must have, None if the rows of providers do not tell.
+    """
     if name.endswith("/*"):
         return f"{name!r} is a wildcard; name one of its models"
     row = _row(providers, name)
@@ -166,7 +185,7 @@ def _why_unusable(
     if endpoint.passthrough_auth:
         key = "its entry has passthrough_auth, and the Orchestrator has no client's key"
         return f"{name!r} cannot be asked: {key}; name a model whose entry has an access_key"
-    if not is_served(client_dialect(operation), endpoint.operations):
+    if operation is not None and not is_served(client_dialect(operation), endpoint.operations):
         other = "; name a model whose provider does"
         return f"{name!r} cannot be asked: its provider does not support {PATHS[operation]}{other}"
     return None

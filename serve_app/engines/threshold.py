@@ -179,5 +179,5 @@ def no_probabilities(section: OrchestratorSection) -> str:
     mode = f" with mode {section.mode}" if section.engine == "vllm" else ""
     return (
         f"engine {section.engine}{mode} does not return the probability of every route, as "
-        "embedding, embeddings, and vllm with mode trie do"
+        "embedding, embeddings, decision, and vllm with mode trie do"
     )

@@ -60,9 +60,13 @@ class Tier:
     """False if it gets the last turns only, while the other one reads the whole conversation."""
     name: str = ""
     """The name of the engine that its scores get; empty if they have one."""
+    has_probabilities: bool = True
+    """False if it names the best route only, so that other questions are not for it."""
 
     async def score(self, question: Question) -> Scores | Unavailable:
         """The engine's scores for what it reads."""
+        if question.wants_probabilities and not self.has_probabilities:
+            return Unavailable(Reason.ORCHESTRATOR_ERROR, "it has no probabilities")
         if not self.whole:
             question = replace(question, turns=recent(question.turns))
         scores = await self.ask(question)

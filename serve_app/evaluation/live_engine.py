@@ -23,6 +23,7 @@ DEADLINE_S: Final = 60.0
 """Of each engine: latency is measured, not bounded, and a server may load its model first."""
 
 _OPENERS: Final[Mapping[str, str]] = {
+    "decision": "serve_app.evaluation.live_decision",
     "embedding": "serve_app.evaluation.live_embedded",
     "embeddings": "serve_app.evaluation.live_embeddings",
     "http": "serve_app.evaluation.live_http",

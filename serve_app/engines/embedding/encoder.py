@@ -37,6 +37,9 @@ _LEAST_TOKENS: Final = 4
 class FolderEncoder:
     """Embeds texts as unit vectors, one at a time: a result never depends on other texts."""
 
+    encoded_tokens = 0
+    """Tokens that went through the model so far."""
+
     def __init__(
         self,
         path: Path,
@@ -106,7 +109,9 @@ class FolderEncoder:
         return ", ".join(words)
 
     def _direction(self, texts: Sequence[str]) -> Vector:
-        vector = self._pooled(self._graph.run(self._tokens.query(texts, self.max_tokens)))
+        ids = self._tokens.query(texts, self.max_tokens)
+        self.encoded_tokens += len(ids)
+        vector = self._pooled(self._graph.run(ids))
         unit: Vector = (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
         return unit
 

@@ -17,7 +17,7 @@ from typing import Final, Self, TypeAlias
 import numpy as np
 
 from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
+from serve_app.domain import Question, Reason, Route, Scores, TokenUsage, Turn, Unavailable
 from serve_app.engines.embedding import minilm
 from serve_app.engines.embedding.encoder import FolderEncoder
 from serve_app.engines.embedding.encoder_files import is_encoder
@@ -97,6 +97,9 @@ class EmbeddingSettings:
 class EmbeddingModel:
     """Embeds texts as unit vectors, one at a time: a result never depends on other texts."""
 
+    encoded_tokens = 0
+    """Tokens that went through the model so far."""
+
     def __init__(self, settings: EmbeddingSettings) -> None:
         import onnxruntime  # noqa: PLC0415 - loaded only where an engine is made
         from tokenizers import BertWordPieceTokenizer  # noqa: PLC0415 - as above
@@ -146,6 +149,7 @@ class EmbeddingModel:
         return ids
 
     def _direction(self, ids: list[int]) -> Vector:
+        self.encoded_tokens += len(ids)
         row = np.array([ids], dtype=np.int64)
         feeds = {
             name: np.ones_like(row) if "mask" in name else np.zeros_like(row)
@@ -202,6 +206,9 @@ class EmbeddingEngine:
         self._reranker = open_reranker(settings)
         self._settings = settings
         self._warned: tuple[str, ...] = ()
+        self._turns: tuple[Turn, ...] = ()
+        self._query: Vector | None = None
+        """The direction of ``_turns``, the last conversation: several questions may follow on it."""
         example = self.model.embed_example if isinstance(self.model, FolderEncoder) else None
         self.embed_example: Embed = example or self.model.embed
         """Embeds what a user might say."""
@@ -239,10 +246,11 @@ class EmbeddingEngine:
     def score(self, question: Question, in_time: Callable[[], bool]) -> Scores | Unavailable:
         """The scores, or Unavailable if embedding the texts of new routes took too long.
 
-        The second look is left out if it would take longer than the question may wait.
+        The second look is left out if it would take longer than the question may wait. The usage
+        counts the tokens that were embedded, and not those of texts that had been before.
         """
-        started = time.perf_counter()
-        query = self.model.embed_turns(question.turns)
+        started, encoded = time.perf_counter(), self.model.encoded_tokens
+        query = self._direction(question.turns)
         try:
             scores = self.scorer.score(
                 query,
@@ -253,13 +261,20 @@ class EmbeddingEngine:
             )
         except OutOfTimeError:
             detail = "the texts of these routes are still being embedded; retry"
-            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # not a fault: the routes are new
+            usage = TokenUsage(self.model.encoded_tokens - encoded)
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, detail, usage)  # not a fault: they are new
+        scores = replace(scores, usage=TokenUsage(self.model.encoded_tokens - encoded))
         if self.cannot_read(question.turns, question.routes):
             return replace(scores, winner=None, unreadable=True)
         if question.within_s is not None:
             left_s = question.within_s - (time.perf_counter() - started)
             question = replace(question, within_s=left_s)
         return self._second_look(question, scores, in_time)
+
+    def _direction(self, turns: tuple[Turn, ...]) -> Vector:
+        if self._query is None or turns != self._turns:
+            self._turns, self._query = turns, self.model.embed_turns(turns)
+        return self._query
 
     def cannot_read(self, turns: Sequence[Turn], routes: Sequence[Route]) -> bool:
         """True if the bundled model would guess, and no example in the same script helps it."""

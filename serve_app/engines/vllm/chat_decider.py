@@ -118,7 +118,8 @@ class ChatDecider:
                 f"{self._longest}; shorten their descriptions or raise it"
             )
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)  # not a fault of the engine
-        mode = self._mode(known) if mode in {None, "auto"} else mode
+        if mode in {None, "auto"}:
+            mode = self._mode(known, all_routes=question.wants_probabilities)
         self.under_way += 1
         try:
             if mode == "trie":
@@ -130,11 +131,13 @@ class ChatDecider:
             return choice
         return self._scores_of(choice)
 
-    def _mode(self, known: _CompiledRoutes) -> Mode:
+    def _mode(self, known: _CompiledRoutes, *, all_routes: bool) -> Mode:
+        """``all_routes``: the probability of the best route alone is not enough."""
         mode = self._settings.mode
         if mode != "auto":
             return mode
-        return "trie" if len(known.asks) <= 1 or self.under_way < BUSY else "choice"
+        by_trie = all_routes or len(known.asks) <= 1 or self.under_way < BUSY
+        return "trie" if by_trie else "choice"
 
     async def _by_trie(
         self, ids: list[int], known: _CompiledRoutes, routes: Sequence[Route]

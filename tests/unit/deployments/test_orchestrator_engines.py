@@ -128,7 +128,7 @@ async def test_embedded_engine_reads_the_excerpt(make: Make) -> None:
         assert len(recent(talk.turns)) == 1
         scores.append(await orchestrator.score(talk))
     assert isinstance(scores[0], Scores)
-    assert scores[1] == replace(scores[0], cached=True)
+    assert scores[1] == replace(scores[0], cached=True, usage=None)
 
 
 async def test_fallback_uses_its_own_thresholds(make: Make) -> None:

@@ -12,13 +12,15 @@ import pytest
 from deployments import orchestrator as deployment
 from deployments.orchestrator import Orchestrator
 from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
-from serve_app.engines import http
+from serve_app.engines import decision, http
+from serve_app.engines.decision import DecisionEngine, DecisionSettings
 from serve_app.engines.http import HttpEngine, HttpEngineSettings
 from serve_app.snapshot import compile_snapshot
 from serve_app.telemetry.metrics import Metric
 from tests.unit.config_texts import VERSION
 from tests.unit.deployments.test_orchestrator_engines import SCORES, FakeVllm
 from tests.unit.engines.chat_server import SECRET, Answer, Server, embeddings, hangs, raw, says
+from tests.unit.engines.decision_server import NONE, refuses, system_one
 from tests.unit.fakes import FakeMeter
 
 ROUTES: Final = (
@@ -231,6 +233,66 @@ async def test_embeddings_of_a_server_decide(
     assert "ballads" in server.bodies[2]["input"]
     tokens = (Metric.TIER_TOKENS, ("embeddings", "vllm/m", "input"))
     assert meter.amounts[tokens] == len("poems and rhymes")
+
+
+@pytest.fixture
+async def decisions(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Closes the engines `decision` that a test makes."""
+    made: list[DecisionEngine] = []
+
+    class Recorded(DecisionEngine):
+        def __init__(self, settings: DecisionSettings, environ: Mapping[str, str]) -> None:
+            super().__init__(settings, environ)
+            made.append(self)
+
+    monkeypatch.setattr(decision, "DecisionEngine", Recorded)
+    yield
+    for engine in made:
+        await engine.close()
+
+
+JEV: Final = "engine: decision, model: vllm/m, api: systemone"
+
+
+@pytest.mark.usefixtures("decisions")
+async def test_server_of_decisions_decides(make: Make, server: Server, meter: Meter) -> None:
+    """It reads the whole conversation, its cost is counted, and equal questions are cached."""
+    server.answer = system_one({"code": 0.2, "poems": 0.7, NONE: 0.1})
+    orchestrator = make(JEV)
+    talk = question("and now with rhymes", Turn("user", "Hi"), Turn("assistant", "Hello"))
+    scores = await scored(orchestrator, talk)
+    assert (scores.winner, scores.tier, scores.none) == ("poems", "decision", 0.1)
+    assert "assistant: Hello" in server.bodies[0]["state"]
+    assert server.requests[0].headers["authorization"] == f"Bearer {SECRET}"
+    assert (await scored(orchestrator, talk)).cached
+    tier = ("decision", "vllm/m")
+    assert meter.counted(Metric.TIER_QUESTIONS) == [(*tier, "scored"), (*tier, "cached")]
+    assert meter.amounts[Metric.TIER_COST, tier] == pytest.approx((2 * 318 + 10 * 34) / 1e6)
+
+
+@pytest.mark.usefixtures("decisions")
+async def test_embedded_engine_stands_in_for_decisions(make: Make, server: Server) -> None:
+    """Until the server is back; refusals do not open the breaker, failures do."""
+    orchestrator = make(JEV)
+    server.answer = refuses
+    for number in range(7):
+        scores = await scored(orchestrator, question(f"Write a rhyme {number}"))
+        assert (scores.tier, scores.winner) == ("embedding", "poems")
+        assert scores.stand_in.endswith("refused to decide about this conversation")
+    assert len(server.bodies) == 7
+    server.answer = raw(b"", 503)
+    for number in range(7):
+        scores = await scored(orchestrator, question(f"Write a poem {number}"))
+        assert scores.tier == "embedding"
+    assert len(server.bodies) == 12
+
+
+@pytest.mark.usefixtures("decisions")
+async def test_decisions_decide_close_calls(make: Make, server: Server) -> None:
+    """The embedded engine's call is close, and the better engine's probabilities win."""
+    server.answer = system_one({"code": 0.05, "poems": 0.9, NONE: 0.05})
+    scores = await scored(make(unsure(JEV)))
+    assert (scores.winner, scores.tier, scores.routes["poems"]) == ("poems", "when_unsure", 0.9)
 
 
 async def test_embedded_engine_stands_in_for_embeddings(make: Make, server: Server) -> None:

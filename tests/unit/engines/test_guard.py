@@ -372,3 +372,17 @@ async def test_guard_repr_shows_state_and_load() -> None:
         "<Guard <Inner>: half_open, 2/4096 cached, 1/512 in progress, last fault: no engine>"
     )
     await leave(task)
+
+
+async def test_turn_of_a_typed_question_is_not_an_outage() -> None:
+    """Such a question is asked again while the engine is busy: nothing is counted or logged."""
+    rig = Rig(BUSY)
+    asked = replace(question(), wants_probabilities=True)
+    for guard in (rig.guard, Guard(rig.inner, deadline_s=5.0, clock=rig.clock)):
+        assert await guard.score(asked) == BUSY
+        assert guard.last_fault is None
+    assert rig.meter.counted(Metric.DECISIONS) == []
+    rig.inner.answer = DOWN
+    assert await rig.guard.score(asked) == DOWN
+    assert rig.guard.last_fault == DOWN
+    assert rig.meter.counted(Metric.DECISIONS) == [("orchestrator_error",)]

@@ -133,6 +133,11 @@ def test_unreadable_usage_is_unknown(usage: object) -> None:
         ({"prompt_tokens": 9}, TokenUsage(9)),
         ({"prompt_tokens": 9, "prompt_tokens_details": None}, TokenUsage(9)),
         ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": None}}, TokenUsage(9)),
+        ({"input_tokens": 9}, TokenUsage(9)),
+        (
+            {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 2},
+            TokenUsage(9, 2, 4),
+        ),
     ],
 )
 def test_usage_may_lack_parts(usage: object, expected: TokenUsage) -> None:

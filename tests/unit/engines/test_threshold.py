@@ -201,7 +201,7 @@ def test_vllm_reads_all_probabilities_where_they_are_needed(tmp_path: Path) -> N
             {},
             (
                 "orchestrator.max_error: engine http does not return the probability of every route, as "
-                "embedding, embeddings, and vllm with mode trie do; remove this key, or use another engine"
+                "embedding, embeddings, decision, and vllm with mode trie do; remove this key, or use another engine"
             ),
         ),
         (

@@ -329,3 +329,14 @@ def test_tiers_show_their_engines() -> None:
     in_time = InTime(better, deadline_s=1, clock=time.monotonic)
     both = Tiers(first, in_time, below=0.4, deadline_s=1, clock=time.monotonic)
     assert repr(both) == f"<Tiers below 0.4: {first!r}, then {better!r}>"
+
+
+async def test_engine_without_probabilities_is_left_out_where_they_are_needed() -> None:
+    """The first engine's scores stand, and the better one is not asked in vain."""
+    better = FakeOrchestrator(NAMED)
+    asked = replace(question("Hello"), wants_probabilities=True)
+    names_only = Tier(better.score, has_probabilities=False)
+    both = Tiers(FakeOrchestrator(CLOSE), names_only, below=0.5, deadline_s=5, clock=time.monotonic)
+    assert await both.score(asked) == replace(CLOSE, fell_back="it has no probabilities")
+    assert not better.questions
+    assert await both.score(question("Hello")) == replace(NAMED, tier="when_unsure")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serve_app.config.schema.orchestrator import OrchestratorSection
-from serve_app.domain import Question, Reason, Route, Scores, Turn, Unavailable
+from serve_app.domain import Question, Reason, Route, Scores, TokenUsage, Turn, Unavailable
 from serve_app.engines.embedding import engine as embedding
 from serve_app.engines.embedding.engine import (
     PACKAGE,
@@ -196,7 +196,25 @@ def test_examples_of_no_route_count(engine: EmbeddingEngine) -> None:
     assert isinstance(other, Scores)
     assert (other.none or 0) > (plain.none or 0)
     assert all(other.routes[name] < plain.routes[name] for name in plain.routes)
-    assert engine.score(asked, lambda: True) == plain
+    again = engine.score(asked, lambda: True)
+    assert isinstance(again, Scores)
+    assert replace(again, usage=None) == replace(plain, usage=None)
+
+
+def test_usage_counts_tokens_that_are_embedded(engine: EmbeddingEngine) -> None:
+    """Those of the conversation and of new texts of routes, none for what was embedded before."""
+    routes = (Route("whales", "whales and dolphins", ()), Route("stars", "stars at night", ()))
+    asked = Question((Turn("user", "Which whale sings best?"),), routes, "usage")
+    first, second = engine.score(asked, lambda: True), engine.score(asked, lambda: True)
+    assert isinstance(first, Scores)
+    assert isinstance(second, Scores)
+    assert first.usage is not None
+    assert first.usage.input_tokens > 20
+    assert first.usage.output_tokens == 0
+    assert second.usage == TokenUsage(0)
+    other = engine.score(replace(asked, turns=(Turn("user", "whales"),)), lambda: True)
+    assert isinstance(other, Scores)
+    assert other.usage == TokenUsage(3)  # the word between two marks
 
 
 def test_examples_of_no_route_are_prepared(engine: EmbeddingEngine) -> None:
