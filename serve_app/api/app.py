@@ -18,6 +18,7 @@ from serve_app.access.keys import Caller
 from serve_app.api.body import ClientGoneError, read_body
 from serve_app.api.errors import send_error
 from serve_app.api.headers import HeaderFacts, read_headers
+from serve_app.api.model_directory import CurrentDirectory
 from serve_app.api.models import render_model, render_models
 from serve_app.api.send import (
     AnswerTornError,
@@ -29,11 +30,18 @@ from serve_app.api.send import (
     while_client_stays,
 )
 from serve_app.api.surfaces import SURFACES, Surface, SurfaceAction, surface_name
+from serve_app.api.websocket import denial_of, wants_websocket
 from serve_app.dialects.json_edits import read_document
 from serve_app.dialects.registry import dialect_of, error_dialect
-from serve_app.domain import Json
-from serve_app.errors import GatewayError, MethodNotAllowed, UnknownModel, UnknownPath
-from serve_app.requests.answer import Answer
+from serve_app.domain import OWN_MODEL, Json
+from serve_app.errors import (
+    GatewayError,
+    MethodNotAllowed,
+    UnknownModel,
+    UnknownPath,
+    WebSocketUnsupported,
+)
+from serve_app.requests.answer import Answer, error_headers
 from serve_app.requests.call import ClientRequest
 from serve_app.requests.gateway import Gateway
 from serve_app.snapshot import Snapshot
@@ -81,9 +89,11 @@ class _Api:
         self._rest = _create_rest(dependencies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._rest(scope, receive, send)
             return
+        if scope["type"] == "websocket":
+            send = denial_of(scope, send)
         path = path_of(scope)
         snapshot, exchange = self._snapshot(), _Exchange(surface_name(path))
         try:
@@ -129,8 +139,9 @@ class _Api:
     ) -> None:
         limits = snapshot.config.limits
         facts = read_headers(scope["headers"], limits.header_bytes, snapshot.deciding_headers)
-        if path not in _OPEN_PATHS:
-            snapshot.access.check(_caller(scope, facts))
+        client = "" if path in _OPEN_PATHS else snapshot.access.check(_caller(scope, facts))
+        if wants_websocket(scope):
+            raise WebSocketUnsupported(path)
         surface = SURFACES.get(path)
         if surface is None:
             await self._rest(scope, receive, send)
@@ -138,7 +149,8 @@ class _Api:
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
-        request = self._request(surface, snapshot, facts, body, scope.get("query_string", b""))
+        query = scope.get("query_string", b"")
+        request = self._request(surface, snapshot, facts, body, query, client)
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
             exchange.answered = True
@@ -156,6 +168,7 @@ class _Api:
         facts: HeaderFacts,
         body: bytes,
         query: bytes,
+        client: str,
     ) -> ClientRequest:
         arrived = self._gateway.clock()  # excludes the time that the client took to send
         document = read_document(body, unique=surface.unique)
@@ -168,6 +181,7 @@ class _Api:
             hint=facts.hint,
             arrived=arrived,
             deciding_headers=facts.deciding,
+            client=client,
             credential=facts.credential(snapshot.access.knows)
             if snapshot.providers.use_credentials
             else None,
@@ -182,6 +196,8 @@ class _Api:
                 return await self._gateway.match(request)
             case SurfaceAction.EXPLAIN:
                 return await self._gateway.explain(request)
+            case SurfaceAction.ASK:
+                return await self._gateway.answer_questions(request)
 
 
 def _caller(scope: Scope, facts: HeaderFacts) -> Caller:
@@ -193,6 +209,7 @@ def _caller(scope: Scope, facts: HeaderFacts) -> Caller:
 def _create_rest(dependencies: ApiDependencies) -> FastAPI:
     """Everything that is not on the hot path."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
+    directories = CurrentDirectory()
 
     @app.head("/")
     @app.get("/")
@@ -206,14 +223,18 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
 
     @app.get("/v1/models")
     async def models(request: Request) -> Json:
-        return render_models(dependencies.snapshot().policy, anthropic=_is_anthropic(request))
+        directory = await directories.of(dependencies.snapshot())
+        is_anthropic, query = _is_anthropic(request), request.query_params
+        return render_models(directory.entries, anthropic=is_anthropic, query=query)
 
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Json:
-        policy = dependencies.snapshot().policy
-        if not name or not policy.knows(name):
+        snapshot = dependencies.snapshot()
+        policy = snapshot.policy
+        if not name or not (policy.knows(name) or name == str(OWN_MODEL)):
             raise UnknownModel(name, policy.nearest(name))
-        return render_model(policy, name, anthropic=_is_anthropic(request))
+        entry = (await directories.of(snapshot)).entry(name)
+        return render_model(entry, anthropic=_is_anthropic(request))
 
     app.add_exception_handler(GatewayError, partial(_refuse, dependencies))
     app.add_exception_handler(HTTPException, partial(_refuse_path, dependencies))
@@ -229,9 +250,8 @@ async def _refuse(dependencies: ApiDependencies, request: Request, error: Except
     dependencies.observer.ended(RequestRecord("other", refusal.status))
     names = {name for name, _ in request.scope["headers"]}
     body = error_dialect(path_of(request.scope), names).render_error(refusal)
-    headers = {"x-fingerpost-policy": dependencies.snapshot().version}
-    if isinstance(refusal, MethodNotAllowed):
-        headers["allow"] = refusal.allowed
+    version = dependencies.snapshot().version
+    headers = {"x-fingerpost-policy": version, **dict(error_headers(refusal))}
     return Response(body, refusal.status, headers, "application/json")
 
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from serve_app.dialects.protocol import ClientDialect
-from serve_app.dialects.registry import CLIENT_DIALECTS
+from serve_app.dialects.registry import CLIENT_DIALECTS, QUESTION_DIALECTS, SYSTEM_ONE
 
 
 class SurfaceAction(Enum):
@@ -23,6 +23,8 @@ class SurfaceAction(Enum):
     """Plano's decision API: the matching route, without an answer."""
     EXPLAIN = "explain"
     """What would be done, and why."""
+    ASK = "ask"
+    """Typed questions: a model answers, or the gateway's own orchestrator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,16 @@ class Surface:
 _ALL_READ: Final = frozenset().union(*(dialect.fields.read for dialect in CLIENT_DIALECTS))
 
 
+def _action(dialect: ClientDialect) -> SurfaceAction:
+    asks = dialect.name in QUESTION_DIALECTS
+    return SurfaceAction.ASK if asks else SurfaceAction.COMPLETE
+
+
 SURFACES: Final[Mapping[str, Surface]] = MappingProxyType(
     {
         **{
-            f"/v1{dialect.path}": Surface(dialect.name, dialect, SurfaceAction.COMPLETE)
-            for dialect in CLIENT_DIALECTS
+            f"/v1{dialect.path}": Surface(dialect.name, dialect, _action(dialect))
+            for dialect in (*CLIENT_DIALECTS, SYSTEM_ONE)
         },
         **{
             f"/routing/v1{dialect.path}": Surface("routing", dialect, SurfaceAction.MATCH)

@@ -9,7 +9,9 @@ from typing import Final
 from serve_app.dialects.anthropic_messages import errors
 from serve_app.dialects.anthropic_messages.conversation import MessagesConversation
 from serve_app.dialects.anthropic_messages.errors import MessagesErrors
+from serve_app.dialects.anthropic_messages.state import MessagesState
 from serve_app.dialects.anthropic_messages.stream import MessagesWatch
+from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import (
     GATEWAY_KEYS,
     Fields,
@@ -26,9 +28,12 @@ from serve_app.errors import InvalidRequest
 from serve_app.exchange import PATHS, Operation
 
 FIELDS: Final = Fields(
-    read=GATEWAY_KEYS | {"model", "stream", "messages", "system", "tools", "metadata"},
+    read=GATEWAY_KEYS | {"model", "stream", "messages", "system", "tools", "metadata", "thread"},
     thoughts_in="messages",
 )
+
+
+_STATE: Final = MessagesState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class MessagesClient(MessagesErrors):
     holds_conversations: bool = True
     fields: Fields = FIELDS
     keep_alive: bytes = b'event: ping\ndata: {"type": "ping"}\n\n'
+    state: StateDialect | None = _STATE
 
     def read_intent(self, document: Document) -> Intent:
         """Model, fallbacks and streaming. Raises InvalidRequest."""
@@ -61,6 +67,7 @@ class CountTokensClient(MessagesClient):
     path: str = PATHS[Operation.COUNT_TOKENS]
     holds_conversations: bool = False
     keep_alive: bytes = b""
+    state: StateDialect | None = None
 
     def read_intent(self, document: Document) -> Intent:
         """Model and fallbacks. Raises InvalidRequest."""

@@ -3,12 +3,12 @@
 Source: Anthropic API reference, "Errors".
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from serve_app.dialects.anthropic_messages.error_words import with_known_words
 from serve_app.dialects.json_edits import read_object
 from serve_app.dialects.json_values import json_bytes
 from serve_app.dialects.openai_errors import STATUSES, error_info, error_message
@@ -16,11 +16,12 @@ from serve_app.dialects.protocol import ErrorInfo
 from serve_app.domain import Json
 from serve_app.errors import GatewayError, ReportedError, UpstreamFailed
 
+_BILLING: Final = "billing_error"
 _TYPES: Mapping[int, str] = MappingProxyType(
     {
         400: "invalid_request_error",
         401: "authentication_error",
-        402: "billing_error",
+        402: _BILLING,
         403: "permission_error",
         404: "not_found_error",
         409: "conflict_error",
@@ -32,23 +33,25 @@ _TYPES: Mapping[int, str] = MappingProxyType(
         529: "overloaded_error",
     }
 )
+_UNPAID: Final = frozenset(
+    {
+        _BILLING,
+        "billing_hard_limit_reached",
+        "credit_balance_too_low",
+        "insufficient_balance",
+        "insufficient_credits",
+        "insufficient_quota",
+        "spending_cap_reached",
+    }
+)
+"""Codes of errors that money ends, not time, whatever their status."""
+
 _STATUS_OF_TYPE: Mapping[str, int] = MappingProxyType(
     {kind: status for status, kind in _TYPES.items()}
 )
 _FOREIGN_STATUSES: Mapping[str, int] = MappingProxyType({**_STATUS_OF_TYPE, **STATUSES})
 _CLIENT_ERROR = range(400, 500)
 _OVERLOADED: Final = 529
-_TOO_LONG: Final = "prompt is too long"
-"""How Anthropic's own error begins; Claude Code shortens its conversation when it reads this."""
-
-_TOO_LONG_CODE: Final = "context_length_exceeded"
-_TOO_LONG_STATUSES: Final = (400, 413)
-_SAYS_TOO_LONG: Final = re.compile(
-    r"maximum context length|context window|too many tokens"
-    r"|maximum number of tokens allowed|maximum prompt length|available context size",
-    re.IGNORECASE,
-)
-"""What OpenAI, vLLM and others say of it, and in the second line Gemini, xAI and llama.cpp."""
 
 _DETAILED: Final = frozenset({"thread_unsupported_request", "thread_not_found"})
 """Codes that the official SDKs look for in ``error.details.error_code``."""
@@ -63,7 +66,7 @@ class MessagesErrors:
         code = status or error.status
         fallback = "invalid_request_error" if code in _CLIENT_ERROR else "api_error"
         envelope: dict[str, Json] = {
-            "type": _TYPES.get(code, fallback),
+            "type": _BILLING if error.code in _UNPAID else _TYPES.get(code, fallback),
             "message": _message(error, code),
         }
         if error.code in _DETAILED:
@@ -81,12 +84,11 @@ class MessagesErrors:
 
 
 def _message(error: GatewayError, status: int) -> str:
-    """The words of an error; of a prompt that is too long, after those of Anthropic's."""
+    """The words of an error; what a provider says may be in other words than Anthropic's."""
     words = str(error)
-    if not isinstance(error, ReportedError) or words.lower().startswith(_TOO_LONG):
-        return words
-    is_said = status in _TOO_LONG_STATUSES and _SAYS_TOO_LONG.search(words)
-    return f"{_TOO_LONG}: {words}" if is_said or error.code == _TOO_LONG_CODE else words
+    return (
+        with_known_words(words, status, error.code) if isinstance(error, ReportedError) else words
+    )
 
 
 def read_error(body: bytes) -> ErrorInfo | None:

@@ -1,20 +1,26 @@
 """The surfaces of the API, derived from the dialects."""
 
 from serve_app.api.surfaces import SURFACES, SurfaceAction, surface_name
-from serve_app.dialects.registry import CLIENT_DIALECTS
+from serve_app.dialects.registry import CLIENT_DIALECTS, QUESTION_DIALECTS
 
 
 def test_each_dialect_has_its_surfaces() -> None:
-    """Each dialect has a surface that completes; those of conversations one that only decides."""
+    """Each dialect has a surface that answers; those of conversations one that only decides.
+
+    TypeSafe's has one although no provider is asked in it.
+    """
     for dialect in CLIENT_DIALECTS:
         answers = SURFACES[f"/v1{dialect.path}"]
-        assert (answers.dialect, answers.action) == (dialect, SurfaceAction.COMPLETE)
+        asks = dialect.name in QUESTION_DIALECTS
+        action = SurfaceAction.ASK if asks else SurfaceAction.COMPLETE
+        assert (answers.dialect, answers.action) == (dialect, action)
         decides = SURFACES.get(f"/routing/v1{dialect.path}")
         assert (decides is not None) is dialect.holds_conversations
         if decides is not None:
             assert (decides.dialect, decides.action) == (dialect, SurfaceAction.MATCH)
     talking = sum(dialect.holds_conversations for dialect in CLIENT_DIALECTS)
-    assert len(SURFACES) == len(CLIENT_DIALECTS) + talking + 1
+    assert SURFACES["/v1/systemone"].action is SurfaceAction.ASK
+    assert len(SURFACES) == len(CLIENT_DIALECTS) + talking + 2
 
 
 def test_surfaces_keep_their_names() -> None:
@@ -29,5 +35,7 @@ def test_surfaces_keep_their_names() -> None:
     assert names["/v1/responses"] == "responses"
     assert names["/v1/embeddings"] == "embeddings"
     assert names["/v1/completions"] == "completions"
+    assert names["/v1/decisions"] == "decisions"
+    assert names["/v1/systemone"] == "systemone"
     assert names["/v1/route"] == "route"
     assert surface_name("/healthz") == "other"

@@ -106,6 +106,14 @@ LONG = "This model's maximum context length is 8192 tokens."
         ("This model's maximum prompt length is 8", None, 400, True),
         ("the request exceeds the available context size", None, 400, True),
         ("max_tokens is too large", None, 400, False),
+        ("30 is longer than the maximum model length of 8", None, 400, True),
+        ("Prompt exceeds max length", None, 400, True),
+        (
+            f"{LONG} However, you requested 9001 tokens (9000 in the messages, 1 in the completion).",
+            None,
+            400,
+            True,
+        ),
     ],
 )
 def test_messages_error_says_that_the_prompt_is_too_long(
@@ -120,8 +128,63 @@ def test_messages_error_says_that_the_prompt_is_too_long(
     assert event == b"event: error\ndata: " + body + b"\n\n"
 
 
+ANSWER = "max_tokens: 9 > 8, which is the maximum allowed number of output tokens for this model"
+VLLM = (
+    "'max_tokens' or 'max_completion_tokens' is too large: 9. This model's maximum context "
+    "length is 8 tokens and your request has 5 input tokens (9 > 8 - 5)."
+)
+REQUESTED = (
+    "This model's maximum context length is 8 tokens. However, you requested 14 tokens "
+    "(5 in the messages, 9 in the completion). Please reduce the length."
+)
+TOGETHER = "input length and `max_tokens` exceed context limit: 5 + 9 > 8"
+
+
 @pytest.mark.parametrize(
-    "message", ["prompt is too long: 9 tokens > 8 maximum", "Prompt is too long"]
+    ("message", "status", "known"),
+    [
+        (
+            "max_tokens is too large: 9. This model supports at most 8 completion tokens",
+            400,
+            ANSWER,
+        ),
+        ("max_tokens is too large: 9. This model supports at most 8 completion tokens", 429, ""),
+        (VLLM, 400, TOGETHER),
+        (REQUESTED, 413, TOGETHER),
+    ],
+)
+def test_messages_error_says_that_max_tokens_is_too_large(
+    message: str, status: int, known: str
+) -> None:
+    """Agents ask for a shorter answer by Anthropic's words, and do not shorten the conversation."""
+    body = MessagesErrors().render_error(ReportedError(message, None, status))
+    shown = f"{known}: {message}" if known else message
+    assert json.loads(body)["error"]["message"] == shown
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("insufficient_quota", 429, "billing_error"),
+        ("rate_limit_exceeded", 429, "rate_limit_error"),
+        (None, 402, "billing_error"),
+    ],
+)
+def test_messages_error_of_billing_has_its_type(code: str | None, status: int, kind: str) -> None:
+    """A quota that is used up needs money, whatever the status."""
+    body = MessagesErrors().render_error(ReportedError("no", code, status))
+    assert json.loads(body)["error"]["type"] == kind
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "prompt is too long: 9 tokens > 8 maximum",
+        "Prompt is too long",
+        "Input is too long for requested model.",
+        f"{TOGETHER}, decrease input length",
+        ANSWER,
+    ],
 )
 def test_messages_error_says_it_once(message: str) -> None:
     """Words that begin as Anthropic's stay as they are."""

@@ -142,6 +142,15 @@ def test_threads_and_containers_are_held_by_their_provider(fields: Json, *, held
     assert conversation([user("Hi")], **fields).has_provider_state is held
 
 
+def test_step_of_a_thread_stays_with_its_provider() -> None:
+    """A step that carries only the results of tools moves to no other model."""
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    read = conversation([user(RESULT)], thread=thread)
+    assert read.has_open_tool_loop
+    assert read.has_provider_state
+    assert not read.user_spoke_last
+
+
 def test_tools_and_first_text_are_read() -> None:
     """Names of tools keep their order, those of the provider included; the first text is whole."""
     tools = [{"name": "f", "input_schema": {}}, {"type": "web_search_20250305", "name": "search"}]
