@@ -26,6 +26,8 @@ from serve_app.exchange import (
 )
 
 VERSION: Final = 1
+_METHOD: Final = "POST"
+"""That of a head without one."""
 _LENGTH = struct.Struct(">I")
 _FAULT, _ESCAPE = b"\x00", b"\x01"
 _MARKS = (_FAULT, _ESCAPE)
@@ -57,6 +59,8 @@ def encode_request(request: UpstreamRequest) -> bytes:
         head["fresh"] = True
     if request.credential is not None:
         head["credential"] = request.credential
+    if request.method != _METHOD:
+        head["method"] = request.method
     return _join(head, request.body)
 
 
@@ -77,6 +81,7 @@ def decode_request(frame: bytes) -> UpstreamRequest:
             endpoint=int(head.get("endpoint", 0)),
             credential=head.get("credential"),
             fresh=bool(head.get("fresh")),
+            method=str(head.get("method", _METHOD)),
         )
     except _GARBLED as error:
         raise UnreadableFrameError from error

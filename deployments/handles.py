@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self, cast
 
 from ray.exceptions import RayActorError
@@ -166,6 +166,34 @@ class HandleStore:
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
         """Put if absent, or, with ``instead_of``, swap if that model is bound; True if stored."""
         return bool(await _awaited(self._bind.remote(key, binding, instead_of)))
+
+
+class HandleConversations:
+    """The answers that the Affinity deployment keeps; failures raise, the caller sets deadlines."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The values of these keys, None where there is none; reading extends their lives."""
+        values = await _awaited(self._handle.load_values.remote(list(keys)))
+        return cast("list[bytes | None]", values)
+
+    async def save(self, key: str, value: bytes) -> None:
+        """Keeps a value, in place of an earlier one."""
+        await _awaited(self._handle.save_value.remote(key, value))
+
+    async def restore(self, key: str, value: bytes) -> None:
+        """As ``save``, unless there is a longer value."""
+        await _awaited(self._handle.restore_value.remote(key, value))
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        """Forgets the values of these keys. Returns how many there were."""
+        return int(await _awaited(self._handle.delete_values.remote(list(keys))))
+
+    async def life(self) -> tuple[str, float]:
+        """The name of the replica's process, and its age in seconds."""
+        return cast("tuple[str, float]", await _awaited(self._handle.life.remote()))
 
 
 async def _awaited(response: Any) -> Any:  # noqa: ANN401 - untyped handles

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,13 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.environment import hop_bytes, unmet
 from deployments.exchanges import transport
-from deployments.handles import DataPaths, HandleOrchestrator, HandleStore, HandleUpstream
+from deployments.handles import (
+    DataPaths,
+    HandleConversations,
+    HandleOrchestrator,
+    HandleStore,
+    HandleUpstream,
+)
 from deployments.meter import ServeMeter
 from deployments.reload import needs_restart, watch
 from serve_app.access.exposure import exposure_problem
@@ -20,6 +27,8 @@ from serve_app.api.app import ApiDependencies, create_api
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.references import MissingEnvironmentError, expand
 from serve_app.config.warnings import config_warnings, unset_provider_keys
+from serve_app.conversations.memory import MemoryConversations
+from serve_app.conversations.shared import SharedConversations
 from serve_app.domain import Json, Question, Route, Turn
 from serve_app.engines.embedding.tuned import configured_tuning
 from serve_app.ports import AffinityStore
@@ -66,6 +75,7 @@ class Ingress:
                 HandleOrchestrator(orchestrator),
                 _store(self._started, affinity),
                 self._observer,
+                _conversations(self._started, affinity),
             ),
         )
         self._watch.start()
@@ -116,6 +126,10 @@ class Ingress:
                 "store": self._started.config.routing.session_cache.type,
                 "trouble": self._assembly.store.trouble,
             },
+            "answers": {
+                "store": self._started.config.keeps_state_in,
+                "trouble": self._assembly.answers_trouble,
+            },
             "warnings": self._warnings,
         }
 
@@ -148,9 +162,35 @@ def _tuning_warnings(snapshot: Snapshot) -> tuple[str, ...]:
     return configured_tuning(section, policy.routes, policy.no_route_examples).warnings
 
 
+def _conversations(
+    started: Snapshot, affinity: DeploymentHandle | None
+) -> SharedConversations | None:
+    """Where answers are kept whose provider does not keep them; None if nowhere."""
+    config, clock = started.config, time.monotonic
+    section = config.state_storage
+    if config.keeps_state_in == "memory" and affinity is not None:
+        copies = MemoryConversations(
+            max_bytes=section.max_megabytes << 20, ttl_s=section.ttl_seconds, clock=clock
+        )
+        return SharedConversations(HandleConversations(affinity), clock=clock, copies=copies)
+    if config.keeps_state_in != "redis":
+        return None
+    from serve_app.conversations.redis import (  # noqa: PLC0415 - redis is optional, and large
+        RedisConversations,
+    )
+
+    try:
+        url = expand(config.state_url or "", os.environ)
+        inner = RedisConversations(url, ttl_s=section.ttl_seconds)
+    except (MissingEnvironmentError, ValueError) as error:
+        _log.warning("answers are not kept: address of state_storage: %s", error)
+        return None
+    return SharedConversations(inner, clock=clock)
+
+
 def _store(started: Snapshot, affinity: DeploymentHandle | None) -> AffinityStore:
     """Where bindings are kept: the Affinity deployment, or Redis if there is none."""
-    if affinity is not None:
+    if affinity is not None and started.config.routing.session_cache.type == "memory":
         return HandleStore(affinity)
     from serve_app.affinity.redis import RedisStore  # noqa: PLC0415 - redis is optional, and large
 

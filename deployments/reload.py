@@ -49,6 +49,8 @@ def needs_restart(started: Snapshot, now: Snapshot, own: Collection[str]) -> lis
         lines.append(
             "overrides.upstream_tls_ca_path has changed; restart the application to apply it"
         )
+    if before.state_storage != after.state_storage:
+        lines.append("state_storage has changed; restart the application to apply it")
     lines += [
         f"routing.{key} has changed; restart the application to apply it"
         for key in ("session_ttl_seconds", "session_max_entries", "session_cache")

@@ -55,6 +55,8 @@ class Document:
     members: Mapping[str, Member]
     opened: int
     """Offset just behind the opening brace."""
+    size: int
+    """Length of ``text`` in UTF-8, bytes."""
 
     def get(self, key: str, default: Json = None) -> Json:
         """The value of a top-level key."""
@@ -91,7 +93,7 @@ def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
         raise _invalid(text, error.pos, error.msg) from error
     if _skip(text, end) != len(text):
         raise _invalid(text, end, "extra data follows the object")
-    return Document(text, tuple(order), dict(order), start + 1)
+    return Document(text, tuple(order), dict(order), start + 1, len(body))
 
 
 def read_object(data: bytes) -> dict[str, Json] | None:
@@ -166,7 +168,7 @@ def _invalid(text: str, position: int, message: str) -> InvalidJson:
 class Quirk:
     """What has to change at the top level of a body so that a model takes it.
 
-    A key is in one of the three alone. Of a key that occurs more than once the last one counts.
+    A key is in one of the four alone. Of a key that occurs more than once the last one counts.
     """
 
     drop: frozenset[str] = frozenset()
@@ -174,6 +176,8 @@ class Quirk:
     """New names of keys; one whose new name is there already goes."""
     values: Mapping[str, Mapping[str | float, str | float]] = field(default_factory=dict)
     """By key, the values that a model takes, and what it calls them; with others the key goes."""
+    add: Mapping[str, str] = field(default_factory=dict)
+    """Strings for keys that a body does not have."""
 
 
 NO_QUIRK: Final = Quirk()
@@ -190,13 +194,15 @@ def rewrite_document(
     """The body for a provider: ``model`` set, the keys in ``cut`` removed, all else unchanged.
 
     ``cut_metadata`` names keys inside ``metadata`` that are removed too. A ``quirk`` changes the
-    keys that it names, and no byte of a body without them.
+    keys that it names, and no byte of a body without them; what it adds comes first.
     """
     name = json.dumps(model, ensure_ascii=not _encodes(model))
     edits: list[Edit] = []
+    added = ""
     if quirk is not NO_QUIRK:
         gone, edits = _quirk_edits(document, quirk)
         cut |= gone
+        added = _additions(document, quirk)
     edits += _cuts(document.order, cut)
     if "metadata" not in cut:
         edits += _metadata_cuts(document, cut_metadata)
@@ -205,9 +211,31 @@ def rewrite_document(
         edits.append((present.value_start, present.value_end, name))
     else:
         others = any(key not in cut for key, _ in document.order)
-        insertion = f'"model": {name}{", " if others else ""}'
-        edits.append((document.opened, document.opened, insertion))
+        added += f'"model": {name}{", " if others else ""}'
+    if added:
+        edits.append((document.opened, document.opened, added))
     return _apply(document.text, edits).encode("utf-8")
+
+
+def edit_document(
+    document: Document, *, values: Mapping[str, Json], cut: frozenset[str] = frozenset()
+) -> Document:
+    """The document with other values of these keys, without the keys in ``cut``.
+
+    All else is unchanged. A key of ``values`` that occurs more than once is set everywhere.
+    """
+    edits = _cuts(document.order, cut)
+    others = any(key not in cut for key, _ in document.order)
+    for key, value in values.items():
+        text = json.dumps(value)
+        places = [member for name, member in document.order if name == key]
+        edits += [(member.value_start, member.value_end, text) for member in places]
+        if not places:
+            insertion = f"{json.dumps(key)}: {text}{', ' if others else ''}"
+            edits.append((document.opened, document.opened, insertion))
+            others = True
+    edited = _apply(document.text, edits)
+    return read_document(edited.encode("utf-8"), unique=frozenset())
 
 
 def apply_quirk(body: dict[str, Json], quirk: Quirk) -> dict[str, Json]:
@@ -226,7 +254,7 @@ def apply_quirk(body: dict[str, Json], quirk: Quirk) -> dict[str, Json]:
             new = taken.get(value)
             if new is not None:
                 changed[name] = new
-    return changed
+    return {**quirk.add, **changed}
 
 
 def _quirk_edits(document: Document, quirk: Quirk) -> tuple[set[str], list[Edit]]:
@@ -250,6 +278,15 @@ def _quirk_edits(document: Document, quirk: Quirk) -> tuple[set[str], list[Edit]
         elif new != value:
             edits.append((member.value_start, member.value_end, json.dumps(new)))
     return gone, edits
+
+
+def _additions(document: Document, quirk: Quirk) -> str:
+    """The members that a quirk adds to a document, each with a comma: the model always follows."""
+    return "".join(
+        f"{json.dumps(key)}: {json.dumps(value)}, "
+        for key, value in quirk.add.items()
+        if key not in document.members
+    )
 
 
 def _renamed(document: Document, key: str, new_name: str) -> list[Edit]:

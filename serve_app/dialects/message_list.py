@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Final
 
+from serve_app.dialects.cache_marks import lifetime_of
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.json_values import objects_of, text_or_none
 from serve_app.domain import Json, Turn
@@ -66,6 +67,11 @@ class MessageListConversation:
     def has_provider_state(self) -> bool:
         """False unless a dialect knows better."""
         return False
+
+    @cached_property
+    def cache_lifetime_s(self) -> float:
+        """How long the client asks the provider to cache the prompt, in seconds; 0 if it does not."""
+        return lifetime_of(self._document)
 
     @cached_property
     def has_open_tool_loop(self) -> bool:

@@ -7,6 +7,7 @@ OpenAI API reference, "Completions".
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import (
     GATEWAY_KEYS,
     Fields,
@@ -35,6 +36,7 @@ class CompletionsClient(OpenAIErrors):
     holds_conversations: bool = True
     fields: Fields = FIELDS
     keep_alive: bytes = b": keep-alive\n\n"
+    state: StateDialect | None = None
 
     def read_intent(self, document: Document) -> Intent:
         """Model, fallbacks, streaming and number of answers. Raises InvalidRequest."""

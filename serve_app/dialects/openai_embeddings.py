@@ -6,13 +6,14 @@ Source: OpenAI API reference, "Embeddings".
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import GATEWAY_KEYS, Fields, Intent, read_fallbacks, read_model
 from serve_app.dialects.json_edits import Document, read_object
 from serve_app.dialects.openai_errors import OpenAIErrors, error_info, error_message, read_error
 from serve_app.dialects.path_upstream import PathUpstream
 from serve_app.dialects.protocol import ErrorInfo, StreamWatch
 from serve_app.dialects.text_conversation import TextConversation
-from serve_app.dialects.typed_events import EventTable, Judgement, TypedEventWatch
+from serve_app.dialects.typed_events import NO_EVENTS, TypedEventWatch
 from serve_app.domain import Conversation
 from serve_app.errors import InvalidRequest
 from serve_app.exchange import PATHS, Operation
@@ -20,15 +21,6 @@ from serve_app.exchange import PATHS, Operation
 FIELDS: Final = Fields(read=GATEWAY_KEYS | {"model", "input", "metadata"})
 _SHOWN_CHARACTERS: Final = 2000
 """Length of the text that decides the route; a batch may have many megabytes."""
-
-
-def _nothing(kind: str, data: bytes) -> Judgement:
-    del kind, data
-    return Judgement()
-
-
-_NO_EVENTS: Final = EventTable(ends=frozenset(), marks=(), judge=_nothing)
-"""Embeddings are not streamed: whatever comes as a stream is not an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +32,7 @@ class EmbeddingsClient(OpenAIErrors):
     holds_conversations: bool = False
     fields: Fields = FIELDS
     keep_alive: bytes = b""
+    state: StateDialect | None = None
 
     def read_intent(self, document: Document) -> Intent:
         """Model and fallbacks. Raises InvalidRequest."""
@@ -91,4 +84,4 @@ class EmbeddingsUpstream(PathUpstream):
     def watch(self, intent: Intent) -> StreamWatch:
         """A watch that finds no content in any stream."""
         del intent
-        return TypedEventWatch(_NO_EVENTS)
+        return TypedEventWatch(NO_EVENTS)

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from serve_app.dialects import ir
+from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import Fields, Intent
 from serve_app.dialects.json_edits import Document, Quirk
 from serve_app.dialects.sse import Event
@@ -30,6 +31,8 @@ class ErrorInfo:
     """The provider's name of it, if it has one."""
     body: bytes = b""
     """As the provider sent it, where it can go to the client as it is."""
+    kind: str | None = None
+    """The provider's type of it, beside its code."""
 
 
 class StreamState(Enum):
@@ -90,6 +93,11 @@ class ClientDialect(ErrorDialect, Protocol):
 
     def read_conversation(self, document: Document) -> Conversation:
         """The conversation, read lazily. Raises InvalidRequest if there is none."""
+        ...
+
+    @property
+    def state(self) -> StateDialect | None:
+        """What it knows of earlier answers; None if its requests are always whole."""
         ...
 
     @property

@@ -15,11 +15,13 @@ from serve_app.dialects.anthropic_messages.dialect import (
     MessagesUpstream,
 )
 from serve_app.dialects.anthropic_messages.errors import MessagesErrors
+from serve_app.dialects.anthropic_messages.model_facts import facts_of
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.message_list import read_turns
 from serve_app.dialects.openai_chat.codec import ChatCodec
 from serve_app.dialects.openai_chat.dialect import ChatClient, ChatUpstream
 from serve_app.dialects.openai_completions import CompletionsClient, CompletionsUpstream
+from serve_app.dialects.openai_decisions import DecisionsClient, DecisionsUpstream
 from serve_app.dialects.openai_embeddings import EmbeddingsClient, EmbeddingsUpstream
 from serve_app.dialects.openai_responses.codec import ResponsesCodec
 from serve_app.dialects.openai_responses.dialect import ResponsesClient, ResponsesUpstream
@@ -31,7 +33,9 @@ from serve_app.dialects.protocol import (
     ErrorDialect,
     UpstreamDialect,
 )
+from serve_app.dialects.system_one import SystemOneClient
 from serve_app.dialects.translation import OtherDialect
+from serve_app.dialects.typed_questions import QuestionDialect
 from serve_app.domain import Json, Turn
 from serve_app.exchange import Operation
 
@@ -42,6 +46,7 @@ CLIENT_DIALECTS: Final[tuple[ClientDialect, ...]] = (
     ResponsesClient(),
     EmbeddingsClient(),
     CompletionsClient(),
+    DecisionsClient(),
 )
 """What clients may speak; ``api/surfaces.py`` derives their paths."""
 
@@ -56,6 +61,7 @@ UPSTREAM_DIALECTS: Final[Mapping[str, UpstreamDialect]] = MappingProxyType(
         "responses": ResponsesUpstream(),
         "embeddings": EmbeddingsUpstream(),
         "completions": CompletionsUpstream(),
+        "decisions": DecisionsUpstream(),
     }
 )
 """What a provider is asked in when the client speaks the dialect of that name."""
@@ -67,6 +73,14 @@ _CODECS: Final[Mapping[str, Codec]] = MappingProxyType(
     {"chat": ChatCodec(), "messages": MessagesCodec(), "responses": ResponsesCodec()}
 )
 """In the order in which providers that have several are asked: chat is what most do best."""
+
+SYSTEM_ONE: Final = SystemOneClient()
+"""TypeSafe's typed questions, which only the gateway's own orchestrator answers."""
+
+QUESTION_DIALECTS: Final[Mapping[str, QuestionDialect]] = MappingProxyType(
+    {"decisions": DecisionsClient(), SYSTEM_ONE.name: SYSTEM_ONE}
+)
+"""The client dialects that ask typed questions, by name."""
 
 _PAIRS: Final[Mapping[str, DialectPair]] = MappingProxyType(
     {client.name: SameDialect(client, UPSTREAM_DIALECTS[client.name]) for client in CLIENT_DIALECTS}
@@ -94,7 +108,8 @@ _ERROR_DIALECTS: Final[tuple[tuple[str, bytes, ErrorDialect], ...]] = (
 )
 """Clients that read errors of another shape: the path they call, or a header they send."""
 
-_PREFIXES: Final = ("/v1", "/routing/v1")
+_PREFIXES: Final = ("/v1", "/routing/v1", "/v1/v1")
+"""The last one is that of clients whose base URL has a ``/v1`` too many."""
 
 
 def pair(client: ClientDialect, operations: Collection[Operation]) -> DialectPair:
@@ -131,7 +146,14 @@ def dialect_of(document: Document, headers: Collection[str]) -> ClientDialect:
         return _CLIENTS["messages" if anthropic else "chat"]
     if "prompt" in keys and "input" not in keys and isinstance(document.get("prompt"), str | list):
         return _CLIENTS["completions"]
+    if "questions" in keys and "input" in keys:
+        return _CLIENTS["decisions"]
     return _CLIENTS["responses" if "input" in keys else "chat"]
+
+
+def max_output_tokens(model: str) -> int | None:
+    """The most tokens that a model answers with. Returns None unless a dialect knows it by name."""
+    return facts_of(model).max_output
 
 
 def error_dialect(path: str, headers: Collection[bytes]) -> ErrorDialect:

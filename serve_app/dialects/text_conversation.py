@@ -16,6 +16,7 @@ class TextConversation:
     tool_names: tuple[str, ...] = ()
     has_open_tool_loop: bool = False
     has_provider_state: bool = False
+    cache_lifetime_s: float = 0.0
 
     @property
     def turns(self) -> tuple[Turn, ...]:

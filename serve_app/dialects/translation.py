@@ -153,9 +153,9 @@ class OtherDialect:
 
     def ask(self, document: Document, intent: Intent, model: str, quirk: Quirk) -> Asked:
         """The request in the provider's dialect. Raises InvalidRequest if it can't be said."""
-        del intent  # the codec reads all of it
-        request = self.codec.read_request(document)
-        request = self._without_own(request)
+        request = self._without_own(self.codec.read_request(document))
+        if not intent.keeps_answers:
+            request = replace(request, echo={**request.echo, "store": False})
         tools = ClientTools.of(request, self.provider.tool_limits)
         written = self.provider.write_request(tools.request, model)
         body = apply_quirk(written.body, quirk)

@@ -49,6 +49,15 @@ class EventTable:
     """Judges the kind and the data of an event before any content; raises nothing."""
 
 
+def _nothing(kind: str, data: bytes) -> Judgement:
+    del kind, data
+    return Judgement()
+
+
+NO_EVENTS: Final = EventTable(ends=frozenset(), marks=(), judge=_nothing)
+"""Of a dialect without streams: whatever comes as a stream is not an answer."""
+
+
 class TypedEventWatch:
     """Frames one stream, and knows whether it has content and whether it may end here."""
 

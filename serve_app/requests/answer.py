@@ -1,12 +1,20 @@
 """What goes back to the client: status, headers, body."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
 from serve_app.domain import Headers, ModelRef, Reason, RouteDecision
-from serve_app.errors import GatewayError, MethodNotAllowed, UnsupportedEncoding
+from serve_app.errors import (
+    GatewayError,
+    MethodNotAllowed,
+    SpendingCapReached,
+    SpentCap,
+    UnsupportedEncoding,
+    WebSocketUnsupported,
+)
 from serve_app.exchange import Chunks
 from serve_app.requests.progress import RequestProgress
 
@@ -84,7 +92,33 @@ def error_headers(error: GatewayError) -> Headers:
         headers = (*headers, ("allow", error.allowed))
     if isinstance(error, UnsupportedEncoding):  # RFC 9110, section 15.5.16
         headers = (*headers, ("accept-encoding", ", ".join(error.supported)))
+    if isinstance(error, WebSocketUnsupported):  # RFC 9110, section 15.5.22
+        headers = (*headers, ("upgrade", "HTTP/1.1"))
+    if isinstance(error, SpendingCapReached):
+        headers = (*headers, *_cap_headers(error.cap))
     return headers
+
+
+def _cap_headers(cap: SpentCap) -> Headers:
+    """What a client of Anthropic shows of a cap that is used up.
+
+    Without a representative claim and a status of the overage, with which Claude Code shows a
+    sentence of its own in place of the error's. Source: Claude Code, "LLM gateway protocol".
+    """
+    resets_at = str(int(cap.resets_at))
+    unified = {
+        "status": "rejected",
+        "reset": resets_at,
+        "overage-reset": resets_at,
+        "overage-utilization": "1",
+        "overage-surpassed-threshold": "1",
+        "overage-period": cap.period,
+        "overage-disabled-reason": "org_spend_cap_reached",
+    }
+    return (
+        ("retry-after", str(max(1, math.ceil(cap.left_s)))),
+        *((f"anthropic-ratelimit-unified-{name}", value) for name, value in unified.items()),
+    )
 
 
 def as_json(headers: Headers) -> Headers:
@@ -124,6 +158,8 @@ def decision_headers(
         headers.append(("x-fingerpost-route", _encoded(decision.route)))
     if decision.confidence is not None:
         headers.append(("x-fingerpost-confidence", f"{decision.confidence:.3f}"))
+    if decision.rule:
+        headers.append(("x-fingerpost-rule", _encoded(decision.rule)))
     if decision.tier:
         headers.append(("x-fingerpost-tier", decision.tier))
     return tuple(headers)
@@ -148,6 +184,7 @@ def progress_headers(progress: RequestProgress, spent_s: float) -> Headers:
             if dropped
             else ()
         ),
+        *((("x-fingerpost-healed", progress.healed),) if progress.healed else ()),
         ("x-fingerpost-attempts", str(progress.attempts)),
         ("server-timing", timing),
     )

@@ -9,10 +9,12 @@ from serve_app.affinity.cached import CachedStore
 from serve_app.affinity.guarded import GuardedStore
 from serve_app.affinity.sessions import Sessions
 from serve_app.breaker import Breaker
+from serve_app.conversations.shared import SharedConversations
 from serve_app.engines.guard import Guard, breaker
 from serve_app.ports import AffinityStore, Clock, Orchestrator, Upstream
 from serve_app.providers.prices import CurrentPrices
 from serve_app.requests.gateway import Gateway
+from serve_app.requests.state import EarlierAnswers
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.record import Observer
 
@@ -28,6 +30,8 @@ class Ports:
     orchestrator: Orchestrator
     store: AffinityStore
     observer: Observer
+    conversations: SharedConversations | None = None
+    """Where answers are kept whose provider does not keep them; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,12 @@ class Assembly:
     gateway: Gateway
     guard: Guard
     store: GuardedStore
+    conversations: SharedConversations | None
+
+    @property
+    def answers_trouble(self) -> str | None:
+        """Why earlier answers are unavailable, as last seen; None if they are not."""
+        return None if self.conversations is None else self.conversations.trouble
 
 
 def assemble(
@@ -76,5 +86,6 @@ def assemble(
         sessions=sessions,
         observer=ports.observer,
         clock=clock,
+        earlier=EarlierAnswers(ports.conversations),
     )
-    return Assembly(gateway, guard, store)
+    return Assembly(gateway, guard, store, ports.conversations)

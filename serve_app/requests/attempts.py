@@ -5,11 +5,12 @@ No clock and no I/O: the gateway asks for the next try, makes it, and records it
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from itertools import count
 from typing import Final, NamedTuple, TypeAlias
 
 from serve_app.domain import ModelRef
-from serve_app.providers.endpoints import ProviderTable
+from serve_app.providers.endpoints import Endpoint, ProviderTable
 from serve_app.requests.verdict import Action, Verdict
 
 MAX_ATTEMPTS: Final = 4
@@ -62,17 +63,44 @@ class Attempts:
                     yield Try(candidate, endpoint, fresh=True)
 
 
+def by_affinity(home: str, endpoints: Sequence[Endpoint]) -> tuple[int, ...]:
+    """The ordinals of endpoints in the order of a conversation, which all its requests share.
+
+    Rendezvous hashing: every process has the same order, and an endpoint that is added or removed
+    moves only the conversations that begin at it. ``home`` names the conversation.
+    """
+
+    def weight(ordinal: int) -> bytes:
+        name = f"{home}\0{endpoints[ordinal].fingerprint}"
+        return blake2b(name.encode("utf-8", "replace"), digest_size=8).digest()
+
+    return tuple(sorted(range(len(endpoints)), key=weight, reverse=True))
+
+
 class EndpointTurns:
-    """Lets each request begin at another endpoint of a model that has several."""
+    """Orders the endpoints of a model that has several.
+
+    Requests of one conversation begin at the same one, which has its prompt in a cache; others
+    take turns.
+    """
 
     def __init__(self) -> None:
         self._turns: dict[ModelRef | str, Iterator[int]] = defaultdict(count)
 
-    def order(self, providers: ProviderTable, candidate: ModelRef) -> tuple[int, ...]:
-        """The ordinals of a candidate's endpoints, in the order for this request."""
-        size = len(providers.endpoints_of(candidate))
+    def order(
+        self, providers: ProviderTable, candidate: ModelRef, home: Callable[[], str | None]
+    ) -> tuple[int, ...]:
+        """The ordinals of a candidate's endpoints, in the order for this request.
+
+        ``home`` names its conversation, and is called only where there are several endpoints.
+        """
+        endpoints = providers.endpoints_of(candidate)
+        size = len(endpoints)
         if size <= 1:
             return (0,)
+        conversation = home()
+        if conversation is not None:
+            return by_affinity(conversation, endpoints)
         # names below a wildcard share one counter: there is no limit to their number
         key = candidate if candidate in providers.of_models else candidate.provider
         first = next(self._turns[key])

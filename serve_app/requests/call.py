@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from serve_app.affinity.identify import tenant_of
+from serve_app.dialects.earlier_answers import StateWish
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.protocol import ClientDialect
 from serve_app.domain import Headers
 from serve_app.exchange import Operation
 from serve_app.providers.table import ANTHROPIC_OPERATIONS
+from serve_app.requests.earlier import Earlier
 from serve_app.snapshot import Snapshot
 
 
@@ -29,10 +32,23 @@ class ClientRequest:
     """When its body was complete, on the gateway's clock."""
     deciding_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that decide about the session or match rules, by their lower-case names."""
+    client: str = ""
+    """The holder of which client key sends it; empty where none is needed."""
+    wish: StateWish | None = None
+    """What it wants of earlier answers; None if nothing."""
+    earlier: Earlier | None = None
+    """What it continues, once it was looked for."""
     is_beta: bool = False
     """Its address ends in ``?beta=true``, as Anthropic's clients write it for betas."""
     credential: str | None = field(default=None, repr=False)
     """The client's own key, for providers with ``passthrough_auth``."""
+
+    @property
+    def scope(self) -> str:
+        """Whose earlier answers it may refer to: those of its client, or of its own key."""
+        header = self.snapshot.config.routing.session_cache.tenant_header
+        tenant = tenant_of(self.deciding_headers, header)
+        return f"{self.client}\0{tenant}\0{'' if self.client else self.credential or ''}"
 
     def query_for(self, operation: Operation) -> str:
         """What of the query goes on to an operation of a provider."""

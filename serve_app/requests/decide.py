@@ -3,15 +3,18 @@
 routing/router.py holds the rules; here the session and the orchestrator are asked.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from serve_app.affinity.identify import BUDGET_HEADER, session_of
 from serve_app.affinity.sessions import Sessions, SessionState
 from serve_app.dialects.fields import Intent
 from serve_app.domain import (
+    Binding,
     Conversation,
     ModelRef,
     Question,
+    Reason,
     RouteDecision,
     Scores,
     Unavailable,
@@ -22,6 +25,8 @@ from serve_app.requests.session_switch import Switch, budget_of, judge_switch, s
 from serve_app.routing import router
 from serve_app.routing.budget import Budget
 from serve_app.routing.inline_routes import key_of, read_preferences
+from serve_app.routing.policy import Policy
+from serve_app.routing.rules import MatchedRule, RequestFacts, first_match
 from serve_app.scoring.excerpt import conversation as whole_conversation
 from serve_app.scoring.excerpt import recent
 from serve_app.snapshot import Snapshot
@@ -42,6 +47,8 @@ class Decided:
     """Whether the session's budget allows its change, where there is a budget."""
     named: tuple[ModelRef, ...] = ()
     """Of a request that is decided by content although it names a model: that and its fallbacks."""
+    rule: MatchedRule | None = None
+    """The routing rule that decided, if one did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,8 @@ class _InSession:
     state: SessionState
     budget: Budget | None
     store: Sessions
+    before: Binding | None
+    """The model of the answer that the request continues, for a session without a binding."""
 
 
 async def decide(
@@ -63,7 +72,8 @@ async def decide(
     """Which models may answer a request.
 
     ``intent`` None: by content alone, so that names in the request decide nothing. ``snapshot``
-    may be another than the request's own. A bound session stays on its model, and the
+    may be another than the request's own. A routing rule that matches decides alone: it neither
+    reads nor binds the request's session. A bound session stays on its model, and the
     orchestrator is not asked, unless its binding is provisional or the configuration lets
     sessions move.
     Raises InvalidRequest, UnknownModel or NoModel.
@@ -76,18 +86,63 @@ async def decide(
     if intent is not None:
         choice = router.ModelChoice(intent.model, request.hint, intent.fallbacks)
     by_content = router.decide(policy, choice, inline)
+    locked = _locked(request, policy, by_content)
+    if locked is not None:
+        return Decided(locked)
     if isinstance(by_content, RouteDecision):
         return Decided(by_content)
     name = choice.hint or choice.model or ""
+    ruled = _by_rules(request, policy, by_content, name)
+    if ruled is not None:
+        return ruled
     session = session_of(snapshot.config, request.deciding_headers, name, conversation)
+    may_answer = router.may_answer(policy, inline, by_content.otherwise)
+    before = _binding_of(request, may_answer)
     if session is None:
+        if before is not None:
+            return Decided(router.pinned(policy, by_content, before))
         return await _ask(snapshot, conversation, orchestrator, by_content)
     in_session = _InSession(
-        await sessions.find(session, router.may_answer(policy, inline, by_content.otherwise)),
+        await sessions.find(session, may_answer, conversation.cache_lifetime_s),
         budget_of(snapshot.config, request.deciding_headers.get(BUDGET_HEADER)),
         sessions,
+        before,
     )
     return await _decide_in_session(snapshot, conversation, by_content, in_session, orchestrator)
+
+
+def _locked(
+    request: ClientRequest, policy: Policy, by_content: RouteDecision | router.ByContent
+) -> RouteDecision | None:
+    """The model whose provider alone can continue an earlier answer, where the choice is open."""
+    earlier = request.earlier
+    if earlier is None or not earlier.is_locked or earlier.model is None:
+        return None
+    is_open = not isinstance(by_content, RouteDecision) or by_content.reason is Reason.DEFAULT
+    if not is_open or policy.resolve(str(earlier.model)) is None:
+        return None
+    return RouteDecision((earlier.model,), Reason.STATE, earlier.route)
+
+
+def _by_rules(
+    request: ClientRequest, policy: Policy, by_content: router.ByContent, name: str
+) -> Decided | None:
+    """The decision of the first rule that matches, or where there is nothing else to decide by."""
+    if not policy.rules:
+        return None
+    facts = RequestFacts.of(request.deciding_headers, name, request.document.size)
+    matched = first_match(policy.rules, facts, by_content.routes)
+    if matched is not None:
+        return Decided(router.by_rule(policy, by_content, matched), rule=matched)
+    return None if by_content.routes else Decided(router.without_routes(policy, by_content))
+
+
+def _binding_of(request: ClientRequest, may_answer: Callable[[ModelRef], bool]) -> Binding | None:
+    """The model of the answer that a request continues; None if it may not answer this one."""
+    earlier = request.earlier
+    if earlier is None or earlier.model is None or not may_answer(earlier.model):
+        return None
+    return Binding(earlier.model, earlier.route)
 
 
 async def _decide_in_session(
@@ -102,7 +157,7 @@ async def _decide_in_session(
     The first route that matches replaces a provisional binding, whatever the budget is.
     """
     state, budget = session.state, session.budget
-    bound = state.found if state.live else None
+    bound = state.found if state.live else session.before
     if bound is None:
         decided = await _ask(snapshot, conversation, orchestrator, by_content)
         pinned = decided.decision

@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from serve_app.dialects import registry
+from serve_app.dialects.pipe import SameDialect
 from serve_app.dialects.protocol import Asked, UpstreamDialect
 from serve_app.domain import DataPath
-from serve_app.errors import InvalidRequest
+from serve_app.errors import InvalidRequest, StateUnavailable
 from serve_app.exchange import FaultKind, UpstreamFault, UpstreamRequest
 from serve_app.ports import Upstream
 from serve_app.providers.endpoints import Endpoint
@@ -21,6 +22,7 @@ from serve_app.requests.failures import (
 )
 from serve_app.requests.intent import intent_at
 from serve_app.requests.progress import RequestProgress
+from serve_app.requests.state import document_at
 from serve_app.requests.verdict import FINAL, NEXT
 
 Outcome: TypeAlias = Held | CompleteAnswer | Failure
@@ -40,12 +42,16 @@ async def open_exchange(
         return Failure(FINAL, _not_asked(endpoint))
     dialects = registry.pair(progress.request.dialect, endpoint.operations)
     operation = dialects.upstream.operation
+    progress.endpoint = endpoint
+    progress.is_native = isinstance(dialects, SameDialect)
     quirk = endpoint.quirk(candidate.name, operation)
+    quirk = progress.home.with_cache_key(quirk, endpoint, operation)
     stream = progress.intent.stream
     try:
         intent = intent_at(progress.intent, endpoint, operation)
-        asked = dialects.ask(progress.request.document, intent, candidate.name, quirk)
-    except InvalidRequest as error:  # another candidate's dialect may be able to say it
+        document = document_at(progress, endpoint, is_native=progress.is_native)
+        asked = dialects.ask(document, intent, candidate.name, quirk)
+    except (InvalidRequest, StateUnavailable) as error:  # another candidate may be able to
         return Failure(NEXT, error=error)
     progress.dropped = asked.dropped
     path = dialects.upstream.address(candidate.name, stream=stream)
@@ -86,7 +92,8 @@ def _for_client(failure: Failure, dialect: UpstreamDialect, asked: Asked) -> Fai
     reported = failure.reported or dialect.read_error(failure.body)
     if reported is None:
         return failure
-    return replace(failure, client_body=asked.error_body(failure.status, reported))
+    body = asked.error_body(failure.status, reported)
+    return replace(failure, client_body=body, reported=reported)
 
 
 def _translated(

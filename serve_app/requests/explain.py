@@ -5,9 +5,19 @@ from collections.abc import Mapping
 from typing import Final
 from uuid import uuid4
 
-from serve_app.domain import Headers, Json, ModelRef, Reason, Scores, Unavailable
+from serve_app.domain import (
+    OWN_MODEL,
+    Binding,
+    Headers,
+    Json,
+    ModelRef,
+    Reason,
+    Scores,
+    Unavailable,
+)
 from serve_app.requests.decide import Decided
 from serve_app.routing.policy import Policy
+from serve_app.routing.rules import MatchedRule
 from serve_app.snapshot import Snapshot
 
 NO_MODELS: Final = "none"
@@ -26,6 +36,8 @@ def render_routing(decided: Decided, headers: Headers) -> Json:
     models = next((route.models for route in routes if route.name == decision.route), ())
     if decision.reason is Reason.AFFINITY:
         models = decision.candidates
+    if decided.rule is not None:
+        models = decided.rule.models
     return {
         "models": [str(model) for model in models] or [NO_MODELS],
         "route": decision.route,
@@ -82,6 +94,7 @@ def render_explanation(snapshot: Snapshot, decided: Decided, took_s: float) -> J
         "model": str(decision.candidates[0]),
         "route": decision.route,
         "reason": decision.reason,
+        **_rule(decided),
         "confidence": decision.confidence,
         "session": None if decided.session is None else {**_session(decided), **_switch(decided)},
         "candidates": [
@@ -121,6 +134,14 @@ def _switch(decided: Decided) -> dict[str, Json]:
     }
 
 
+def _rule(decided: Decided) -> dict[str, Json]:
+    """The routing rule that decided, and what of the request met its conditions; empty without."""
+    found = decided.rule
+    if found is None:
+        return {}
+    return {"rule": {"name": found.rule.name, "matched": list(found.matched)}}
+
+
 def _trace_id(headers: Headers) -> str:
     """The caller's trace id, from ``traceparent`` (W3C Trace Context), or a new one."""
     for name, value in headers:
@@ -139,12 +160,12 @@ _WHY_NAMED: Final[Mapping[Reason, str]] = {
 def why(model: ModelRef, policy: Policy, decided: Decided) -> str:
     """Why a candidate has its place in the list."""
     decision, question, state = decided.decision, decided.question, decided.session
+    if model == OWN_MODEL:
+        return "the gateway's own orchestrator, which answers typed questions"
+    if decided.rule is not None:
+        return _why_by_rule(model, policy, decided.rule)
     if decision.reason is Reason.AFFINITY and state is not None and state.found is not None:
-        if model == state.found.model:
-            return "the model that the session is on"
-        if model == policy.default:
-            return "the default model"
-        return "what the request names" if model in decided.named else "of the session's route"
+        return _why_in_session(model, policy, decided, state.found)
     for route in () if question is None else question.routes:
         if route.name == decision.route and model in route.models:
             return f"model {route.models.index(model) + 1} of route {route.name!r}"
@@ -158,3 +179,22 @@ def why(model: ModelRef, policy: Policy, decided: Decided) -> str:
     if decision.reason is Reason.ALWAYS_ROUTE:
         return "what the request names, after the route's models"
     return "of the first route, because there is no default model"
+
+
+def _why_in_session(model: ModelRef, policy: Policy, decided: Decided, bound: Binding) -> str:
+    if model == bound.model:
+        return "the model that the session is on"
+    if model == policy.default:
+        return "the default model"
+    return "what the request names" if model in decided.named else "of the session's route"
+
+
+def _why_by_rule(model: ModelRef, policy: Policy, found: MatchedRule) -> str:
+    if model in found.models:
+        route = found.rule.route
+        if route is None:
+            return f"the model of rule {found.rule.name!r}"
+        return f"model {found.models.index(model) + 1} of route {route!r}"
+    if model == policy.default:
+        return "the default model"
+    return "what the request names, after the rule's models"

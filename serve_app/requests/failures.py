@@ -41,7 +41,7 @@ class Failure:
     client_body: bytes | None = None
     """The provider's error in the client's dialect; None if there is none that it can read."""
     reported: ErrorInfo | None = None
-    """The provider's error, where it came under a status of success."""
+    """The provider's error, if its dialect can read it."""
     error: GatewayError | None = None
     """Why the candidate was not asked."""
 

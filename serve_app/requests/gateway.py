@@ -34,8 +34,10 @@ from serve_app.requests.exchange import Outcome, open_exchange
 from serve_app.requests.explain import render_explanation, render_routing
 from serve_app.requests.failures import CompleteAnswer, Failure, error_of_fault, error_of_status
 from serve_app.requests.intent import read_intent
+from serve_app.requests.own_decisions import OwnDecisions, own_decision
 from serve_app.requests.progress import RequestProgress
 from serve_app.requests.relay import Relay
+from serve_app.requests.state import EarlierAnswers, heal, preferred_endpoints
 from serve_app.requests.verdict import FINAL, GOOD
 from serve_app.telemetry.record import AttemptRecord, Observer
 
@@ -54,21 +56,26 @@ class Gateway:
         sessions: Sessions,
         observer: Observer,
         clock: Clock,
+        earlier: EarlierAnswers | None = None,
     ) -> None:
+        """``earlier`` None: nothing is kept for later requests."""
         self._upstream = upstream
         self._orchestrator = orchestrator
         self._sessions = sessions
         self._observer = observer
+        self._own = OwnDecisions(orchestrator, observer, clock)
         self._turns = EndpointTurns()
+        self._earlier = earlier or EarlierAnswers(None)
         self.clock = clock
 
     async def complete(self, request: ClientRequest) -> Answer:
         """The answer of a model. Raises GatewayError only for a fault of the request."""
         intent = read_intent(request)
+        request = await self._earlier.resume(request)
         decided = await decide(request, intent, self._orchestrator, self._sessions)
         progress = RequestProgress(
             request,
-            intent,
+            intent._replace(keeps_answers=self._earlier.keeps),
             decided.decision,
             decided_s=self.clock() - request.arrived,
             session=decided.session,
@@ -76,13 +83,26 @@ class Gateway:
         outcome = await self._try_candidates(progress)
         if not isinstance(outcome, Failure) and request.dialect.holds_conversations:
             await self._settle(decided, progress.candidate)
+        if isinstance(outcome, CompleteAnswer):
+            await self._earlier.keep_body(progress, outcome.body)
         return self._answer(progress, outcome)
+
+    async def answer_questions(self, request: ClientRequest) -> Answer:
+        """Answers to typed questions, of a model or of the gateway's own orchestrator.
+
+        Raises GatewayError also where the orchestrator could not answer.
+        """
+        decision = own_decision(request)
+        if decision is None:
+            return await self.complete(request)
+        return await self._own.answer(request, decision)
 
     async def match(self, request: ClientRequest) -> Answer:
         """Plano's decision API: the route that the conversation matches. Binds its session.
 
         Names in the request decide nothing. Raises GatewayError as ``complete``.
         """
+        request = await self._earlier.resume(request)
         decided = await decide(request, None, self._orchestrator, self._sessions)
         if decided.decision.route is not None:
             await self._settle(decided, decided.decision.candidates[0])
@@ -91,7 +111,13 @@ class Gateway:
     async def explain(self, request: ClientRequest) -> Answer:
         """What ``complete`` would do, and why. Raises GatewayError as ``complete``."""
         intent = read_intent(request)
-        decided = await decide(request, intent, self._orchestrator, self._sessions)
+        request = await self._earlier.resume(request)
+        own = own_decision(request)
+        decided = (
+            await decide(request, intent, self._orchestrator, self._sessions)
+            if own is None
+            else Decided(own)
+        )
         took_s = self.clock() - request.arrived
         content = render_explanation(request.snapshot, decided, took_s)
         return self._describe(request, intent, decided, content)
@@ -129,11 +155,17 @@ class Gateway:
         providers = progress.request.snapshot.providers
         attempts = Attempts(
             _able_first(progress),
-            lambda candidate: self._turns.order(providers, candidate),
+            lambda candidate: preferred_endpoints(
+                progress.request,
+                candidate,
+                self._turns.order(providers, candidate, lambda: progress.home.name),
+            ),
         )
         outcome: Outcome = Failure(FINAL)
         while (tried := attempts.next()) is not None:
             outcome = await self._attempt(progress, tried)
+            if isinstance(outcome, Failure) and heal(progress, outcome):
+                outcome = await self._attempt(progress, tried)
             verdict = outcome.verdict if isinstance(outcome, Failure) else GOOD
             attempts.record(verdict)
         return outcome
@@ -174,7 +206,9 @@ class Gateway:
         headers = progress_headers(progress, spent_s)
         if isinstance(outcome, Held):
             status = outcome.status
-            relay = Relay(outcome, lambda how: self._end(progress, status, how))
+            tap = self._earlier.tap(progress)
+            look = None if tap is None else tap.look
+            relay = Relay(outcome, lambda how: self._end(progress, status, how), look)
             passed = as_stream(_returned(progress, outcome.headers))
             return Answer(status, passed + headers, relay, progress.request.dialect.keep_alive)
         if isinstance(outcome, CompleteAnswer):

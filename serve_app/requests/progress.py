@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 
 from serve_app.affinity.sessions import SessionState
 from serve_app.dialects.fields import Intent
+from serve_app.dialects.json_edits import Document
 from serve_app.domain import ModelRef, Reason, RouteDecision
+from serve_app.providers.endpoints import Endpoint
+from serve_app.requests.cache_home import CacheHome
 from serve_app.requests.call import ClientRequest
 from serve_app.telemetry.record import RequestRecord
 
@@ -18,7 +21,18 @@ class RequestProgress:
     decision: RouteDecision
     decided_s: float = 0.0
     session: SessionState | None = None
+    home: CacheHome = field(init=False)
     candidate: ModelRef = field(init=False)
+    endpoint: Endpoint | None = None
+    """Which endpoint of the candidate was asked last."""
+    is_native: bool = False
+    """The endpoint was asked in the client's own dialect."""
+    document: Document = field(init=False)
+    """What the client asks, without what a provider could not read."""
+    healed: str = ""
+    """What was changed for that, as ``x-fingerpost-healed`` names it; empty for nothing."""
+    is_lost: bool = False
+    """The provider that kept the earlier answer has lost it."""
     attempts: int = 0
     dropped: tuple[str, ...] = ()
     """What the candidate's dialect can't say, and what was left out for that."""
@@ -28,6 +42,8 @@ class RequestProgress:
 
     def __post_init__(self) -> None:
         self.candidate = self.decision.candidates[0]
+        self.document = self.request.document
+        self.home = CacheHome(self.request, self.session)
 
     @property
     def reason(self) -> Reason:

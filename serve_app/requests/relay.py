@@ -5,7 +5,7 @@ error event in the client's dialect, because SDKs take a clean end for a complet
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 from serve_app.errors import GatewayError
@@ -21,10 +21,17 @@ class Relay:
     That is empty for a complete stream, BROKEN, or CLIENT_GONE.
     """
 
-    def __init__(self, held: Held, on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        held: Held,
+        on_end: Callable[[str], None],
+        look: Callable[[bytes], Awaitable[None]] | None = None,
+    ) -> None:
+        """``look`` sees all bytes before the client gets them, whole events at a time."""
         self._held = held
         self._pipe = held.pipe
         self._on_end = on_end
+        self._look = look
         self._ready = held.ready
         self._over = False
         self._reported = False
@@ -46,6 +53,8 @@ class Relay:
                 ready = self._finish(error_of_fault(error.fault))
             else:
                 ready = self._pipe.feed(chunk) if chunk else self._finish(None)
+        if self._look is not None:
+            await self._look(ready)
         return ready
 
     async def _next_chunk(self) -> bytes:

@@ -18,6 +18,7 @@ import yaml
 
 from serve_app.cli import serve_process
 from serve_app.cli.serve_yaml.read import read_env_file, read_serve_file
+from tests import stateful_provider
 from tests.matrix.conftest import Bench, bench_of, entries_of
 from tests.matrix.vendor import script
 from tests.scripted_provider import ScriptedProvider
@@ -31,6 +32,7 @@ from tests.site import (
     write_routing_config,
     write_sessions_config,
 )
+from tests.stateful_provider import StatefulProvider
 from tests.unit.affinity.redis_server import Server, running
 
 GATEWAY_KEY = "fp-key-of-the-routing-site"
@@ -83,6 +85,13 @@ def vendor() -> Iterator[ScriptedProvider]:
         yield provider
 
 
+@pytest.fixture(scope="package")
+def stateful() -> Iterator[StatefulProvider]:
+    """The provider behind the cluster that keeps answers, or does not."""
+    with StatefulProvider() as provider:
+        yield provider
+
+
 @dataclass
 class SessionSite:
     """A gateway with two ingress replicas, and the store of its bindings."""
@@ -112,12 +121,16 @@ def _keyed_config(
 
 
 def _session_apps(
-    application: dict[str, Any], home: Path, providers: dict[str, ScriptedProvider]
+    application: dict[str, Any],
+    home: Path,
+    providers: dict[str, ScriptedProvider],
+    stateful: StatefulProvider,
 ) -> list[dict[str, Any]]:
     apps = []
+    others = stateful_provider.entries_of(stateful.url)
     for backend in BACKENDS:
         url = _REDIS["server"].url if backend == "redis" else None
-        config = write_sessions_config(home, providers, url)
+        config = write_sessions_config(home, providers, url, others)
         two = {"name": "Ingress", "num_replicas": 2, "autoscaling_config": None}
         own = {
             "name": f"sessions-{backend}",
@@ -167,6 +180,7 @@ def cluster(
     cluster_providers: dict[str, ScriptedProvider],
     vendor: ScriptedProvider,
     redis_server: Server,
+    stateful: StatefulProvider,
 ) -> Iterator[Cluster]:
     """The graph with two replicas of the dedicated provider's client, and one for each dialect's
     interface; one application requires a key.
@@ -196,7 +210,10 @@ def cluster(
             }
         ],
     }
-    serve["applications"] += [routing, *_session_apps(application, home, cluster_providers)]
+    serve["applications"] += [
+        routing,
+        *_session_apps(application, home, cluster_providers, stateful),
+    ]
     file = home / "serve.yaml"
     file.write_text(yaml.safe_dump(serve))
     settings = read_env_file(CONFIGS / "serve.env")

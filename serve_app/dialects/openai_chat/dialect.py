@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Chat".
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import (
     GATEWAY_KEYS,
     Fields,
@@ -40,6 +41,7 @@ class ChatClient(OpenAIErrors):
     fields: Fields = FIELDS
     holds_conversations: bool = True
     keep_alive: bytes = b": keep-alive\n\n"
+    state: StateDialect | None = None
 
     def read_intent(self, document: Document) -> Intent:
         """Model, fallbacks, streaming and number of answers. Raises InvalidRequest."""

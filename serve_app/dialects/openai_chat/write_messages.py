@@ -21,6 +21,7 @@ from serve_app.domain import Json
 from serve_app.errors import InvalidRequest
 
 _GAP: Final = "\n\n"
+_NO_PDF: Final = "the provider does not support PDF input or other documents by {}"
 
 
 class MessageWriter:
@@ -181,7 +182,8 @@ def _text(text: str) -> dict[str, Json]:
 def _image(image: ir.Image, at: str) -> dict[str, Json]:
     media = image.media
     if media.url is None and media.data is None:
-        _refuse(at, "an image by file_id or as text", "send its URL, or the image in base64")
+        why = "could not process image: the provider does not take it by file_id or as text"
+        _refuse(at, why, "send its URL, or the image in base64")
     url = media.url or data_url(media, PNG)
     fields: dict[str, Json] = {"url": url}
     if image.detail is not None:
@@ -192,10 +194,10 @@ def _image(image: ir.Image, at: str) -> dict[str, Json]:
 def _file(file: ir.File, at: str, *, has_ids: bool) -> dict[str, Json]:
     media = file.media
     if media.url is not None:
-        _refuse(at, "a document by URL", "send the document itself, in base64 or as text")
+        _refuse(at, _NO_PDF.format("URL"), "send the document itself, in base64 or as text")
     if media.file_id is not None:
         if not has_ids:
-            _refuse(at, "a document by file_id", "send the document itself, in base64 or as text")
+            _refuse(at, _NO_PDF.format("file_id"), "send the document itself, in base64 or as text")
         return {"type": "file", "file": {"file_id": media.file_id}}
     text = text_of_document(file)  # servers take only PDFs as files
     if text is not None:
@@ -205,5 +207,6 @@ def _file(file: ir.File, at: str, *, has_ids: bool) -> dict[str, Json]:
     return {"type": "file", "file": fields}
 
 
-def _refuse(at: str, what: str, fix: str) -> NoReturn:
-    raise InvalidRequest(f"{at}: the provider's dialect does not take {what}; {fix}", at)
+def _refuse(at: str, why: str, fix: str) -> NoReturn:
+    """Raises InvalidRequest; by the words of ``why`` agents know what to leave out."""
+    raise InvalidRequest(f"{at}: {why}; {fix}", at)

@@ -28,6 +28,7 @@ from serve_app.domain import Json
 
 ECHO_DEFAULTS: Final[Mapping[str, Json]] = {
     "background": False,
+    "conversation": None,
     "instructions": None,
     "max_output_tokens": None,
     "max_tool_calls": None,
@@ -37,7 +38,7 @@ ECHO_DEFAULTS: Final[Mapping[str, Json]] = {
     "prompt_cache_key": None,
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
-    "store": False,  # the gateway keeps no answers, whatever the API's default
+    "store": True,
     "temperature": 1.0,
     "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
@@ -132,6 +133,8 @@ def _echo(request: ir.Request, key: str, default: Json) -> Json:
     value = request.echo.get(key)
     if value is None:
         return default
+    if key == "conversation" and isinstance(value, str):
+        return {"id": value}
     if key in ("text", "reasoning") and isinstance(value, dict):
         return {**default, **value}
     return value

@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Responses".
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import (
     GATEWAY_KEYS,
     Fields,
@@ -18,6 +19,7 @@ from serve_app.dialects.json_edits import Document
 from serve_app.dialects.openai_errors import read_error
 from serve_app.dialects.openai_responses.conversation import ResponsesConversation
 from serve_app.dialects.openai_responses.errors import ResponsesErrors, check_answer
+from serve_app.dialects.openai_responses.state import ResponsesState
 from serve_app.dialects.openai_responses.stream import ResponsesWatch
 from serve_app.dialects.path_upstream import PathUpstream
 from serve_app.dialects.protocol import ErrorInfo, StreamWatch
@@ -35,9 +37,14 @@ FIELDS: Final = Fields(
         "tools",
         "metadata",
         "previous_response_id",
+        "conversation",
+        "store",
     },
     thoughts_in="input",
 )
+
+
+_STATE: Final = ResponsesState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class ResponsesClient(ResponsesErrors):
     holds_conversations: bool = True
     fields: Fields = FIELDS
     keep_alive: bytes = b": keep-alive\n\n"
+    state: StateDialect | None = _STATE
 
     def read_intent(self, document: Document) -> Intent:
         """Model, fallbacks and streaming. Raises InvalidRequest."""

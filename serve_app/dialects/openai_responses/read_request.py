@@ -22,16 +22,14 @@ LOGPROBS: Final = "message.output_text.logprobs"
 """What ``include`` names that an answer has beyond its defaults."""
 
 _KEEPS_STATE: Final = "needs a provider that keeps state"
-_WHOLE: Final = f"{_KEEPS_STATE}; send the whole conversation in `input`"
 _REFUSED: Final = {
-    "previous_response_id": _WHOLE,
-    "conversation": _WHOLE,
     "prompt": f"{_KEEPS_STATE}; send the prompt's text in `instructions` and `input`",
     "background": f"{_KEEPS_STATE}; leave it out, and use `stream` for long answers",
 }
 _UNDERSTOOD: Final = frozenset(
     {
         *_REFUSED,
+        "conversation",  # the gateway has put it into ``input``
         "include",
         "input",
         "instructions",
@@ -39,6 +37,7 @@ _UNDERSTOOD: Final = frozenset(
         "metadata",
         "model",
         "parallel_tool_calls",
+        "previous_response_id",  # as above
         "prompt_cache_key",
         "reasoning",
         "safety_identifier",

@@ -28,6 +28,8 @@ from serve_app.domain import Json
 from serve_app.errors import InvalidRequest
 
 _MAX_CALL_ID: Final = 64
+_NO_IMAGE: Final = "could not process image"
+"""By these words agents know that they have to leave it out."""
 
 
 class InputWriter:
@@ -122,8 +124,13 @@ class InputWriter:
             return [{"type": "input_text", "text": part.text}]
         media = part.media
         if media.file_id is not None and self._request.dialect not in OPENAI:
-            message = f"{at}: the file {media.file_id!r} is another provider's; send its content"
-            raise InvalidRequest(message, at)
+            why = (
+                _NO_IMAGE
+                if isinstance(part, ir.Image)
+                else "the provider does not support PDF input"
+            )
+            file = f"from the file {media.file_id!r}, which is another provider's"
+            raise InvalidRequest(f"{at}: {why} {file}; send its content", at)
         if isinstance(part, ir.Image):
             return [_image(part, at)]
         return _file(part)
@@ -163,7 +170,7 @@ def _image(part: ir.Image, at: str) -> dict[str, Json]:
     if media.data is not None:
         url = data_url(media, PNG)
     if url is None:
-        raise InvalidRequest(f"{at}: the image has neither a URL nor data; send one", at)
+        raise InvalidRequest(f"{at}: {_NO_IMAGE}: it has neither a URL nor data; send one", at)
     return {**image, "image_url": url}
 
 
