@@ -7,7 +7,7 @@ model in a decision, a *route* is a described list of models, a *dialect* is a w
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 Json: TypeAlias = Any
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -79,6 +79,10 @@ class ModelRef:
         return cls(provider, name)
 
 
+OWN_MODEL: Final = ModelRef("fingerpost", "route")
+"""The gateway's own orchestrator, where it answers typed questions like a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """The text of one message of a user or an assistant, as the orchestrator sees it."""
@@ -129,6 +133,11 @@ class Conversation(Protocol):
         ...
 
     @property
+    def cache_lifetime_s(self) -> float:
+        """How long the client asks the provider to cache the prompt, in seconds; 0 if it does not."""
+        ...
+
+    @property
     def characters(self) -> int:
         """The length of the whole body, for estimates of its tokens."""
         ...
@@ -157,6 +166,8 @@ class RouteDecision:
     """0..1, or None when nothing was scored."""
     tier: str = ""
     """Which tier of the orchestrator decided, as ``Scores.tier``; empty if none did."""
+    rule: str = ""
+    """The name of the routing rule that decided; empty if none did."""
 
     def __post_init__(self) -> None:
         if not self.candidates:
@@ -180,6 +191,11 @@ class Question:
     """What users say when they mean none of these routes."""
     is_inline: bool = False
     """True for routes in the body of a request, to which nothing learned applies."""
+    wants_probabilities: bool = False
+    """True if the name of the best route alone is not an answer, as for typed questions.
+
+    While the engine is busy, such a question is asked again.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +302,8 @@ class Binding:
     cached_tokens: int = 0
     """Cached tokens of the last answer, as the provider counted them."""
     spend: Spend = Spend()
+    ttl_s: float = 0.0
+    """The least time that a store keeps it after its last use, in seconds; 0: the store's own."""
 
     @property
     def is_provisional(self) -> bool:

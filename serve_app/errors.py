@@ -5,6 +5,7 @@
     GatewayError                    500 internal_error
     ├── InvalidRequest              400 invalid_request
     │   ├── InvalidJson             400 invalid_json
+    │   ├── ResponseNotFound        400 previous_response_not_found
     │   ├── ThreadUnsupported       400 thread_unsupported_request
     │   └── ThreadNotFound          404 thread_not_found
     ├── DuplicateKey                400 duplicate_key
@@ -18,7 +19,11 @@
     ├── BodyTimeout                 408 request_timeout
     ├── BodyTooLarge                413 body_too_large
     ├── UnsupportedEncoding         415 unsupported_encoding
+    ├── WebSocketUnsupported        426 websocket_unsupported
+    ├── SpendingCapReached          429 spending_cap_reached
     ├── HeadersTooLarge             431 headers_too_large
+    ├── StateUnavailable            503 state_unavailable
+    ├── OrchestratorUnavailable     503 orchestrator_unavailable
     ├── ReportedError               502 upstream_error
     └── UpstreamFailed              502 upstream_error
         ├── HopTooSmall             413 body_too_large
@@ -31,6 +36,10 @@ whatever its constructor takes, and is rendered by dialects only.
 """
 
 from dataclasses import dataclass
+from typing import Final, Literal
+
+_TWICE: Final = "/v1/v1/"
+"""Part of paths where base URL and client both add ``/v1``."""
 
 
 def _restore(cls: type["GatewayError"], state: dict[str, object]) -> "GatewayError":
@@ -72,6 +81,12 @@ class InvalidJson(InvalidRequest):
     """The body is not one JSON object."""
 
     code = "invalid_json"
+
+
+class ResponseNotFound(InvalidRequest):
+    """The request continues an answer or a conversation that is not kept."""
+
+    code = "previous_response_not_found"
 
 
 class ThreadUnsupported(InvalidRequest):
@@ -160,6 +175,12 @@ class UnknownPath(GatewayError):
     served: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if _TWICE in self.path:
+            once = self.path.replace(_TWICE, "/v1/", 1)
+            return (
+                f"unknown path {self.path!r}: the client adds /v1 to its base URL by itself; use "
+                f"{once!r}, and a base URL (such as ANTHROPIC_BASE_URL) that does not end in /v1"
+            )
         return f"unknown path {self.path!r}; use {' or '.join(self.served) or 'another one'}"
 
 
@@ -233,6 +254,48 @@ class UnsupportedEncoding(GatewayError):
 
 
 @dataclass(eq=False)
+class WebSocketUnsupported(GatewayError):
+    """The client opened a WebSocket; this status makes Codex go on over HTTP at once."""
+
+    status = 426
+    code = "websocket_unsupported"
+    is_final = True
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} does not support WebSocket; send each request as a POST over HTTP, and "
+            "set `supports_websockets = false` in the configuration of Codex"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SpentCap:
+    """A client's spending cap that is used up."""
+
+    period: Literal["daily", "weekly", "monthly"]
+    resets_at: float
+    """When the next period begins, in seconds since the epoch."""
+    left_s: float
+    """Seconds until then."""
+    message: str
+    """One sentence for the user: which cap, when it resets, and what to do."""
+
+
+@dataclass(eq=False)
+class SpendingCapReached(GatewayError):
+    """The client has spent its cap, and the gateway does not ask a provider."""
+
+    status = 429
+    code = "spending_cap_reached"
+    is_final = True
+    cap: SpentCap
+
+    def __str__(self) -> str:
+        return self.cap.message
+
+
+@dataclass(eq=False)
 class HeadersTooLarge(GatewayError):
     """The headers together are over ``limits.header_bytes``."""
 
@@ -245,6 +308,31 @@ class HeadersTooLarge(GatewayError):
             f"the request headers are larger than {self.limit} bytes; send fewer, or raise "
             "limits.header_bytes"
         )
+
+
+class StateUnavailable(GatewayError):
+    """The request continues an earlier answer, and the store of those is unavailable."""
+
+    status = 503
+    code = "state_unavailable"
+
+    def __str__(self) -> str:
+        return (
+            "the store of earlier answers is unavailable, so the conversation can't be continued "
+            "now; try again, or send the whole conversation"
+        )
+
+
+@dataclass(eq=False)
+class OrchestratorUnavailable(GatewayError):
+    """The gateway's own orchestrator was to answer, and could not."""
+
+    status = 503
+    code = "orchestrator_unavailable"
+    detail: str
+
+    def __str__(self) -> str:
+        return f"the orchestrator did not answer: {self.detail}; retry, or see GET /healthz"
 
 
 @dataclass(eq=False)

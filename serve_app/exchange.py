@@ -63,6 +63,7 @@ class UpstreamRequest:
     """On a connection of its own: one that was kept open has just turned out to be dead."""
     inline: bool = False
     """No hop: the exchange runs where the request is. Does not cross the hop itself."""
+    method: str = "POST"
 
 
 class FaultKind(StrEnum):

@@ -52,6 +52,7 @@ _TARGET_OF_ENGINE: Final[Mapping[str, int]] = MappingProxyType(
         "vllm": 32,  # answers them in batches
         "http": 32,  # mostly waits
         "embeddings": 32,
+        "decision": 32,
     }
 )
 """``target_ongoing_requests`` of the Orchestrator, by its engine."""
@@ -65,7 +66,7 @@ class Role(Enum):
 
     INGRESS = "serves the API"
     ORCHESTRATOR = "scores routes"
-    AFFINITY = "keeps sessions in memory"
+    AFFINITY = "keeps sessions and earlier answers in memory"
     PROVIDER = "carries the exchanges of one provider"
     SHARED = "carries wildcards, and providers that a reload adds"
 
@@ -87,7 +88,8 @@ def deployments_of(snapshot: Snapshot) -> tuple[DeploymentSpec, ...]:
         DeploymentSpec("Ingress", Role.INGRESS, _IO_BOUND),
         DeploymentSpec("Orchestrator", Role.ORCHESTRATOR, _orchestrator_options(snapshot)),
     ]
-    if snapshot.config.routing.session_cache.type != "redis":  # else the ingress asks Redis itself
+    kinds = (snapshot.config.routing.session_cache.type, snapshot.config.keeps_state_in)
+    if "memory" in kinds:  # else the ingress asks Redis itself
         specs.append(DeploymentSpec("Affinity", Role.AFFINITY, _AFFINITY))
     specs.append(DeploymentSpec(f"provider-{SHARED_SLUG}", Role.SHARED, _IO_BOUND))
     specs += [

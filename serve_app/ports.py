@@ -3,6 +3,7 @@
 The implementations are in providers/, affinity/ and deployments/; tests bring their own.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from serve_app.domain import Binding, ModelRef, Question, Scores, Unavailable
@@ -34,6 +35,22 @@ class AffinityStore(Protocol):
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
         """Put if absent, or, with ``instead_of``, swap if that model is bound; True if stored."""
+        ...
+
+
+class ConversationStore(Protocol):
+    """Keeps values of earlier answers, each for some time after its last use. A failure raises."""
+
+    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The values of these keys, None where there is none; reading extends their lives."""
+        ...
+
+    async def save(self, key: str, value: bytes) -> None:
+        """Keeps a value, in place of an earlier one."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        """Forgets the values of these keys. Returns how many there were."""
         ...
 
 

@@ -16,7 +16,9 @@ from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.engines.servers import check_engines
 from serve_app.engines.threshold import ThresholdInForce, threshold_in_force
 from serve_app.providers.endpoints import ProviderTable, build_table
+from serve_app.routing.compiled_rules import with_rules
 from serve_app.routing.policy import Policy, compile_policy, unknown_model
+from serve_app.routing.rules import read_headers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,22 @@ def compile_snapshot(file: str | Path | None, environ: Mapping[str, str] | None 
     loaded = load(file, environ)
     providers, problems = build_table(loaded)
     policy, more = compile_policy(loaded)
+    policy, problems_of_rules = with_rules(loaded, policy)
+    more += problems_of_rules
     routing = loaded.config.routing
     if routing.session_cache.type == "redis" and routing.session_cache.url is None:
         place = ("routing", "session_cache")
         more.append(loaded.problem(place, "type redis needs `url: redis://host:6379`"))
+    if loaded.config.state_storage.type == "redis" and loaded.config.state_url is None:
+        text = "type redis needs `url: redis://host:6379`, or routing.session_cache.url"
+        more.append(loaded.problem(("state_storage",), text))
     more += _unknown_prices(loaded, policy)
     more += check_engines(loaded, providers, policy)
     threshold, faults = threshold_in_force(loaded.config.orchestrator)
     more += (loaded.problem(*fault) for fault in faults)
     raise_problems(loaded, [*problems, *more])
     wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
+    wanted |= read_headers_of(policy.rules)
     config = _with_threshold(_with_key_files(loaded), threshold)
     access = Access(config, os.environ if environ is None else environ)
     return Snapshot(config, policy, providers, threshold, access, wanted)

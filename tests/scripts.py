@@ -235,6 +235,23 @@ async def leak_in_200(line: Line, exchange: Headers, request: dict[str, Any]) ->
     line.end()
 
 
+async def decide(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    """Replies that every statement of a request for decisions is true."""
+    answers = [
+        {"type": "predicate", "name": question.get("name"), "probability": 1.0, "x_extra": "é"}
+        for question in request["questions"]
+    ]
+    usage = {
+        "input_tokens": 9,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 0,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 9,
+    }
+    body = {"model": request["model"], "answers": answers, "usage": usage}
+    line.whole(json.dumps(body, indent=1).encode())
+
+
 async def once_a_line(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
     """Aborts a connection that is used again, like a server that drops idle connections."""
     if line.count > 1:
@@ -276,6 +293,7 @@ SCRIPTS: dict[str, Script] = {
     "leak": leak,
     "leak-all": leak_all,
     "leak-in-200": leak_in_200,
+    "decide": decide,
     "once-a-line": once_a_line,
     "reset-once": reset_once,
 }

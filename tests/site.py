@@ -237,9 +237,15 @@ def write_routing_config(folder: Path, providers: dict[str, ScriptedProvider], *
 
 
 def write_sessions_config(
-    folder: Path, providers: dict[str, ScriptedProvider], redis: str | None = None
+    folder: Path,
+    providers: dict[str, ScriptedProvider],
+    redis: str | None = None,
+    others: Sequence[dict[str, Any]] = (),
 ) -> Path:
-    """Writes a configuration with sessions in memory or in Redis; providers are inline."""
+    """Writes a configuration with sessions in memory or in Redis; providers are inline.
+
+    ``others`` are further entries of model_providers.
+    """
     cache = {"type": "memory"} if redis is None else {"type": "redis", "url": redis}
     entries: list[dict[str, Any]] = [
         {
@@ -253,7 +259,7 @@ def write_sessions_config(
     entries.append({**entries[0], "model": "dedicated/parrot", "default": True})
     config = {
         "version": "v0.4.0",
-        "model_providers": entries,
+        "model_providers": [*entries, *others],
         "routing_preferences": ROUTES,
         "model_aliases": {"smart": {"target": "auto"}},
         "orchestrator": {"min_confidence": 0.2, "deadline_ms": 2000},

@@ -114,7 +114,7 @@ class CachedStore:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if self._clock() - entry.used_at >= self._ttl_s:
+        if self._clock() - entry.used_at >= max(self._ttl_s, entry.binding.ttl_s):
             del self._entries[key]
             return None
         return entry

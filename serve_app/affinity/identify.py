@@ -19,6 +19,23 @@ OFF_HEADERS: Final = ("x-plano-cache", "x-fingerpost-affinity")
 BUDGET_HEADER: Final = "x-plano-max-switch-spend-pct"
 """Maximum cost of switches of a session, in percent of its cost without switches."""
 
+AGENT_HEADER: Final = "x-claude-code-agent-id"
+"""Names a subagent of Claude Code, whose conversation is not that of its session."""
+
+CLASS_HEADER: Final = "x-claude-code-request-class"
+"""What Claude Code sends a request for; source: its documentation of gateways, hint headers."""
+
+SUBAGENT_HEADER: Final = "x-openai-subagent"
+"""What a subagent of Codex is for."""
+
+THREAD_HEADER: Final = "thread-id"
+"""Names a conversation of Codex: a subagent has its own, and the session of the main one."""
+
+_CONTINUING: Final = frozenset({"", "main", "compaction", "side_reply", "compact"})
+"""Classes of requests that continue the conversation itself, and so read its cached prefix."""
+
+_CACHE_KEY_SALT: Final = b"fingerpost prompt_cache_key"
+
 IMPLICIT_SALT: Final = "plano-affinity-v1"
 
 _MAX_NAME_CHARACTERS: Final = 256
@@ -39,17 +56,34 @@ class Session:
     tenant: str = ""
     lane: str = ""
     """The requested model: empty, or an alias. Each lane of a session has its own binding."""
+    agent: str = ""
+    """The client's name of a subagent; empty for the main one."""
+    request_class: str = ""
+    """What a request beside the conversation is for; empty for those that continue it."""
 
     @property
     def key(self) -> str:
         """The key of the binding in the store."""
+        return f"{self.conversation}:lane:{self.lane}" if self.lane else self.conversation
+
+    @property
+    def conversation(self) -> str:
+        """The name of the conversation, whichever model its requests name."""
         text = f"{self.tenant}:{self.id}" if self.tenant else self.id
-        return f"{text}:lane:{self.lane}" if self.lane else text
+        text = f"{text}:agent:{self.agent}" if self.agent else text
+        return f"{text}:class:{self.request_class}" if self.request_class else text
+
+    @property
+    def cache_key(self) -> str:
+        """A hash of the conversation's name that providers may see: 32 hex digits."""
+        name = self.conversation.encode("utf-8", "replace")
+        return blake2b(name, digest_size=16, key=_CACHE_KEY_SALT).hexdigest()
 
 
 def wanted_headers(client_headers: Iterable[str], tenant_header: str | None) -> frozenset[bytes]:
     """The names of all headers that affect sessions, in lower case."""
     names = [EXPLICIT_HEADER, *OFF_HEADERS, BUDGET_HEADER, *client_headers]
+    names += [AGENT_HEADER, CLASS_HEADER, SUBAGENT_HEADER, THREAD_HEADER]
     names += [] if tenant_header is None else [tenant_header]
     return frozenset(name.lower().encode() for name in names)
 
@@ -90,7 +124,41 @@ def session_of(
     if first is not None:
         tools = ",".join(conversation.tool_names)
         own = implicit_session(tenant, conversation.system_text, tools, first)
-    return None if own is None else Session(own, tenant, lane)
+    return None if own is None else Session(own, tenant, lane, *_beside_main(headers))
+
+
+def _beside_main(headers: Mapping[str, str]) -> tuple[str, str]:
+    """The subagent and the class of a request; both are empty for one of the main conversation."""
+    agent = headers.get(AGENT_HEADER, "").strip()
+    subagent = _class_in(headers, SUBAGENT_HEADER)
+    kind = _class_in(headers, CLASS_HEADER) or subagent
+    if agent and kind == "subagent":  # the class of any subagent says less than its name
+        kind = ""
+    if subagent and not agent:
+        agent = headers.get(THREAD_HEADER, "").strip()
+    return _short(agent), _short(kind)
+
+
+def _class_in(headers: Mapping[str, str], name: str) -> str:
+    """The class that a header names; empty for one that continues the conversation."""
+    kind = headers.get(name, "").strip().lower()
+    return "" if kind in _CONTINUING else kind
+
+
+def beginning_of(conversation: Conversation) -> str | None:
+    """A hash of how a conversation begins, for one without a session. Returns None if it is empty.
+
+    Conversations that begin alike have the same: they share the beginning of a prompt cache.
+    """
+    parts = (
+        conversation.system_text,
+        ",".join(conversation.tool_names),
+        conversation.first_user_text or "",
+    )
+    if not any(parts):
+        return None
+    content = b"".join(part.encode("utf-8", "replace") + _END_OF_CHUNK for part in parts)
+    return blake2b(content, digest_size=16).hexdigest()
 
 
 def _is_implicit(config: GatewayConfig) -> bool:

@@ -9,6 +9,7 @@ from serve_app.ports import Clock
 class MemoryStore:
     """Bindings of at most ``max_entries`` sessions, each for ``ttl_s`` seconds after its last use.
 
+    A binding with a longer time of its own is kept for that.
     Its methods do not await anything, so calls cannot interleave.
     """
 
@@ -40,5 +41,5 @@ class MemoryStore:
         return True
 
     def _put(self, key: str, binding: Binding) -> None:
-        self._bindings[key] = (binding, self._clock() + self._ttl_s)
+        self._bindings[key] = (binding, self._clock() + max(self._ttl_s, binding.ttl_s))
         self._bindings.move_to_end(key)

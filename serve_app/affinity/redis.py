@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from hashlib import sha1
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 from redis.asyncio import ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from serve_app.affinity import plano_format
 from serve_app.affinity.guarded import StoreError
@@ -22,9 +23,23 @@ SOCKET_TIMEOUT_S: Final = 0.25
 
 _T = TypeVar("_T")
 
-# KEYS[1]: the session. ARGV: the model that must be bound ('' for none), the new value, its
-# seconds. A value without a model counts as no binding, as in plano_format.read_binding; SET
-# replaces any type.
+# In all scripts, KEYS[1] is the session, and KEYS[2] holds the seconds of a binding that is kept for
+# longer than others; it has its life. Plano's JSON has no place for them.
+
+# ARGV: the seconds of other bindings. Returns the value and its own seconds.
+_READ = """
+local value = redis.pcall('GET', KEYS[1])
+if type(value) ~= 'string' then return false end
+local own = tonumber(redis.call('GET', KEYS[2]) or 0) or 0
+local seconds = math.max(own, tonumber(ARGV[1]))
+redis.call('EXPIRE', KEYS[1], seconds)
+if own > 0 then redis.call('EXPIRE', KEYS[2], seconds) end
+return {value, own}
+"""
+
+# ARGV: the model that must be bound ('' for none), the new value, its seconds, and whether these are
+# its own. A value without a model counts as no binding, as in plano_format.read_binding; SET replaces
+# any type.
 _SWAP = """
 local value = redis.pcall('GET', KEYS[1])
 local bound = ''
@@ -37,25 +52,30 @@ if type(value) == 'string' then
 end
 if bound ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+if ARGV[4] == '1' then redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[3])
+else redis.call('DEL', KEYS[2]) end
 return 1
 """
-_SWAP_SHA = sha1(_SWAP.encode(), usedforsecurity=False).hexdigest()
+_SHA: Final = {
+    script: sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (_READ, _SWAP)
+}
 
 
 class RedisStore:
     """Bindings of sessions, each for ``ttl_s`` seconds after its last use.
 
+    A binding with a longer time of its own is kept for that.
     It connects at the first operation, and does not retry operations. A failure raises StoreError,
     which contains neither the user and password of the address nor the cause.
     """
 
     def __init__(self, url: str, *, ttl_s: float) -> None:
-        pool = _pool(url)
+        pool = connection_pool(url, SOCKET_TIMEOUT_S)
         self._client = Redis.from_pool(pool)
         # The pool itself raises if all connections are in use; here operations wait for one.
         self._free_connections = asyncio.Semaphore(pool.max_connections)
         self._ttl_s = max(1, math.ceil(ttl_s))
-        self.address = _address(pool.connection_kwargs)
+        self.address = address_of(pool.connection_kwargs)
         """Host and port, or the path of a socket."""
 
     def __repr__(self) -> str:
@@ -63,43 +83,39 @@ class RedisStore:
 
     async def get(self, key: str) -> Binding | None:
         """The live binding of a session; reading it extends its life."""
-        value = await self._call(lambda: self._get(_name(key)))
-        return None if value is None else plano_format.read_binding(value)
+        found = await self._call(lambda: self._script(_READ, key, str(self._ttl_s).encode()))
+        binding = plano_format.read_binding(found[0]) if isinstance(found, list) else None
+        return None if binding is None else replace(binding, ttl_s=float(found[1]))
 
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
         """Put if absent, or, with ``instead_of``, swap if that model is bound; True if stored."""
-        name, value = _name(key), plano_format.write_binding(binding)
-        if instead_of is not None:
-            return await self._call(lambda: self._swap(name, value, str(instead_of)))
-        return await self._call(lambda: self._put(name, value))
+        bound = "" if instead_of is None else str(instead_of)
+        return await self._call(lambda: self._swap(key, binding, bound))
 
     async def aclose(self) -> None:
         """Closes all connections; more than once does no harm."""
         await self._call(self._client.aclose)
 
-    async def _get(self, name: bytes) -> bytes | None:
-        try:
-            value: Any = await self._client.getex(name, ex=self._ttl_s)
-        except ResponseError as error:
-            if str(error).startswith("WRONGTYPE"):
-                return None  # not a binding, and not a fault of the store
-            raise
-        return value if isinstance(value, bytes) else None
+    async def _swap(self, key: str, binding: Binding, bound: str) -> bool:
+        own = binding.ttl_s > self._ttl_s
+        stored = await self._script(
+            _SWAP,
+            key,
+            bound.encode("utf-8", "replace"),
+            plano_format.write_binding(binding),
+            str(math.ceil(max(self._ttl_s, binding.ttl_s))).encode(),
+            b"1" if own else b"0",
+        )
+        return bool(stored == 1)
 
-    async def _put(self, name: bytes, value: bytes) -> bool:
-        if await self._client.set(name, value, nx=True, ex=self._ttl_s):
-            return True
-        # There is a value. If it is not a binding, it would block this session forever.
-        return await self._swap(name, value, "")
-
-    async def _swap(self, name: bytes, value: bytes, bound: str) -> bool:
-        arguments = (1, name, bound.encode("utf-8", "replace"), value, str(self._ttl_s).encode())
+    async def _script(self, script: str, key: str, *arguments: bytes) -> Any:  # noqa: ANN401 - of any type
+        name = _name(key)
+        sent = (name, _seconds_name(name), *arguments)
         try:
-            stored = await _run(self._client.evalsha(_SWAP_SHA, *arguments))
+            return await _run(self._client.evalsha(_SHA[script], 2, *sent))
         except NoScriptError:
             # The first time on this server, or since it was restarted; EVAL also caches the script.
-            stored = await _run(self._client.eval(_SWAP, *arguments))
-        return bool(stored == 1)
+            return await _run(self._client.eval(script, 2, *sent))
 
     async def _call(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         try:
@@ -114,12 +130,26 @@ def _name(key: str) -> bytes:
     return f"{KEY_PREFIX}{key}".encode("utf-8", "surrogatepass")
 
 
+def _seconds_name(name: bytes) -> bytes:
+    """The key of a binding's own seconds, on the same node of a cluster as its name.
+
+    No session's name has a zero byte, because names are printable.
+    """
+    if b"{" in name:
+        return name + b"\x00ttl"
+    return KEY_PREFIX.encode() + b"\x00ttl{" + name + b"}"
+
+
 async def _run(script: Any) -> Any:  # noqa: ANN401 - redis-py types commands as sync or async
     return await script
 
 
-def _pool(url: str) -> ConnectionPool:
-    pool = _parsed(url)
+def connection_pool(url: str, timeout_s: float) -> ConnectionPool:
+    """Connections to Redis, each operation limited to ``timeout_s`` seconds.
+
+    Raises ValueError for an invalid address.
+    """
+    pool = _parsed(url, timeout_s)
     if pool is None:
         message = (
             "the address of the affinity store is invalid; write redis://, rediss:// or unix:// as "
@@ -130,7 +160,7 @@ def _pool(url: str) -> ConnectionPool:
     return pool
 
 
-def _parsed(url: str) -> ConnectionPool | None:
+def _parsed(url: str, timeout_s: float) -> ConnectionPool | None:
     try:
         parts = urlsplit(url)
         # A password with an unescaped "/", "?" or "#" would be parsed as another part, and shown.
@@ -139,8 +169,8 @@ def _parsed(url: str) -> ConnectionPool | None:
         pool = ConnectionPool.from_url(
             url,
             max_connections=MAX_CONNECTIONS,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_connect_timeout=SOCKET_TIMEOUT_S,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
             # TCP_NODELAY and keepalive (dead after 45 s) are redis-py's own defaults. A PING
             # before a command would only add a round trip.
             health_check_interval=0,
@@ -174,6 +204,7 @@ def _sharing(first: SSLConnection) -> type[SSLConnection]:
     return Sharing
 
 
-def _address(options: dict[str, Any]) -> str:
+def address_of(options: dict[str, Any]) -> str:
+    """Host and port of a pool's connections, or the path of a socket."""
     path = options.get("path")
     return str(path) if path else f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"

@@ -48,6 +48,8 @@ class SessionState:
     """True if the binding applies to this request."""
     away: bool = False
     """True if the store was unavailable, so the request does not wait for it again."""
+    cache_lifetime_s: float = 0.0
+    """How long the request asks its provider to cache the prompt, in seconds."""
 
     @property
     def state(self) -> str:
@@ -82,15 +84,21 @@ class Sessions:
         self._observer = observer
         self._wall_clock = wall_clock
 
-    async def find(self, session: Session, may_answer: Callable[[ModelRef], bool]) -> SessionState:
-        """The state of a session; its binding is live if its model may answer this request."""
+    async def find(
+        self,
+        session: Session,
+        may_answer: Callable[[ModelRef], bool],
+        cache_lifetime_s: float = 0.0,
+    ) -> SessionState:
+        """The state of a session; its binding is live if its model may answer this request.
+
+        ``cache_lifetime_s``: as in the state.
+        """
         binding, unavailable = await self._store.find(session.key)
-        if binding is None:
-            self._count(SessionEvent.MISS)
-            return SessionState(session, None, away=unavailable)
-        live = may_answer(binding.model)
-        self._count(SessionEvent.HIT if live else SessionEvent.VOID)
-        return SessionState(session, binding, live, unavailable)
+        live = binding is not None and may_answer(binding.model)
+        state = SessionState(session, binding, live, unavailable, cache_lifetime_s)
+        self._count(SessionEvent(state.state))
+        return state
 
     async def settle(
         self,
@@ -104,15 +112,19 @@ class Sessions:
         Puts a binding if there was none, or swaps the one that was found. If another request was
         faster, the answer stays, but not its binding. With a ``budget``, a binding to the same
         model is written again. ``route`` None: no route matches, which makes a provisional
-        binding, and leaves the route of a live one as it is.
+        binding, and leaves the route of a live one as it is. A binding lives at least as long as
+        the request asks its provider to cache the prompt.
         """
         found = state.found
         before = None if found is None else found.model
         if route is None and found is not None and state.live:
             route = found.route
+        ttl_s = state.cache_lifetime_s
+        binding = Binding(model, route, state.session.lane, self.now(), ttl_s=ttl_s)
         if found is not None and (before, found.route) == (model, route) and budget is None:
-            return
-        binding = Binding(model, route, lane=state.session.lane, last_used=self.now())
+            if found.ttl_s >= ttl_s:
+                return
+            binding = replace(found, ttl_s=ttl_s)
         if budget is not None:
             binding = replace(
                 binding,

@@ -38,6 +38,7 @@ def summary(snapshot: Snapshot) -> list[str]:
     lines += [
         f"route {route.name} -> {', '.join(map(str, route.models))}" for route in policy.routes
     ]
+    lines += [f"rule {rule.name} -> {rule.model or f'route {rule.route}'}" for rule in policy.rules]
     if policy.routes and snapshot.config.orchestrator.engine != "http":
         lines.append(f"threshold {snapshot.threshold.text}")
     lines += _examined(snapshot.config.orchestrator)[1]
@@ -73,6 +74,14 @@ def summary_json(snapshot: Snapshot) -> dict[str, Json]:
             {"name": route.name, "models": [str(model) for model in route.models]}
             for route in policy.routes
         ],
+        "rules": [
+            {
+                "name": rule.name,
+                "model": None if rule.model is None else str(rule.model),
+                "route": rule.route,
+            }
+            for rule in policy.rules
+        ],
         "default": None if policy.default is None else str(policy.default),
         "threshold": _threshold_json(snapshot.threshold),
         "deployments": deployment_names(snapshot),
@@ -93,7 +102,7 @@ def _threshold_json(threshold: ThresholdInForce) -> dict[str, Json]:
 
 NO_SUMMARY: Mapping[str, Json] = {
     "version": None, "warnings": [], "providers": [], "models": [], "wildcards": [], "aliases": {},
-    "routes": [], "default": None, "threshold": None, "deployments": [],
+    "routes": [], "rules": [], "default": None, "threshold": None, "deployments": [],
 }  # fmt: skip
 """The summary of a configuration that cannot be used."""
 

@@ -11,7 +11,11 @@ from serve_app.config.plano_router import router_warnings
 from serve_app.config.references import missing
 from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.config.schema.orchestrator import EngineSection, OrchestratorSection
+from serve_app.config.schema.orchestrator import (
+    MAX_DECISION_ROUTES,
+    EngineSection,
+    OrchestratorSection,
+)
 from serve_app.config.schema.section import Section
 
 _MODELS_ONLY: Final = "this gateway only serves models; remove it"
@@ -20,7 +24,6 @@ _SECTIONS: Final[Mapping[str, str]] = {
     "ratelimits": "no request is limited; limit requests in front of the gateway",
     "prompt_guards": "no prompt is checked; check prompts in front of the gateway",
     "tracing": "no spans are sent; read the decision from the headers of the answer",
-    "state_storage": "no conversation is stored; send the whole conversation with each request",
     "endpoints": "they serve prompt targets; set the address of a provider as its base_url",
     "agents": _MODELS_ONLY,
     "filters": _UNCHANGED,
@@ -70,8 +73,10 @@ def config_warnings(config: GatewayConfig, environ: Mapping[str, str]) -> list[s
         *_models(config),
         *_routes(config),
         *_engine(config.orchestrator),
+        *_many_routes(config),
         *_overrides(config),
         *_sessions(config),
+        *_state(config),
         *_sections(config),
         *_unset(config, environ),
     ]
@@ -96,6 +101,9 @@ def _unset(config: GatewayConfig, environ: Mapping[str, str]) -> Iterator[str]:
     if cache.type == "redis":
         key = "routing.session_cache.url"
         yield from _unset_in(key, cache.url or "", environ, "sessions are not kept")
+    if config.state_storage.url is not None and config.keeps_state_in == "redis":
+        key, url = "state_storage.url", config.state_storage.url
+        yield from _unset_in(key, url, environ, "no answers are kept")
     for place, section in _engines(config.orchestrator):
         if section.asks_server and section.base_url is not None:
             for name in ("base_url", "access_key"):
@@ -157,6 +165,16 @@ def _engine(first: OrchestratorSection) -> Iterator[str]:
         )
 
 
+def _many_routes(config: GatewayConfig) -> Iterator[str]:
+    count = len(config.routing_preferences)
+    for place, section in _engines(config.orchestrator):
+        if section.engine == "decision" and count > MAX_DECISION_ROUTES:
+            yield (
+                f"{place}: engine decision cannot choose among {count} routes, only among "
+                f"{MAX_DECISION_ROUTES}; merge some, or use another engine"
+            )
+
+
 def _embedded(section: OrchestratorSection) -> Iterator[str]:
     for name in ("model", "reranker"):
         path = getattr(section, name)
@@ -211,6 +229,17 @@ def _sessions(config: GatewayConfig) -> Iterator[str]:
         )
     if caching.session_ttl_seconds is not None:
         yield "prompt_caching.session_ttl_seconds is ignored; set routing.session_ttl_seconds"
+
+
+def _state(config: GatewayConfig) -> Iterator[str]:
+    section = config.state_storage
+    if section.type == "postgres":
+        yield (
+            "state_storage.type postgres is ignored: answers are kept in "
+            f"{config.keeps_state_in}; set type redis, or remove state_storage"
+        )
+    if section.url is not None and config.keeps_state_in != "redis":
+        yield "state_storage.url is ignored: answers are not kept in Redis; set type redis"
 
 
 def _sections(config: GatewayConfig) -> Iterator[str]:

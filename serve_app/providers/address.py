@@ -38,7 +38,7 @@ def target_url(
 ) -> str:
     """The address of an operation: a path in the base URL replaces the provider's default path.
 
-    ``path`` is appended to it; by default it is the path of the operation.
+    ``path`` is appended to it, and may have a query; by default it is the path of the operation.
 
     >>> target_url("http://host:8000", "vllm", Operation.CHAT)
     'http://host:8000/v1/chat/completions'
@@ -51,10 +51,12 @@ def target_url(
     prefix = whole_path(str(parts.hostname), parts.path, spec)
     if prefix == spec.default_path:
         prefix = spec.elsewhere.get(operation, prefix)
+    path = path or PATHS[operation]
     query = ""
     if spec.api_version is not None and not _is_versioned(prefix):
-        prefix, query = _deployment(prefix, model), f"?api-version={spec.api_version}"
-    return f"{parts.scheme}://{parts.netloc}{prefix}{path or PATHS[operation]}{query}"
+        prefix, query = _deployment(prefix, model), f"api-version={spec.api_version}"
+        query = f"{'&' if '?' in path else '?'}{query}"
+    return f"{parts.scheme}://{parts.netloc}{prefix}{path}{query}"
 
 
 def _deployment(prefix: str, model: str) -> str:

@@ -10,6 +10,7 @@ from serve_app.config.locations import Location, Problem
 from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.config.references import CONTROL_CHARACTER, references
 from serve_app.config.schema.gateway import ModelProvider
+from serve_app.domain import OWN_MODEL
 from serve_app.providers.address import url_fault
 from serve_app.providers.table import AUTH_HEADERS, INTERFACES, PROVIDERS
 
@@ -44,6 +45,12 @@ def check_entry(
             f"{entry.model!r} has no provider; write provider/name, or provider/* for all models",
         )
         return
+    if provider == OWN_MODEL.provider:
+        yield loaded.problem(
+            (*location, "model"),
+            f"the provider name {provider!r} is reserved for the gateway itself; use another name",
+        )
+        return
     spec = PROVIDERS.get(provider)
     usual = None if spec is None else spec.base_url
     identity = (entry.model, (entry.base_url or usual or "").rstrip("/"), entry.access_key)
@@ -54,6 +61,10 @@ def check_entry(
     yield from _check_interface(loaded, location, entry, provider)
     if entry.name is not None and name == "*":
         yield loaded.problem((*location, "name"), "a wildcard cannot have a name; remove it")
+    if entry.display_name is not None and name == "*":
+        yield loaded.problem(
+            (*location, "display_name"), "a wildcard cannot have a display name; remove it"
+        )
     if entry.default and name == "*":
         yield loaded.problem(
             (*location, "default"), "a wildcard cannot be the default; name one model"

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -18,6 +20,7 @@ from serve_app.providers.address import operations_at, slug
 from serve_app.providers.checks import EntryIdentity, check_entry, interface_of
 from serve_app.providers.table import (
     AUTH_HEADERS,
+    CACHE_KEY_OPERATIONS,
     PROVIDERS,
     ProviderSpec,
     host_headers,
@@ -50,6 +53,15 @@ class Endpoint:
     http_host: str | None = None
     operations: frozenset[Operation] = frozenset()
     """The operations of its API."""
+    cache_key_in: frozenset[Operation] = frozenset()
+    """Those that get a ``prompt_cache_key`` of the session."""
+    fingerprint: str = field(init=False, compare=False)
+    """Hash of address and authentication as configured, the same in every process: 16 hex digits."""
+
+    def __post_init__(self) -> None:
+        parts = (self.slug, self.base_url, self.access_key or "", *chain(*self.headers))
+        digest = blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=8)
+        object.__setattr__(self, "fingerprint", digest.hexdigest())
 
     @property
     def has_key_header(self) -> bool:
@@ -64,6 +76,11 @@ class Endpoint:
     def own_fields(self) -> frozenset[str]:
         """Top-level fields of its API that may have the name of one of the gateway's."""
         return PROVIDERS[self.interface].own_fields
+
+    @property
+    def keeps_answers(self) -> bool:
+        """True if its API keeps responses unless a request says otherwise."""
+        return PROVIDERS[self.interface].keeps_answers
 
     def missing(self, environ: Mapping[str, str]) -> list[str]:
         """Unset variables, unusable files as ``file:PATH``, and ``access_key`` if it lacks a key."""
@@ -196,7 +213,20 @@ def _endpoint(entry: ModelProvider, data_paths: Mapping[str, DataPath], folder: 
         headers=_headers(entry, base_url, folder),
         http_host=entry.http_host,
         operations=frozenset(entry.operations or operations_at(base_url, interface)),
+        cache_key_in=_cache_key_in(entry, spec, is_usual=name == slug(interface, None)),
     )
+
+
+def _cache_key_in(
+    entry: ModelProvider, spec: ProviderSpec, *, is_usual: bool
+) -> frozenset[Operation]:
+    """The operations that get a ``prompt_cache_key``; ``is_usual``: at the row's own address.
+
+    Other servers that speak the same API may refuse a field that they do not know.
+    """
+    if entry.prompt_cache_key is None:
+        return spec.cache_key_in if is_usual else frozenset()
+    return CACHE_KEY_OPERATIONS if entry.prompt_cache_key else frozenset()
 
 
 def _is_customer_url(entry: ModelProvider, spec: ProviderSpec) -> bool:

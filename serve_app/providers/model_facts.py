@@ -77,8 +77,10 @@ def _merged(quirks: Iterable[Quirk]) -> Quirk:
     drop: frozenset[str] = frozenset()
     rename: dict[str, str] = {}
     values: dict[str, Mapping[str | float, str | float]] = {}
+    add: dict[str, str] = {}
     for quirk in quirks:
         drop |= quirk.drop
         rename.update(quirk.rename)
         values.update(quirk.values)
-    return Quirk(drop, rename, values)
+        add.update(quirk.add)
+    return Quirk(drop, rename, values, add)

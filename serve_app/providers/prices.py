@@ -108,7 +108,7 @@ class CatalogPrices:
         override = self._overrides.get(str(model))
         if override is not None:
             return override
-        info = None if len(model.name) > MAX_NAME else self._find(model)
+        info = self._known(model)
         if info is None:
             return None
         prices = info.get_prices(datetime.fromtimestamp(self._clock(), UTC))
@@ -120,6 +120,14 @@ class CatalogPrices:
             output_usd=_usd(prices.output_mtok, context_tokens) or 0.0,  # embeddings have none
             cached_input_usd=_usd(prices.cache_read_mtok, context_tokens),
         )
+
+    def context_window(self, model: ModelRef) -> int | None:
+        """The tokens that fit into the context of a model. Returns None if that is unknown."""
+        info = self._known(model)
+        return None if info is None else info.context_window
+
+    def _known(self, model: ModelRef) -> "ModelInfo | None":
+        return None if len(model.name) > MAX_NAME else self._find(model)
 
 
 def _usd(price: "Decimal | TieredPrices | None", context_tokens: int) -> float | None:

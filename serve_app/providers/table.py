@@ -18,6 +18,9 @@ from serve_app.exchange import Operation as Op
 from serve_app.providers.model_facts import KIMI_K3, OPENAI_REASONING, ModelQuirk, quirk_by_name
 
 ANTHROPIC_OPERATIONS: Final = frozenset({Op.MESSAGES, Op.COUNT_TOKENS})
+CACHE_KEY_OPERATIONS: Final = frozenset({Op.CHAT, Op.RESPONSES})
+"""Those of OpenAI's that have ``prompt_cache_key``; source: OpenAI API reference."""
+
 ANTHROPIC_VERSION: Final = ("anthropic-version", "2023-06-01")
 """Sent if the client sends none: Anthropic's API refuses requests without it."""
 
@@ -60,6 +63,10 @@ class ProviderSpec:
     quirks: tuple[ModelQuirk, ...] = ()
     own_fields: frozenset[str] = frozenset()
     """Top-level fields of its own API that may have the name of one of the gateway's."""
+    cache_key_in: frozenset[Op] = frozenset()
+    """Operations that take ``prompt_cache_key``, at its own address."""
+    keeps_answers: bool = False
+    """True if it keeps responses unless a request says otherwise, so that requests may name them."""
     example: str = "http://host:8000/v1"
     """An example of a base URL, for messages."""
     key_hint: str = ""
@@ -74,8 +81,10 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
     {
         "openai": ProviderSpec(
             "https://api.openai.com/v1",
-            frozenset({Op.CHAT, Op.RESPONSES, Op.EMBEDDINGS, Op.COMPLETIONS}),
+            frozenset({Op.CHAT, Op.RESPONSES, Op.EMBEDDINGS, Op.COMPLETIONS, Op.DECISIONS}),
             quirks=OPENAI_REASONING,
+            cache_key_in=CACHE_KEY_OPERATIONS,
+            keeps_answers=True,
         ),
         "anthropic": ProviderSpec(
             "https://api.anthropic.com/v1",
@@ -89,6 +98,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
             auth=Auth.API_KEY,
             api_version="2025-01-01-preview",
             quirks=OPENAI_REASONING,
+            keeps_answers=True,
             example="https://NAME.openai.azure.com",
         ),
         "amazon_bedrock": ProviderSpec(
@@ -202,6 +212,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
             "https://api.x.ai/v1",
             frozenset({Op.CHAT, Op.RESPONSES}),
             quirks=(ModelQuirk(".*", Quirk(drop=frozenset({"web_search_options"}))),),
+            keeps_answers=True,
         ),
         "xiaomi": ProviderSpec(
             "https://api.xiaomimimo.com/v1", frozenset({Op.CHAT, Op.MESSAGES}), elsewhere=_ANTHROPIC

@@ -16,6 +16,7 @@ import aiohttp
 
 from serve_app.config.schema.gateway import Timeouts
 from serve_app.exchange import (
+    PATHS,
     FaultKind,
     Operation,
     UpstreamFault,
@@ -114,7 +115,7 @@ class Transport:
         wait_s = min(limit_s, timeouts.first_byte_s) if request.stream else limit_s
         response: aiohttp.ClientResponse | None = None
         try:
-            target = self._target(endpoint, request.operation, request.path)
+            target = self._target(endpoint, request)
             async with asyncio.timeout(wait_s) as timeout:
                 response = await self._send(endpoint, target, request, timeouts.connect_s)
                 end_with_connection(response)
@@ -145,12 +146,17 @@ class Transport:
         while self._sessions:
             await self._sessions.popitem()[1].close()
 
-    def _target(self, endpoint: Endpoint, operation: Operation, path: str) -> Target:
-        """The target of an operation. Cached until a key file may have changed.
+    def _target(self, endpoint: Endpoint, request: UpstreamRequest) -> Target:
+        """The target of a request. Cached until a key file may have changed.
+
+        A path below that of its operation names one answer, and is not cached.
 
         Raises NoTargetError.
         """
+        operation, path = request.operation, request.path
         now = asyncio.get_running_loop().time()
+        if path.startswith(f"{PATHS[operation]}/"):
+            return target_of(endpoint, operation, path, self._environ, now)
         target = self._targets.get((endpoint, operation, path))
         if target is None or target.good_until <= now:
             target = target_of(endpoint, operation, path, self._environ, now)
@@ -164,9 +170,10 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         url = target.url_for(endpoint, request)
         large = len(request.body) > _LARGE_BODY_BYTES
-        return await self._session(fresh=request.fresh).post(
+        return await self._session(fresh=request.fresh).request(
+            request.method,
             url,
-            data=io.BytesIO(request.body) if large else request.body,
+            data=io.BytesIO(request.body) if large else request.body or None,
             headers=target.headers_for(request),
             allow_redirects=False,
             ssl=self._tls_context() if url.scheme == "https" else True,

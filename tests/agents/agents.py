@@ -1,4 +1,8 @@
-"""The agents: what each speaks, and how it is told to do its task."""
+"""The agents: what each speaks, and how it is told to do its task.
+
+Those that have a page in the guide are configured by it; what is added here only keeps runs quiet
+and without questions.
+"""
 
 import json
 import os
@@ -8,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.agents.gateway import CLIENT_KEY
+from tests.agents.pages import filled, lines_of
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,16 @@ def environ_of(home: Path) -> dict[str, str]:
     }
 
 
+def _configuration(page: str, task: Task) -> str:
+    return filled(page, url=task.url, key=CLIENT_KEY, model=task.model)
+
+
 def _claude(task: Task) -> Prepared:
+    environ, [[_, *options]] = lines_of(_configuration("claude-code", task))
     return Prepared(
-        [str(task.program), "-p", task.prompt, "--model", task.model, "--allowedTools", "Read"],
+        [str(task.program), *options, "-p", task.prompt, "--allowedTools", "Read"],
         {
-            "ANTHROPIC_BASE_URL": task.url,
-            "ANTHROPIC_AUTH_TOKEN": CLIENT_KEY,
+            **environ,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
             "DISABLE_TELEMETRY": "1",
@@ -77,46 +86,25 @@ def _claude(task: Task) -> Prepared:
 
 
 def _codex(task: Task) -> Prepared:
-    config = f"""
-model = "{task.model}"
-model_provider = "gateway"
-model_reasoning_effort = "medium"
-check_for_update_on_startup = false
-[model_providers.gateway]
-name = "gateway"
-base_url = "{task.url}/v1"
-wire_api = "responses"
-env_key = "GATEWAY_KEY"
-[analytics]
-enabled = false
-"""
+    quiet = ("check_for_update_on_startup=false", "analytics.enabled=false")
     options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+    for setting in (*quiet, "model_reasoning_effort=medium"):
+        options += ["-c", setting]
     return Prepared(
         [str(task.program), "exec", *options, task.prompt],
         {"GATEWAY_KEY": CLIENT_KEY},
-        {".codex/config.toml": config},
+        {".codex/config.toml": _configuration("codex", task)},
     )
 
 
 def _opencode(package: str) -> Callable[[Task], Prepared]:
     def prepare(task: Task) -> Prepared:
-        small = f"gateway/{task.model}"
-        config = {
-            "provider": {
-                "gateway": {
-                    "npm": package,
-                    "options": {"baseURL": f"{task.url}/v1", "apiKey": CLIENT_KEY},
-                    "models": {task.model: {"reasoning": True, "tool_call": True}},
-                }
-            },
-            "model": small,
-            "small_model": small,
-            "autoupdate": False,
-            "share": "disabled",
-            "permission": "allow",
-        }
+        config = json.loads(_configuration("opencode", task))
+        (provider,) = config["provider"].values()
+        provider["npm"] = package
+        config |= {"autoupdate": False, "share": "disabled", "permission": "allow"}
         return Prepared(
-            [str(task.program), "run", "--model", small, task.prompt],
+            [str(task.program), "run", "--model", config["model"], task.prompt],
             {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"},
             {".config/opencode/opencode.json": json.dumps(config)},
         )
@@ -125,40 +113,20 @@ def _opencode(package: str) -> Callable[[Task], Prepared]:
 
 
 def _cline(task: Task) -> Prepared:
-    kind = "openai-compatible"
+    _, [before, command] = lines_of(_configuration("cline", task))
+    options = [task.prompt if word == "TASK" else word for word in command[1:]]
     return Prepared(
-        [str(task.program), "-P", kind, "-m", task.model, "--timeout", "100", task.prompt],
+        [str(task.program), "--timeout", "100", *options],
         {"CLINE_TELEMETRY_DISABLED": "1", "CLINE_NO_AUTO_UPDATE": "1"},
-        before=[
-            *(str(task.program), "auth", "-p", kind, "-k", CLIENT_KEY),
-            *("-m", task.model, "-b", f"{task.url}/v1"),
-        ],
+        before=[str(task.program), *before[1:]],
     )
 
 
 def _continue(task: Task) -> Prepared:
-    config = {
-        "name": "gateway",
-        "version": "1.0.0",
-        "schema": "v1",
-        "models": [
-            {
-                "name": "gateway",
-                "provider": "openai",
-                "model": task.model,
-                "apiBase": f"{task.url}/v1",
-                "apiKey": CLIENT_KEY,
-                "roles": ["chat"],
-                "capabilities": ["tool_use"],
-                "useResponsesApi": False,
-            }
-        ],
-    }
-    file = task.home / "continue.yaml"
     return Prepared(
-        [str(task.program), "--config", str(file), "--auto", "-p", task.prompt],
+        [str(task.program), "--auto", "-p", task.prompt],
         {"CONTINUE_TELEMETRY_ENABLED": "0", "CONTINUE_ALLOW_ANONYMOUS_TELEMETRY": "0"},
-        {"continue.yaml": json.dumps(config)},
+        {".continue/config.yaml": _configuration("continue", task)},
     )
 
 

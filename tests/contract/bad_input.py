@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
-from tests.site import Site
+from tests.site import RESPONSES, Site
 
 GOOD = b'{"model": "dedicated/parrot", "messages": []}'
 LIMIT = 32 << 20
@@ -119,4 +121,19 @@ def test_a_client_that_speaks_no_http_harms_nothing(site: Site) -> None:
     headers = {"X-Odd": "caf\xe9", "x-arch-llm-provider-hint": "caf\xe9"}
     answer = site.send(json.dumps({"messages": []}).encode(), headers=headers)
     assert answer.status == 404
+    site.alive()
+
+
+def test_a_websocket_is_refused_with_the_status_that_codex_obeys(site: Site) -> None:
+    """After 426 it goes on over HTTP at once; a plain GET of the same path is a 405."""
+    url = f"{site.url.replace('http', 'ws', 1)}{RESPONSES}"
+    with pytest.raises(InvalidStatus) as caught, connect(url, proxy=None):
+        pass
+    answer = caught.value.response
+    error = json.loads(answer.body)["error"]
+    assert (answer.status_code, error["code"]) == (426, "websocket_unsupported")
+    assert f"{RESPONSES} does not support WebSocket" in error["message"]
+    assert answer.headers["upgrade"] == "HTTP/1.1"
+    assert answer.headers["x-should-retry"] == "false"
+    assert site.send(method="GET", path=RESPONSES).status == 405
     site.alive()

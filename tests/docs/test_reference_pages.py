@@ -27,8 +27,10 @@ EXAMPLES: Final = {"NAME": "shared/parrot"}
 def site(
     tmp_path_factory: pytest.TempPathFactory, providers: dict[str, ScriptedProvider]
 ) -> Iterator[Site]:
-    """The contract's gateway, without Ray."""
+    """The contract's gateway, without Ray, and with a routing rule."""
     config = write_config(tmp_path_factory.mktemp("pages"), providers)
+    rule = {"name": "r", "match": {"headers": {"x-rule": "*"}}, "model": "shared/parrot"}
+    config.write_text(json.dumps({**json.loads(config.read_text()), "routing_rules": [rule]}))
     with serve_api(config, providers, {"FINGERPOST_TEST_KEY": "sk-test"}) as running:
         yield running
 
@@ -130,15 +132,21 @@ def _ours(answer: Answered) -> set[str]:
 
 
 def test_headers_are_those_that_the_gateway_sends(site: Site) -> None:
-    """All together: with a route, with a session, of a translation that leaves a field out."""
+    """All together: with a route, with a session, by a rule, of a translation that leaves a field
+    out.
+    """
     messages = [{"role": "user", "content": PROMPTS["code"]}]
     body = {"model": "auto", "messages": messages}
     routed = site.send(json.dumps(body).encode(), headers={"x-model-affinity": "pages"})
+    ruled = site.send(json.dumps(body).encode(), headers={"x-rule": "yes"})
     named = site.ask("shared/parrot")
     asked = {"model": "shared/parrot", "max_tokens": 9, "messages": messages, "top_k": 5}
     translated = site.send(json.dumps(asked).encode(), path="/v1/messages")
     refused = site.ask("unknown/model")
-    assert _ours(routed) | _ours(named) | _ours(translated) | _ours(refused) == set(HEADERS)
+    assert _ours(ruled) - _ours(named) == {"x-fingerpost-rule"}
+    assert _ours(routed) | _ours(ruled) | _ours(named) | _ours(translated) | _ours(refused) == set(
+        HEADERS
+    )
     assert _ours(translated) - _ours(named) == {"x-fingerpost-dropped"}
     assert _ours(refused) == {"x-fingerpost-policy"}
 

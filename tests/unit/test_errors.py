@@ -25,6 +25,8 @@ VALUES: dict[str, object] = {
     "served": ("/a", "/b"),
     "reported_code": "overloaded",
     "reported_status": 529,
+    "detail": "timed out",
+    "cap": errors.SpentCap("daily", 1796083200.0, 60.0, "mé"),
     "encoding": "br",
     "supported": ("gzip", "deflate"),
 }

@@ -40,6 +40,7 @@ def test_redis_replaces_affinity_deployment(tmp_path: Path) -> None:
         ("orchestrator: {engine: vllm, model: /w, min_confidence: 0.1}\n", 32),
         ("orchestrator: {engine: http, model: m, base_url: 'http://h', min_confidence: 0.1}\n", 32),
         ("orchestrator: {engine: embeddings, model: openai/a}\n", 32),
+        ("orchestrator: {engine: decision, model: m, base_url: 'http://h'}\n", 32),
         ("orchestrator: {when_unsure: {engine: http, model: openai/a}}\n", 12),
         (
             "orchestrator: {engine: vllm, model: /w, when_unsure: {engine: http, model: openai/a}}\n",

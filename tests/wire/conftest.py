@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -18,6 +18,8 @@ from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
 from serve_app.affinity.memory import MemoryStore
 from serve_app.api.app import ApiDependencies, create_api
+from serve_app.conversations.memory import MemoryConversations
+from serve_app.conversations.shared import SharedConversations
 from serve_app.domain import Binding, ModelRef, Question, Scores, Unavailable
 from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
@@ -92,6 +94,34 @@ class _Memory:
         return self._store.bind(key, binding, instead_of=instead_of)
 
 
+class _Answers:
+    """The answers of the Affinity deployment without Serve."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        section = snapshot.config.state_storage
+        self._values = MemoryConversations(
+            max_bytes=section.max_megabytes << 20,
+            ttl_s=section.ttl_seconds,
+            clock=time.monotonic,
+        )
+
+    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
+        return self._values.load(keys)
+
+    async def save(self, key: str, value: bytes) -> None:
+        self._values.save(key, value)
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        return self._values.delete(keys)
+
+
+def conversations_of(snapshot: Snapshot) -> SharedConversations | None:
+    """Where a gateway in this process keeps answers."""
+    if snapshot.config.keeps_state_in == "none":
+        return None
+    return SharedConversations(_Answers(snapshot), clock=time.monotonic)
+
+
 class FramedUpstream:
     """The hop without Serve: sends frames to a provider client in this process."""
 
@@ -152,7 +182,7 @@ def serve_api(
     observer = MetricsObserver(meter or FakeMeter())
     paths = _Paths(transport, FramedUpstream(client))
     asked = orchestrator or orchestrator_of(snapshot)
-    ports = Ports(paths, asked, _Memory(snapshot), observer)
+    ports = Ports(paths, asked, _Memory(snapshot), observer, conversations_of(snapshot))
 
     async def health() -> Any:
         return {"status": "ok", "providers": snapshot.providers.data_paths()}
@@ -172,7 +202,7 @@ def serve_api(
         await create(scope, receive, send)
 
     create = create_api(parts)
-    with socket.socket() as listener:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # else asyncio leaves Nagle on
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", lifespan="off", http="httptools")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.scripted_provider import ScriptedProvider
-from tests.site import SECRET, Site, closed_port
+from tests.site import SECRET, Answered, Site, closed_port
 from tests.wire.conftest import serve_api
 
 ENTRIES: list[dict[str, Any]] = [
@@ -33,6 +33,13 @@ def keys_site(
     file.write_text(json.dumps({"version": "v0.4.0", "model_providers": entries}))
     with serve_api(file, providers, ENVIRON) as running:
         yield running
+
+
+def ask(site: Site, model: str, **headers: str) -> Answered:
+    """Requests an answer with these headers, in which `_` stands for `-`."""
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+    shown = {name.replace("_", "-"): value for name, value in headers.items()}
+    return site.send(json.dumps(body).encode(), headers=shown)
 
 
 @pytest.mark.parametrize("model", ["own/x", "inline/x"])
@@ -71,20 +78,32 @@ def test_client_key_does_not_reach_provider_with_own_key(keys_site: Site) -> Non
 
 
 def test_requests_alternate_between_keys_of_model(keys_site: Site) -> None:
-    """Requests alternate between the two keys of a model."""
+    """Requests without a session alternate between the two keys of a model."""
     used = []
     for _ in range(4):
-        assert keys_site.ask("twice/x").status == 200
+        assert ask(keys_site, "twice/x", x_fingerpost_affinity="off").status == 200
         used.append(keys_site.exchange("shared").headers["authorization"])
     assert sorted(used[:2]) == sorted(f"Bearer {key}" for key in ENVIRON.values())
     assert used[:2] == used[2:]
+
+
+def test_conversation_stays_on_key_of_model(keys_site: Site) -> None:
+    """Requests of a session, and those that begin alike, use one key; sessions use both."""
+    by_session = {}
+    for session in ("", *map(str, range(12))):
+        used = set()
+        for _ in range(2):
+            assert ask(keys_site, "twice/x", x_session_id=session).status == 200
+            used.add(keys_site.exchange("shared").headers["authorization"])
+        (by_session[session],) = used
+    assert len({*by_session.values()}) == 2
 
 
 def test_request_fails_over_to_other_endpoint_of_model(keys_site: Site) -> None:
     """If one endpoint of a model is down, the other one answers, at the cost of one attempt."""
     attempts = []
     for _ in range(4):
-        answer = keys_site.ask("half/x")
+        answer = ask(keys_site, "half/x", x_fingerpost_affinity="off")
         assert (answer.status, answer.headers["x-fingerpost-model"]) == (200, "half/x")
         attempts.append(answer.headers["x-fingerpost-attempts"])
     assert sorted(attempts) == ["1", "1", "2", "2"]

@@ -25,9 +25,12 @@ def always_site(
         yield running
 
 
-def turn(site: Site, route: str, session: str, model: str = "shared/named") -> Answered:
+def turn(
+    site: Site, route: str, session: str, model: str = "shared/named", **headers: str
+) -> Answered:
     body = {"model": model, "messages": [{"role": "user", "content": PROMPTS[route]}]}
-    return site.send(json.dumps(body).encode(), headers={"X-Model-Affinity": session})
+    more = {name.replace("_", "-"): value for name, value in headers.items()}
+    return site.send(json.dumps(body).encode(), headers={"X-Model-Affinity": session, **more})
 
 
 def shown(answer: Answered) -> tuple[str, str, str]:
@@ -46,6 +49,26 @@ def test_session_of_a_named_model_is_pinned(always_site: Site) -> None:
     other = turn(always_site, "poems and songs", session, "shared/other")
     assert shown(other) == (VERSE, "always_route", "miss")
     assert shown(turn(always_site, "poems and songs", session)) == (CODE, "affinity", "hit")
+
+
+def test_subagents_and_side_requests_do_not_inherit_the_pin(always_site: Site) -> None:
+    """Each subagent is bound by its own first turn; a compaction goes on with the conversation."""
+    session, verse = uuid4().hex, "poems and songs"
+    for more in (
+        {},
+        {"x_claude_code_agent_id": "a1"},
+        {"x_claude_code_request_class": "auxiliary"},
+    ):
+        route = "code" if not more else verse
+        expected = CODE if not more else VERSE
+        first = shown(turn(always_site, route, session, **more))
+        assert first == (expected, "always_route", "miss")
+        other = "code" if route == verse else verse
+        assert shown(turn(always_site, other, session, **more)) == (expected, "affinity", "hit")
+    compaction = turn(always_site, verse, session, x_claude_code_request_class="compaction")
+    assert shown(compaction) == (CODE, "affinity", "hit")
+    second = turn(always_site, "code", session, x_claude_code_agent_id="a2")
+    assert shown(second) == (CODE, "always_route", "miss")
 
 
 def test_no_more_sessions_are_bound_than_configured(always_site: Site) -> None:

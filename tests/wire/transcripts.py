@@ -14,6 +14,7 @@ from tests.site import SECRET
 CHAT = Operation.CHAT
 COMPLETIONS = Operation.COMPLETIONS
 COUNT = Operation.COUNT_TOKENS
+DECISIONS = Operation.DECISIONS
 EMBEDDINGS = Operation.EMBEDDINGS
 MESSAGES = Operation.MESSAGES
 RESPONSES = Operation.RESPONSES
@@ -58,6 +59,7 @@ TRANSCRIPTS = [
     T("openai", RESPONSES, "https://api.openai.com/v1/responses", "/v1/responses"),
     T("openai", EMBEDDINGS, "https://api.openai.com/v1/embeddings", "/v1/embeddings"),
     T("openai", COMPLETIONS, "https://api.openai.com/v1/completions", "/v1/completions"),
+    T("openai", DECISIONS, "https://api.openai.com/v1/decisions", "/v1/decisions"),
 
     T("anthropic", MESSAGES, "https://api.anthropic.com/v1/messages", "/v1/messages", ANTHROPIC),
     T("anthropic", COUNT, "https://api.anthropic.com/v1/messages/count_tokens", "/v1/messages/count_tokens", ANTHROPIC),

@@ -2,8 +2,8 @@
 
 The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have:
 ``client_keys``, ``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``,
-``orchestrator``, ``prices``, ``examples`` and ``data_path``. upgrade.py converts older formats
-first. Checks that need more than one value (duplicates, unknown names) are made where the values
+``orchestrator``, ``prices``, ``examples``, ``data_path`` and those that only lists of models show.
+upgrade.py converts older formats first. Checks that need more than one value (duplicates, unknown names) are made where the values
 are used: load.py, providers/checks.py and routing/policy.py.
 
 Editors show the description of a field alone, so each names its thing and its unit.
@@ -22,12 +22,12 @@ from serve_app.config.schema.inert import (
     PlanoEndpoint,
     PromptGuards,
     RateLimit,
-    StateStorage,
     Tracing,
 )
 from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.rules import RoutingRule
 from serve_app.config.schema.section import Section, Text
-from serve_app.config.schema.sessions import PromptCaching, Routing
+from serve_app.config.schema.sessions import PromptCaching, Routing, StateStorage
 from serve_app.domain import DataPath, Prefer
 from serve_app.exchange import Operation
 
@@ -78,7 +78,7 @@ class ModelProvider(Section):
     operations: Annotated[list[LaxOperation], Field(min_length=1)] | None = Field(
         default=None,
         description="operations that the provider's API has: `chat`, `messages`, `count_tokens`, `responses`, "
-        "`embeddings`, `completions`; by default those known of the provider, or of its "
+        "`embeddings`, `completions`, `decisions`; by default those known of the provider, or of its "
         "`provider_interface`. Requests in a dialect that is not listed are translated to the "
         "first of chat, messages and responses that is",
     )
@@ -86,11 +86,33 @@ class ModelProvider(Section):
         default=None,
         description="value of the Host header, if it differs from the host of `base_url`",
     )
+    prompt_cache_key: bool | None = Field(
+        default=None,
+        description="whether a hash of the session is sent to the provider as `prompt_cache_key`, if the client sends "
+        "none; null: where that field is known to be accepted",
+    )
     data_path: DataPath | None = Field(
         None,
         description="deployment that calls the provider: `dedicated` to it (the default), `shared` with others "
         "(the default of wildcards), or `inline` in the ingress",
         strict=False,
+    )
+    display_name: Text | None = Field(
+        default=None, description="name of the model for people, in lists of models"
+    )
+    description: Text | None = Field(
+        default=None, description="description of the model in lists of models"
+    )
+    max_input_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="maximum input of the model, tokens, as lists of models show it; "
+        "by default the known context window",
+    )
+    max_output_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="maximum output of the model, tokens, as lists of models show it",
     )
     routing_preferences: list[InlinePreference] = Field(
         default=[], description="routes to this model in formats before v0.4.0; ignored since"
@@ -101,6 +123,12 @@ class Alias(Section):
     """Alternative name that clients may use for a model, or for routing by content."""
 
     target: Text = Field(description="model that the alias means, or `auto` for routing by content")
+    display_name: Text | None = Field(
+        default=None, description="name of the alias for people, in lists of models"
+    )
+    description: Text | None = Field(
+        default=None, description="description of the alias in lists of models"
+    )
 
 
 class SelectionPolicy(Section):
@@ -266,6 +294,11 @@ class GatewayConfig(Section):
     no_route_examples: Annotated[list[Text], Field(max_length=MAX_EXAMPLES)] = Field(
         default=[], description="example prompts of users that match no route, such as greetings"
     )
+    routing_rules: list[RoutingRule] = Field(
+        default=[],
+        description="rules by which requests that leave the model open are matched before their content "
+        "is read; the first match decides",
+    )
     orchestrator: OrchestratorSection = OrchestratorSection()
     overrides: Overrides = Overrides()
     routing: Routing = Routing()
@@ -296,7 +329,7 @@ class GatewayConfig(Section):
     )
     prompt_guards: PromptGuards | None = None
     tracing: Tracing | None = None
-    state_storage: StateStorage | None = None
+    state_storage: StateStorage = StateStorage()
     endpoints: dict[str, PlanoEndpoint] = Field(
         default={}, description="servers of prompt targets by name; ignored"
     )
@@ -317,6 +350,17 @@ class GatewayConfig(Section):
     )
 
     _forms: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def keeps_state_in(self) -> Literal["memory", "redis", "none"]:
+        """Where answers are kept whose provider does not keep them."""
+        kind = self.state_storage.type
+        return self.routing.session_cache.type if kind is None or kind == "postgres" else kind
+
+    @property
+    def state_url(self) -> str | None:
+        """The address of Redis for these answers, as configured; None if there is none."""
+        return self.state_storage.url or self.routing.session_cache.url
 
     @property
     def forms(self) -> tuple[str, ...]:

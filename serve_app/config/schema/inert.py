@@ -4,10 +4,10 @@ Sections of a known form are checked as strictly as the rest. Agents, filters an
 belong to another product and are not checked.
 """
 
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from serve_app.config.schema.section import Section, Text
@@ -193,23 +193,6 @@ class Tracing(Section):
                 "collector", "must be an http URL without a path, such as http://localhost:4317"
             )
         return endpoint
-
-
-class StateStorage(Section):
-    """Storage of conversations for the responses API of Plano; ignored."""
-
-    type: Literal["memory", "postgres"] = Field(
-        description="kind of storage; `postgres` needs `connection_string`"
-    )
-    connection_string: Text | None = Field(
-        default=None, repr=False, description="address of the database, best as `$NAME`"
-    )
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        if self.type == "postgres" and self.connection_string is None:
-            raise PydanticCustomError("state", "type postgres needs `connection_string:`; add it")
-        return self
 
 
 class CostSource(Section):

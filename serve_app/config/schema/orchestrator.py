@@ -11,25 +11,33 @@ from serve_app.config.schema.section import Section, Text
 LEAST_MODEL_LEN: Final = 256
 """Minimum context in tokens; fewer leave no room for routes."""
 
+MAX_DECISION_ROUTES: Final = 254
+"""Routes that the engine `decision` can ask for: a question has at most 255 options in OpenAI's
+API, and one of them is that no route matches.
+"""
 
 _VLLM: Final = ("vllm generate", "vllm embed")
+_ASKING: Final = ("http", "embeddings", "decision")
+"""Engines that ask a server."""
+
 _USED_BY: Final[Mapping[str, tuple[str, ...]]] = {
-    "min_confidence": ("embedding", "embeddings", *_VLLM),
-    "min_margin": ("embedding", "embeddings", *_VLLM),
-    "fallback": ("http", "embeddings", *_VLLM),
+    "min_confidence": ("embedding", "embeddings", "decision", *_VLLM),
+    "min_margin": ("embedding", "embeddings", "decision", *_VLLM),
+    "fallback": (*_ASKING, *_VLLM),
     "task": _VLLM,
     "family": ("http", "vllm generate"),
     "device": _VLLM,
     "mode": ("vllm generate",),
     "download": _VLLM,
-    "max_model_len": ("http", *_VLLM),
+    "api": ("decision",),
+    "max_model_len": ("http", "decision", *_VLLM),
     "kv_cache_mb": _VLLM,
     "gpu_memory_gb": _VLLM,
     "dtype": _VLLM,
     "quantization": _VLLM,
     "max_num_seqs": _VLLM,
-    "base_url": ("http", "embeddings"),
-    "access_key": ("http", "embeddings"),
+    "base_url": _ASKING,
+    "access_key": _ASKING,
     "query_prefix": ("embedding",),
     "passage_prefix": ("embedding",),
     "reranker": ("embedding",),
@@ -39,19 +47,16 @@ _USED_BY: Final[Mapping[str, tuple[str, ...]]] = {
 """Settings that only some engines use. The embedded engine uses all others, and it may stand in for
 any engine."""
 
-_SERVED: Final = frozenset({"http", "embeddings"})
-"""Engines that ask a server."""
-
 
 class EngineSection(Section):
     """An engine and its settings."""
 
-    engine: Literal["embedding", "vllm", "http", "embeddings"]
+    engine: Literal["embedding", "vllm", "http", "embeddings", "decision"]
     model: Text | None = Field(
         default=None,
         description="model of the engine: an ONNX file or the folder of an encoder (embedding), a folder "
-        "with safetensors (vllm), or the server's name of the model (http, embeddings), without `base_url` "
-        "as `provider/name` of an entry of `model_providers`; a relative path starts at this file",
+        "with safetensors (vllm), or the server's name of the model (http, embeddings, decision), without "
+        "`base_url` as `provider/name` of an entry of `model_providers`; a relative path starts at this file",
     )
     min_confidence: float = Field(
         default=0.2,
@@ -87,6 +92,10 @@ class EngineSection(Section):
         default="auto",
         description="prompt format of the model (vllm, http); `auto` chooses by its name",
     )
+    api: Literal["decisions", "systemone"] = Field(
+        default="decisions",
+        description="API of the server (decision): `decisions` for OpenAI's, `systemone` for TypeSafe's",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
         description="device of the model (vllm); `auto` is the one that the installed vLLM is built for",
@@ -102,7 +111,7 @@ class EngineSection(Section):
         default=None,
         ge=LEAST_MODEL_LEN,
         le=1 << 20,
-        description="maximum tokens of a prompt with its answer (vllm), or of a prompt (http)",
+        description="maximum tokens of a prompt with its answer (vllm), or of a prompt (http, decision)",
     )
     kv_cache_mb: int | None = Field(
         default=None, ge=16, description="memory of the KV cache, MiB (vllm)"
@@ -121,12 +130,12 @@ class EngineSection(Section):
     )
     base_url: Text | None = Field(
         default=None,
-        description="base URL of an OpenAI-compatible server (http, embeddings)",
+        description="base URL of the engine's server (http, embeddings, decision)",
         repr=False,
     )
     access_key: Text | None = Field(
         default=None,
-        description="key of the server, best as `$NAME` (http, embeddings)",
+        description="key of the server, best as `$NAME` (http, embeddings, decision)",
         repr=False,
     )
 
@@ -140,12 +149,14 @@ class EngineSection(Section):
     @property
     def asks_server(self) -> bool:
         """True for an engine that asks a server."""
-        return self.engine in _SERVED
+        return self.engine in _ASKING
 
     @property
     def generates(self) -> bool:
         """True for a language model, which reads conversations; False for an embedding model."""
-        return self.engine == "http" or (self.engine == "vllm" and self.task == "generate")
+        return self.engine in {"http", "decision"} or (
+            self.engine == "vllm" and self.task == "generate"
+        )
 
     @property
     def has_probabilities(self) -> bool:
@@ -186,8 +197,9 @@ class EngineSection(Section):
 class WhenUnsureSection(EngineSection):
     """Better engine for close calls: decisions of whose result the first engine is not sure."""
 
-    engine: Literal["http", "vllm"] = Field(
-        description="engine: `http` for a server or a model of `model_providers`, or `vllm` on this machine"
+    engine: Literal["http", "vllm", "decision"] = Field(
+        description="engine: `http` for a server or a model of `model_providers`, `vllm` on this machine, or "
+        "`decision` for a server that answers decisions"
     )
     below: float = Field(
         default=0.5,
@@ -208,7 +220,7 @@ class WhenUnsureSection(EngineSection):
     def unused(self) -> tuple[str, ...]:
         """As of the first engine, and settings that only an engine in this process uses."""
         usual = type(self).model_fields
-        own = ("threads", "max_query_tokens") if self.engine == "http" else ()
+        own = ("threads", "max_query_tokens") if self.asks_server else ()
         return super().unused + tuple(
             name for name in own if getattr(self, name) != usual[name].default
         )
@@ -217,10 +229,11 @@ class WhenUnsureSection(EngineSection):
 class OrchestratorSection(EngineSection):
     """Engine that matches conversations to routes."""
 
-    engine: Literal["embedding", "vllm", "http", "embeddings"] = Field(
+    engine: Literal["embedding", "vllm", "http", "embeddings", "decision"] = Field(
         default="embedding",
         description="engine: `embedding` in the gateway, `vllm` on this machine, `http` for a server with a "
-        "language model, or `embeddings` for a server with an embedding model",
+        "language model, `embeddings` for a server with an embedding model, or `decision` for a server "
+        "that answers decisions",
     )
     deadline_ms: int | None = Field(
         default=None,
@@ -232,7 +245,7 @@ class OrchestratorSection(EngineSection):
     )
     fallback: Literal["embedding", "none"] = Field(
         default="embedding",
-        description="engine that decides while vllm, http or embeddings is unavailable",
+        description="engine that decides while another one than embedding is unavailable",
     )
     query_prefix: str | None = Field(
         default=None,

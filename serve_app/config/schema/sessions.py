@@ -1,8 +1,9 @@
-"""The sections about sessions: ``routing`` and ``prompt_caching``."""
+"""The sections about sessions and conversations: ``routing``, ``prompt_caching``, ``state_storage``."""
 
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from serve_app.config.schema.section import Section, Text
 
@@ -110,3 +111,37 @@ class PromptCaching(Section):
         ge=1,
         description="lifetime of those sessions, seconds; ignored, `routing.session_ttl_seconds` is used",
     )
+
+
+class StateStorage(Section):
+    """Storage of answers that later requests name by `previous_response_id` or `conversation`."""
+
+    type: Literal["memory", "redis", "postgres", "none"] | None = Field(
+        default=None,
+        description="storage of answers whose provider does not keep them: the `memory` of the gateway, "
+        "`redis`, or `none`; `postgres`, as Plano has it, means the default; null: as "
+        "`routing.session_cache.type`",
+    )
+    url: Text | None = Field(
+        default=None,
+        description="address of Redis; null: `routing.session_cache.url`",
+        repr=False,
+    )
+    ttl_seconds: int = Field(
+        default=86_400, ge=1, description="lifetime of an answer after its last use, seconds"
+    )
+    max_megabytes: int = Field(
+        default=256,
+        ge=1,
+        le=65_536,
+        description="maximum size of all answers in memory, MiB; the least recently used are dropped",
+    )
+    connection_string: Text | None = Field(
+        default=None, repr=False, description="address of Plano's database; ignored"
+    )
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.type == "postgres" and self.connection_string is None:
+            raise PydanticCustomError("state", "type postgres needs `connection_string:`; add it")
+        return self

@@ -1,5 +1,7 @@
 """What an ingress remembers of sessions."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -225,3 +227,18 @@ async def test_lost_race_caches_the_binding_that_won(local: CachedStore, inner: 
     assert inner.keys == ["s"]
     assert not await local.bind("t", A, instead_of=B.model)
     assert await local.get("t") is None
+
+
+async def test_binding_with_a_longer_life_is_written_back(
+    local: CachedStore, inner: FakeStore, clock: FakeClock
+) -> None:
+    """The cache remembers a binding for as long as the store keeps it."""
+    long = replace(A, ttl_s=3600.0)
+    await local.bind("s", long, instead_of=None)
+    inner.bindings.clear()
+    clock.now += 3599
+    assert await local.get("s") == long
+    assert inner.bindings == {"s": long}
+    inner.bindings.clear()
+    clock.now += 3600
+    assert await local.get("s") is None

@@ -1,7 +1,10 @@
 """Which session a request belongs to."""
 
 import json
+import re
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,15 +14,31 @@ from serve_app.affinity import identify
 from serve_app.affinity.identify import (
     MAX_FNV_BYTES,
     Session,
+    beginning_of,
     implicit_session,
     is_off,
     named_session,
+    session_of,
     tenant_of,
     wanted_headers,
 )
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.dialects.json_edits import read_document
+from serve_app.dialects.registry import DEFAULT_DIALECT
+from serve_app.domain import Conversation
 
+CONFIG = GatewayConfig(version="v0.4.0")
+SYSTEM = {"role": "system", "content": "You are kind."}
 VECTORS = json.loads((Path(__file__).parent / "implicit_session_key.json").read_text())
 CLIENT = ("x-session-affinity", "session-id")
+
+
+def talk(*messages: dict[str, str], **fields: Any) -> Conversation:
+    body = json.dumps({"messages": messages, **fields}).encode()
+    return DEFAULT_DIALECT.read_conversation(read_document(body, unique=frozenset()))
+
+
+NO_CONVERSATION = talk()
 
 
 @pytest.mark.parametrize("case", VECTORS["cases"])
@@ -91,6 +110,84 @@ def test_keys_have_the_form_of_plano() -> None:
     assert tenant_of({"t": "x"}, None) == ""
 
 
+def beside(**headers: str) -> str:
+    """The key of the session `s` for a request with these headers; `_` stands for `-`."""
+    shown = {name.replace("_", "-"): value for name, value in headers.items()}
+    found = session_of(CONFIG, {"x-model-affinity": "s", **shown}, "auto", NO_CONVERSATION)
+    assert found is not None
+    return found.key
+
+
+@pytest.mark.parametrize("kind", ["main", "compaction", "side_reply", "", " Main "])
+def test_classes_of_the_conversation_share_its_key(kind: str) -> None:
+    """They go on with the conversation, whose beginning the provider has in its cache."""
+    assert beside(x_claude_code_request_class=kind) == "s"
+
+
+@pytest.mark.parametrize("kind", ["workflow", "auxiliary", "subagent", "Brand New"])
+def test_other_classes_have_keys_of_their_own(kind: str) -> None:
+    """Unknown ones too."""
+    assert beside(x_claude_code_request_class=kind) == f"s:class:{kind.lower()}"
+
+
+def test_subagents_have_keys_of_their_own() -> None:
+    """Their class adds nothing to their name, and their compaction is theirs."""
+    one = beside(x_claude_code_agent_id="a1")
+    assert one == "s:agent:a1"
+    assert beside(x_claude_code_agent_id="a2") == "s:agent:a2"
+    for kind in ("main", "subagent", "compaction"):
+        assert beside(x_claude_code_agent_id="a1", x_claude_code_request_class=kind) == one
+    work = beside(x_claude_code_agent_id="a1", x_claude_code_request_class="workflow")
+    assert work == "s:agent:a1:class:workflow"
+    assert beside(x_claude_code_agent_id="a\nb").startswith("s:agent:sha256:")
+
+
+def test_subagents_of_codex_are_told_apart_by_their_threads() -> None:
+    """They share the session of the main conversation, whose own thread is not part of the key."""
+    assert beside(thread_id="t0") == "s"
+    assert beside(thread_id="t0", x_openai_subagent="compact") == "s"
+    assert beside(x_openai_subagent="review") == "s:class:review"
+    keys = {beside(x_openai_subagent="collab_spawn", thread_id=name) for name in ("t1", "t2")}
+    assert keys == {f"s:agent:{name}:class:collab_spawn" for name in ("t1", "t2")}
+
+
+def test_lane_comes_last_and_is_not_part_of_the_conversation() -> None:
+    """One conversation may be asked for by several names."""
+    session = Session("s", "t", "smart", "a1", "workflow")
+    assert session.key == "t:s:agent:a1:class:workflow:lane:smart"
+    assert session.conversation == "t:s:agent:a1:class:workflow"
+    assert session.cache_key == Session("s", "t", "fast", "a1", "workflow").cache_key
+    assert session.cache_key != Session("s", "t", "fast", "a1").cache_key
+
+
+def test_cache_key_hides_the_session() -> None:
+    """It is a keyed hash: the same in every process, and not that of the name alone."""
+    key = Session("chat-17").cache_key
+    assert re.fullmatch("[0-9a-f]{32}", key)
+    assert key == "01bda46f2ccdff3f7c4be8932525c5b2"
+    assert key != blake2b(b"chat-17", digest_size=16).hexdigest()
+    assert Session("\ud800").cache_key != key
+
+
+def test_beginning_is_that_of_the_conversation() -> None:
+    """Later turns do not change it; each of its parts does."""
+    first = talk(SYSTEM, {"role": "user", "content": "Hello"})
+    later = talk(
+        SYSTEM,
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+        {"role": "user", "content": "Go on"},
+    )
+    assert beginning_of(first) == beginning_of(later) is not None
+    others = [
+        talk({"role": "user", "content": "Hello"}),
+        talk(SYSTEM, {"role": "user", "content": "Hallo"}),
+        talk(SYSTEM, {"role": "user", "content": "Hello"}, tools=[{"name": "f"}]),
+    ]
+    assert len({beginning_of(first), *map(beginning_of, others)}) == 4
+    assert beginning_of(NO_CONVERSATION) is None
+
+
 @pytest.mark.parametrize(
     ("headers", "off"),
     [
@@ -109,6 +206,7 @@ def test_wanted_headers_are_lower_case() -> None:
     """They are all headers that affect sessions, including the tenant's."""
     assert wanted_headers(["X-Mine"], "X-Tenant") == {
         b"x-model-affinity", b"x-plano-cache", b"x-fingerpost-affinity", b"x-mine", b"x-tenant",
-        b"x-plano-max-switch-spend-pct",
+        b"x-plano-max-switch-spend-pct", b"x-claude-code-agent-id", b"x-claude-code-request-class",
+        b"x-openai-subagent", b"thread-id",
     }  # fmt: skip
     assert b"x-mine" not in wanted_headers([], None)

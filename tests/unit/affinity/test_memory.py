@@ -1,5 +1,7 @@
 """Bindings in memory."""
 
+from dataclasses import replace
+
 import pytest
 
 from serve_app.affinity.memory import MemoryStore
@@ -99,3 +101,20 @@ def test_store_repr_counts_bindings(store: MemoryStore) -> None:
     for key in "abcdef":
         store.bind(key, A, instead_of=None)
     assert repr(store) == "<MemoryStore 3/3 bindings>"
+
+
+def test_binding_may_be_kept_for_longer(store: MemoryStore, clock: FakeClock) -> None:
+    """Its own time slides as that of the others; a shorter one of its own changes nothing."""
+    long, short = replace(A, ttl_s=60.0), replace(B, ttl_s=1.0)
+    store.bind("long", long, instead_of=None)
+    store.bind("short", short, instead_of=None)
+    for _ in range(2):
+        clock.now += 9.9
+        assert store.get("short") == short
+    assert store.get("long") == long
+    for _ in range(3):
+        clock.now += 59.9
+        assert store.get("long") == long
+    assert store.get("short") is None
+    clock.now += 60.0
+    assert store.get("long") is None

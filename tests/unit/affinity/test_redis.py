@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -328,3 +329,22 @@ async def test_certificate_of_store_is_verified(
             with pytest.raises(StoreError, match=f"ConnectionError at 127.0.0.1:{port}"):
                 await rigs(other).redis.get(keys[0])
         await rig.redis.aclose()
+
+
+@pytest.mark.parametrize("key", ["longer", "longer {of} all"])
+async def test_binding_may_be_kept_for_longer(key: str, store: RedisStore, raw: Redis) -> None:
+    """Each use starts its own time again; its value in Redis is the same as that of any other."""
+    name, long = f"plano:affinity:{key}", replace(A, ttl_s=3600.0)
+    assert await store.bind(key, long, instead_of=None)
+    assert await raw.get(name) == plano_format.write_binding(A)
+    for _ in range(2):
+        await raw.expire(name, 60)
+        assert await store.get(key) == long
+        assert await raw.ttl(name) == 3600
+    assert await store.bind(key, replace(B, ttl_s=1800.0), instead_of=A.model)
+    assert await raw.ttl(name) == 1800
+    assert await store.bind(key, replace(A, ttl_s=30.0), instead_of=B.model)
+    assert await store.get(key) == A
+    assert await raw.ttl(name) == 600
+    assert len(await raw.keys("*longer*")) == 1
+    await raw.delete(name)

@@ -1,6 +1,7 @@
 """The life of a binding, in the use case."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,21 @@ async def test_request_waits_for_unavailable_store_once(tmp_path: Path) -> None:
     assert again.live
     assert again.found is not None
     assert again.found.model == ModelRef("openai", "b")
+
+
+async def test_binding_lives_as_long_as_the_cache_that_the_client_asks_for(tmp_path: Path) -> None:
+    """A later turn can prolong it, and none shortens it."""
+    asking, route_b = rig(tmp_path), {"prompt_cache_options": {"ttl": "30m"}}
+    await ask(asking, CODE)
+    first = asking.store.bindings["s"]
+    assert first.ttl_s == 0
+    asking.wall_clock.now += 60
+    await ask(asking, CODE, body=route_b)
+    assert asking.store.bindings["s"] == replace(first, ttl_s=1800.0)
+    await ask(asking, CODE, body={"prompt_cache_retention": "24h"})
+    for body in (route_b, {}):
+        await ask(asking, CODE, body=body)
+        assert asking.store.bindings["s"] == replace(first, ttl_s=86_400.0)
+    assert asking.meter.counted(Metric.SESSIONS).count(("hit",)) == 4
+    await ask(asking, CODE, body=route_b, named={"x-model-affinity": "t"})
+    assert asking.store.bindings["t"].ttl_s == 1800.0

@@ -203,7 +203,7 @@ def test_other_orders_are_measured(run: Run, cases: Path) -> None:
             [
                 (
                     "--calibrate: engine vllm with mode choice does not return the probability of every "
-                    "route, as embedding, embeddings, and vllm with mode trie do; use another engine"
+                    "route, as embedding, embeddings, decision, and vllm with mode trie do; use another engine"
                 )
             ],
         ),

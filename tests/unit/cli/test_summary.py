@@ -147,6 +147,7 @@ def test_summary_as_json_has_the_same_content(
         "wildcards": ["ollama/*"],
         "aliases": {"fast": "openai/a"},
         "routes": [{"name": "code", "models": ["openai/a", "vllm/b"]}],
+        "rules": [],
         "default": "openai/a",
         "threshold": {
             "min_confidence": 0.2, "min_margin": 0.0, "max_error": None, "source": None,
@@ -157,6 +158,24 @@ def test_summary_as_json_has_the_same_content(
             "provider-vllm-h-1",
         ],
     }  # fmt: skip
+
+
+def test_summary_lists_rules(tmp_path: Path) -> None:
+    """Each with its model or its route, in the order in which they are asked."""
+    rules = (
+        "routing_rules:\n  - {name: small, match: {alias: auto}, model: a}\n"
+        "  - {name: coding, match: {agent_type: Plan}, route: code}\n"
+    )
+    snapshot = snapshot_of(tmp_path, TEXT + rules)
+    lines = summary(snapshot)
+    assert [line for line in lines if line.startswith("rule ")] == [
+        "rule small -> openai/a",
+        "rule coding -> route code",
+    ]
+    assert summary_json(snapshot)["rules"] == [
+        {"name": "small", "model": "openai/a", "route": None},
+        {"name": "coding", "model": None, "route": "code"},
+    ]
 
 
 def key(name: str) -> dict[str, Json]:

@@ -7,7 +7,7 @@ from tests.unit.config_texts import VERSION as V
 __all__ = ["BROKEN", "KEYS", "Found", "G", "V"]
 
 KEYS = (
-    "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
+    "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, routing_rules, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
     "allow_anonymous, limits, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "
     "filters, prompt_targets, system_prompt, mode"
 )
@@ -53,6 +53,10 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "route twice": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "  - name: code\n" "    description: e\n" "    models: [gpt-4o]\n"), [(8, "routing_preferences[1].name", "duplicate route 'code'; keep one")]),
     "route prefer": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "    selection_policy:\n" "      prefer: best\n"), [(9, "routing_preferences[0].selection_policy.prefer", "must be 'none', 'cheapest' or 'fastest', not 'best'")]),
     "route empty": ((G + "routing_preferences:\n" "  - name: ''\n" "    description: d\n" "    models: [gpt-4o]\n"), [(5, "routing_preferences[0].name", "must not be empty")]),
+    "rule type": ((G + "routing_rules:\n" "  - name: a\n" "    match: {agent_type: 5}\n" "    model: gpt-4o\n"), [(6, "routing_rules[0].match.agent_type[0]", "must be a string, not 5")]),
+    "rule list": ((G + "routing_rules:\n" "  - name: a\n" "    match: {alias: []}\n" "    model: gpt-4o\n"), [(6, "routing_rules[0].match.alias", "must not be empty; add an entry")]),
+    "rule headers": ((G + "routing_rules:\n" "  - name: a\n" "    match: {headers: {}}\n" "    model: gpt-4o\n"), [(6, "routing_rules[0].match.headers", "must not be empty; add an entry")]),
+    "rule unknown": ((G + "routing_rules:\n" "  - name: a\n" "    match: {alias: auto, agent_type: [a], headers: {x: y}}\n" "    model: gpt-4x\n"), [(7, "routing_rules[0].model", "no entry of model_providers is named 'gpt-4x'; did you mean 'gpt-4o'?")]),
     "no slash": ((V + "model_providers:\n" "  - model: gpt-4o\n"), [(3, "model_providers[0].model", "'gpt-4o' has no provider; write provider/name, or provider/* for all models")]),
     "lead slash": ((V + "model_providers:\n" "  - model: /gpt-4o\n"), [(3, "model_providers[0].model", "'/gpt-4o' has no provider; write provider/name, or provider/* for all models")]),
     "twice": ((V + "model_providers:\n" "  - model: openai/a\n" "  - model: openai/a\n"), [(4, "model_providers[1].model", "duplicate entry 'openai/a'; set another base_url or access_key, or remove it")]),
@@ -88,6 +92,8 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "comment": ("# x\n", [(1, "", "file is empty; start with `version: v0.4.0`")]),
     "listener": ((V + "listeners:\n" "  - type: other\n" "    name: x\n"), [(3, "listeners[0].type", "must be 'model', 'prompt' or 'agent', not 'other'")]),
     "listener port": ((V + "listeners:\n" "  - type: model\n" "    name: x\n" "    port: '1'\n"), [(5, "listeners[0].port", "must be an integer, not '1'")]),
+    "own alias": ((G + "model_aliases:\n" "  fingerpost/route:\n" "    target: gpt-4o\n"), [(5, "model_aliases.fingerpost/route", "is reserved for the choice by the gateway; use another name")]),
+    "own provider": ((V + "model_providers:\n" "  - model: fingerpost/*\n" "    base_url: http://h\n" "    provider_interface: openai\n"), [(3, "model_providers[0].model", "the provider name 'fingerpost' is reserved for the gateway itself; use another name")]),
     "empty alias": ((G + "model_aliases:\n" "  '':\n" "    target: gpt-4o\n"), [(5, "model_aliases.", "is reserved for the choice by the gateway; use another name")]),
     "alias none": ((G + "model_aliases:\n" "  fast:\n" "    target: none\n"), [(6, "model_aliases.fast.target", "no entry of model_providers is named 'none'; add it to model_providers")]),
     "alias of auto": ((G + "model_aliases:\n" "  fast:\n" "    target: auto\n" "  quick:\n" "    target: fast\n"), [(8, "model_aliases.quick.target", "'fast' is an alias; name the model itself")]),
@@ -98,7 +104,7 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "no route examples": ((V + "no_route_examples: hello\n"), [(2, "no_route_examples", "must be a list, not 'hello'")]),
     "no route example": ((V + "no_route_examples: [hi, '', 1]\n"), [(2, "no_route_examples[1]", "must not be empty"), (2, "no_route_examples[2]", "must be a string, not 1")]),
     "many no route": ((V + f"no_route_examples: {['x'] * 65}\n"), [(2, "no_route_examples", "must have at most 64 entries, not 65")]),
-    "engine": ((V + "orchestrator:\n" "  engine: llm\n" "  threads: 0\n"), [(3, "orchestrator.engine", "must be 'embedding', 'vllm', 'http' or 'embeddings', not 'llm'"), (4, "orchestrator.threads", "must be at least 1")]),
+    "engine": ((V + "orchestrator:\n" "  engine: llm\n" "  threads: 0\n"), [(3, "orchestrator.engine", "must be 'embedding', 'vllm', 'http', 'embeddings' or 'decision', not 'llm'"), (4, "orchestrator.threads", "must be at least 1")]),
     "vllm without model": ((V + "orchestrator:\n" "  engine: vllm\n"), [(2, "orchestrator", "engine vllm needs `model:`; add it")]),
     "http without address": ((V + "orchestrator:\n" "  engine: http\n" "  model: m\n"), [(2, "orchestrator", "engine http needs `base_url:`, or `model: provider/name` of model_providers; add it")]),
     "vllm settings": ((V + "orchestrator:\n" "  engine: vllm\n" "  model: m\n" "  family: plano\n" "  gpu_memory_gb: 0\n" "  kv_cache_mb: 15\n" "  device: gpu\n"), [(5, "orchestrator.family", "must be 'auto', 'arch-router', 'plano-orchestrator', 'plano-orchestrator-card' or 'generic', not 'plano'"), (6, "orchestrator.gpu_memory_gb", "must be greater than 0"), (7, "orchestrator.kv_cache_mb", "must be at least 16"), (8, "orchestrator.device", "must be 'auto', 'cpu' or 'cuda', not 'gpu'")]),

@@ -74,11 +74,14 @@ CASES = {
     "tracing: {opentracing_grpc_endpoint: $COLLECTOR}": [
         "tracing is ignored: no spans are sent; read the decision from the headers of the answer"
     ],
-    "state_storage: {type: memory}": [
-        "state_storage is ignored: no conversation is stored; send the whole conversation with each request"
+    "state_storage: {type: memory, url: 'redis://h'}": [
+        "state_storage.url is ignored: answers are not kept in Redis; set type redis"
+    ],
+    "state_storage: {type: redis, url: 'redis://$STATE_HOST'}": [
+        "state_storage.url: STATE_HOST is not set; set it, or no answers are kept"
     ],
     "state_storage: {type: postgres, connection_string: 'postgresql://u:$P@h/d'}": [
-        "state_storage is ignored: no conversation is stored; send the whole conversation with each request"
+        "state_storage.type postgres is ignored: answers are kept in memory; set type redis, or remove state_storage"
     ],
     "endpoints: {app: {endpoint: 'h:1', connect_timeout: 5s, protocol: https, http_host: x, prefix_affinity: true}}": [
         "endpoints is ignored: they serve prompt targets; set the address of a provider as its base_url"
@@ -94,6 +97,8 @@ CASES = {
     "mode: llm": [f"mode is ignored: {MODELS_ONLY}"],
 }
 SILENT = [
+    "state_storage: {type: memory, ttl_seconds: 60, max_megabytes: 8}",
+    "state_storage: {type: none}",
     "listeners: []",
     "overrides: {always_route: true}",
     "overrides: {upstream_connect_timeout: 2.5s}",

@@ -25,6 +25,7 @@ def rewritten(body: str, quirk: Quirk) -> str:
 DROP = Quirk(drop=frozenset({"a", "b"}))
 RENAME = Quirk(rename={"max_tokens": "limit"})
 VALUES = Quirk(values={"effort": EFFORT, "temperature": {1: 1}})
+ADD = Quirk(drop=frozenset({"a"}), add={"key": "k", "é": "\u2028"})
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,12 @@ VALUES = Quirk(values={"effort": EFFORT, "temperature": {1: 1}})
         (VALUES, '{"model":"m","temperature":true}', '{"model":"m"}'),
         (VALUES, '{"effort":"none","model":"m","effort":"max"}', '{"effort":"none","model":"m","effort":"high"}'),
         (VALUES, '{"effort":"max","model":"m","effort":"huge"}', '{"model":"m"}'),
+        (ADD, '{ "model" : "x" , "b":1 }', '{"key": "k", "\\u00e9": "\\u2028",  "model" : "m" , "b":1 }'),
+        (ADD, '{"é":1,"model":"x"}', '{"key": "k", "é":1,"model":"m"}'),
+        (ADD, '{"é":null,"b":1,"key":2}', '{"model": "m", "é":null,"b":1,"key":2}'),
+        (ADD, '{"a":1,"b":2}', '{"key": "k", "\\u00e9": "\\u2028", "model": "m", "b":2}'),
+        (ADD, '{"a":1}', '{"key": "k", "\\u00e9": "\\u2028", "model": "m"}'),
+        (ADD, '{"a":1,"models":[],"model":"x"}', '{"key": "k", "\\u00e9": "\\u2028", "model":"m"}'),
         (NO_QUIRK, '{"a":1,"model":"m","effort":"huge"}', '{"a":1,"model":"m","effort":"huge"}'),
     ],
 )  # fmt: skip

@@ -153,12 +153,14 @@ def test_quirk_applies_to_what_is_written() -> None:
         drop=frozenset({"stream_options"}),
         rename={"max_tokens": "max_completion_tokens"},
         values={"temperature": {1: 1}, "top_p": {0.5: 0.6}},
+        add={"prompt_cache_key": "k", "stream": "not that"},
     )
     body = {"model": "m", "max_tokens": 9, "stream": True, "temperature": 0.5, "top_p": 0.5}
     body["messages"] = CHAT["messages"]
     sent = json.loads(asked("messages", Operation.CHAT, body, quirk).body)
     assert sent["max_completion_tokens"] == 9
     assert sent["top_p"] == 0.6
+    assert (sent["prompt_cache_key"], sent["stream"]) == ("k", True)
     assert not {"max_tokens", "stream_options", "temperature"} & set(sent)
 
 

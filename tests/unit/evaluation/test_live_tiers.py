@@ -10,8 +10,10 @@ from aiohttp import web
 
 from serve_app.cli.main import main
 from serve_app.engines.vllm import engine
+from serve_app.snapshot import compile_snapshot
 from tests.unit.config_texts import VERSION
 from tests.unit.engines.chat_server import SECRET, Server, completion, embeddings, raw, says
+from tests.unit.engines.decision_server import likens
 from tests.unit.evaluation.labelled_sets import HEAD, PROMPTS, line, write_set
 from tests.unit.evaluation.test_live_engine import FakeVllm
 
@@ -65,6 +67,45 @@ async def test_route_reports_a_server_that_fails(
     err = capsys.readouterr().err
     assert err.startswith("engine embeddings is unavailable: ")
     assert SECRET not in err
+
+
+DECISION: Final = "engine: decision, model: m, base_url: '%s'"
+
+
+async def test_route_asks_a_server_of_decisions(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The output has the probability of every route; `when_unsure` may be such a server, too."""
+    server.answer = likens
+    file = configured(tmp_path, server, DECISION % server.url)
+    assert await run("route", "poems and songs", "--config", file, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)["orchestrator"]
+    assert (shown["tier"], list(shown["scores"])) == ("decision", ["code", "poems"])
+    assert shown["scores"]["poems"] > shown["scores"]["code"]
+    file = configured(tmp_path, server, unsure(engine=DECISION % server.url))
+    assert await run("route", "poems and songs", "--config", file) == 0
+    out = capsys.readouterr().out
+    assert "decided: poems (reason route, " in out
+    assert " ahead of the next, by when_unsure; " in out
+
+
+async def test_eval_measures_and_calibrates_decisions(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its probabilities have thresholds, and `max_error` uses the file of its calibration."""
+    server.answer = likens
+    cases = write_set(tmp_path, HEAD, *CASES * 6)
+    file = configured(tmp_path, server, DECISION % server.url, "")
+    assert await run("eval", cases, "--config", file, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["engine"], report["thresholds"] != []) == ("decision", True)
+    output = tmp_path / "calibration.json"
+    assert await run("eval", cases, "--config", file, "--calibrate", "-o", output) == 0
+    written = json.loads(output.read_text("utf-8"))
+    assert (written["engine"], written["model"], written["cases"]) == ("decision", "m", 54)
+    more = f"{DECISION % server.url}, calibration: calibration.json, max_error: 0.5"
+    snapshot = compile_snapshot(configured(tmp_path, server, more))
+    assert snapshot.threshold.rule is not None
 
 
 async def test_route_sends_a_close_call_to_the_better_engine(

@@ -40,6 +40,7 @@ def problems_of(directory: Path, *entries: str, more: str = "") -> list[tuple[st
         ("model: openai/a, passthrough_auth: true, access_key: sk-secret", "[0].passthrough_auth", f"conflicts with access_key, {ONE_KEY}"),
         ("model: openai/a, passthrough_auth: true, headers: {X-Api-Key: sk-secret}", "[0].passthrough_auth", f"conflicts with the key in headers, {ONE_KEY}"),
         ("model: openai/*, name: x", "[0].name", "a wildcard cannot have a name; remove it"),
+        ("model: openai/*, display_name: x", "[0].display_name", "a wildcard cannot have a display name; remove it"),
         ("model: chatgpt/gpt-5", "[0].model", "'chatgpt' requires a subscription sign-in (OAuth), which is not supported; use openai/ with an API key"),
         ("model: chatgpt/*, base_url: 'http://h'", "[0].model", "'chatgpt' requires a subscription sign-in (OAuth), which is not supported; use openai/ with an API key"),
         ("model: my/gpt-5, base_url: 'http://h', provider_interface: chatgpt", "[0].provider_interface", "'chatgpt' requires a subscription sign-in (OAuth), which is not supported; use openai/ with an API key"),

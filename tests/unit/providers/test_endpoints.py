@@ -1,5 +1,6 @@
 """The table of endpoints, slugs, data paths and addresses."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,43 @@ def test_url_with_reference_is_not_checked_in_file(tmp_path: Path) -> None:
     assert table(tmp_path, "model: vllm/a, base_url: $URL").data_paths() == {
         "vllm-url": DataPath.DEDICATED
     }
+
+
+def test_fingerprint_is_that_of_address_and_authentication(tmp_path: Path) -> None:
+    """It is the same in every process, whatever the values of references are."""
+    entries = [
+        "model: openai/a, access_key: $A",
+        "model: openai/b, access_key: $A, data_path: dedicated",
+        "model: openai/a, access_key: $B",
+        "model: openai/c, access_key: $A, base_url: 'https://eu.api.openai.com/v1'",
+        "model: openai/d, access_key: $A, headers: {x-team: one}",
+        "model: openai/e",
+    ]
+    prints = [endpoint.fingerprint for endpoint in table(tmp_path, *entries).endpoints()]
+    assert prints[0] == "c351490e556ad127"
+    assert len(set(prints)) == 5
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in prints)
+
+
+BOTH = {Operation.CHAT, Operation.RESPONSES}
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("model: openai/a", BOTH),
+        ("model: openai/a, base_url: 'https://api.openai.com/v1'", BOTH),
+        ("model: openai/a, prompt_cache_key: false", set()),
+        ("model: openai/a, base_url: 'https://eu.api.openai.com/v1'", set()),
+        ("model: x/a, base_url: 'https://h', provider_interface: openai", set()),
+        ("model: x/a, base_url: 'https://h', provider_interface: openai, prompt_cache_key: true", BOTH),
+        ("model: vllm/a, base_url: 'http://h'", set()),
+        ("model: anthropic/a", set()),
+    ],
+)  # fmt: skip
+def test_cache_key_is_sent_where_it_is_known_to_be_accepted(
+    entry: str, expected: set[Operation], tmp_path: Path
+) -> None:
+    """Other servers that speak the same API may refuse the field, so they get it on request only."""
+    (endpoint,) = table(tmp_path, entry).models.values()
+    assert endpoint.cache_key_in == expected

@@ -165,6 +165,23 @@ def test_cached_lookups_are_bounded() -> None:
     assert repr(table) == f"<CatalogPrices 1 overrides, {MAX_LOOKUPS}/{MAX_LOOKUPS} lookups>"
 
 
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("openai/gpt-4o", 128_000),
+        ("openai/own", None),
+        ("openai/davinci", None),
+        ("vllm/gpt-4o", None),
+        ("openai/" + "gpt-4o" * 100, None),
+    ],
+)
+def test_known_model_has_a_context_window(
+    name: str, tokens: int | None, table: CatalogPrices
+) -> None:
+    """Other models, those without one, and those of self-hosted servers have None."""
+    assert table.context_window(ModelRef.parse(name)) == tokens
+
+
 def test_overrides_are_copied() -> None:
     """Later changes of the mapping do not matter."""
     overrides = {"vllm/a": OWN}

@@ -314,3 +314,62 @@ async def test_decision_api_renders_plano_format(
         "pinned": False,
         "switched": False,
     }
+
+
+RULES: Final = """routing_rules:
+  - {name: small, match: {request_class: [auxiliary]}, model: vllm/b}
+  - {name: long, match: {body_bytes: {at_least: 900}}, route: talk}
+"""
+AUXILIARY: Final = {"x-claude-code-request-class": "auxiliary", "x-model-affinity": "s"}
+
+
+async def decide_by_rules(
+    snapshot: Snapshot, body: Mapping[str, Any], *, by_content: bool = False
+) -> tuple[Decided, FakeStore, FakeOrchestrator]:
+    """The decision, with the store and the orchestrator that must not be asked."""
+    store, orchestrator = FakeStore(), FakeOrchestrator(SCORES)
+    content = json.dumps({"messages": [{"role": "user", "content": "Hello"}], **body})
+    call = request_of(snapshot, content, session=AUXILIARY)
+    intent = None if by_content else call.dialect.read_intent(call.document)
+    sessions = Sessions(store, NoObserver(), CatalogPrices)
+    return await decide_in_sessions(call, intent, orchestrator, sessions), store, orchestrator
+
+
+@pytest.mark.parametrize("by_content", [False, True])
+async def test_rule_decides_without_session_and_orchestrator(
+    tmp_path: Path, *, by_content: bool
+) -> None:
+    """A matching rule asks neither, although the request has a session."""
+    snapshot = snapshot_of(tmp_path, TEXT % ", default: true" + RULES)
+    body = {"model": "unknown" if by_content else "smart"}
+    decided, store, orchestrator = await decide_by_rules(snapshot, body, by_content=by_content)
+    small = ModelRef("vllm", "b")
+    assert decided.decision == RouteDecision((small, A), Reason.RULE, rule="small")
+    assert (decided.session, decided.question) == (None, None)
+    assert (store.keys, orchestrator.questions) == ([], [])
+
+
+async def test_rule_wins_over_the_name_with_always_route(tmp_path: Path) -> None:
+    """The named model and its fallbacks come after that of the rule, and the default last."""
+    snapshot = snapshot_of(tmp_path, ALWAYS + RULES)
+    body = {"model": "ollama/x", "fallbacks": ["openai/b"]}
+    decided, store, orchestrator = await decide_by_rules(snapshot, body)
+    whys = [item["why"] for item in render_explanation(snapshot, decided, 0.0)["candidates"]]
+    after = "what the request names, after the rule's models"
+    assert whys == ["the model of rule 'small'", after, after, DEFAULT]
+    assert decided.decision.candidates == (ModelRef("vllm", "b"), X, B, A)
+    assert (store.keys, orchestrator.questions) == ([], [])
+    with pytest.raises(UnknownModel):
+        await decide_by_rules(snapshot, {"model": "unknown"})
+
+
+async def test_request_without_matching_rule_goes_on(tmp_path: Path) -> None:
+    """To the session and the orchestrator if there are routes, else to the default model."""
+    rule = RULES.replace("auxiliary", "compaction")
+    snapshot = snapshot_of(tmp_path, TEXT % ", default: true" + rule)
+    decided, store, orchestrator = await decide_by_rules(snapshot, {})
+    assert (decided.decision.reason, decided.rule) == (Reason.ROUTE, None)
+    assert (len(store.keys), len(orchestrator.questions)) == (1, 1)
+    decided, store, orchestrator = await decide_by_rules(snapshot, {PREFERENCES: []})
+    assert decided.decision == RouteDecision((A,), Reason.DEFAULT)
+    assert (store.keys, orchestrator.questions) == ([], [])

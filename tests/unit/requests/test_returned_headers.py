@@ -8,6 +8,7 @@ from serve_app.errors import (
     MethodNotAllowed,
     UnknownPath,
     UnsupportedEncoding,
+    WebSocketUnsupported,
 )
 from serve_app.requests.answer import error_headers, returned_headers
 
@@ -59,6 +60,7 @@ def test_request_id_is_not_crowded_out() -> None:
     [
         (UnsupportedEncoding("br", ("gzip", "deflate")), (("accept-encoding", "gzip, deflate"),)),
         (MethodNotAllowed("GET", "/v1/x", "POST"), (("allow", "POST"),)),
+        (WebSocketUnsupported("/v1/x"), (("x-should-retry", "false"), ("upgrade", "HTTP/1.1"))),
         (UnknownPath("/v1/x"), ()),
     ],
 )

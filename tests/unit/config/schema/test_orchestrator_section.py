@@ -191,6 +191,23 @@ def test_ignored_keys_of_plano_are_warnings(tmp_path: Path) -> None:
     assert config_warnings(snapshot_of(tmp_path, ONE_MODEL).config, {}) == []
 
 
+@pytest.mark.parametrize("place", ["orchestrator", "orchestrator.when_unsure"])
+def test_more_routes_than_a_decision_has_are_a_warning(place: str, tmp_path: Path) -> None:
+    """Such a question is never sent, whichever of both engines would get it."""
+    engine = "engine: decision, model: m, base_url: 'http://h'"
+    section = engine if place == "orchestrator" else f"when_unsure: {{{engine}}}"
+    text = f"{ONE_MODEL}orchestrator: {{{section}}}\nrouting_preferences:\n"
+    most = "".join(f"  - {{name: r{n}, description: d, models: [gpt-4o]}}\n" for n in range(254))
+    assert config_warnings(snapshot_of(tmp_path, text + most).config, {}) == []
+    more = f"{text}{most}  - {{name: x, description: d, models: [gpt-4o]}}\n"
+    assert config_warnings(snapshot_of(tmp_path, more).config, {}) == [
+        (
+            f"{place}: engine decision cannot choose among 255 routes, only among 254; merge some, "
+            "or use another engine"
+        )
+    ]
+
+
 HTTP = "engine: http, model: m, base_url: 'http://h'"
 WHO = {
     "embedding": "engine embedding",

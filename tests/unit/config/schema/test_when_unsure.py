@@ -67,6 +67,8 @@ def test_close_calls_may_go_to_a_model_of_a_provider(tmp_path: Path) -> None:
         (when_unsure("engine: http, model: vllm/m", "  engine: vllm\n  model: n\n  device: cuda\n"), 5.0, 0.5, True),
         (when_unsure("engine: http, model: vllm/m", "  engine: http\n  model: vllm/n\n"), 5.0, 5.0, True),
         ("  engine: embeddings\n  model: vllm/e\n", 5.0, 5.0, False),
+        ("  engine: decision\n  model: vllm/d\n  api: systemone\n", 5.0, 5.0, True),
+        (when_unsure("engine: decision, model: vllm/d, api: systemone"), 5.0, 0.3, True),
     ],
 )  # fmt: skip
 def test_deadline_is_for_both_engines(
@@ -93,7 +95,7 @@ UNKNOWN: Final = "no entry of model_providers is named "
         (when_unsure("engine: http, model: fast"), "when_unsure:", "when_unsure", "engine http needs `base_url:`, or `model: provider/name` of model_providers; add it"),
         (when_unsure("engine: http"), "when_unsure:", "when_unsure", "engine http needs `model:`; add it"),
         (when_unsure("model: openai/gpt-4o"), "when_unsure:", "when_unsure.engine", "missing; add `engine:`"),
-        (when_unsure("engine: embedding, model: m"), "engine: embedding", "when_unsure.engine", "must be 'http' or 'vllm', not 'embedding'"),
+        (when_unsure("engine: embedding, model: m"), "engine: embedding", "when_unsure.engine", "must be 'http', 'vllm' or 'decision', not 'embedding'"),
         (when_unsure("engine: http, model: openai/gpt-4o, below: 0"), "below: 0", "when_unsure.below", "must be greater than 0"),
         (when_unsure("engine: http, model: openai/gpt-4o, below: 1.5"), "below: 1.5", "when_unsure.below", "must be at most 1"),
         (when_unsure("engine: http, model: openai/gpt-4o, bellow: 0.5"), "bellow: 0.5", "when_unsure.bellow", "unknown key; did you mean 'below'?"),
@@ -102,6 +104,10 @@ UNKNOWN: Final = "no entry of model_providers is named "
         (when_unsure("engine: http, model: openai/gpt-4o", "  engine: http\n  model: openai/gpt-4o\n"), "model: openai/gpt-4o", "when_unsure.model", "is the engine and the model of orchestrator; name a better model, or remove orchestrator.when_unsure"),
         (when_unsure("engine: vllm, model: b", "  engine: vllm\n  model: a\n"), "engine: vllm", "when_unsure.engine", "a replica runs one vLLM; serve one of the models by a server of its own, and ask it by engine http"),
         ("  engine: embeddings\n  model: groq/llama\n", "model: groq/llama", "model", "'groq/llama' cannot be asked: its provider does not support /embeddings; name a model whose provider does"),
+        ("  engine: decision\n  model: groq/llama\n", "model: groq/llama", "model", "'groq/llama' cannot be asked: its provider does not support /decisions; name a model whose provider does"),
+        (when_unsure("engine: decision, model: groq/unknown, api: systemone"), "model: groq/unknown", "when_unsure.model", f"{UNKNOWN}'groq/unknown'; add it to model_providers, or set base_url"),
+        ("  engine: decision\n  model: m\n", "orchestrator:", "", "engine decision needs `base_url:`, or `model: provider/name` of model_providers; add it"),
+        ("  engine: decision\n  model: m\n  base_url: http://h\n  api: jev\n", "api: jev", "api", "must be 'decisions' or 'systemone', not 'jev'"),
         ("  engine: embeddings\n", "orchestrator:", "", "engine embeddings needs `model:`; add it"),
         ("  engine: embeddings\n  model: small\n", "orchestrator:", "", "engine embeddings needs `base_url:`, or `model: provider/name` of model_providers; add it"),
         ("  engine: embeddings\n  model: 'openai/*'\n", "model: 'openai/*'", "model", "'openai/*' is a wildcard; name one of its models"),
@@ -165,6 +171,19 @@ def test_model_of_a_broken_entry_is_not_unknown(tmp_path: Path) -> None:
         ),
         (when_unsure("engine: http, model: vllm/m", "  engine: vllm\n  model: n\n"), []),
         ("  engine: embeddings\n  model: vllm/e\n  min_confidence: 0.3\n  fallback: none\n", []),
+        ("  engine: decision\n  model: groq/llama\n  api: systemone\n  min_margin: 0.1\n  max_model_len: 999\n", []),
+        (when_unsure("engine: decision, model: groq/llama, api: systemone", "  engine: decision\n  model: d\n  base_url: http://h\n"), []),
+        (
+            when_unsure("engine: decision, model: groq/llama, api: systemone, family: generic, threads: 2"),
+            [
+                f"orchestrator.when_unsure.{name} is ignored: engine decision does not use it; remove it"
+                for name in ("family", "threads")
+            ],
+        ),
+        (
+            when_unsure("engine: http, model: vllm/m, api: systemone"),
+            ["orchestrator.when_unsure.api is ignored: engine http does not use it; remove it"],
+        ),
         (
             "  engine: embeddings\n  model: vllm/e\n  family: generic\n  mode: trie\n",
             [
