@@ -4,8 +4,10 @@ import time
 from uuid import uuid4
 
 from serve_app.affinity.memory import MemoryStore
+from serve_app.affinity.rests import MemoryRests
 from serve_app.conversations.memory import MemoryConversations
 from serve_app.domain import Binding, ModelRef
+from serve_app.exchange import RestReport
 from serve_app.snapshot import compile_snapshot
 
 
@@ -28,6 +30,7 @@ class Affinity:
             ttl_s=settings.state_storage.ttl_seconds,
             clock=time.monotonic,
         )
+        self._rests = MemoryRests(time.monotonic)
         self._life = uuid4().hex
         self._began = time.monotonic()
 
@@ -54,6 +57,10 @@ class Affinity:
     async def delete_values(self, keys: list[str]) -> int:
         """Forgets the values of these keys. Returns how many there were."""
         return self._answers.delete(keys)
+
+    async def share_rests(self, own: list[RestReport]) -> list[RestReport]:
+        """Puts up endpoints that rest. Returns all that are known to."""
+        return self._rests.share(own)
 
     async def life(self) -> tuple[str, float]:
         """The name of this process, and its age in seconds."""

@@ -18,6 +18,7 @@ from deployments.frame import (
 from serve_app.domain import Binding, ModelRef, Question, Reason, Scores, Unavailable
 from serve_app.exchange import (
     FaultKind,
+    RestReport,
     StreamBrokenError,
     UpstreamFault,
     UpstreamReply,
@@ -166,6 +167,17 @@ class HandleStore:
     async def bind(self, key: str, binding: Binding, *, instead_of: ModelRef | None) -> bool:
         """Put if absent, or, with ``instead_of``, swap if that model is bound; True if stored."""
         return bool(await _awaited(self._bind.remote(key, binding, instead_of)))
+
+
+class HandleRests:
+    """The board of resting endpoints in the Affinity deployment; failures raise."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._share = handle.share_rests
+
+    async def share(self, own: Sequence[RestReport]) -> list[RestReport]:
+        """Puts up what this replica has found out. Returns all that is known now."""
+        return cast("list[RestReport]", await _awaited(self._share.remote(list(own))))
 
 
 class HandleConversations:

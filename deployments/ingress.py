@@ -16,6 +16,7 @@ from deployments.handles import (
     DataPaths,
     HandleConversations,
     HandleOrchestrator,
+    HandleRests,
     HandleStore,
     HandleUpstream,
 )
@@ -31,8 +32,9 @@ from serve_app.conversations.memory import MemoryConversations
 from serve_app.conversations.shared import SharedConversations
 from serve_app.domain import Json, Question, Route, Turn
 from serve_app.engines.embedding.tuned import configured_tuning
-from serve_app.ports import AffinityStore
+from serve_app.ports import AffinityStore, RestBoard
 from serve_app.requests.assembly import Ports, assemble
+from serve_app.requests.health import Health
 from serve_app.snapshot import Snapshot, compile_snapshot
 from serve_app.telemetry.metrics import MetricsObserver
 
@@ -76,6 +78,7 @@ class Ingress:
                 _store(self._started, affinity),
                 self._observer,
                 _conversations(self._started, affinity),
+                _rests(self._started, affinity),
             ),
         )
         self._watch.start()
@@ -126,6 +129,7 @@ class Ingress:
                 "store": self._started.config.routing.session_cache.type,
                 "trouble": self._assembly.store.trouble,
             },
+            "resting": _resting(self._assembly.gateway.health, snapshot),
             "answers": {
                 "store": self._started.config.keeps_state_in,
                 "trouble": self._assembly.answers_trouble,
@@ -153,6 +157,22 @@ class Ingress:
             "breaker": guard.breaker_state,
             "asked": guard.asked,
         }
+
+
+def _resting(health: Health, snapshot: Snapshot) -> Json:
+    """The endpoints that rest after failures, as this replica knows them."""
+    names = {endpoint.fingerprint: endpoint.slug for endpoint in snapshot.providers.endpoints()}
+    return [
+        {
+            "provider": names[report.endpoint],
+            "endpoint": report.endpoint,
+            "model": report.model or None,
+            "seconds": round(report.left_s, 1),
+            "why": report.why,
+        }
+        for report in health.rests()
+        if report.endpoint in names
+    ]
 
 
 def _tuning_warnings(snapshot: Snapshot) -> tuple[str, ...]:
@@ -186,6 +206,20 @@ def _conversations(
         _log.warning("answers are not kept: address of state_storage: %s", error)
         return None
     return SharedConversations(inner, clock=clock)
+
+
+def _rests(started: Snapshot, affinity: DeploymentHandle | None) -> RestBoard | None:
+    """Where ingress replicas share which endpoints rest; None if the address is not usable."""
+    if affinity is not None:
+        return HandleRests(affinity)
+    from serve_app.affinity.redis_rests import (  # noqa: PLC0415 - redis is optional, and large
+        RedisRests,
+    )
+
+    try:
+        return RedisRests(expand(started.config.routing.session_cache.url or "", os.environ))
+    except (MissingEnvironmentError, ValueError):  # the store of sessions has the same address
+        return None
 
 
 def _store(started: Snapshot, affinity: DeploymentHandle | None) -> AffinityStore:

@@ -21,6 +21,10 @@ HINT_HEADER = "x-arch-llm-provider-hint"
 """Names a model, and wins over the body's; source: Plano 0.4."""
 
 
+FALLBACK_HEADER: Final = "x-fingerpost-fallback"
+"""``off`` in it means that the first candidate alone may answer, as ``fallbacks: []`` does."""
+
+
 class Reason(StrEnum):
     """Why a decision came out as it did; the closed set behind ``x-fingerpost-reason``."""
 

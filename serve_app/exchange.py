@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from serve_app.domain import (
     Headers,
@@ -94,6 +94,18 @@ class UpstreamFault:
 
     kind: FaultKind
     detail: str
+
+
+class RestReport(NamedTuple):
+    """An endpoint that rests after failures, as other processes and health reports read it."""
+
+    endpoint: str
+    """Its fingerprint."""
+    model: str
+    """Empty if it rests for every model."""
+    left_s: float
+    """For how many seconds still."""
+    why: str
 
 
 class StreamBrokenError(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from serve_app.domain import Binding, ModelRef, Question, Scores, Unavailable
-from serve_app.exchange import UpstreamFault, UpstreamReply, UpstreamRequest
+from serve_app.exchange import RestReport, UpstreamFault, UpstreamReply, UpstreamRequest
 
 
 class Upstream(Protocol):
@@ -51,6 +51,14 @@ class ConversationStore(Protocol):
 
     async def delete(self, keys: Sequence[str]) -> int:
         """Forgets the values of these keys. Returns how many there were."""
+        ...
+
+
+class RestBoard(Protocol):
+    """Where ingress replicas tell each other which endpoints rest. A failure raises."""
+
+    async def share(self, own: Sequence[RestReport]) -> list[RestReport]:
+        """Puts up what this replica has found out. Returns all that is known now."""
         ...
 
 

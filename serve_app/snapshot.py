@@ -13,6 +13,7 @@ from serve_app.config.load import LoadedConfig, load, raise_problems
 from serve_app.config.locations import Problem
 from serve_app.config.references import absolute
 from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.domain import FALLBACK_HEADER
 from serve_app.engines.servers import check_engines
 from serve_app.engines.threshold import ThresholdInForce, threshold_in_force
 from serve_app.providers.endpoints import ProviderTable, build_table
@@ -65,7 +66,7 @@ def compile_snapshot(file: str | Path | None, environ: Mapping[str, str] | None 
     more += (loaded.problem(*fault) for fault in faults)
     raise_problems(loaded, [*problems, *more])
     wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
-    wanted |= read_headers_of(policy.rules)
+    wanted |= read_headers_of(policy.rules) | {FALLBACK_HEADER.encode()}
     config = _with_threshold(_with_key_files(loaded), threshold)
     access = Access(config, os.environ if environ is None else environ)
     return Snapshot(config, policy, providers, threshold, access, wanted)

@@ -48,6 +48,8 @@ class Intent(NamedTuple):
     """How many alternative answers the client asks for."""
     kept: frozenset[str] = frozenset()
     """Keys in ``GATEWAY_KEYS`` that are the provider's here, so that they go on to it."""
+    falls_back: bool = True
+    """False if the first candidate alone may answer."""
     keeps_answers: bool = True
     """False if the gateway keeps no answers, so that none can be referred to."""
 

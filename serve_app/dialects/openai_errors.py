@@ -88,7 +88,9 @@ def event_error(event: Event) -> ErrorInfo | None:
 
 def error_info(error: Json, body: bytes = b"", statuses: Mapping[str, int] = STATUSES) -> ErrorInfo:
     """What an error says, whatever its type; ``statuses`` by its types and codes."""
-    return ErrorInfo(error_message(error), _status(error, statuses), _code(error), body)
+    kind = _text(error, "type") or _text(error, "status")  # the latter is Google's
+    code = _text(error, "code")
+    return ErrorInfo(error_message(error), _status(error, statuses), code, body, kind)
 
 
 def error_message(error: Json) -> str:
@@ -116,6 +118,6 @@ def _status(error: Json, statuses: Mapping[str, int]) -> int:
     return _UNKNOWN_STATUS
 
 
-def _code(error: Json) -> str | None:
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, str) else None
+def _text(error: Json, key: str) -> str | None:
+    value = error.get(key) if isinstance(error, dict) else None
+    return value if isinstance(value, str) else None

@@ -165,12 +165,23 @@ def decision_headers(
     return tuple(headers)
 
 
+def _attempts_timing(progress: RequestProgress) -> str:
+    """Each attempt as an entry of Server-Timing, where there were several."""
+    if len(progress.tried) <= 1:
+        return ""
+    return "".join(
+        f', try{number};desc="{_encoded(f"{tried.candidate} {tried.outcome}")}"'
+        f";dur={tried.seconds * 1e3:.2f}"
+        for number, tried in enumerate(progress.tried, 1)
+    )
+
+
 def progress_headers(progress: RequestProgress, spent_s: float) -> Headers:
     """The decision and what came of it. Durations in Server-Timing are milliseconds."""
     upstream_s = progress.upstream_s
     timing = (
         f"decide;dur={progress.decided_s * 1e3:.2f}, upstream;dur={upstream_s * 1e3:.2f}, "
-        f"gateway;dur={(spent_s - upstream_s) * 1e3:.2f}"
+        f"gateway;dur={(spent_s - upstream_s) * 1e3:.2f}{_attempts_timing(progress)}"
     )
     version = progress.request.snapshot.policy.version
     session = progress.session

@@ -11,7 +11,7 @@ from serve_app.affinity.sessions import Sessions
 from serve_app.breaker import Breaker
 from serve_app.conversations.shared import SharedConversations
 from serve_app.engines.guard import Guard, breaker
-from serve_app.ports import AffinityStore, Clock, Orchestrator, Upstream
+from serve_app.ports import AffinityStore, Clock, Orchestrator, RestBoard, Upstream
 from serve_app.providers.prices import CurrentPrices
 from serve_app.requests.gateway import Gateway
 from serve_app.requests.state import EarlierAnswers
@@ -32,6 +32,8 @@ class Ports:
     observer: Observer
     conversations: SharedConversations | None = None
     """Where answers are kept whose provider does not keep them; None: nowhere."""
+    rests: RestBoard | None = None
+    """Where replicas share which endpoints rest; None: this one goes by its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +90,6 @@ def assemble(
         clock=clock,
         earlier=EarlierAnswers(ports.conversations),
     )
+    if ports.rests is not None:
+        gateway.share_health(ports.rests)
     return Assembly(gateway, guard, store, ports.conversations)

@@ -3,6 +3,7 @@
 No clock and no I/O: the gateway asks for the next try, makes it, and records its verdict.
 """
 
+import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
@@ -11,10 +12,15 @@ from typing import Final, NamedTuple, TypeAlias
 
 from serve_app.domain import ModelRef
 from serve_app.providers.endpoints import Endpoint, ProviderTable
-from serve_app.requests.verdict import Action, Verdict
+from serve_app.requests.verdict import NEXT, Action, Verdict
 
 MAX_ATTEMPTS: Final = 4
 """Exchanges for one request, whatever the number of candidates."""
+
+MAX_PAUSE_S: Final = 2.0
+"""The longest pause before a second try; a provider that asks for more is not asked again."""
+
+_FIRST_PAUSE_S: Final = 0.25
 
 EndpointOrder: TypeAlias = Callable[[ModelRef], Sequence[int]]
 """The ordinals of a model's endpoints, in the order in which they are tried; at least one."""
@@ -28,17 +34,36 @@ class Try(NamedTuple):
     """The ordinal of the candidate's endpoint."""
     fresh: bool = False
     """Use a new connection: the exchange before was reset."""
+    pause_s: float = 0.0
+    """How long to wait before it."""
+
+
+def no_rest(candidate: ModelRef, endpoint: int) -> bool:
+    """Nothing rests."""
+    del candidate, endpoint
+    return False
 
 
 class Attempts:
-    """The tries of one request, in order."""
+    """The tries of one request, in order: first every endpoint of every candidate once.
+
+    Endpoints that rest come last. Then follow those whose fault may have passed, once more, each
+    after a pause that is drawn between zero and a bound that doubles (full jitter).
+    """
 
     def __init__(
-        self, candidates: Sequence[ModelRef], order: EndpointOrder, limit: int = MAX_ATTEMPTS
+        self,
+        candidates: Sequence[ModelRef],
+        order: EndpointOrder,
+        limit: int = MAX_ATTEMPTS,
+        *,
+        rests: Callable[[ModelRef, int], bool] = no_rest,
+        draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._left_tries = limit
-        self._was_reset = False
-        self._tries = self._plan(candidates, order)
+        self._verdict = NEXT
+        self._draw = draw
+        self._tries = self._plan(candidates, order, rests)
 
     def next(self) -> Try | None:
         """The next exchange to make; None when the last outcome is the answer."""
@@ -49,18 +74,55 @@ class Attempts:
 
     def record(self, verdict: Verdict) -> None:
         """Takes what came of the last try."""
-        self._was_reset = verdict.action is Action.AGAIN
+        self._verdict = verdict
         if verdict.action in (Action.GOOD, Action.FINAL):
             self._left_tries = 0
 
-    def _plan(self, candidates: Sequence[ModelRef], order: EndpointOrder) -> Iterator[Try]:
+    @property
+    def _was_reset(self) -> bool:
+        return self._verdict.action is Action.AGAIN
+
+    def _plan(
+        self,
+        candidates: Sequence[ModelRef],
+        order: EndpointOrder,
+        rests: Callable[[ModelRef, int], bool],
+    ) -> Iterator[Try]:
         """Runs on after each record; a candidate's only endpoint is tried again after a reset."""
-        for candidate in candidates:
-            endpoints = order(candidate)
-            for endpoint in endpoints:
-                yield Try(candidate, endpoint, fresh=self._was_reset)
-                if self._was_reset and len(endpoints) == 1:
-                    yield Try(candidate, endpoint, fresh=True)
+        again: list[tuple[Try, float]] = []
+        refused: set[ModelRef] = set()
+        for tried, is_only in _in_order(candidates, order, rests):
+            if tried.candidate in refused:
+                continue
+            yield tried._replace(fresh=self._was_reset)
+            if self._was_reset and is_only:
+                yield tried._replace(fresh=True)
+            if self._verdict.action is Action.OTHER_MODEL:
+                refused.add(tried.candidate)
+            elif self._verdict.action is Action.LATER:
+                again.append((tried, self._verdict.retry_after_s or 0.0))
+        for number, (tried, asked_s) in enumerate(again):
+            if tried.candidate not in refused and asked_s <= MAX_PAUSE_S:
+                bound_s = min(MAX_PAUSE_S, _FIRST_PAUSE_S * 2**number)
+                yield tried._replace(pause_s=max(asked_s, self._draw(0.0, bound_s)))
+
+
+def _in_order(
+    candidates: Sequence[ModelRef],
+    order: EndpointOrder,
+    rests: Callable[[ModelRef, int], bool],
+) -> Iterator[tuple[Try, bool]]:
+    """Each endpoint of each candidate, those that rest last; True for a candidate's only one."""
+    resting: list[tuple[Try, bool]] = []
+    for candidate in candidates:
+        endpoints = order(candidate)
+        for endpoint in endpoints:
+            found = Try(candidate, endpoint), len(endpoints) == 1
+            if rests(candidate, endpoint):
+                resting.append(found)
+            else:
+                yield found
+    yield from resting
 
 
 def by_affinity(home: str, endpoints: Sequence[Endpoint]) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from serve_app.requests.failures import (
 from serve_app.requests.intent import intent_at
 from serve_app.requests.progress import RequestProgress
 from serve_app.requests.state import document_at
-from serve_app.requests.verdict import FINAL, NEXT
+from serve_app.requests.verdict import FINAL, NEXT, of_clients_key
 
 Outcome: TypeAlias = Held | CompleteAnswer | Failure
 """What came of an exchange: a stream at its commit point, a complete answer, or a failure."""
@@ -79,7 +79,10 @@ async def open_exchange(
     else:
         outcome = await hold(reply, reply.body, asked.pipe())
     if isinstance(outcome, Failure):
-        return _for_client(outcome, dialects.upstream, asked)
+        failure = _for_client(outcome, dialects.upstream, asked)
+        if endpoint.passthrough_auth:
+            return replace(failure, verdict=of_clients_key(failure.verdict))
+        return failure
     if isinstance(outcome, CompleteAnswer):
         return _translated(outcome, asked, progress)
     return outcome

@@ -69,7 +69,7 @@ def failure_of_fault(fault: UpstreamFault) -> Failure:
 def failure_of_error(error: ErrorInfo, headers: Headers) -> Failure:
     """An error that came under a status of success: it counts as the status that it means."""
     status = error.status or _UNKNOWN_STATUS
-    verdict = judge_status(status, headers)
+    verdict = judge_status(status, headers, error)
     return Failure(verdict, None, status, headers, error.body, reported=error)
 
 
@@ -81,9 +81,10 @@ def judge_answer(
     stream: bool,
 ) -> CompleteAnswer | Failure:
     """The answer, or why it is not usable; a request for a stream needs a stream."""
-    verdict = judge_status(reply.status, reply.headers)
-    if verdict is not GOOD:
-        return Failure(verdict, None, reply.status, reply.headers, body)
+    if judge_status(reply.status) is not GOOD:
+        reported = dialect.read_error(body)
+        verdict = judge_status(reply.status, reply.headers, reported)
+        return Failure(verdict, None, reply.status, reply.headers, body, reported=reported)
     may_be_torn = _FRAMING.isdisjoint(name for name, _ in reply.headers)
     error = dialect.check_answer(body, may_be_torn=may_be_torn)
     if error is None and not stream:

@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import Final
 
 from serve_app.affinity.sessions import Sessions
-from serve_app.dialects import registry
 from serve_app.dialects.fields import Intent
 from serve_app.domain import Headers, Json, ModelRef, Reason, Spend, Unavailable
-from serve_app.ports import Clock, Orchestrator, Upstream
+from serve_app.ports import Clock, Orchestrator, RestBoard, Upstream
 from serve_app.providers.table import ANTHROPIC_OPERATIONS
 from serve_app.requests.answer import (
     JSON_TYPE,
@@ -26,20 +25,21 @@ from serve_app.requests.answer import (
     returned_headers,
     without_type,
 )
-from serve_app.requests.attempts import Attempts, EndpointTurns, Try
 from serve_app.requests.call import ClientRequest
 from serve_app.requests.commit import Held
 from serve_app.requests.decide import Decided, decide
-from serve_app.requests.exchange import Outcome, open_exchange
+from serve_app.requests.exchange import Outcome
 from serve_app.requests.explain import render_explanation, render_routing
+from serve_app.requests.failover import Failover
 from serve_app.requests.failures import CompleteAnswer, Failure, error_of_fault, error_of_status
+from serve_app.requests.health import Health
 from serve_app.requests.intent import read_intent
 from serve_app.requests.own_decisions import OwnDecisions, own_decision
 from serve_app.requests.progress import RequestProgress
 from serve_app.requests.relay import Relay
-from serve_app.requests.state import EarlierAnswers, heal, preferred_endpoints
-from serve_app.requests.verdict import FINAL, GOOD
-from serve_app.telemetry.record import AttemptRecord, Observer
+from serve_app.requests.shared_health import SharedHealth
+from serve_app.requests.state import EarlierAnswers
+from serve_app.telemetry.record import BROKEN, Observer
 
 _OK: Final = 200
 _ERRORS: Final = range(400, 600)
@@ -59,14 +59,18 @@ class Gateway:
         earlier: EarlierAnswers | None = None,
     ) -> None:
         """``earlier`` None: nothing is kept for later requests."""
-        self._upstream = upstream
         self._orchestrator = orchestrator
         self._sessions = sessions
         self._observer = observer
         self._own = OwnDecisions(orchestrator, observer, clock)
-        self._turns = EndpointTurns()
+        self.health = Health(clock)
+        self._failover = Failover(upstream, observer, clock, self.health)
         self._earlier = earlier or EarlierAnswers(None)
         self.clock = clock
+
+    def share_health(self, board: RestBoard) -> None:
+        """Tells other replicas which endpoints rest, and hears of theirs, from now on."""
+        self._failover.shared = SharedHealth(self.health, board, self.clock)
 
     async def complete(self, request: ClientRequest) -> Answer:
         """The answer of a model. Raises GatewayError only for a fault of the request."""
@@ -80,7 +84,7 @@ class Gateway:
             decided_s=self.clock() - request.arrived,
             session=decided.session,
         )
-        outcome = await self._try_candidates(progress)
+        outcome = await self._failover.run(progress)
         if not isinstance(outcome, Failure) and request.dialect.holds_conversations:
             await self._settle(decided, progress.candidate)
         if isinstance(outcome, CompleteAnswer):
@@ -151,55 +155,6 @@ class Gateway:
             budget = replace(budget, spend=spend)
         await self._sessions.settle(session, model, decision.route, budget)
 
-    async def _try_candidates(self, progress: RequestProgress) -> Outcome:
-        providers = progress.request.snapshot.providers
-        attempts = Attempts(
-            _able_first(progress),
-            lambda candidate: preferred_endpoints(
-                progress.request,
-                candidate,
-                self._turns.order(providers, candidate, lambda: progress.home.name),
-            ),
-        )
-        outcome: Outcome = Failure(FINAL)
-        while (tried := attempts.next()) is not None:
-            outcome = await self._attempt(progress, tried)
-            if isinstance(outcome, Failure) and heal(progress, outcome):
-                outcome = await self._attempt(progress, tried)
-            verdict = outcome.verdict if isinstance(outcome, Failure) else GOOD
-            attempts.record(verdict)
-        return outcome
-
-    async def _attempt(self, progress: RequestProgress, tried: Try) -> Outcome:
-        progress.candidate = tried.candidate
-        progress.attempts += 1
-        opened = self.clock()
-        total_s = progress.request.snapshot.config.timeouts.total_s
-        left_s = total_s - (opened - progress.request.arrived)
-        took_s = 0.0
-        try:
-            outcome = await open_exchange(progress, tried, self._upstream, left_s)
-        finally:
-            took_s = self.clock() - opened
-            progress.upstream_s += took_s
-        self._observer.attempted(self._attempt_record(progress, outcome, took_s))
-        return outcome
-
-    def _attempt_record(
-        self, progress: RequestProgress, outcome: Outcome, took_s: float
-    ) -> AttemptRecord:
-        failure = outcome if isinstance(outcome, Failure) else None
-        began_s = self.clock() - progress.request.arrived if isinstance(outcome, Held) else None
-        return AttemptRecord(
-            provider=progress.candidate.provider,
-            model=progress.model_label,
-            outcome="ok" if failure is None else failure.outcome,
-            seconds=took_s,
-            surface=progress.request.surface,
-            first_token_s=began_s,
-            retry_after_s=None if failure is None else failure.verdict.retry_after_s,
-        )
-
     def _answer(self, progress: RequestProgress, outcome: Outcome) -> Answer:
         spent_s = self.clock() - progress.request.arrived
         progress.answered_s = spent_s
@@ -220,6 +175,8 @@ class Gateway:
         return answer
 
     def _end(self, progress: RequestProgress, status: int, error_type: str) -> None:
+        if error_type == BROKEN:
+            self._failover.broke_off(progress)
         seconds = self.clock() - progress.request.arrived
         self._observer.ended(progress.record(status, error_type, seconds))
 
@@ -230,19 +187,9 @@ def _returned(progress: RequestProgress, headers: Headers) -> Headers:
     return returned_headers(headers, as_anthropic=is_anthropic)
 
 
-def _able_first(progress: RequestProgress) -> tuple[ModelRef, ...]:
-    """The candidates, those last whose provider lacks what the client asks for."""
-    candidates, providers = progress.decision.candidates, progress.request.snapshot.providers
-    if len(candidates) == 1:
-        return candidates
-
-    def is_unable(candidate: ModelRef) -> bool:
-        endpoint = providers.endpoint(candidate)
-        return endpoint is not None and not registry.is_served(
-            progress.request.dialect, endpoint.operations
-        )
-
-    return tuple(sorted(candidates, key=is_unable))
+def _tried(progress: RequestProgress) -> str:
+    """Every attempt and what came of it, in order."""
+    return ", ".join(f"{tried.candidate}: {tried.outcome}" for tried in progress.tried)
 
 
 def _failed(progress: RequestProgress, failure: Failure, headers: Headers) -> Answer:
@@ -252,7 +199,7 @@ def _failed(progress: RequestProgress, failure: Failure, headers: Headers) -> An
     if failure.fault is not None:
         text = f"{progress.candidate}: {failure.fault.detail}"
         if progress.attempts > 1:
-            text = f"{text} (after {progress.attempts} attempts)"
+            text = f"{text} (after {progress.attempts} attempts: {_tried(progress)})"
         error = error_of_fault(failure.fault, text)
     if error is not None:
         own = (JSON_TYPE, *error_headers(error), *headers)

@@ -5,10 +5,11 @@ names a model of such a provider, and the list has names that the gateway does n
 provider's: it goes on as it came.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from serve_app.dialects.fields import FALLBACK_KEYS, Intent, is_list_of_names, read_fallbacks
-from serve_app.domain import Json
+from serve_app.domain import FALLBACK_HEADER, Json
 from serve_app.errors import InvalidRequest
 from serve_app.exchange import Operation
 from serve_app.providers.endpoints import Endpoint
@@ -19,10 +20,17 @@ _ANTHROPIC_FIELDS: Final = frozenset({"fallbacks"})
 """Source: Anthropic API reference, "Messages" (beta): models that are asked after a refusal."""
 
 
+def is_fallback_off(headers: Mapping[str, str]) -> bool:
+    """True if a header of the request turns fallbacks off."""
+    return headers.get(FALLBACK_HEADER, "").strip().lower() == "off"
+
+
 def read_intent(request: ClientRequest) -> Intent:
     """What a request asks for. Raises InvalidRequest."""
     document = request.document
     intent = request.dialect.read_intent(document)
+    if document.get("fallbacks") == [] or is_fallback_off(request.deciding_headers):
+        intent = intent._replace(falls_back=False)
     lists = {key: value for key in FALLBACK_KEYS if (value := document.get(key))}
     if not lists:
         return intent

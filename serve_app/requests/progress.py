@@ -1,6 +1,7 @@
 """What has happened so far to one request, and the record that comes of it."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from serve_app.affinity.sessions import SessionState
 from serve_app.dialects.fields import Intent
@@ -10,6 +11,15 @@ from serve_app.providers.endpoints import Endpoint
 from serve_app.requests.cache_home import CacheHome
 from serve_app.requests.call import ClientRequest
 from serve_app.telemetry.record import RequestRecord
+
+
+class Tried(NamedTuple):
+    """One attempt, and what came of it."""
+
+    candidate: ModelRef
+    outcome: str
+    """``ok``, the kind of fault, or the status or code of an error."""
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -34,6 +44,8 @@ class RequestProgress:
     is_lost: bool = False
     """The provider that kept the earlier answer has lost it."""
     attempts: int = 0
+    tried: list[Tried] = field(default_factory=list)
+    """Every attempt that has ended."""
     dropped: tuple[str, ...] = ()
     """What the candidate's dialect can't say, and what was left out for that."""
     upstream_s: float = 0.0

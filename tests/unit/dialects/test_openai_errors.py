@@ -56,6 +56,6 @@ def test_statuses_are_those_of_the_dialect(statuses: dict[str, int], status: int
 def test_error_in_a_list_is_read() -> None:
     """Google's compatible API answers so; the body is not for clients as it is."""
     error = read_error(b'[{"error": {"code": 429, "message": "quota", "status": "X"}}]\n')
-    assert error == ErrorInfo("quota", 429, None, b"")
+    assert error == ErrorInfo("quota", 429, None, b"", "X")
     assert read_error(b"[]") is None
     assert read_error(b'[{"a": 1}, {"error": {}}]') is None

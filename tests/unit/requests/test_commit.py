@@ -111,10 +111,10 @@ async def test_hold_judges_broken_stream_as_connection_fault(
 @pytest.mark.parametrize(
     ("error", "status", "verdict"),
     [
-        ({"message": "slow down", "type": "rate_limit_error"}, 429, Action.NEXT),
+        ({"message": "slow down", "type": "rate_limit_error"}, 429, Action.LATER),
         ({"message": "no", "code": 400}, 400, Action.FINAL),
-        ({"message": "no"}, 502, Action.NEXT),
-        ("no", 502, Action.NEXT),
+        ({"message": "no"}, 502, Action.LATER),
+        ("no", 502, Action.LATER),
     ],
 )
 async def test_hold_judges_error_event_by_its_status(

@@ -1,0 +1,160 @@
+"""Which endpoints rest after failures: known from the outcomes of requests, and kept per process.
+
+An endpoint is known by its fingerprint. It rests as a whole where its key or its address is at
+fault, else for one model. A rest only changes the order in which endpoints are tried: where all
+of them rest, the request is sent all the same. When a rest is over, one request probes the
+endpoint while the others go on avoiding it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from serve_app.exchange import RestReport
+from serve_app.ports import Clock
+from serve_app.requests.verdict import Rests, Verdict
+
+MAX_ENTRIES: Final = 4096
+"""Endpoints and models with failures; the ones that failed longest ago are forgotten."""
+LONGEST_REST_S: Final = 600.0
+LONGEST_KNOWN_S: Final = 3600.0
+"""The longest rest that a provider asks for and gets, seconds."""
+
+_FAILURES: Final = 3
+"""Failures in a row that make a passing fault a rest."""
+_FIRST_S: Final = 2.0
+_LONGEST_PASSING_S: Final = 30.0
+_KEY_S: Final = 60.0
+_PROBE_S: Final = 30.0
+"""After this time a probe that never ended no longer counts, seconds."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    failures: int = 0
+    pause_s: float = 0.0
+    until: float = 0.0
+    why: str = ""
+    probing_since: float | None = None
+    is_adopted: bool = False
+    """Another process has found it out."""
+
+
+class Health:
+    """The endpoints that have failed since their last success."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Health {len(self._entries)} failing, {len(self.rests())} resting>"
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def rests_now(self, endpoint: str, model: str) -> bool:
+        """True for an endpoint that other requests should avoid, at least for this model."""
+        if not self._entries:
+            return False
+        now = self._clock()
+        return any(self._avoided(key, now) for key in ((endpoint, ""), (endpoint, model)))
+
+    def begin(self, endpoint: str, model: str) -> None:
+        """A request is sent to an endpoint; after a rest it is the probe."""
+        if not self._entries:
+            return
+        now = self._clock()
+        for key in ((endpoint, ""), (endpoint, model)):
+            entry = self._entries.get(key)
+            if entry is not None and entry.pause_s and entry.until <= now:
+                entry.probing_since = now
+
+    def forget(self, endpoint: str, model: str) -> None:
+        """A request was given up, because its client left: it says nothing about the endpoint."""
+        for key in ((endpoint, ""), (endpoint, model)):
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.probing_since = None
+
+    def succeeded(self, endpoint: str, model: str) -> None:
+        """The endpoint has answered a request for the model."""
+        if self._entries:
+            self._entries.pop((endpoint, ""), None)
+            self._entries.pop((endpoint, model), None)
+
+    def failed(self, endpoint: str, model: str, verdict: Verdict) -> None:
+        """The endpoint has failed a request for the model, as the verdict says."""
+        if verdict.rests is Rests.NOTHING:
+            self.forget(endpoint, model)
+            return
+        if verdict.rests is not Rests.MODEL:
+            self._fail((endpoint, ""), verdict)
+        if verdict.rests is not Rests.ENDPOINT:  # a key may be refused for one model alone
+            self._fail((endpoint, model), verdict)
+
+    def rests(self) -> list[RestReport]:
+        """All rests of this moment."""
+        now = self._clock()
+        return [
+            RestReport(endpoint, model, entry.until - now, entry.why)
+            for (endpoint, model), entry in self._entries.items()
+            if entry.until > now
+        ]
+
+    def own_rests(self) -> list[RestReport]:
+        """Those that this process has found out, for the others."""
+        adopted = {key for key, entry in self._entries.items() if entry.is_adopted}
+        return [report for report in self.rests() if (report.endpoint, report.model) not in adopted]
+
+    def adopt(self, reports: Iterable[RestReport]) -> None:
+        """Takes over what other processes have found out."""
+        now = self._clock()
+        for report in reports:
+            key = (report.endpoint, report.model)
+            entry = self._entries.get(key)
+            left_s = min(report.left_s, LONGEST_KNOWN_S)
+            if left_s <= 0 or (entry is not None and entry.until >= now + left_s):
+                continue
+            self._entries[key] = _Entry(
+                _FAILURES, left_s, now + left_s, report.why, is_adopted=True
+            )
+            if len(self._entries) > MAX_ENTRIES:
+                self._entries.popitem(last=False)
+
+    def _fail(self, key: tuple[str, str], verdict: Verdict) -> None:
+        entry = self._entries.setdefault(key, _Entry())
+        self._entries.move_to_end(key)
+        entry.failures += 1
+        entry.probing_since = None
+        pause_s = _pause_s(entry, verdict)
+        if pause_s > 0:
+            entry.pause_s = pause_s
+            entry.until = self._clock() + pause_s
+            entry.why = verdict.meaning
+            entry.is_adopted = False
+        if len(self._entries) > MAX_ENTRIES:
+            self._entries.popitem(last=False)
+
+    def _avoided(self, key: tuple[str, str], now: float) -> bool:
+        entry = self._entries.get(key)
+        if entry is None or not entry.pause_s:
+            return False
+        if entry.until > now:
+            return True
+        since = entry.probing_since
+        return since is not None and now - since < _PROBE_S
+
+
+def _pause_s(entry: _Entry, verdict: Verdict) -> float:
+    """How long it rests now; 0 for a fault that may pass by itself."""
+    known_s = verdict.retry_after_s
+    if verdict.is_passing:
+        if known_s is not None:
+            return min(known_s, LONGEST_REST_S)
+        if entry.failures < _FAILURES:
+            return 0.0
+        return min(2 * entry.pause_s or _FIRST_S, _LONGEST_PASSING_S)
+    pause_s = min(2 * entry.pause_s or _KEY_S, LONGEST_REST_S)
+    return pause_s if known_s is None else max(pause_s, min(known_s, LONGEST_KNOWN_S))
