@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 GRPC_LIMIT: Final = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
+HOP_EXEMPT: Final = "no_grpc_proxy"
+"""gRPC asks no proxy for these, which are all addresses; it reads this before ``no_proxy``."""
 _GRPC_DEFAULT: Final = 4 << 20
 _HEAD_BYTES: Final = 512 << 10
 """Room for a hop's head beside its body."""
@@ -21,6 +23,8 @@ class Setting:
     value: str
     otherwise: str
     at_least: bool = False
+    is_list: bool = False
+    """The entries of the value are needed, among others."""
 
 
 SETTINGS: Final = (
@@ -44,6 +48,12 @@ SETTINGS: Final = (
         "RAY_SERVE_HAPROXY_METRICS_ENABLED",
         "0",
         "HAProxy logs each request to a Python process that only counts what replicas count too",
+    ),
+    Setting(
+        HOP_EXEMPT,
+        "0.0.0.0/0,::/0",
+        "where http_proxy is set, requests between replicas go to that proxy and time out",
+        is_list=True,
     ),
 )
 
@@ -73,4 +83,6 @@ def hop_bytes(environ: Mapping[str, str]) -> int | None:
 def _holds(setting: Setting, value: str) -> bool:
     if setting.at_least:
         return value.isdecimal() and int(value) >= int(setting.value)
+    if setting.is_list:
+        return set(setting.value.split(",")) <= set(value.split(","))
     return value == setting.value

@@ -2,7 +2,7 @@
 
 import os
 
-from serve_app.config.schema.gateway import Timeouts
+from serve_app.config.schema.timeouts import Timeouts
 from serve_app.config.watch import Watch
 from serve_app.providers.endpoints import ProviderTable
 from serve_app.providers.transport import Transport

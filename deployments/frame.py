@@ -55,6 +55,8 @@ def encode_request(request: UpstreamRequest) -> bytes:
         "policy": request.policy,
         "endpoint": request.endpoint,
     }
+    if request.attempt_s is not None:
+        head["attempt_ms"] = round(request.attempt_s * 1000)
     if request.fresh:
         head["fresh"] = True
     if request.credential is not None:
@@ -77,6 +79,7 @@ def decode_request(frame: bytes) -> UpstreamRequest:
             body=body,
             stream=head["stream"],
             deadline_s=head["deadline_ms"] / 1000,
+            attempt_s=_seconds(head.get("attempt_ms")),
             policy=str(head.get("policy", "")),
             endpoint=int(head.get("endpoint", 0)),
             credential=head.get("credential"),
@@ -154,6 +157,10 @@ def _operation(head: Mapping[str, Json]) -> Operation:
     if "operation" in head:
         return Operation(head["operation"])
     return next(operation for operation, path in PATHS.items() if path == head["path"])
+
+
+def _seconds(milliseconds: Json) -> float | None:
+    return None if milliseconds is None else float(milliseconds) / 1000
 
 
 def _headers(pairs: Json) -> Headers:

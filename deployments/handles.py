@@ -33,8 +33,10 @@ _GRACE_S: Final = 5.0
 _HOP_SETTING: Final = (
     "the limit of Serve's gRPC hop; start Serve with the environment of configs/serve.env"
 )
-_TRIES: Final = 2
-"""A request whose replica died is tried once more, on another replica."""
+_REPLICA_WAIT_S: Final = 5.0
+"""How long the second try of a request whose replica died waits for one that answers."""
+_PROBE_S: Final = 1.0
+_PROBE_PAUSE_S: Final = 0.1
 
 
 class DataPaths:
@@ -66,6 +68,9 @@ class HandleUpstream:
         self._max_bytes = max_bytes
         self._unary = handle.unary
         self._stream = handle.options(stream=True).stream
+        self._policy = handle.policy
+        self.has_answered = False
+        """True once a replica has answered anything."""
 
     async def open(self, request: UpstreamRequest) -> UpstreamReply | UpstreamFault:
         """The answer of the provider client; faults of the hop itself are values too."""
@@ -73,24 +78,50 @@ class HandleUpstream:
             detail = f"the request body is larger than {self._max_bytes} bytes ({_HOP_SETTING})"
             return UpstreamFault(FaultKind.TOO_LARGE, detail)
         frame = encode_request(request)
+        limit_s = request.deadline_s if request.attempt_s is None else request.attempt_s
         try:
-            async with asyncio.timeout(request.deadline_s + _GRACE_S):
-                for _ in range(_TRIES):
-                    try:
-                        if request.stream:
-                            ends_at = asyncio.get_running_loop().time() + request.deadline_s
-                            return await self._open_stream(frame, ends_at + _GRACE_S)
-                        return await self._open_unary(frame)
-                    except RayActorError as error:
-                        _log.warning("a replica for %s died: %s", request.provider, error)
+            async with asyncio.timeout(limit_s + _GRACE_S):
+                try:
+                    return await self._open(request, frame)
+                except RayActorError as error:
+                    _log.warning("a replica for %s died: %s", request.provider, error)
+                await self.wait_for_replica(_REPLICA_WAIT_S)
+                return await self._open(request, frame)
         except TimeoutError:
             return UpstreamFault(FaultKind.TIMEOUT, "the provider client did not answer in time")
         except UnreadableFrameError:
             return UpstreamFault(FaultKind.HOP, "the provider client runs another version")
+        except RayActorError as error:
+            _log.warning("a replica for %s died, too: %s", request.provider, error)
+            return UpstreamFault(FaultKind.HOP, "the provider client died twice")
         except Exception:  # noqa: BLE001 - the next candidate may answer
             _log.exception("the hop to %s failed", request.provider)
             return UpstreamFault(FaultKind.HOP, "the provider client failed")
-        return UpstreamFault(FaultKind.HOP, "the provider client died twice")
+
+    async def wait_for_replica(self, limit_s: float) -> bool:
+        """Waits until a replica answers a question that costs nothing; False if none does.
+
+        Serve goes on routing to a replica that died until its controller knows, and to one whose
+        port is not open yet.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + limit_s
+        while (left_s := ends_at - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(min(left_s, _PROBE_S)):
+                    await _awaited(self._policy.remote())
+            except Exception:  # noqa: BLE001 - whatever it is, the next probe may find a replica
+                await asyncio.sleep(min(left_s, _PROBE_PAUSE_S))
+            else:
+                self.has_answered = True
+                return True
+        return False
+
+    async def _open(self, request: UpstreamRequest, frame: bytes) -> UpstreamReply | UpstreamFault:
+        if not request.stream:
+            return await self._open_unary(frame)
+        ends_at = asyncio.get_running_loop().time() + request.deadline_s
+        return await self._open_stream(frame, ends_at + _GRACE_S)
 
     async def _open_unary(self, frame: bytes) -> UpstreamReply | UpstreamFault:
         response = self._unary.remote(frame)

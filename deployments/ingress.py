@@ -1,11 +1,12 @@
 """The ingress: the application's HTTP surface on Serve."""
 
+import asyncio
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -33,11 +34,15 @@ from serve_app.conversations.shared import SharedConversations
 from serve_app.domain import Json, Question, Route, Turn
 from serve_app.engines.embedding.tuned import configured_tuning
 from serve_app.ports import AffinityStore, RestBoard
+from serve_app.providers.endpoints import SHARED_SLUG
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.requests.health import Health
 from serve_app.snapshot import Snapshot, compile_snapshot
 from serve_app.telemetry.metrics import MetricsObserver
 
+_START_S: Final = 60.0
+"""A provider client that has not answered after this time does not delay the start any more."""
+_PROBE_S: Final = 0.5
 _PROBED = (Route("greeting", "greetings", ()),)
 _log = logging.getLogger("fingerpost")
 
@@ -69,11 +74,13 @@ class Ingress:
         self._adopt(self._started)
         max_bytes = hop_bytes(os.environ)
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
+        self._clients = {**paths, SHARED_SLUG: HandleUpstream(shared, max_bytes)}
+        self._starts_until = time.monotonic() + _START_S
         self._observer = MetricsObserver(meter)
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(
-                DataPaths(paths, HandleUpstream(shared, max_bytes), transport(self._watch)),
+                DataPaths(paths, self._clients[SHARED_SLUG], transport(self._watch)),
                 HandleOrchestrator(orchestrator),
                 _store(self._started, affinity),
                 self._observer,
@@ -110,6 +117,7 @@ class Ingress:
         return create_api(
             ApiDependencies(
                 gateway=self._assembly.gateway,
+                stored=self._assembly.stored,
                 snapshot=lambda: self._watch.current,
                 observer=self._observer,
                 health=self._health,
@@ -119,11 +127,14 @@ class Ingress:
 
     async def _health(self) -> Json:
         snapshot = self._watch.current
+        missing = await self._missing_clients()
+        starts = bool(missing) and time.monotonic() < self._starts_until
         return {
-            "status": "ok",
+            "status": "starting" if starts else "ok",
             "policy": snapshot.version,
             "reload": {"loaded_at": self._loaded_at, "error": self._watch.error},
             "providers": snapshot.providers.data_paths(),
+            "missing_clients": missing,
             "orchestrator": await self._orchestrator_health(),
             "sessions": {
                 "store": self._started.config.routing.session_cache.type,
@@ -136,6 +147,12 @@ class Ingress:
             },
             "warnings": self._warnings,
         }
+
+    async def _missing_clients(self) -> list[str]:
+        """The provider clients that have not answered this replica yet."""
+        waited = [name for name, client in self._clients.items() if not client.has_answered]
+        await asyncio.gather(*(self._clients[name].wait_for_replica(_PROBE_S) for name in waited))
+        return [name for name in waited if not self._clients[name].has_answered]
 
     async def _orchestrator_health(self) -> Json:
         """Its state as this replica last saw it; probed only if it has not answered yet, or failed.

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     RULE = "rule"
     STATE = "state"
     CACHED = "cached"
+    ESCALATION = "escalation"
     ALWAYS_ROUTE = "always_route"
     FAILOVER = "failover"
     ORCHESTRATOR_TIMEOUT = "orchestrator_timeout"
@@ -59,6 +60,33 @@ class Prefer(StrEnum):
     NONE = "none"
     CHEAPEST = "cheapest"
     FASTEST = "fastest"
+
+
+class Effort(StrEnum):
+    """How much a model is to think before it answers."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
+
+
+class Need(StrEnum):
+    """What a request may contain and some models do not take."""
+
+    IMAGES = "images"
+    TOOLS = "tools"
+    STRUCTURED_OUTPUT = "structured_output"
+
+
+class Setback(StrEnum):
+    """What shows in a conversation that its model does not get on."""
+
+    TOOL_FAILS = "tool_fails"
+    STILL_WRONG = "still_wrong"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -132,6 +160,11 @@ class Conversation(Protocol):
         ...
 
     @property
+    def setback(self) -> Setback | None:
+        """What has just gone wrong for the third time, or what the user says of it; None for nothing."""
+        ...
+
+    @property
     def has_provider_state(self) -> bool:
         """True if an earlier answer is referred to that only its provider has."""
         ...
@@ -146,6 +179,21 @@ class Conversation(Protocol):
         """The length of the whole body, for estimates of its tokens."""
         ...
 
+    @property
+    def max_output_tokens(self) -> int:
+        """The limit of output that the client sets, tokens; 0 if it sets none."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it contains that some models do not take."""
+        ...
+
+    @property
+    def attached_characters(self) -> int:
+        """Those of ``characters`` that are data of images and files, not text."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -157,6 +205,10 @@ class Route:
     prefer: Prefer = Prefer.NONE
     examples: tuple[str, ...] = ()
     """What users say when they mean this route."""
+    efforts: tuple[tuple[ModelRef, Effort], ...] = ()
+    """The reasoning effort of each model that the route gives one."""
+    escalates: bool = False
+    """True if ``models`` begin with the first to ask, and setbacks move a conversation up the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +224,17 @@ class RouteDecision:
     """Which tier of the orchestrator decided, as ``Scores.tier``; empty if none did."""
     rule: str = ""
     """The name of the routing rule that decided; empty if none did."""
+    efforts: tuple[tuple[ModelRef, Effort], ...] = ()
+    """The reasoning effort that the route asks of some of the candidates."""
 
     def __post_init__(self) -> None:
         if not self.candidates:
             message = "a decision needs at least one candidate"
             raise ValueError(message)
+
+    def effort_of(self, model: ModelRef) -> Effort | None:
+        """The reasoning effort that the route asks of a candidate; None if it asks for none."""
+        return next((effort for other, effort in self.efforts if other == model), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +346,19 @@ class Spend:
     switches: int = 0
     history: tuple[Visit, ...] = ()
     """At most MAX_VISITS, the newest last."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpentCap:
+    """A client's spending cap that is used up."""
+
+    period: Literal["daily", "weekly", "monthly"]
+    resets_at: float
+    """When the next period begins, in seconds since the epoch."""
+    left_s: float
+    """Seconds until then."""
+    message: str
+    """One sentence for the user: which cap, when it resets, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@
     ├── InvalidRequest              400 invalid_request
     │   ├── InvalidJson             400 invalid_json
     │   ├── ResponseNotFound        400 previous_response_not_found
+    │   ├── AnswerNotFound          404 response_not_found
+    │   ├── ConversationNotFound    404 conversation_not_found
     │   ├── ThreadUnsupported       400 thread_unsupported_request
     │   └── ThreadNotFound          404 thread_not_found
     ├── DuplicateKey                400 duplicate_key
@@ -21,6 +23,7 @@
     ├── UnsupportedEncoding         415 unsupported_encoding
     ├── WebSocketUnsupported        426 websocket_unsupported
     ├── SpendingCapReached          429 spending_cap_reached
+    ├── GatewayBusy                 429 gateway_busy
     ├── HeadersTooLarge             431 headers_too_large
     ├── StateUnavailable            503 state_unavailable
     ├── OrchestratorUnavailable     503 orchestrator_unavailable
@@ -35,17 +38,14 @@ Status and code are class data; an instance holds what its text is made of, surv
 whatever its constructor takes, and is rendered by dialects only.
 """
 
+import copyreg
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
+
+from serve_app.domain import SpentCap
 
 _TWICE: Final = "/v1/v1/"
 """Part of paths where base URL and client both add ``/v1``."""
-
-
-def _restore(cls: type["GatewayError"], state: dict[str, object]) -> "GatewayError":
-    error = cls.__new__(cls)
-    error.__dict__.update(state)
-    return error
 
 
 class GatewayError(Exception):
@@ -56,12 +56,14 @@ class GatewayError(Exception):
     is_final: bool = False
     """True if the same request can't succeed later, so that SDKs must not send it again."""
     param: str | None = None
+    text: str = "the gateway failed; see its log for the reason"
+    """What errors without fields say."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (type(self), self.__dict__)
+        return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
-        return "the gateway failed; see its log for the reason"
+        return self.text
 
 
 @dataclass(eq=False)
@@ -87,6 +89,20 @@ class ResponseNotFound(InvalidRequest):
     """The request continues an answer or a conversation that is not kept."""
 
     code = "previous_response_not_found"
+
+
+class AnswerNotFound(InvalidRequest):
+    """The path names an answer that is not kept for this client."""
+
+    status = 404
+    code = "response_not_found"
+
+
+class ConversationNotFound(InvalidRequest):
+    """The path names a conversation that is not kept for this client."""
+
+    status = 404
+    code = "conversation_not_found"
 
 
 class ThreadUnsupported(InvalidRequest):
@@ -119,9 +135,7 @@ class NestingTooDeep(GatewayError):
 
     status = 400
     code = "nesting_too_deep"
-
-    def __str__(self) -> str:
-        return "the body is nested too deeply; flatten it"
+    text = "the body is nested too deeply; flatten it"
 
 
 class NoModel(GatewayError):
@@ -130,12 +144,10 @@ class NoModel(GatewayError):
     status = 400
     code = "no_model"
     param = "model"
-
-    def __str__(self) -> str:
-        return (
-            "the request names no model, and the gateway has neither a default model nor routes; "
-            "name one of the models that GET /v1/models lists, or mark one with `default: true`"
-        )
+    text = (
+        "the request names no model, and the gateway has neither a default model nor routes; "
+        "name one of the models that GET /v1/models lists, or mark one with `default: true`"
+    )
 
 
 class InvalidClientKey(GatewayError):
@@ -144,12 +156,10 @@ class InvalidClientKey(GatewayError):
     status = 401
     code = "invalid_api_key"
     is_final = True
-
-    def __str__(self) -> str:
-        return (
-            "this gateway requires a client key; send one of its client_keys as "
-            "`Authorization: Bearer ...`, `x-api-key: ...` or `x-fingerpost-key: ...`"
-        )
+    text = (
+        "this gateway requires a client key; send one of its client_keys as "
+        "`Authorization: Bearer ...`, `x-api-key: ...` or `x-fingerpost-key: ...`"
+    )
 
 
 class AnonymousRefused(GatewayError):
@@ -157,12 +167,10 @@ class AnonymousRefused(GatewayError):
 
     status = 403
     code = "anonymous_refused"
-
-    def __str__(self) -> str:
-        return (
-            "this gateway has no client_keys and answers programs on this machine only; "
-            "configure client_keys, or allow_anonymous: true"
-        )
+    text = (
+        "this gateway has no client_keys and answers programs on this machine only; "
+        "configure client_keys, or allow_anonymous: true"
+    )
 
 
 @dataclass(eq=False)
@@ -220,9 +228,7 @@ class BodyTimeout(GatewayError):
 
     status = 408
     code = "request_timeout"
-
-    def __str__(self) -> str:
-        return "the request body did not arrive in time; send it without long pauses"
+    text = "the request body did not arrive in time; send it without long pauses"
 
 
 @dataclass(eq=False)
@@ -269,19 +275,6 @@ class WebSocketUnsupported(GatewayError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SpentCap:
-    """A client's spending cap that is used up."""
-
-    period: Literal["daily", "weekly", "monthly"]
-    resets_at: float
-    """When the next period begins, in seconds since the epoch."""
-    left_s: float
-    """Seconds until then."""
-    message: str
-    """One sentence for the user: which cap, when it resets, and what to do."""
-
-
 @dataclass(eq=False)
 class SpendingCapReached(GatewayError):
     """The client has spent its cap, and the gateway does not ask a provider."""
@@ -296,6 +289,22 @@ class SpendingCapReached(GatewayError):
 
 
 @dataclass(eq=False)
+class GatewayBusy(GatewayError):
+    """The limits of all endpoints that may answer are used up, and the request could not wait."""
+
+    status = 429
+    code = "gateway_busy"
+    detail: str
+    retry_after_s: int
+
+    def __str__(self) -> str:
+        return (
+            "all models that may answer are at the `limits` of their entries in model_providers, "
+            f"and {self.detail}; retry in {self.retry_after_s} s"
+        )
+
+
+@dataclass(eq=False)
 class HeadersTooLarge(GatewayError):
     """The headers together are over ``limits.header_bytes``."""
 
@@ -304,10 +313,7 @@ class HeadersTooLarge(GatewayError):
     limit: int
 
     def __str__(self) -> str:
-        return (
-            f"the request headers are larger than {self.limit} bytes; send fewer, or raise "
-            "limits.header_bytes"
-        )
+        return f"the request headers are larger than {self.limit} bytes; send fewer, or raise limits.header_bytes"
 
 
 class StateUnavailable(GatewayError):
@@ -315,12 +321,10 @@ class StateUnavailable(GatewayError):
 
     status = 503
     code = "state_unavailable"
-
-    def __str__(self) -> str:
-        return (
-            "the store of earlier answers is unavailable, so the conversation can't be continued "
-            "now; try again, or send the whole conversation"
-        )
+    text = (
+        "the store of earlier answers is unavailable, so the conversation can't be continued "
+        "now; try again, or send the whole conversation"
+    )
 
 
 @dataclass(eq=False)

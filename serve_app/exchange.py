@@ -53,6 +53,9 @@ class UpstreamRequest:
     stream: bool
     deadline_s: float
     """Seconds that are left for the whole exchange."""
+    attempt_s: float | None = None
+    """Seconds for a complete answer, or until the first content of a stream, so that another
+    endpoint can still be asked; None: as many as are left."""
     policy: str = ""
     """The version of the configuration that the request is answered by."""
     endpoint: int = 0

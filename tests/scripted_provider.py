@@ -30,6 +30,7 @@ class Exchange:
 
     path: str
     headers: dict[str, str]
+    method: str = ""
     body: bytes = b""
     answered: bytes = b""
     """The reply's body, without chunk sizes."""
@@ -94,6 +95,7 @@ class _Connection(asyncio.Protocol):
         self.body.append(body)
 
     def on_message_complete(self) -> None:
+        self.exchange.method = self.parser.get_method().decode()
         self.exchange.body = b"".join(self.body)
         self.count += 1
         if self.ledger is not None:

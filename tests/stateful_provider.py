@@ -52,6 +52,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self.kept: dict[str, list[dict[str, Any]]] = {}
+        self.answers: dict[str, dict[str, Any]] = {}
         self.numbers = count(1)
 
     async def script(self, connection: Any, exchange: Exchange, request: dict[str, Any]) -> None:
@@ -59,10 +60,34 @@ class Accounts:
         path = exchange.path.partition("?")[0]
         if path.endswith("/responses"):
             self._respond(connection, exchange, request)
+        elif "/responses/" in path:
+            self._serve_kept(connection, exchange)
         elif path.endswith("/messages"):
             self._message(connection, request)
         else:
             self._chat(connection, request)
+
+    def _serve_kept(self, connection: Any, exchange: Exchange) -> None:
+        """Reads, deletes, lists or cancels an answer; one in the background is never done."""
+        name, _, below = exchange.path.partition("?")[0].rpartition("/responses/")[2].partition("/")
+        account = f"{exchange.headers.get('authorization', '')} {name}"
+        answer = self.answers.get(account)
+        if answer is None:
+            connection.whole(json.dumps(NOT_FOUND).encode(), 404)
+        elif exchange.method == "DELETE":
+            del self.answers[account], self.kept[account]
+            connection.whole(b'{"id": "%s", "object": "response", "deleted": true}' % name.encode())
+        elif below == "input_items":
+            items = [{**item, "id": f"item_{n}"} for n, item in enumerate(self.kept[account][:-1])]
+            page = {"object": "list", "data": items[::-1], "has_more": False}
+            connection.whole(json.dumps(page).encode())
+        elif below == "cancel":
+            connection.whole(json.dumps({**answer, "status": "cancelled"}).encode())
+        elif "stream=true" in exchange.path:
+            event = {"type": "response.completed", "sequence_number": 0, "response": answer}
+            _stream(connection, iter([("response.completed", event)]))
+        else:
+            connection.whole(json.dumps(answer).encode())
 
     def _respond(self, connection: Any, exchange: Exchange, request: dict[str, Any]) -> None:
         account = exchange.headers.get("authorization", "")
@@ -134,7 +159,7 @@ class Accounts:
             "id": f"resp_{number}",
             "object": "response",
             "created_at": 1,
-            "status": "completed",
+            "status": "queued" if request.get("background") else "completed",
             "error": None,
             "model": model,
             "output": output,
@@ -151,6 +176,7 @@ class Accounts:
             ]
             for name in names:
                 self.kept[f"{account} {name}"] = [*items, *output]
+            self.answers[f"{account} {answer['id']}"] = answer
         if model == "keeper-quiet":
             del answer["store"]
         return answer

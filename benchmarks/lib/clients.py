@@ -48,6 +48,9 @@ class RequestKind:
     events: int = 0
     """Number of events of the stream; 0 requests a complete answer."""
     session: str = ""
+    """Name of the session; ``{}`` in it is the request's number, so that each is a new one."""
+    prefix: str = ""
+    """Route prefix of the application."""
 
     def body(self, number: int) -> bytes:
         """Returns the body of request ``number``; each is a new conversation."""
@@ -160,7 +163,7 @@ class Clients:
             connector=connector, headers=self._headers, timeout=timeout, read_bufsize=2**20
         ) as session:
             for turn in count(number):
-                exchange = _Exchange(session, kind, kind.body(next(self._numbers)))
+                exchange = _Exchange(session, kind, next(self._numbers))
                 at = turn % len(self._ports)
                 ports = [
                     port for port in self._ports[at:] + self._ports[:at] if port not in self._down
@@ -190,10 +193,11 @@ class Clients:
 class _Exchange:
     """One request."""
 
-    def __init__(self, session: aiohttp.ClientSession, kind: RequestKind, body: bytes) -> None:
+    def __init__(self, session: aiohttp.ClientSession, kind: RequestKind, number: int) -> None:
         self._session = session
         self._kind = kind
-        self._body = body
+        self._body = kind.body(number)
+        self._named = {"x-model-affinity": kind.session.format(number)} if kind.session else None
         self._headed_s = 0.0
         self._reason = self._model = ""
 
@@ -215,11 +219,10 @@ class _Exchange:
         return Outcome(self._kind.name, *times, result, taken, *answer), refused
 
     async def _send(self, port: int) -> tuple[str, str]:
-        url = f"http://127.0.0.1:{port}/v1/chat/completions"
-        headers = {"x-model-affinity": self._kind.session} if self._kind.session else None
+        url = f"http://127.0.0.1:{port}{self._kind.prefix}/v1/chat/completions"
         body = b""
         try:
-            async with self._session.post(url, data=self._body, headers=headers) as response:
+            async with self._session.post(url, data=self._body, headers=self._named) as response:
                 self._headed_s = time.monotonic()
                 self._reason = response.headers.get("x-fingerpost-reason", "")
                 self._model = response.headers.get("x-fingerpost-model", "")

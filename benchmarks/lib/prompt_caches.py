@@ -206,9 +206,11 @@ def _replica(config: Path, store: AffinityStore) -> Iterator[http.client.HTTPCon
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
+    assembly = assemble(lambda: snapshot, ports)
     api = create_api(
         ApiDependencies(
-            gateway=assemble(lambda: snapshot, ports).gateway,
+            gateway=assembly.gateway,
+            stored=assembly.stored,
             snapshot=lambda: snapshot,
             observer=observer,
             health=health,

@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from serve_app.access.keys import Caller
+from serve_app.api.admitted import Admitted
 from serve_app.api.body import ClientGoneError, read_body
 from serve_app.api.errors import send_error
 from serve_app.api.headers import HeaderFacts, read_headers
@@ -29,6 +30,7 @@ from serve_app.api.send import (
     send_answer,
     while_client_stays,
 )
+from serve_app.api.stored import add_stored_paths
 from serve_app.api.surfaces import SURFACES, Surface, SurfaceAction, surface_name
 from serve_app.api.websocket import denial_of, wants_websocket
 from serve_app.dialects.json_edits import read_document
@@ -44,12 +46,14 @@ from serve_app.errors import (
 from serve_app.requests.answer import Answer, error_headers
 from serve_app.requests.call import ClientRequest
 from serve_app.requests.gateway import Gateway
+from serve_app.requests.stored import Stored
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.record import CLIENT_GONE, Observer, RequestRecord
 
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
+_UNAVAILABLE: Final = 503
 _NOT_ALLOWED: Final = 405
 _log = logging.getLogger("fingerpost")
 
@@ -59,6 +63,7 @@ class ApiDependencies:
     """What the application is assembled from."""
 
     gateway: Gateway
+    stored: Stored
     snapshot: Callable[[], Snapshot]
     observer: Observer
     health: Callable[[], Awaitable[Json]]
@@ -142,15 +147,16 @@ class _Api:
         client = "" if path in _OPEN_PATHS else snapshot.access.check(_caller(scope, facts))
         if wants_websocket(scope):
             raise WebSocketUnsupported(path)
+        admitted = Admitted(snapshot, facts, client)
         surface = SURFACES.get(path)
         if surface is None:
-            await self._rest(scope, receive, send)
+            state = {**scope.get("state", {}), "admitted": admitted}
+            await self._rest({**scope, "state": state}, receive, send)
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
-        query = scope.get("query_string", b"")
-        request = self._request(surface, snapshot, facts, body, query, client)
+        request = self._request(surface, admitted, body, scope.get("query_string", b""))
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
             exchange.answered = True
@@ -164,16 +170,15 @@ class _Api:
     def _request(
         self,
         surface: Surface,
-        snapshot: Snapshot,
-        facts: HeaderFacts,
+        admitted: Admitted,
         body: bytes,
         query: bytes,
-        client: str,
     ) -> ClientRequest:
+        facts = admitted.facts
         arrived = self._gateway.clock()  # excludes the time that the client took to send
         document = read_document(body, unique=surface.unique)
         return ClientRequest(
-            snapshot=snapshot,
+            snapshot=admitted.snapshot,
             surface=surface.name,
             dialect=surface.dialect or dialect_of(document, dict(facts.forwarded)),
             document=document,
@@ -181,10 +186,8 @@ class _Api:
             hint=facts.hint,
             arrived=arrived,
             deciding_headers=facts.deciding,
-            client=client,
-            credential=facts.credential(snapshot.access.knows)
-            if snapshot.providers.use_credentials
-            else None,
+            client=admitted.client,
+            credential=admitted.credential,
             is_beta=b"beta=true" in query.split(b"&"),
         )
 
@@ -218,8 +221,11 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
 
     @app.head("/healthz")
     @app.get("/healthz")
-    async def healthz() -> Json:
-        return await dependencies.health()
+    async def healthz(response: Response) -> Json:
+        health = await dependencies.health()
+        if health["status"] != "ok":
+            response.status_code = _UNAVAILABLE
+        return health
 
     @app.get("/v1/models")
     async def models(request: Request) -> Json:
@@ -236,6 +242,7 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
         entry = (await directories.of(snapshot)).entry(name)
         return render_model(entry, anthropic=_is_anthropic(request))
 
+    add_stored_paths(app, dependencies.stored, dependencies.observer)
     app.add_exception_handler(GatewayError, partial(_refuse, dependencies))
     app.add_exception_handler(HTTPException, partial(_refuse_path, dependencies))
     return app

@@ -5,14 +5,13 @@ the routes. Limits help agents to shorten their conversations in time.
 """
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from serve_app.config.schema.gateway import Alias, ModelProvider
 from serve_app.dialects.registry import max_output_tokens
 from serve_app.domain import AUTO, ModelRef
-from serve_app.providers.prices import price_table
+from serve_app.providers.capabilities import Capabilities, least
 from serve_app.snapshot import Snapshot
 
 _GATEWAY: Final = "fingerpost"
@@ -46,7 +45,7 @@ class ModelDirectory:
         self._configured: dict[str, list[ModelProvider]] = {}
         for entry in snapshot.config.model_providers:
             self._configured.setdefault(entry.model, []).append(entry)
-        self._catalog = price_table(snapshot.config)
+        self._capabilities = Capabilities(snapshot.config)
         self._open = self._open_entry()
         self.entries = tuple(map(self.entry, self._policy.names()))
         """Those of all names that are listed, in the order of the policy."""
@@ -66,14 +65,14 @@ class ModelDirectory:
 
     def _model_entry(self, model: ModelRef) -> ModelEntry:
         own = self._configured.get(str(model)) or self._configured.get(f"{model.provider}/*", [])
+        capability = self._capabilities.of(model)
         return ModelEntry(
             name=str(model),
             owner=model.provider,
             display_name=next(filter(None, (one.display_name for one in own)), str(model)),
             description=next(filter(None, (one.description for one in own)), None),
-            max_input_tokens=_least(one.max_input_tokens for one in own)
-            or self._catalog.context_window(model),
-            max_output_tokens=_least(one.max_output_tokens for one in own)
+            max_input_tokens=capability.max_input or capability.window,
+            max_output_tokens=least(one.max_output_tokens for one in own)
             or max_output_tokens(model.name),
         )
 
@@ -95,8 +94,8 @@ class ModelDirectory:
             owner=_GATEWAY,
             display_name=AUTO,
             description=description,
-            max_input_tokens=_least(entry.max_input_tokens for entry in entries),
-            max_output_tokens=_least(entry.max_output_tokens for entry in entries),
+            max_input_tokens=least(entry.max_input_tokens for entry in entries),
+            max_output_tokens=least(entry.max_output_tokens for entry in entries),
         )
 
 
@@ -121,11 +120,6 @@ def _listed(names: list[str]) -> str:
     if left > 0:
         names = [*names[:_NAMED_ROUTES], f"{left} more"]
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def _least(values: Iterable[int | None]) -> int | None:
-    """The least of those that are known. Returns None if none is."""
-    return min((value for value in values if value is not None), default=None)
 
 
 class CurrentDirectory:

@@ -57,6 +57,19 @@ SERVED: Final = (
     ServedPath(("GET", "HEAD"), "/", "200, for probes", is_open=True),
 )  # fmt: skip
 
+STORED: Final = (
+    ServedPath(("GET",), "/v1/responses/ID", "the response, as the client got it"),
+    ServedPath(("DELETE",), "/v1/responses/ID", "deletes it, here and at its provider"),
+    ServedPath(("GET",), "/v1/responses/ID/input_items", "the items of its conversation before it"),
+    ServedPath(("POST",), "/v1/responses/ID/cancel", "cancels it, if its provider makes it in the background"),
+    ServedPath(("POST",), "/v1/conversations", "a new conversation with up to 20 `items`, and `metadata`"),
+    ServedPath(("GET",), "/v1/conversations/ID", "the conversation, without its items"),
+    ServedPath(("POST",), "/v1/conversations/ID", "replaces its `metadata`"),
+    ServedPath(("DELETE",), "/v1/conversations/ID", "deletes it; its responses stay"),
+    ServedPath(("GET",), "/v1/conversations/ID/items", "its items, and those of all its responses"),
+)  # fmt: skip
+"""Paths of kept responses and conversations; each needs a client key."""
+
 
 @dataclass(frozen=True, slots=True)
 class MissingFeature:
@@ -92,12 +105,15 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.AnonymousRefused: ("the gateway has no `client_keys`, and the request comes from another machine or from a web page of another site", "configure [client keys](../guides/security.md#client-keys)"),
         errors.UnknownPath: ("the path is not served", "use a path of the [surfaces](api.md#surfaces)"),
         errors.UnknownModel: ("no model, alias or wildcard has this name; `param` is `model`, `models` or `x-arch-llm-provider-hint`", "use one of the names that the message suggests, or one of `GET /v1/models`"),
+        errors.AnswerNotFound: ("the path names a response that is not [kept](api.md#kept-responses) for this client, or that its provider alone keeps, with an endpoint that has left the configuration", "create it again"),
+        errors.ConversationNotFound: ("the path names a conversation that this client has not created here, or that was deleted or has expired", "create another one"),
         errors.MethodNotAllowed: ("the path exists, the method does not", "use the method in the header `allow`"),
         errors.BodyTimeout: ("the client paused for 30 s while it sent its body", "send the body without pauses"),
         errors.UnsupportedEncoding: ("`content-encoding` names something else than `gzip`, `deflate` or `identity`", "use an encoding of the header `accept-encoding`, or send the body as it is"),
         errors.BodyTooLarge: ("the body, as sent or unpacked, is larger than `limits.body_bytes`", "send less, or raise [`limits.body_bytes`](configuration.md#limits)"),
         errors.WebSocketUnsupported: ("the client opened a WebSocket", "use HTTP; Codex does by itself, and at once with `supports_websockets = false`"),
         errors.SpendingCapReached: ("the client has spent its cap", "wait until `retry-after` is over, or have the cap raised"),
+        errors.GatewayBusy: ("all models that may answer are at the [limits](../guides/providers.md#limits) of their entries, and the queue is full or the wait has ended", "retry after `retry-after` seconds, or raise the limits or [`queue`](configuration.md#queue)"),
         errors.HeadersTooLarge: ("the headers together are larger than `limits.header_bytes`", "send less, or raise [`limits.header_bytes`](configuration.md#limits)"),
         errors.OrchestratorUnavailable: ("[typed questions](../guides/decisions.md) for the gateway's own orchestrator, which could not answer", "retry; the message says why"),
         GatewayError: ("a fault of the gateway", "read the gateway's log"),
@@ -142,6 +158,7 @@ REASONS: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.RULE: "a [routing rule](../guides/routes.md#rules) matched; `x-fingerpost-rule` names it",
         Reason.STATE: "the request left the model open, and continues an [answer](../guides/conversations.md) that only the provider of this model keeps",
         Reason.CACHED: "as `route`; the scores were cached from an equal question",
+        Reason.ESCALATION: "as `route` or `affinity`, one model further up the route, because of a setback in the conversation ([escalation](../guides/routes.md#escalation))",
         Reason.ALWAYS_ROUTE: "the request named a model, and a route won over the name (`overrides.always_route`)",
         Reason.FAILOVER: "an earlier candidate failed",
         Reason.ORCHESTRATOR_TIMEOUT: "the request left the model open, and the Orchestrator did not answer within `deadline_ms`",
@@ -193,6 +210,12 @@ def served_table() -> list[str]:
         for surface in SERVED
     ]
     return list(_table(("method and path", "answer", "needs a client key"), rows))
+
+
+def stored_table() -> list[str]:
+    """Returns the lines of the table of kept responses, as docs/reference/api.md shows it."""
+    rows = [(f"`{method} {path.path}`", path.what) for path in STORED for method in path.methods]
+    return list(_table(("method and path", "what it does"), rows))
 
 
 def missing_table() -> list[str]:

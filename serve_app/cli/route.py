@@ -19,8 +19,11 @@ from serve_app.evaluation.live_engine import EngineContext, ask_once
 from serve_app.evaluation.measure import NO_ROUTE
 from serve_app.evaluation.report import table
 from serve_app.packaged_files import find_packaged
+from serve_app.providers.capabilities import Capabilities
 from serve_app.requests.decide import Decided
 from serve_app.requests.explain import render_explanation
+from serve_app.requests.latencies import Latencies
+from serve_app.requests.selection import RouteRanking
 from serve_app.routing.router import ByContent, by_scores
 from serve_app.scoring.excerpt import conversation, recent
 from serve_app.snapshot import Snapshot, compile_snapshot
@@ -62,7 +65,13 @@ def execute(arguments: argparse.Namespace) -> bool:
         no_route_examples=policy.no_route_examples,
     )
     scores, took_s = _scores(snapshot, question)
-    decided = Decided(by_scores(policy, ByContent(policy.routes), scores), question, scores)
+    ranking = RouteRanking(
+        Latencies(time.monotonic), Capabilities(snapshot.config), stream=False, explores=False
+    )
+    by_content = ByContent(policy.routes, ranking=ranking)
+    decision = by_scores(policy, by_content, scores)
+    route = by_content.route(decision.route)
+    decided = Decided(decision, question, scores, route=route, ranking=ranking)
     explained = render_explanation(snapshot, decided, took_s)
     if arguments.json:
         say_json(explained)

@@ -34,6 +34,8 @@ _PORTS: Final = {
     "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
 }
+_HOP_EXEMPT: Final = "no_grpc_proxy"
+"""What gRPC reaches without a proxy: every address, as configs/serve.env has it."""
 START_S: Final = 180.0
 ORCHESTRATOR_S: Final = 30.0
 """Seconds to wait for the orchestrator once the ingress answers; its engine loads a model."""
@@ -50,7 +52,8 @@ def cluster_environment(
 ) -> dict[str, str]:
     """The environment of a Serve cluster that shares no file with another one on the machine.
 
-    Variables of ``base`` take precedence over ``settings``. Ray's folder is always ``home``: with
+    Variables of ``base`` take precedence over ``settings``, but for the list of what is reached
+    without a proxy: that has the entries of both. Ray's folder is always ``home``: with
     one of an earlier cluster ``serve run`` waits for that cluster without end.
     """
     proxy = home / "haproxy"
@@ -64,6 +67,9 @@ def cluster_environment(
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "metrics.sock"),
     }
+    exempt = [source[_HOP_EXEMPT] for source in (settings, base) if source.get(_HOP_EXEMPT)]
+    if exempt:
+        own[_HOP_EXEMPT] = ",".join(dict.fromkeys(exempt))
     return {**settings, **ports, **base, **own}
 
 

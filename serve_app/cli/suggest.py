@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from serve_app.cli.output import replace_file, say
 from serve_app.config.locations import ConfigError, Problem
-from serve_app.config.schema.gateway import MAX_EXAMPLES
+from serve_app.config.schema.routes import MAX_EXAMPLES
 from serve_app.config.yaml_examples import add_examples, fragment
 from serve_app.domain import ModelRef, Route
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from serve_app.config.schema.orchestrator import EngineSection, OrchestratorSection
 from serve_app.config.warnings import config_warnings
-from serve_app.domain import AUTO, Json
+from serve_app.domain import AUTO, Json, Prefer, Route
 from serve_app.engines.embedding.tuned import TunedInForce, configured_tuning
 from serve_app.engines.servers import FIRST, SECOND
 from serve_app.engines.threshold import ThresholdInForce
@@ -35,15 +35,23 @@ def summary(snapshot: Snapshot) -> list[str]:
         lines.append(f"models {prefix}/*{_missing(endpoint)}")
     lines += [f"warning: {warning}" for warning in snapshot_warnings(snapshot)]
     lines += [f"alias {alias} -> {model or AUTO}" for alias, model in policy.aliases.items()]
-    lines += [
-        f"route {route.name} -> {', '.join(map(str, route.models))}" for route in policy.routes
-    ]
+    lines += [f"route {route.name} -> {_models_of(route)}" for route in policy.routes]
     lines += [f"rule {rule.name} -> {rule.model or f'route {rule.route}'}" for rule in policy.rules]
     if policy.routes and snapshot.config.orchestrator.engine != "http":
         lines.append(f"threshold {snapshot.threshold.text}")
     lines += _examined(snapshot.config.orchestrator)[1]
     lines += _tuned(snapshot).facts
     return lines
+
+
+def _models_of(route: Route) -> str:
+    """The models of a route with their efforts, and what orders them."""
+    efforts = dict(route.efforts)
+    names = [
+        f"{model} ({efforts[model]})" if model in efforts else str(model) for model in route.models
+    ]
+    order = "" if route.prefer is Prefer.NONE else f"; {route.prefer} first"
+    return f"{', '.join(names)}{order}"
 
 
 def _missing(endpoint: Endpoint) -> str:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
 from serve_app.config.locations import Location
@@ -39,7 +39,7 @@ _KINDS: Final[Mapping[type, str]] = {
     bool: "true or false", dt.date: "a date", dt.datetime: "a date", bytes: "bytes",
 }  # fmt: skip
 _SECRET_KEYS: Final = frozenset(
-    {"access_key", "api_key", "client_keys", "connection_string", "headers", "url"}
+    {"access_key", "api_key", "client_keys", "connection_string", "headers", "proxy", "url"}
 )
 
 
@@ -119,6 +119,10 @@ def _walk(root: type[BaseModel], steps: tuple[str | int, ...]) -> tuple[Location
     for index, step in enumerate(steps):
         if step == "[key]" and index == len(steps) - 1:
             continue
+        tagged = _tagged(form)
+        if step in tagged:
+            form = tagged[step]
+            continue
         forms = _models(form)
         if len(forms) > 1:
             form = next(model for model in forms if step in _tags(model))
@@ -131,6 +135,16 @@ def _walk(root: type[BaseModel], steps: tuple[str | int, ...]) -> tuple[Location
         else:
             form = next(reversed(get_args(_bare(form))), None)
     return tuple(location), known
+
+
+def _tagged(form: Any) -> dict[str | int, Any]:  # noqa: ANN401 - a type of any form
+    """The forms of a value that are told apart by a function, by their names in locations."""
+    return {
+        mark.tag: one
+        for one in get_args(_bare(form))
+        for mark in getattr(one, "__metadata__", ())
+        if isinstance(mark, Tag)
+    }
 
 
 def _bare(form: Any) -> Any:  # noqa: ANN401 - a type of any form

@@ -33,7 +33,7 @@ _SECTIONS: Final[Mapping[str, str]] = {
 }
 _SOURCES: Final[Mapping[str, str]] = {
     "cost": "published prices are used; set your own under prices",
-    "latency": "models are tried in the configured order; remove it",
+    "latency": "the gateway measures how fast models are itself; remove it",
 }
 _LISTENERS: Final[Mapping[str, str]] = {
     "timeout": "one limit applies to all requests; set timeouts.total_s",
@@ -136,8 +136,6 @@ def _models(config: GatewayConfig) -> Iterator[str]:
 
 
 def _routes(config: GatewayConfig) -> Iterator[str]:
-    if any(route.selection_policy for route in config.routing_preferences):
-        yield "selection_policy is ignored: models are tried in the configured order; remove it"
     for route in config.routing_preferences:
         if not route.description:
             yield f"route {route.name!r}: only its name is matched; add a description"

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import yaml
 
 from serve_app.config.locations import ConfigError, Location, Problem, problem_at
-from serve_app.config.schema.gateway import MAX_EXAMPLES
+from serve_app.config.schema.routes import MAX_EXAMPLES
 from serve_app.config.upgrade import upgrade
 from serve_app.config.yaml_spots import ListSpot, MappingSpot, OtherSpot, Spot, root_spot
 from serve_app.config.yaml_tree import Tree, parse

@@ -76,8 +76,12 @@ class SharedConversations:
         values = await self._loaded(keys, until)
         if self._copies is None:
             return values
+        own = self._copies.load(keys)
         values = await self._with_copies(self._copies, keys, values, until)
-        return None if values is None else [None if v == DELETED else v for v in values]
+        if values is None:
+            return None
+        pairs = zip(own, values, strict=True)
+        return [None if DELETED in pair else pair[1] for pair in pairs]
 
     async def _with_copies(
         self,
@@ -94,7 +98,7 @@ class SharedConversations:
         if None in values:
             values = await self._after_restart(keys, values, until)
         for key, value in zip(keys, values, strict=True):
-            if value is not None:
+            if value is not None and copies.load([key]) != [DELETED]:
                 copies.save(key, value)
         return values
 
@@ -116,10 +120,9 @@ class SharedConversations:
             return await self._guarded(lambda: _count(self._inner.delete(keys)), SAVE_S)
         values = await self.load(keys)
         for key in keys if values is not None else ():
-            self._copies.save(key, DELETED)
-            marking = lambda key=key: _done(self._inner.save(key, DELETED))  # noqa: E731 - one use
-            if await self._guarded(marking, SAVE_S) is None:
+            if not await self._guarded(lambda: _done(self._inner.save(key, DELETED)), SAVE_S):  # noqa: B023 - awaited here
                 return None
+            self._copies.save(key, DELETED)
         return None if values is None else sum(value is not None for value in values)
 
     async def aclose(self) -> None:

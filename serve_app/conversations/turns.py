@@ -77,7 +77,7 @@ def write_turn(turn: StoredTurn) -> bytes:
 def read_turn(value: bytes) -> StoredTurn | None:
     """The turn in a value. Returns None for a value of another version or kind."""
     fields = _fields_of(value)
-    if fields is None:
+    if fields is None or fields.get("conversation") is True:
         return None
     try:
         model = ModelRef.parse(text_of(fields.get("model")))

@@ -50,6 +50,8 @@ class Intent(NamedTuple):
     """Keys in ``GATEWAY_KEYS`` that are the provider's here, so that they go on to it."""
     falls_back: bool = True
     """False if the first candidate alone may answer."""
+    effort: str | None = None
+    """The reasoning effort that the route asks of the model, unless the client says how to think."""
     keeps_answers: bool = True
     """False if the gateway keeps no answers, so that none can be referred to."""
 

@@ -7,7 +7,7 @@ sent it: spacing, key order, escapes, number forms.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json.decoder import scanstring  # type: ignore[attr-defined]  # C speed, strings only
 from typing import Final, NoReturn, TypeAlias
 
@@ -168,7 +168,7 @@ def _invalid(text: str, position: int, message: str) -> InvalidJson:
 class Quirk:
     """What has to change at the top level of a body so that a model takes it.
 
-    A key is in one of the four alone. Of a key that occurs more than once the last one counts.
+    A key is in one of the five alone. Of a key that occurs more than once the last one counts.
     """
 
     drop: frozenset[str] = frozenset()
@@ -178,6 +178,21 @@ class Quirk:
     """By key, the values that a model takes, and what it calls them; with others the key goes."""
     add: Mapping[str, str] = field(default_factory=dict)
     """Strings for keys that a body does not have."""
+    put: Mapping[str, Json] = field(default_factory=dict)
+    """Values of keys, in place of those that a body has."""
+
+    def putting(self, values: Mapping[str, Json]) -> "Quirk":
+        """The quirk with more values to put, as far as the model takes them."""
+        fit: dict[str, Json] = {}
+        for key, value in values.items():
+            taken = self.values.get(key)
+            new = taken.get(value) if taken is not None and isinstance(value, str) else value
+            if key not in self.drop and new is not None:
+                fit[key] = new
+        if not fit:
+            return self
+        kept = {key: taken for key, taken in self.values.items() if key not in fit}
+        return replace(self, values=kept, put={**self.put, **fit})
 
 
 NO_QUIRK: Final = Quirk()
@@ -254,7 +269,7 @@ def apply_quirk(body: dict[str, Json], quirk: Quirk) -> dict[str, Json]:
             new = taken.get(value)
             if new is not None:
                 changed[name] = new
-    return {**quirk.add, **changed}
+    return {**quirk.add, **changed, **quirk.put}
 
 
 def _quirk_edits(document: Document, quirk: Quirk) -> tuple[set[str], list[Edit]]:
@@ -277,6 +292,10 @@ def _quirk_edits(document: Document, quirk: Quirk) -> tuple[set[str], list[Edit]
             gone.add(key)
         elif new != value:
             edits.append((member.value_start, member.value_end, json.dumps(new)))
+    for key, value in quirk.put.items():
+        member = members.get(key)
+        if member is not None:
+            edits.append((member.value_start, member.value_end, json.dumps(value)))
     return gone, edits
 
 
@@ -284,7 +303,7 @@ def _additions(document: Document, quirk: Quirk) -> str:
     """The members that a quirk adds to a document, each with a comma: the model always follows."""
     return "".join(
         f"{json.dumps(key)}: {json.dumps(value)}, "
-        for key, value in quirk.add.items()
+        for key, value in (*quirk.add.items(), *quirk.put.items())
         if key not in document.members
     )
 

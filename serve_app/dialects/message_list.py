@@ -5,14 +5,18 @@ Those of OpenAI chat and of Anthropic messages are, and other dialects can be re
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import takewhile
 from typing import Final
 
+from serve_app.dialects.attachments import Attachments, read_attachments
 from serve_app.dialects.cache_marks import lifetime_of
 from serve_app.dialects.json_edits import Document
-from serve_app.dialects.json_values import objects_of, text_or_none
-from serve_app.domain import Json, Turn
+from serve_app.dialects.json_values import count_of, objects_of, text_or_none
+from serve_app.dialects.setbacks import tool_fails
+from serve_app.dialects.still_wrong import says_still_wrong
+from serve_app.domain import Json, Need, Setback, Turn
 from serve_app.errors import InvalidRequest
 
 _ENVELOPES: Final = tuple(
@@ -25,6 +29,7 @@ These two in this order, as in Plano; scoring/envelopes.py has more of them, for
 """
 
 _SYSTEM_ROLES: Final = ("system", "developer")
+_OUTPUT_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 class MessageListConversation:
@@ -77,6 +82,45 @@ class MessageListConversation:
     def has_open_tool_loop(self) -> bool:
         """True while tool calls or their results are the last thing in the conversation."""
         return holds_tool_loop(self._messages)
+
+    @cached_property
+    def setback(self) -> Setback | None:
+        """What has just gone wrong for the third time, or what the user says of it."""
+        messages = objects_of(without_last_system(self._messages))
+        if messages and _user_speaks(messages[-1]):
+            return Setback.STILL_WRONG if says_still_wrong(_own_text(messages[-1])) else None
+        return Setback.TOOL_FAILS if tool_fails(_since_user(messages)) else None
+
+    @property
+    def max_output_tokens(self) -> int:
+        """The limit of output that the client sets, tokens; 0 if it sets none."""
+        members = self._document.members
+        limits = [count_of(members[key].value) for key in _OUTPUT_LIMITS if key in members]
+        return max((limit or 0 for limit in limits), default=0)
+
+    @cached_property
+    def needs(self) -> frozenset[Need]:
+        """What the request contains that some models do not take."""
+        found = {
+            Need.IMAGES: self._attachments.has_images,
+            Need.TOOLS: any(objects_of(self._document.get(key)) for key in ("tools", "functions")),
+            Need.STRUCTURED_OUTPUT: self._wants_schema,
+        }
+        return frozenset(need for need, is_there in found.items() if is_there)
+
+    @property
+    def attached_characters(self) -> int:
+        """The characters that are data of images and files, not text."""
+        return self._attachments.characters
+
+    @property
+    def _wants_schema(self) -> bool:
+        """True if the answer must be valid against a schema; each dialect has a field for that."""
+        return False
+
+    @cached_property
+    def _attachments(self) -> Attachments:
+        return read_attachments(self._messages, self._document.text)
 
 
 def read_turns(messages: Json) -> tuple[Turn, ...]:
@@ -189,10 +233,21 @@ def _user_speaks(message: Json) -> bool:
     content = message.get("content")
     if any(_kind(part) not in ("text", "tool_result") for part in objects_of(content)):
         return True
-    text = text_of(content) or ""
+    return bool(_own_text(message).strip())
+
+
+def _own_text(message: dict[str, Json]) -> str:
+    """The text of a user's message, without what an agent adds to it."""
+    text = text_of(message.get("content")) or ""
     for envelope in _ENVELOPES:
         text = envelope.sub("", text)
-    return bool(text.strip())
+    return text
+
+
+def _since_user(messages: Sequence[dict[str, Json]]) -> list[Json]:
+    """The messages after the last one with words of the user's own."""
+    since = list(takewhile(lambda message: not _user_speaks(message), reversed(messages)))
+    return since[::-1]
 
 
 def _calls(message: dict[str, Json]) -> Iterator[str | None]:

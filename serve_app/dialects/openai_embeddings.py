@@ -3,6 +3,7 @@
 Source: OpenAI API reference, "Embeddings".
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from serve_app.errors import InvalidRequest
 from serve_app.exchange import PATHS, Operation
 
 FIELDS: Final = Fields(read=GATEWAY_KEYS | {"model", "input", "metadata"})
+_EMBEDDING: Final = re.compile(rb'"data"\s*:\s*\[\s*\{')
 _SHOWN_CHARACTERS: Final = 2000
 """Length of the text that decides the route; a batch may have many megabytes."""
 
@@ -68,18 +70,19 @@ class EmbeddingsUpstream(PathUpstream):
         A body that may be torn is parsed in full.
         """
         whole = body.strip()
-        looks_good = whole.startswith(b"{") and whole.endswith(b"}") and b'"data"' in whole
+        looks_good = whole.startswith(b"{") and whole.endswith(b"}") and _EMBEDDING.search(whole)
         if looks_good and not may_be_torn and b'"error"' not in whole:
             return None
         answer = read_object(body)
         if answer is None:
             return ErrorInfo("the answer is not a JSON object")
-        if isinstance(answer.get("data"), list):
+        data, error = answer.get("data"), answer.get("error")
+        if isinstance(data, list) and data:
             return None
-        error = answer.get("error")
         if isinstance(error, dict):
             return error_info(error, body)
-        return ErrorInfo(error_message(error) if error else "the answer holds no list `data`")
+        what = "no embeddings" if isinstance(data, list) else "no list `data`"
+        return ErrorInfo(error_message(error) if error else f"the answer holds {what}")
 
     def watch(self, intent: Intent) -> StreamWatch:
         """A watch that finds no content in any stream."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from serve_app.dialects.fields import Fields
 from serve_app.dialects.json_edits import Document, Quirk, rewrite_document
+from serve_app.domain import Json
 from serve_app.exchange import PATHS, Operation
 
 
@@ -17,6 +18,11 @@ class PathUpstream:
         """The same for every model, streamed or not."""
         del model, stream
         return PATHS[self.operation]
+
+    def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
+        """Nothing, unless a dialect has words for an effort."""
+        del document, model, effort
+        return {}
 
     def pass_on(self, document: Document, fields: Fields, model: str, quirk: Quirk) -> bytes:
         """The client's body with another model and without the gateway's own keys."""

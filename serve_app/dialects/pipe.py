@@ -21,6 +21,13 @@ from serve_app.errors import GatewayError, ReportedError, UpstreamFailed
 INCOMPLETE = "the provider ended its answer before it was complete"
 
 
+def why_incomplete(reported: ErrorInfo | None, error: GatewayError | None) -> GatewayError:
+    """Why a stream is not complete: what the provider reports, else the error, else its end."""
+    if reported is None:
+        return error or UpstreamFailed(INCOMPLETE)
+    return ReportedError(reported.message, reported.code, reported.status)
+
+
 class PassThrough:
     """A stream in the client's own dialect: whole events, byte for byte."""
 
@@ -37,7 +44,7 @@ class PassThrough:
 
     @property
     def error(self) -> ErrorInfo | None:
-        """The error that came in place of content."""
+        """The error that came in place of content, or of a good end."""
         return self._watch.error
 
     def feed(self, chunk: bytes) -> bytes:
@@ -53,7 +60,7 @@ class PassThrough:
         if self.state.may_end:
             return rest
         gap = b"" if (rest or self._last).endswith(EVENT_ENDS) else b"\n\n"
-        failure = error or UpstreamFailed(INCOMPLETE)
+        failure = why_incomplete(self._watch.error, error)
         event = self._watch.fail(failure) or self._client.render_error_event(failure)
         return rest + gap + event
 
@@ -95,6 +102,8 @@ class SameDialect:
         """The client's body with the provider's name of the model; all other bytes are equal."""
         fields = self.client.fields.without(intent.kept)
         document = without_foreign_proofs(document, fields)
+        if intent.effort is not None:
+            quirk = quirk.putting(self.upstream.effort_fields(document, model, intent.effort))
         return _Passed(self.upstream.pass_on(document, fields, model, quirk), self, intent)
 
 

@@ -45,11 +45,18 @@ class StreamState(Enum):
     """The stream may end here."""
     EMPTY = "empty"
     """The stream announced its end before any content."""
+    FAILED = "failed"
+    """The provider reported that it failed, and the client has not been told yet."""
 
     @property
     def may_end(self) -> bool:
         """True if nothing is missing when the provider stops now."""
-        return self in (StreamState.COMPLETE, StreamState.EMPTY)
+        return self is StreamState.COMPLETE
+
+    @property
+    def is_lost(self) -> bool:
+        """True if nothing more can come, and the answer is not complete."""
+        return self in (StreamState.EMPTY, StreamState.FAILED)
 
 
 class ErrorDialect(Protocol):
@@ -118,6 +125,13 @@ class UpstreamDialect(Protocol):
         """Path and query below the provider's base URL."""
         ...
 
+    def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
+        """The top-level fields by which a body of this dialect asks a model for an effort.
+
+        Empty if the body itself says how much the model is to think, or the model cannot be asked.
+        """
+        ...
+
     def pass_on(self, document: Document, fields: Fields, model: str, quirk: Quirk) -> bytes:
         """The body of a client that speaks the same dialect: all other bytes are equal."""
         ...
@@ -148,11 +162,15 @@ class StreamWatch(Protocol):
 
     @property
     def error(self) -> ErrorInfo | None:
-        """The error that came in place of content; None once content has come."""
+        """The error that came in place of content, or of a good end."""
         ...
 
     def feed(self, chunk: bytes) -> bytes:
-        """The whole events that are now there, unchanged; the rest is kept."""
+        """The whole events that are now there, unchanged; the rest is kept.
+
+        Without an end that must not look like a good one, and what follows it: see
+        ``StreamState.is_lost``.
+        """
         ...
 
     def rest(self, *, torn: bool) -> bytes:
@@ -180,7 +198,7 @@ class StreamPipe(Protocol):
 
     @property
     def error(self) -> ErrorInfo | None:
-        """The error that came in place of content."""
+        """The error that came in place of content, or of a good end."""
         ...
 
     def feed(self, chunk: bytes) -> bytes:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects.json_outline import JsonOutline
+
 MAX_HELD_BYTES = 1 << 20
 """An event larger than this is passed on in pieces, so that no upstream can fill the memory."""
 
@@ -61,6 +63,16 @@ def iterate_events(complete: bytes) -> Iterator[Event]:
         yield parse_event(complete[start:])
 
 
+def events_before(complete: bytes, event: Event) -> bytes:
+    """The bytes before the first event that equals this one; all of them if there is none."""
+    start = 0
+    for boundary in _BOUNDARY.finditer(complete):
+        if parse_event(complete[start : boundary.start()]) == event:
+            return complete[:start]
+        start = boundary.end()
+    return complete[:start] if parse_event(complete[start:]) == event else complete
+
+
 class Framer:
     """Cuts a byte stream at the ends of events; the bytes stay as they are.
 
@@ -71,26 +83,57 @@ class Framer:
     def __init__(self, max_held_bytes: int = MAX_HELD_BYTES) -> None:
         self._held = bytearray()
         self._max_held_bytes = max_held_bytes
+        self._outline: JsonOutline | None = None
+        """Of the event that is being passed on in pieces."""
+        self.split: bytes | None = None
+        """The events to read in place of the bytes that were returned last; None: those bytes.
+
+        An event that is passed on in pieces is there with its last piece, as its outline.
+        """
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes up to the last event end seen so far; the rest is kept."""
         held = self._held
-        if not held and chunk.endswith(b"\n\n"):
+        if not held and self.split is None and chunk.endswith(b"\n\n"):
             return chunk  # nearly every chunk of a provider that flushes each event
         start = max(0, len(held) - 3)  # a boundary may straddle the chunks
         held += chunk
         end = max(_end_of_last(held, boundary, start) for boundary in _BOUNDARIES)
-        if end == 0 and len(held) > self._max_held_bytes:
-            end = len(held)
-        ready = bytes(held[:end])
-        del held[:end]
-        return ready
+        if self._outline is not None or (end == 0 and len(held) > self._max_held_bytes):
+            return self._feed_large(end)
+        self.split = None
+        return self._take(end)
 
     def rest(self) -> bytes:
         """What came after the last event end."""
-        rest = bytes(self._held)
-        self._held.clear()
+        rest = self._take(len(self._held))
+        self.split = None
+        if self._outline is not None:
+            self._outline.add(rest)
+            self.split, self._outline = self._outline.text, None
         return rest
+
+    def _feed_large(self, end: int) -> bytes:
+        """A piece of a large event; its last one with the events after it."""
+        held = self._held
+        outline = self._outline = self._outline or JsonOutline()
+        self.split = b""
+        first = _BOUNDARY.search(held)
+        if first is None:
+            if len(held) <= self._max_held_bytes:
+                return b""
+            ready = self._take(len(held.rstrip(b"\r\n")))  # a boundary goes out whole
+            outline.add(ready)
+            return ready
+        ready, after = self._take(end), first.end()
+        outline.add(ready[:after])
+        self.split, self._outline = outline.text + ready[after:], None
+        return ready
+
+    def _take(self, end: int) -> bytes:
+        taken = bytes(self._held[:end])
+        del self._held[:end]
+        return taken
 
 
 def _end_of_last(held: bytearray, boundary: bytes, start: int) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from serve_app.domain import Turn
+from serve_app.domain import Need, Setback, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,12 @@ class TextConversation:
     system_text: str = ""
     tool_names: tuple[str, ...] = ()
     has_open_tool_loop: bool = False
+    setback: Setback | None = None
     has_provider_state: bool = False
     cache_lifetime_s: float = 0.0
+    max_output_tokens: int = 0
+    needs: frozenset[Need] = frozenset()
+    attached_characters: int = 0
 
     @property
     def turns(self) -> tuple[Turn, ...]:

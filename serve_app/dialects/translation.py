@@ -12,7 +12,7 @@ from serve_app.dialects.client_tools import ClientTools
 from serve_app.dialects.fields import Intent
 from serve_app.dialects.json_edits import Document, Quirk, apply_quirk, read_object
 from serve_app.dialects.json_values import json_bytes
-from serve_app.dialects.pipe import INCOMPLETE, render_reported
+from serve_app.dialects.pipe import render_reported, why_incomplete
 from serve_app.dialects.protocol import (
     Asked,
     ClientDialect,
@@ -25,12 +25,14 @@ from serve_app.dialects.protocol import (
     UpstreamDialect,
 )
 from serve_app.dialects.sse import Framer, iterate_events
-from serve_app.errors import GatewayError, ReportedError, UpstreamFailed
+from serve_app.errors import GatewayError, ReportedError
 
 MAX_EVENT_BYTES: Final = 64 << 20
 """An event larger than this fails the stream; it has to be whole to be translated."""
 
-_PREAMBLE: Final = (ir.Started, ir.PartStarted, ir.PartEnded, ir.Counted)
+_PREAMBLE: Final = (ir.Started, ir.PartStarted, ir.PartEnded, ir.Counted, ir.Finished)
+_TOO_LARGE: Final = f"an event of the provider is larger than {MAX_EVENT_BYTES >> 20} MiB"
+_BAD_GATEWAY: Final = 502
 
 
 class Translate:
@@ -41,13 +43,16 @@ class Translate:
         self._reader = reader
         self._writer = writer
         self._restorer = tools.restorer()
-        self._wrote = False
+        self._has_finish = self._is_over = False
         self.state = StreamState.PREAMBLE
         self.error: ErrorInfo | None = None
 
     def feed(self, chunk: bytes) -> bytes:
         """The events that are now there, in the client's dialect."""
-        return self._translate(self._framer.feed(chunk))
+        events = self._framer.feed(chunk)
+        if self._framer.split is None:
+            return self._translate(events)
+        return self._write([ir.Failed(_TOO_LARGE, _BAD_GATEWAY)])
 
     def end(self, error: GatewayError | None) -> bytes:
         """The last events, and an error event if the stream is not complete."""
@@ -58,14 +63,7 @@ class Translate:
                 out += self._write(self._reader.end())
         if self.state.may_end:
             return out
-        return out + self._writer.fail(error or self._why())
-
-    def _why(self) -> GatewayError:
-        """Why a stream is not complete that the provider ended in order."""
-        failed = self.error
-        if failed is None:
-            return UpstreamFailed(INCOMPLETE)
-        return ReportedError(failed.message, failed.code, failed.status)
+        return out + self._writer.fail(why_incomplete(self.error, error))
 
     def _translate(self, events: bytes) -> bytes:
         if not events:
@@ -80,7 +78,7 @@ class Translate:
         out: list[bytes] = []
         for read in events:
             for event in self._restorer.feed(read):
-                if self.state.may_end or self.error is not None:
+                if self._is_over:
                     break
                 out.append(self._take(event))
         return b"".join(out)
@@ -88,16 +86,21 @@ class Translate:
     def _take(self, event: ir.Event) -> bytes:
         """Writes an event, and notes how far the stream has come."""
         if isinstance(event, ir.Failed):
+            self._is_over = True
             if self.state is StreamState.PREAMBLE:
                 self.error = ErrorInfo(event.message, event.status, event.code)
+                self.state = StreamState.FAILED
                 return b""
             self.state = StreamState.COMPLETE  # the error is its end
             return self._writer.fail(ReportedError(event.message, event.code, event.status))
         if isinstance(event, ir.Ended):
-            self.state = StreamState.COMPLETE if self._wrote else StreamState.EMPTY
+            self._is_over = True
+            is_empty = self.state is StreamState.PREAMBLE and not self._has_finish
+            self.state = StreamState.EMPTY if is_empty else StreamState.COMPLETE
+        elif isinstance(event, ir.Finished):
+            self._has_finish = True
         elif self.state is StreamState.PREAMBLE and _speaks(event):
             self.state = StreamState.SPEAKING
-        self._wrote = True
         return self._writer.write(event)
 
 
@@ -157,9 +160,9 @@ class OtherDialect:
         if not intent.keeps_answers:
             request = replace(request, echo={**request.echo, "store": False})
         tools = ClientTools.of(request, self.provider.tool_limits)
-        written = self.provider.write_request(tools.request, model)
+        written = self.provider.write_request(_with_effort(tools.request, intent.effort), model)
         body = apply_quirk(written.body, quirk)
-        dropped = (*request.unsaid, *tools.dropped, *written.dropped)
+        dropped = (*request.unsaid, *tools.dropped, *_of_client(written.dropped, request, intent))
         return _Rewritten(json_bytes(body), tuple(dict.fromkeys(dropped)), request, tools, self)
 
     def _without_own(self, request: ir.Request) -> ir.Request:
@@ -170,3 +173,19 @@ class OtherDialect:
         if metadata is not None and not fields.metadata.isdisjoint(metadata):
             metadata = {key: metadata[key] for key in metadata if key not in fields.metadata}
         return replace(request, unsaid=unsaid, metadata=metadata or None)
+
+
+def _with_effort(request: ir.Request, effort: str | None) -> ir.Request:
+    """The request with the route's effort, unless the client says how much the model is to think."""
+    said = request.reasoning or ir.Reasoning()
+    if effort is None or said.effort or said.budget_tokens or said.enabled is False:
+        return request
+    return replace(request, reasoning=replace(said, effort=effort))
+
+
+def _of_client(dropped: tuple[str, ...], request: ir.Request, intent: Intent) -> tuple[str, ...]:
+    """What was left out of the client's request; the route's effort is not the client's."""
+    if intent.effort is None or request.reasoning is not None:
+        return dropped
+    own = request.path_of("reasoning")
+    return tuple(path for path in dropped if path != own)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from serve_app.dialects.json_edits import read_object
 from serve_app.dialects.protocol import ErrorInfo, StreamState
-from serve_app.dialects.sse import Event, Framer, iterate_events, parse_event
+from serve_app.dialects.sse import Event, Framer, events_before, iterate_events, parse_event
 from serve_app.errors import GatewayError
 
 UNTYPED_ERROR: Final = "an object `error` without a type"
@@ -21,7 +21,6 @@ _NO_NAMES: Final = ("", "message")
 """Names that say nothing; ``message`` is the default of the format."""
 _FIRST_TYPE: Final = re.compile(rb'\s*\{\s*"type"\s*:\s*"([^"\\]*)"')
 """Most providers write the type first, which saves parsing large events."""
-_EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 _LINE_ENDS: Final = (b"\n", b"\r")
 
 
@@ -29,7 +28,7 @@ class Judgement(NamedTuple):
     """What an event means for a stream that has no content yet."""
 
     starts: bool = False
-    """The answer has begun, so that it may end without content."""
+    """The answer is known to have begun or to have ended, so that it may end without content."""
     speaks: bool = False
     """The event has content."""
     ends: bool = False
@@ -47,6 +46,11 @@ class EventTable:
     """One of these is in each event that has a kind of ``ends``."""
     judge: Callable[[str, bytes], Judgement]
     """Judges the kind and the data of an event before any content; raises nothing."""
+    failure: Callable[[str, bytes], ErrorInfo | None]
+    """The failure that an event reports which looks like a good end; raises nothing.
+
+    One of ``marks`` must be in each such event.
+    """
 
 
 def _nothing(kind: str, data: bytes) -> Judgement:
@@ -54,7 +58,11 @@ def _nothing(kind: str, data: bytes) -> Judgement:
     return Judgement()
 
 
-NO_EVENTS: Final = EventTable(ends=frozenset(), marks=(), judge=_nothing)
+def _no_failure(kind: str, data: bytes) -> None:
+    del kind, data
+
+
+NO_EVENTS: Final = EventTable(ends=frozenset(), marks=(), judge=_nothing, failure=_no_failure)
 """Of a dialect without streams: whatever comes as a stream is not an answer."""
 
 
@@ -64,27 +72,27 @@ class TypedEventWatch:
     def __init__(self, table: EventTable) -> None:
         self._table = table
         self._framer = Framer()
-        self._started = self._speaking = self._ended = self._empty = False
-        self._inside_event = False
-        """True after a piece of an event that is too large to be held."""
+        self._started = self._speaking = self._ended = False
+        self._lost: StreamState | None = None
         self.error: ErrorInfo | None = None
 
     @property
     def state(self) -> StreamState:
         """How far the stream has come."""
-        if self._empty:
-            return StreamState.EMPTY
-        if self._ended and not self._inside_event:
+        if self._lost is not None:
+            return self._lost
+        if self._ended:
             return StreamState.COMPLETE
-        return StreamState.SPEAKING if self._speaking or self._ended else StreamState.PREAMBLE
+        return StreamState.SPEAKING if self._speaking else StreamState.PREAMBLE
 
     def feed(self, chunk: bytes) -> bytes:
-        """The whole events that are now there, unchanged."""
+        """The whole events that are now there, unchanged, without an end that is not a good one."""
         events = self._framer.feed(chunk)
-        if events:
-            self._inside_event = not events.endswith(_EVENT_ENDS)
-            self._read(events)
-        return events
+        split = self._framer.split
+        if split is not None:
+            self._read(split)
+            return b"" if self._lost else events
+        return self._read(events) if events else events
 
     def rest(self, *, torn: bool) -> bytes:
         """What came after the last event's end, without a line that was cut in its middle.
@@ -92,10 +100,12 @@ class TypedEventWatch:
         A complete stream that was closed in order keeps its last bytes, whatever they are.
         """
         left = self._framer.rest()
-        whole = left.endswith(_LINE_ENDS) or (not torn and _has_object(left))
-        self._inside_event = self._inside_event and torn
+        event = left if self._framer.split is None else self._framer.split
+        whole = left.endswith(_LINE_ENDS) or (not torn and _has_object(event))
         if whole:
-            self._read(left)
+            self._read(event)
+        if self._lost:
+            return b""
         return left if whole or (not torn and self.state is StreamState.COMPLETE) else b""
 
     def fail(self, error: GatewayError) -> bytes:
@@ -103,30 +113,49 @@ class TypedEventWatch:
         del error
         return b""
 
-    def _read(self, events: bytes) -> None:
+    def _read(self, events: bytes) -> bytes:
+        """Reads whole events; returns those that may go out."""
         if self._speaking and not self._may_end(events):
-            return
+            return events
+        if self._lost:
+            return b""
         for event in iterate_events(events):
-            if self._ended or self._empty or self.error is not None:
-                return
+            if self._ended or self.error is not None:
+                break
             if event.data is None:
                 continue
-            if not self._speaking:
-                self._judge(event, event.data)
-            elif self._may_end(event.name.encode() + event.data):
-                self._ended = _kind(event) in self._table.ends
+            if not self._speaking or self._may_end(event.name.encode() + event.data):
+                self._take(_kind(event), event.data)
+            if self.state.is_lost:
+                return events_before(events, event)
+        return events
 
     def _may_end(self, text: bytes) -> bool:
         return any(mark in text for mark in self._table.marks)
 
-    def _judge(self, event: Event, data: bytes) -> None:
-        judgement = self._table.judge(_kind(event), data)
+    def _take(self, kind: str, data: bytes) -> None:
+        failure = self._table.failure(kind, data)
+        if failure is not None:
+            self.error = failure
+            self._lose(StreamState.FAILED)
+        elif self._speaking:
+            self._ended = kind in self._table.ends
+        else:
+            self._judge(kind, data)
+
+    def _judge(self, kind: str, data: bytes) -> None:
+        judgement = self._table.judge(kind, data)
         self._started = self._started or judgement.starts
         self._speaking = judgement.speaks
         self.error = judgement.error
         if judgement.ends:
             self._ended = self._started or self.error is not None
-            self._empty = not self._ended
+            if not self._ended:
+                self._lose(StreamState.EMPTY)
+
+    def _lose(self, how: StreamState) -> None:
+        self._lost = how
+        self._speaking = False  # from now on all events are looked at, and none goes out
 
 
 def _kind(event: Event) -> str:

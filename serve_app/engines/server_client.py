@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from serve_app.config.schema.gateway import Timeouts
+from serve_app.config.schema.timeouts import Timeouts
 from serve_app.dialects.fields import Intent
 from serve_app.dialects.json_edits import read_document
 from serve_app.dialects.registry import client_dialect, pair

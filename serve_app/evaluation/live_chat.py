@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from serve_app.config.references import is_file, references
-from serve_app.config.schema.gateway import Timeouts
+from serve_app.config.schema.timeouts import Timeouts
 from serve_app.dialects.fields import Intent
 from serve_app.dialects.json_edits import read_document, read_object
 from serve_app.dialects.protocol import Asked

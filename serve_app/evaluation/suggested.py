@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from serve_app.config.schema.gateway import MAX_EXAMPLES
+from serve_app.config.schema.routes import MAX_EXAMPLES
 from serve_app.domain import Route
 from serve_app.evaluation.example_prompt import NO_ROUTE_KEY, no_route_prompt, route_prompt
 

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Location, Problem
 from serve_app.config.pydantic_errors import did_you_mean
-from serve_app.config.references import CONTROL_CHARACTER, references
-from serve_app.config.schema.gateway import ModelProvider
+from serve_app.config.references import CONTROL_CHARACTER, is_file, references
+from serve_app.config.schema.gateway import NO_PROXY, ModelProvider
 from serve_app.domain import OWN_MODEL
 from serve_app.providers.address import url_fault
+from serve_app.providers.proxies import proxy_fault
 from serve_app.providers.table import AUTH_HEADERS, INTERFACES, PROVIDERS
 
 EntryIdentity: TypeAlias = tuple[str, str, str | None]
@@ -76,6 +77,7 @@ def check_entry(
             (*location, "http_host"),
             f"must be a host, such as api.example.com, not {entry.http_host!r}",
         )
+    yield from _check_proxy(loaded, (*location, "proxy"), entry.proxy)
     yield from _check_headers(loaded, (*location, "headers"), entry)
     if entry.passthrough_auth:
         yield from _check_passthrough(loaded, (*location, "passthrough_auth"), entry)
@@ -135,6 +137,15 @@ def _syntax_fault(url: str) -> str | None:
     except ValueError as error:
         return f"is not a URL: {error}"
     return None
+
+
+def _check_proxy(loaded: LoadedConfig, location: Location, proxy: str | None) -> Iterator[Problem]:
+    """The problem of a proxy; one with references is checked where it is used."""
+    if proxy is None or proxy == NO_PROXY or is_file(proxy) or references(proxy):
+        return
+    fault = proxy_fault(proxy)
+    if fault is not None:
+        yield loaded.problem(location, f"{fault}, or `{NO_PROXY}` to use none")
 
 
 def _check_headers(

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Problem
 from serve_app.config.references import absolute, missing, references
+from serve_app.config.schema.entry_limits import EntryLimits
 from serve_app.config.schema.gateway import ModelProvider
+from serve_app.config.schema.timeouts import ProviderTimeouts
 from serve_app.dialects.json_edits import Quirk
 from serve_app.domain import DataPath, Headers, ModelRef
 from serve_app.exchange import Operation
@@ -51,10 +53,17 @@ class Endpoint:
     """The client's own key is sent in place of the gateway's."""
     headers: Headers = field(default=(), repr=False)
     http_host: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    """The URL of its proxy as configured, NO_PROXY for none, None for the environment's."""
+    timeouts: ProviderTimeouts = field(default=ProviderTimeouts(), repr=False)
     operations: frozenset[Operation] = frozenset()
     """The operations of its API."""
     cache_key_in: frozenset[Operation] = frozenset()
     """Those that get a ``prompt_cache_key`` of the session."""
+    entry: str = field(default="", compare=False)
+    """What its entry calls the model: ``provider/name``, or ``provider/*`` for a wildcard."""
+    limits: EntryLimits | None = field(default=None, compare=False)
+    """How much it gets of each replica; None for any amount."""
     fingerprint: str = field(init=False, compare=False)
     """Hash of address and authentication as configured, the same in every process: 16 hex digits."""
 
@@ -84,7 +93,10 @@ class Endpoint:
 
     def missing(self, environ: Mapping[str, str]) -> list[str]:
         """Unset variables, unusable files as ``file:PATH``, and ``access_key`` if it lacks a key."""
-        texts = [self.base_url, self.access_key or "", *(value for _, value in self.headers)]
+        texts = [
+            *(self.base_url, self.access_key or "", self.proxy or ""),
+            *(value for _, value in self.headers),
+        ]
         names = sorted({name for text in texts for name in missing(text, environ)})
         return [*names, "access_key"] if self.lacks_key else names
 
@@ -212,6 +224,10 @@ def _endpoint(entry: ModelProvider, data_paths: Mapping[str, DataPath], folder: 
         passthrough_auth=entry.passthrough_auth,
         headers=_headers(entry, base_url, folder),
         http_host=entry.http_host,
+        proxy=None if entry.proxy is None else absolute(entry.proxy, folder),
+        timeouts=entry.timeouts,
+        entry=entry.model,
+        limits=entry.limits,
         operations=frozenset(entry.operations or operations_at(base_url, interface)),
         cache_key_in=_cache_key_in(entry, spec, is_usual=name == slug(interface, None)),
     )

@@ -3,10 +3,13 @@
 import asyncio
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, Self
 
 import aiohttp
 
+from serve_app.dialects.protocol import StreamState, StreamWatch
+from serve_app.dialects.sse import iterate_events
 from serve_app.domain import Headers
 from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault, UpstreamReply
 
@@ -17,6 +20,21 @@ _STREAM_TYPES: Final = frozenset({"text/event-stream", "text/plain", "applicatio
 """The correct type of an event stream, and the types of servers that set another one or none."""
 _ERROR: Final = re.compile(rb'"error"\s*:\s*[{\["]|^event:\s*error', re.MULTILINE)
 _REDACTED: Final = b"***"
+_KEEP_ALIVE_NAMES: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+_KEEP_ALIVE_DATA: Final = tuple(
+    f'{{"type":{gap}"{name}"'.encode() for name in sorted(_KEEP_ALIVE_NAMES) for gap in ("", " ")
+)
+_KEEP_ALIVES: Final = (
+    *(b":", b"\n", b"\r"),
+    *(f"event:{gap}{name}".encode() for name in sorted(_KEEP_ALIVE_NAMES) for gap in ("", " ")),
+    *(b"data:" + gap + data for data in _KEEP_ALIVE_DATA for gap in (b"", b" ")),
+)
+"""How a chunk begins that may be a keep-alive."""
+_SHORT_BYTES: Final = 512
+_DELTA: Final = b'"delta"'
+_EMPTY: Final = re.compile(
+    rb'\s*:\s*\{\s*(?:"role"\s*:\s*"assistant"\s*,?\s*)?(?:"content"\s*:\s*(?:""|null)\s*)?\}'
+)
 
 
 def is_stream(response: aiohttp.ClientResponse) -> bool:
@@ -24,11 +42,24 @@ def is_stream(response: aiohttp.ClientResponse) -> bool:
     return response.status in _SUCCESS and response.content_type in _STREAM_TYPES
 
 
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """The limits of a streamed answer; moments are on the loop's clock."""
+
+    idle_s: float
+    """Between two pieces of content, seconds."""
+    first_s: float
+    """The limit of the first content, seconds, for messages."""
+    first_by: float
+    """The moment by which the first content must have come."""
+    ends_at: float
+
+
 class StreamBody:
     """Chunks of an answer as they arrive; those that are ready together come together.
 
     One timer serves the whole stream. Only time spent waiting for the provider counts as idle: a
-    client that reads slowly is not a fault of the provider.
+    client that reads slowly is not a fault of the provider. A keep-alive ends no wait.
     """
 
     def __init__(
@@ -36,21 +67,27 @@ class StreamBody:
         response: aiohttp.ClientResponse,
         provider: str,
         secrets: tuple[bytes, ...],
-        idle_s: float,
-        ends_at: float,
+        limits: StreamLimits,
+        watch: StreamWatch,
     ) -> None:
+        """``watch`` tells where the content begins."""
         self._response = response
         self._provider = provider
         self._secrets = secrets
-        self._idle_s = idle_s
-        self._ends_at = ends_at
+        self._limits = limits
+        self._preamble: StreamWatch | None = watch
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
+        self._waited_s = 0.0
+        """Spent on waits that keep-alives ended, since the last content."""
         self._timer = self._loop.call_at(self._due(), self._check_time)
 
     def _due(self) -> float:
-        since = self._waiting_since
-        return min((self._loop.time() if since is None else since) + self._idle_s, self._ends_at)
+        limits = self._limits
+        if self._preamble is not None:
+            return min(limits.first_by, limits.ends_at)
+        since = self._loop.time() if self._waiting_since is None else self._waiting_since
+        return min(since + limits.idle_s - self._waited_s, limits.ends_at)
 
     def _check_time(self) -> None:
         due = self._due()
@@ -63,12 +100,11 @@ class StreamBody:
         return self
 
     async def __anext__(self) -> bytes:
-        self._waiting_since = self._loop.time()
+        since = self._waiting_since = self._loop.time()
         try:
             chunk = await self._response.content.readany()
         except TimeoutError as error:
-            detail = f"{self._provider} stopped sending in the middle of its answer"
-            raise StreamBrokenError(UpstreamFault(FaultKind.TIMEOUT, detail)) from error
+            raise StreamBrokenError(UpstreamFault(FaultKind.TIMEOUT, self._lateness())) from error
         except (aiohttp.ClientError, OSError) as error:
             detail = f"{self._provider} closed the connection in the middle of its answer"
             raise StreamBrokenError(UpstreamFault(FaultKind.BROKEN, detail)) from error
@@ -76,12 +112,54 @@ class StreamBody:
         if not chunk:
             self._timer.cancel()
             raise StopAsyncIteration
+        if self._preamble is not None:
+            self._look_for_content(self._preamble, chunk)
+        elif is_keep_alive(chunk):
+            self._waited_s += self._loop.time() - since
+        else:
+            self._waited_s = 0.0
         return _redact_errors(chunk, self._secrets)
+
+    def _look_for_content(self, watch: StreamWatch, chunk: bytes) -> None:
+        watch.feed(chunk)
+        if watch.state is not StreamState.PREAMBLE:
+            self._preamble = None
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._due(), self._check_time)
+
+    def _lateness(self) -> str:
+        limits = self._limits
+        if self._loop.time() >= limits.ends_at:
+            return f"{self._provider} did not complete its answer in time"
+        if self._preamble is not None:
+            return f"{self._provider} sent no content within {limits.first_s:.3g} s"
+        return f"{self._provider} stopped sending: no content for {limits.idle_s:.3g} s in the middle of its answer"
 
     async def aclose(self) -> None:
         """Gives the exchange up and closes its connection."""
         self._timer.cancel()
         close_response(self._response)
+
+
+def is_keep_alive(chunk: bytes) -> bool:
+    """True for a chunk of a stream that only shows that the provider is there.
+
+    That is comments, blank lines, events that are called so, and one chat event with an empty
+    delta. Nearly every chunk is content, which two cheap searches tell.
+    """
+    if chunk.startswith(_KEEP_ALIVES):
+        return all(
+            event.data is None
+            or event.name in _KEEP_ALIVE_NAMES
+            or event.data.startswith(_KEEP_ALIVE_DATA)
+            for event in iterate_events(chunk)
+        )
+    if len(chunk) > _SHORT_BYTES:
+        return False
+    at = chunk.find(_DELTA)  # faster than a regex here
+    if at < 0 or _EMPTY.match(chunk, at + len(_DELTA)) is None:
+        return False
+    return chunk.count(b"data:") == 1
 
 
 async def read_complete(

@@ -1,4 +1,4 @@
-"""Request fields that families of models refuse or rename, independent of the provider."""
+"""What families of models do not take, independent of the provider: fields, values, kinds of input."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from serve_app.dialects.json_edits import NO_QUIRK, Quirk
+from serve_app.domain import Need
 from serve_app.exchange import Operation
 
 
@@ -84,3 +85,21 @@ def _merged(quirks: Iterable[Quirk]) -> Quirk:
         values.update(quirk.values)
         add.update(quirk.add)
     return Quirk(drop, rename, values, add)
+
+
+_NO_IMAGES: Final = frozenset({Need.IMAGES})
+_LACKS: Final[tuple[tuple[re.Pattern[str], frozenset[Need]], ...]] = tuple(
+    (re.compile(rf"(.*/)?({names})(-\d{{4}}(-\d{{2}}-\d{{2}})?)?"), lacks)
+    for names, lacks in (
+        (r"gpt-3\.5-turbo(-16k)?|gpt-4(-32k)?", frozenset({Need.IMAGES, Need.STRUCTURED_OUTPUT})),
+        (r"o1-(mini|preview)", frozenset(Need)),
+        (r"o3-mini", _NO_IMAGES),
+        (r"deepseek-(chat|reasoner)", _NO_IMAGES),
+    )
+)
+"""Sources: OpenAI, "Models" and "Structured outputs"; DeepSeek API Docs, "Create Chat Completion"."""
+
+
+def known_to_lack(name: str) -> frozenset[Need]:
+    """What a model is known not to take; empty for most."""
+    return next((lacks for names, lacks in _LACKS if names.fullmatch(name)), frozenset())

@@ -16,10 +16,12 @@ from serve_app.config.references import (
     is_file,
     secrets,
 )
+from serve_app.config.schema.gateway import NO_PROXY
 from serve_app.domain import Headers
 from serve_app.exchange import PATHS, FaultKind, Operation, UpstreamFault, UpstreamRequest
 from serve_app.providers.address import target_url, url_fault
 from serve_app.providers.endpoints import Endpoint
+from serve_app.providers.proxies import Proxy, UnusableProxyError, proxy_at, proxy_of_environment
 from serve_app.providers.table import (
     ANTHROPIC_OPERATIONS,
     ANTHROPIC_VERSION,
@@ -53,6 +55,7 @@ class Target:
     """Sent in place of the request's."""
     auth: Auth | None
     """How the client's own key is sent; None if it must not be sent."""
+    proxy: Proxy | None
     secrets: tuple[bytes, ...] = field(repr=False)
     """Values to remove from answers, the longest first."""
     good_until: float
@@ -111,13 +114,18 @@ def target_of(
     try:
         base_url = expand(endpoint.base_url, environ)
         headers, secret_values = _headers(endpoint, auth, environ)
+        configured = None if endpoint.proxy is None else expand(endpoint.proxy, environ)
     except MissingEnvironmentError as error:
         detail = f"{endpoint.slug}: {error} where the gateway runs"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail)) from error
     if url_fault(base_url) is not None:  # without the value, which may be a misplaced key
         detail = f"base_url of {endpoint.slug} is not a valid URL after expanding its variables"
         raise NoTargetError(UpstreamFault(FaultKind.CONNECT, detail))
-    files = any(map(is_file, (endpoint.access_key or "", *dict(endpoint.headers).values())))
+    proxy = _proxy(endpoint, configured, base_url, environ)
+    if proxy is not None:
+        secret_values += proxy.secrets
+    texts = (endpoint.access_key or "", endpoint.proxy or "", *dict(endpoint.headers).values())
+    files = any(map(is_file, texts))
     url_per_model = spec.api_version is not None
     return Target(
         base_url=base_url,
@@ -127,9 +135,23 @@ def target_of(
         default_headers=(ANTHROPIC_VERSION,) if operation in ANTHROPIC_OPERATIONS else (),
         headers=headers,
         auth=auth if endpoint.passthrough_auth else None,
+        proxy=proxy,
         secrets=_longest_first(secret_values),
         good_until=now + REFRESH_S if files else math.inf,
     )
+
+
+def _proxy(
+    endpoint: Endpoint, configured: str | None, base_url: str, environ: Mapping[str, str]
+) -> Proxy | None:
+    """The proxy of an endpoint; None if it is reached directly. Raises NoTargetError."""
+    try:
+        if configured is None:
+            return proxy_of_environment(base_url, environ)
+        return None if configured == NO_PROXY else proxy_at(configured, "proxy")
+    except UnusableProxyError as error:
+        detail = f"cannot reach {endpoint.slug}: {error}, or set `proxy: {NO_PROXY}` in its entry"
+        raise NoTargetError(UpstreamFault(FaultKind.CONNECT, detail)) from error
 
 
 def _headers(

@@ -1,8 +1,8 @@
 """Exchanges with providers over pooled HTTP connections.
 
-One transport serves all providers of a configuration: it owns the connections and expands the
-keys. It follows no redirect, returns no key, closes the connection of an exchange that is given
-up at once, and limits every wait.
+One transport serves all providers of a configuration: it owns the connections, also those through
+proxies, and expands the keys. It follows no redirect, returns no key, closes the connection of an
+exchange that is given up at once, and limits every wait.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ from typing import Final, TypeAlias
 
 import aiohttp
 
-from serve_app.config.schema.gateway import Timeouts
+from serve_app.config.schema.timeouts import Timeouts
+from serve_app.dialects import registry
+from serve_app.dialects.fields import Intent
 from serve_app.exchange import (
     PATHS,
     FaultKind,
@@ -26,12 +28,14 @@ from serve_app.exchange import (
 from serve_app.providers.endpoints import Endpoint, ProviderTable
 from serve_app.providers.incoming import (
     StreamBody,
+    StreamLimits,
     close_response,
     end_with_connection,
     is_stream,
     read_complete,
     read_headers,
 )
+from serve_app.providers.limits import limits_of
 from serve_app.providers.outgoing import NoTargetError, Target, target_of
 from serve_app.providers.tls import NoCertificatesError, Trust
 
@@ -50,6 +54,7 @@ _NO_CREDENTIAL: Final = (
     "`x-fingerpost-key: ...`), or configure access_key in place of passthrough_auth"
 )
 _MAX_TARGETS: Final = 1024
+_PROXY_AUTHENTICATION: Final = 407
 
 
 Source: TypeAlias = Callable[[str], tuple[ProviderTable, Timeouts]]
@@ -109,37 +114,54 @@ class Transport:
         A 2xx event stream is returned as chunks if ``request.stream`` is set; everything else is
         read completely first.
         """
-        provider = request.model.provider
-        limit_s = min(request.deadline_s, timeouts.total_s)
-        ends_at = asyncio.get_running_loop().time() + limit_s
-        wait_s = min(limit_s, timeouts.first_byte_s) if request.stream else limit_s
+        provider, limits = request.model.provider, limits_of(endpoint.timeouts, timeouts)
+        started = asyncio.get_running_loop().time()
+        total_s = min(request.deadline_s, timeouts.total_s)
+        limit_s = total_s if request.attempt_s is None else min(total_s, request.attempt_s)
+        wait_s = min(limit_s, limits.first_byte_s) if request.stream else limit_s
         response: aiohttp.ClientResponse | None = None
         try:
             target = self._target(endpoint, request)
+        except NoTargetError as error:
+            return error.fault
+        name = provider if target.proxy is None else f"{provider} (through its proxy)"
+        try:
             async with asyncio.timeout(wait_s) as timeout:
-                response = await self._send(endpoint, target, request, timeouts.connect_s)
+                response = await self._send(endpoint, target, request, limits.connect_s)
                 end_with_connection(response)
                 if request.stream and is_stream(response):
+                    first_s = min(limit_s, limits.first_token_s)
+                    moments = StreamLimits(
+                        limits.idle_s, first_s, started + first_s, started + total_s
+                    )
+                    watch = registry.UPSTREAM_DIALECTS[request.operation].watch(Intent())
                     headers = read_headers(response, target.secrets)
-                    body = StreamBody(response, provider, target.secrets, timeouts.idle_s, ends_at)
+                    body = StreamBody(response, provider, target.secrets, moments, watch)
                     return UpstreamReply(response.status, headers, body)
                 if request.stream:
                     wait_s = limit_s
-                    timeout.reschedule(ends_at)
-                return await read_complete(
-                    response, provider, target.secrets, self._max_answer_bytes
-                )
+                    timeout.reschedule(started + limit_s)
+                return await self._read_complete(response, provider, target)
         except TimeoutError as error:
             close_response(response)
-            return _timeout_fault(error, provider, wait_s, timeouts.connect_s)
+            return _timeout_fault(error, name, wait_s, limits.connect_s)
         except NoTargetError as error:
             return error.fault
         except (aiohttp.ClientError, OSError, ValueError) as error:
             close_response(response)
-            return _fault_of(error, provider)
+            return _fault_of(error, provider, name)
         except BaseException:  # given up: close the connection now, not at garbage collection
             close_response(response)
             raise
+
+    async def _read_complete(
+        self, response: aiohttp.ClientResponse, provider: str, target: Target
+    ) -> UpstreamReply | UpstreamFault:
+        """The whole answer; that of a proxy that wants credentials is not the provider's."""
+        if response.status == _PROXY_AUTHENTICATION and target.proxy is not None:
+            response.close()
+            return _proxy_refusal(provider, response.status)
+        return await read_complete(response, provider, target.secrets, self._max_answer_bytes)
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -168,15 +190,25 @@ class Transport:
     async def _send(
         self, endpoint: Endpoint, target: Target, request: UpstreamRequest, connect_s: float
     ) -> aiohttp.ClientResponse:
-        url = target.url_for(endpoint, request)
+        url, proxy = target.url_for(endpoint, request), target.proxy
         large = len(request.body) > _LARGE_BODY_BYTES
+        is_tls = url.scheme == "https" or (proxy is not None and proxy.url.scheme == "https")
+        headers, proxy_headers = target.headers_for(request), None
+        if proxy is not None and proxy.authorization is not None:
+            authorization = {"Proxy-Authorization": proxy.authorization}
+            if url.scheme == "https":  # only CONNECT is for the proxy
+                proxy_headers = authorization
+            else:
+                headers.update(authorization)
         return await self._session(fresh=request.fresh).request(
             request.method,
             url,
             data=io.BytesIO(request.body) if large else request.body or None,
-            headers=target.headers_for(request),
+            headers=headers,
             allow_redirects=False,
-            ssl=self._tls_context() if url.scheme == "https" else True,
+            proxy=None if proxy is None else proxy.url,
+            proxy_headers=proxy_headers,
+            ssl=self._tls_context() if is_tls else True,
             timeout=_connect_timeout(connect_s),
         )
 
@@ -221,12 +253,20 @@ def _connect_timeout(connect_s: float) -> aiohttp.ClientTimeout:
 
 
 def _timeout_fault(
-    error: TimeoutError, provider: str, wait_s: float, connect_s: float
+    error: TimeoutError, name: str, wait_s: float, connect_s: float
 ) -> UpstreamFault:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        detail = f"connecting to {provider} timed out after {connect_s:.3g} s"
+        detail = f"connecting to {name} timed out after {connect_s:.3g} s"
         return UpstreamFault(FaultKind.CONNECT, detail)
-    return UpstreamFault(FaultKind.TIMEOUT, f"{provider} timed out after {wait_s:.3g} s")
+    return UpstreamFault(FaultKind.TIMEOUT, f"{name} timed out after {wait_s:.3g} s")
+
+
+def _proxy_refusal(provider: str, status: int) -> UpstreamFault:
+    fix = "check the user and the password in its URL"
+    if status != _PROXY_AUTHENTICATION:
+        fix = "allow the address there, or name it in NO_PROXY"
+    detail = f"the proxy of {provider} refused the connection (status {status}); {fix}"
+    return UpstreamFault(FaultKind.CONNECT, detail)
 
 
 _FAULTS: Final[tuple[tuple[type[Exception], FaultKind, str], ...]] = (
@@ -264,6 +304,13 @@ _FAULTS: Final[tuple[tuple[type[Exception], FaultKind, str], ...]] = (
 """The fault of each type of error: the first row that matches counts, the last matches all."""
 
 
-def _fault_of(error: Exception, provider: str) -> UpstreamFault:
+def _fault_of(error: Exception, provider: str, name: str) -> UpstreamFault:
+    """The fault of an error; ``name`` says, too, whether there is a proxy."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _proxy_refusal(provider, error.status)
+    is_proxys = name != provider and isinstance(error, aiohttp.ClientConnectorDNSError)
+    if is_proxys or isinstance(error, aiohttp.ClientProxyConnectionError):
+        detail = f"cannot connect to the proxy of {provider}; check its URL"
+        return UpstreamFault(FaultKind.CONNECT, detail)
     kind, text = next((kind, text) for type_, kind, text in _FAULTS if isinstance(error, type_))
-    return UpstreamFault(kind, text.format(provider))
+    return UpstreamFault(kind, text.format(name))

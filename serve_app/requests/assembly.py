@@ -15,6 +15,7 @@ from serve_app.ports import AffinityStore, Clock, Orchestrator, RestBoard, Upstr
 from serve_app.providers.prices import CurrentPrices
 from serve_app.requests.gateway import Gateway
 from serve_app.requests.state import EarlierAnswers
+from serve_app.requests.stored import ClientConversations, Stored, StoredAnswers
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.record import Observer
 
@@ -44,6 +45,7 @@ class Assembly:
     guard: Guard
     store: GuardedStore
     conversations: SharedConversations | None
+    stored: Stored
 
     @property
     def answers_trouble(self) -> str | None:
@@ -92,4 +94,13 @@ def assemble(
     )
     if ports.rests is not None:
         gateway.share_health(ports.rests)
-    return Assembly(gateway, guard, store, ports.conversations)
+    return Assembly(
+        gateway,
+        guard,
+        store,
+        ports.conversations,
+        Stored(
+            StoredAnswers(ports.conversations, ports.upstream),
+            ClientConversations(ports.conversations),
+        ),
+    )

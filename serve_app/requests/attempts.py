@@ -38,8 +38,12 @@ class Try(NamedTuple):
     """How long to wait before it."""
 
 
-def no_rest(candidate: ModelRef, endpoint: int) -> bool:
-    """Nothing rests."""
+EndpointTest: TypeAlias = Callable[[ModelRef, int], bool]
+"""A property of a model's endpoint, at the moment of the call."""
+
+
+def never(candidate: ModelRef, endpoint: int) -> bool:
+    """False for every endpoint."""
     del candidate, endpoint
     return False
 
@@ -47,8 +51,9 @@ def no_rest(candidate: ModelRef, endpoint: int) -> bool:
 class Attempts:
     """The tries of one request, in order: first every endpoint of every candidate once.
 
-    Endpoints that rest come last. Then follow those whose fault may have passed, once more, each
-    after a pause that is drawn between zero and a bound that doubles (full jitter).
+    Endpoints that rest come last, and after them those that are full. Then follow those whose fault
+    may have passed, once more, each after a pause that is drawn between zero and a bound that
+    doubles (full jitter).
     """
 
     def __init__(
@@ -57,13 +62,16 @@ class Attempts:
         order: EndpointOrder,
         limit: int = MAX_ATTEMPTS,
         *,
-        rests: Callable[[ModelRef, int], bool] = no_rest,
+        rests: EndpointTest = never,
+        is_full: EndpointTest = never,
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._left_tries = limit
         self._verdict = NEXT
         self._draw = draw
-        self._tries = self._plan(candidates, order, rests)
+        self._full: list[_Planned] = []
+        self._current: _Planned
+        self._tries = self._plan(_in_order(candidates, order, rests, is_full, self._full))
 
     def next(self) -> Try | None:
         """The next exchange to make; None when the last outcome is the answer."""
@@ -71,6 +79,17 @@ class Attempts:
             return None
         self._left_tries -= 1
         return next(self._tries, None)
+
+    @property
+    def full(self) -> tuple[Try, ...]:
+        """What is left to try after this, because it was full when its turn came."""
+        return tuple(tried for tried, _ in self._full)
+
+    def swap(self, tried: Try, place: int) -> Try:
+        """Puts a full endpoint off once more, and tries another one of ``full`` in its place."""
+        self._full.insert(0, self._current)
+        self._current = self._full.pop(place + 1)
+        return self._current[0]._replace(fresh=tried.fresh, pause_s=tried.pause_s)
 
     def record(self, verdict: Verdict) -> None:
         """Takes what came of the last try."""
@@ -82,23 +101,22 @@ class Attempts:
     def _was_reset(self) -> bool:
         return self._verdict.action is Action.AGAIN
 
-    def _plan(
-        self,
-        candidates: Sequence[ModelRef],
-        order: EndpointOrder,
-        rests: Callable[[ModelRef, int], bool],
-    ) -> Iterator[Try]:
+    def _plan(self, in_order: "Iterator[_Planned]") -> Iterator[Try]:
         """Runs on after each record; a candidate's only endpoint is tried again after a reset."""
         again: list[tuple[Try, float]] = []
         refused: set[ModelRef] = set()
-        for tried, is_only in _in_order(candidates, order, rests):
-            if tried.candidate in refused:
+        for planned in in_order:
+            if planned[0].candidate in refused:
                 continue
-            yield tried._replace(fresh=self._was_reset)
+            self._current = planned
+            yield planned[0]._replace(fresh=self._was_reset)
+            tried, is_only = self._current
             if self._was_reset and is_only:
                 yield tried._replace(fresh=True)
+                tried, is_only = self._current
             if self._verdict.action is Action.OTHER_MODEL:
                 refused.add(tried.candidate)
+                self._full[:] = [left for left in self._full if left[0].candidate not in refused]
             elif self._verdict.action is Action.LATER:
                 again.append((tried, self._verdict.retry_after_s or 0.0))
         for number, (tried, asked_s) in enumerate(again):
@@ -107,22 +125,39 @@ class Attempts:
                 yield tried._replace(pause_s=max(asked_s, self._draw(0.0, bound_s)))
 
 
+_Planned: TypeAlias = tuple[Try, bool]
+"""An endpoint to try; True for its candidate's only one."""
+
+
 def _in_order(
     candidates: Sequence[ModelRef],
     order: EndpointOrder,
-    rests: Callable[[ModelRef, int], bool],
-) -> Iterator[tuple[Try, bool]]:
-    """Each endpoint of each candidate, those that rest last; True for a candidate's only one."""
-    resting: list[tuple[Try, bool]] = []
+    rests: EndpointTest,
+    is_full: EndpointTest,
+    full: list[_Planned],
+) -> Iterator[_Planned]:
+    """Each endpoint of each candidate, then those that rest, then those that were full.
+
+    The last ones wait in ``full``, whose order the caller may change.
+    """
+    resting: list[_Planned] = []
     for candidate in candidates:
         endpoints = order(candidate)
         for endpoint in endpoints:
             found = Try(candidate, endpoint), len(endpoints) == 1
             if rests(candidate, endpoint):
                 resting.append(found)
+            elif is_full(candidate, endpoint):
+                full.append(found)
             else:
                 yield found
-    yield from resting
+    for found in resting:
+        if is_full(found[0].candidate, found[0].endpoint):
+            full.append(found)
+        else:
+            yield found
+    while full:
+        yield full.pop(0)
 
 
 def by_affinity(home: str, endpoints: Sequence[Endpoint]) -> tuple[int, ...]:

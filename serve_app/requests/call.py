@@ -14,6 +14,15 @@ from serve_app.requests.earlier import Earlier
 from serve_app.snapshot import Snapshot
 
 
+def scope_of(
+    snapshot: Snapshot, client: str, deciding_headers: Mapping[str, str], credential: str | None
+) -> str:
+    """Whose earlier answers a request may refer to: those of its client, or of its own key."""
+    header = snapshot.config.routing.session_cache.tenant_header
+    tenant = tenant_of(deciding_headers, header)
+    return f"{client}\0{tenant}\0{'' if client else credential or ''}"
+
+
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
     """A request of a client, and the configuration that answers it."""
@@ -45,10 +54,8 @@ class ClientRequest:
 
     @property
     def scope(self) -> str:
-        """Whose earlier answers it may refer to: those of its client, or of its own key."""
-        header = self.snapshot.config.routing.session_cache.tenant_header
-        tenant = tenant_of(self.deciding_headers, header)
-        return f"{self.client}\0{tenant}\0{'' if self.client else self.credential or ''}"
+        """Whose earlier answers it may refer to."""
+        return scope_of(self.snapshot, self.client, self.deciding_headers, self.credential)
 
     def query_for(self, operation: Operation) -> str:
         """What of the query goes on to an operation of a provider."""

@@ -3,8 +3,8 @@
 routing/router.py holds the rules; here the session and the orchestrator are asked.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from serve_app.affinity.identify import BUDGET_HEADER, session_of
 from serve_app.affinity.sessions import Sessions, SessionState
@@ -15,12 +15,15 @@ from serve_app.domain import (
     ModelRef,
     Question,
     Reason,
+    Route,
     RouteDecision,
     Scores,
+    Setback,
     Unavailable,
 )
 from serve_app.ports import Orchestrator
 from serve_app.requests.call import ClientRequest
+from serve_app.requests.selection import Fit, RouteRanking, Selection
 from serve_app.requests.session_switch import Switch, budget_of, judge_switch, stays
 from serve_app.routing import router
 from serve_app.routing.budget import Budget
@@ -49,6 +52,28 @@ class Decided:
     """Of a request that is decided by content although it names a model: that and its fallbacks."""
     rule: MatchedRule | None = None
     """The routing rule that decided, if one did."""
+    setback: Setback | None = None
+    """Why the conversation gets a model further up its route, if it does."""
+    route: Route | None = None
+    """The route that the decision names, where its models were ordered."""
+    ranking: RouteRanking | None = None
+    """What has ordered the models of routes; None if the request names its model."""
+    unfit: Mapping[ModelRef, str] = field(default_factory=dict)
+    """Why candidates do not take the request; without those that take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenRequest:
+    """A request that is decided by rules or by content, and what it may get."""
+
+    request: ClientRequest
+    snapshot: Snapshot
+    conversation: Conversation
+    by_content: router.ByContent
+    name: str
+    """The name that it asks for."""
+    may_answer: Callable[[ModelRef], bool]
+    """Tells whether a bound model is still among the models that it may get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +93,7 @@ async def decide(
     orchestrator: Orchestrator,
     sessions: Sessions,
     snapshot: Snapshot | None = None,
+    selection: Selection | None = None,
 ) -> Decided:
     """Which models may answer a request.
 
@@ -75,7 +101,8 @@ async def decide(
     may be another than the request's own. A routing rule that matches decides alone: it neither
     reads nor binds the request's session. A bound session stays on its model, and the
     orchestrator is not asked, unless its binding is provisional or the configuration lets
-    sessions move.
+    sessions move. ``selection`` orders the candidates of a request that leaves its model open;
+    without one they come as they are configured.
     Raises InvalidRequest, UnknownModel or NoModel.
     """
     snapshot = snapshot or request.snapshot
@@ -91,19 +118,40 @@ async def decide(
         return Decided(locked)
     if isinstance(by_content, RouteDecision):
         return Decided(by_content)
+    ranking = None
+    if selection is not None:
+        is_stream = request.document.get("stream") is True
+        ranking = await selection.ranking(snapshot, stream=is_stream)
+        by_content = router.ByContent(by_content.routes, by_content.otherwise, ranking)
     name = choice.hint or choice.model or ""
-    ruled = _by_rules(request, policy, by_content, name)
+    may_answer = router.may_answer(policy, inline, by_content.otherwise)
+    is_open = _OpenRequest(request, snapshot, conversation, by_content, name, may_answer)
+    decided = await _by_content(is_open, orchestrator, sessions)
+    if ranking is None:
+        return decided
+    route = by_content.route(decided.decision.route)
+    fit = Fit.of(decided.decision, request, conversation, ranking.capabilities)
+    return replace(decided, decision=fit.decision, route=route, ranking=ranking, unfit=fit.unfit)
+
+
+async def _by_content(
+    is_open: _OpenRequest, orchestrator: Orchestrator, sessions: Sessions
+) -> Decided:
+    """The decision by a rule, a session, or the orchestrator."""
+    request, snapshot, by_content = is_open.request, is_open.snapshot, is_open.by_content
+    policy, conversation = snapshot.policy, is_open.conversation
+    ruled = _by_rules(request, policy, by_content, is_open.name)
     if ruled is not None:
         return ruled
-    session = session_of(snapshot.config, request.deciding_headers, name, conversation)
-    may_answer = router.may_answer(policy, inline, by_content.otherwise)
-    before = _binding_of(request, may_answer)
+    session = session_of(snapshot.config, request.deciding_headers, is_open.name, conversation)
+    before = _binding_of(request, is_open.may_answer)
     if session is None:
         if before is not None:
-            return Decided(router.pinned(policy, by_content, before))
+            pinned = Decided(router.pinned(policy, by_content, before))
+            return _escalated(policy, by_content, conversation, pinned)
         return await _ask(snapshot, conversation, orchestrator, by_content)
     in_session = _InSession(
-        await sessions.find(session, may_answer, conversation.cache_lifetime_s),
+        await sessions.find(session, is_open.may_answer, conversation.cache_lifetime_s),
         budget_of(snapshot.config, request.deciding_headers.get(BUDGET_HEADER)),
         sessions,
         before,
@@ -121,7 +169,9 @@ def _locked(
     is_open = not isinstance(by_content, RouteDecision) or by_content.reason is Reason.DEFAULT
     if not is_open or policy.resolve(str(earlier.model)) is None:
         return None
-    return RouteDecision((earlier.model,), Reason.STATE, earlier.route)
+    route = next((route for route in policy.routes if route.name == earlier.route), None)
+    efforts = () if route is None else route.efforts
+    return RouteDecision((earlier.model,), Reason.STATE, earlier.route, efforts=efforts)
 
 
 def _by_rules(
@@ -163,11 +213,13 @@ async def _decide_in_session(
         pinned = decided.decision
     else:
         pinned = router.pinned(snapshot.policy, by_content, bound)
-        decided = Decided(pinned)
-        if not stays(snapshot.config, conversation, bound, budget):
+        decided = _escalated(snapshot.policy, by_content, conversation, Decided(pinned))
+        if decided.setback is None and not stays(snapshot.config, conversation, bound, budget):
             decided = await _ask(snapshot, conversation, orchestrator, by_content)
-            if decided.decision.route is None:  # no route matches, so nothing asks for a move
-                decided = replace(decided, decision=pinned)
+            route = by_content.route(decided.decision.route)
+            # nothing asks for a move if no route matches, or the one that the session climbs
+            if route is None or (route.escalates and route.name == bound.route):
+                decided = replace(decided, decision=pinned, setback=None)
     switch = None
     if budget is not None:
         candidate = decided.decision.candidates[0]
@@ -181,7 +233,7 @@ async def _decide_in_session(
             session.store.now(),
         )
         if not switch.decision.allowed:
-            decided = replace(decided, decision=pinned)
+            decided = replace(decided, decision=pinned, setback=None)
     named = () if by_content.otherwise is None else by_content.otherwise.candidates
     return replace(decided, session=state, switch=switch, named=named)
 
@@ -207,4 +259,20 @@ async def _ask(
         no_scores = Scores({}, 0.0, None)
         return Decided(router.by_scores(policy, by_content, no_scores), question, no_scores)
     scores = await orchestrator.score(question)
-    return Decided(router.by_scores(policy, by_content, scores), question, scores)
+    decided = Decided(router.by_scores(policy, by_content, scores), question, scores)
+    return _escalated(policy, by_content, conversation, decided)
+
+
+def _escalated(
+    policy: Policy, by_content: router.ByContent, conversation: Conversation, decided: Decided
+) -> Decided:
+    """The decision, one model further up its route where a setback asks for that.
+
+    State of the provider keeps the conversation where it is: only its model can read on.
+    """
+    route = by_content.route(decided.decision.route)
+    if route is None or not route.escalates or conversation.has_provider_state:
+        return decided
+    setback = conversation.setback
+    higher = None if setback is None else router.escalated(policy, by_content, decided.decision)
+    return decided if higher is None else replace(decided, decision=higher, setback=setback)

@@ -1,7 +1,7 @@
 """Opens one exchange of a request with one endpoint of a candidate."""
 
 from dataclasses import replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from serve_app.dialects import registry
 from serve_app.dialects.pipe import SameDialect
@@ -29,16 +29,22 @@ Outcome: TypeAlias = Held | CompleteAnswer | Failure
 """What came of an exchange: a stream at its commit point, a complete answer, or a failure."""
 
 
-async def open_exchange(
-    progress: RequestProgress, tried: Try, upstream: Upstream, left_s: float
-) -> Outcome:
-    """Asks one endpoint for an answer, up to the commit point.
+class TimeLeft(NamedTuple):
+    """The time of one exchange, seconds."""
 
-    ``left_s``: seconds until the request's total timeout.
-    """
+    total_s: float
+    """Until the request's total timeout."""
+    share_s: float
+    """For a complete answer, or the first content of a stream, unless ``attempt_s`` says so."""
+
+
+async def open_exchange(
+    progress: RequestProgress, tried: Try, upstream: Upstream, left: TimeLeft
+) -> Outcome:
+    """Asks one endpoint for an answer, up to the commit point."""
     snapshot, candidate = progress.request.snapshot, tried.candidate
     endpoint = snapshot.providers.endpoint(candidate, tried.endpoint)
-    if endpoint is None or left_s <= 0:
+    if endpoint is None or left.total_s <= 0:
         return Failure(FINAL, _not_asked(endpoint))
     dialects = registry.pair(progress.request.dialect, endpoint.operations)
     operation = dialects.upstream.operation
@@ -49,6 +55,7 @@ async def open_exchange(
     stream = progress.intent.stream
     try:
         intent = intent_at(progress.intent, endpoint, operation)
+        intent = intent._replace(effort=progress.decision.effort_of(candidate))
         document = document_at(progress, endpoint, is_native=progress.is_native)
         asked = dialects.ask(document, intent, candidate.name, quirk)
     except (InvalidRequest, StateUnavailable) as error:  # another candidate may be able to
@@ -64,7 +71,8 @@ async def open_exchange(
             headers=progress.request.headers,
             body=asked.body,
             stream=stream,
-            deadline_s=left_s,
+            deadline_s=left.total_s,
+            attempt_s=_attempt_s(progress, endpoint, left),
             policy=snapshot.version,
             fresh=tried.fresh,
             inline=endpoint.data_path is DataPath.INLINE,
@@ -86,6 +94,14 @@ async def open_exchange(
     if isinstance(outcome, CompleteAnswer):
         return _translated(outcome, asked, progress)
     return outcome
+
+
+def _attempt_s(progress: RequestProgress, endpoint: Endpoint, left: TimeLeft) -> float:
+    """Seconds for a complete answer, or until the first content of a stream."""
+    if progress.intent.stream:
+        return left.share_s
+    general = progress.request.snapshot.config.timeouts.attempt_s
+    return min(left.total_s, endpoint.timeouts.attempt_s or general or left.share_s)
 
 
 def _for_client(failure: Failure, dialect: UpstreamDialect, asked: Asked) -> Failure:

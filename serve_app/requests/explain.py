@@ -13,6 +13,7 @@ from serve_app.domain import (
     ModelRef,
     Reason,
     Scores,
+    Setback,
     Unavailable,
 )
 from serve_app.requests.decide import Decided
@@ -34,10 +35,11 @@ def render_routing(decided: Decided, headers: Headers) -> Json:
     decision, scores = decided.decision, decided.scores
     routes = () if decided.question is None else decided.question.routes
     models = next((route.models for route in routes if route.name == decision.route), ())
-    if decision.reason is Reason.AFFINITY:
-        models = decision.candidates
     if decided.rule is not None:
         models = decided.rule.models
+    models = tuple(model for model in decision.candidates if model in models)
+    if decision.reason in (Reason.AFFINITY, Reason.ESCALATION):
+        models = decision.candidates
     return {
         "models": [str(model) for model in models] or [NO_MODELS],
         "route": decision.route,
@@ -95,10 +97,15 @@ def render_explanation(snapshot: Snapshot, decided: Decided, took_s: float) -> J
         "route": decision.route,
         "reason": decision.reason,
         **_rule(decided),
+        **({} if decided.setback is None else {"setback": decided.setback}),
         "confidence": decision.confidence,
         "session": None if decided.session is None else {**_session(decided), **_switch(decided)},
         "candidates": [
-            {"model": str(model), "why": why(model, snapshot.policy, decided)}
+            {
+                "model": str(model),
+                **_effort(model, decided),
+                "why": why(model, snapshot.policy, decided),
+            }
             for model in decision.candidates
         ],
         "orchestrator": orchestrator,
@@ -157,8 +164,35 @@ _WHY_NAMED: Final[Mapping[Reason, str]] = {
 }
 
 
+_WHY_LATER: Final[Mapping[Reason, str]] = {
+    Reason.EXPLICIT: "a fall-back that the request names",
+    Reason.ALIAS: "a fall-back that the request names",
+    Reason.ALWAYS_ROUTE: "what the request names, after the route's models",
+}
+
+
+_WHY_SETBACK: Final[Mapping[Setback, str]] = {
+    Setback.TOOL_FAILS: "the same tool has failed three times in a row",
+    Setback.STILL_WRONG: "the user says that it is still wrong",
+}
+
+
+def _effort(model: ModelRef, decided: Decided) -> dict[str, Json]:
+    effort = decided.decision.effort_of(model)
+    return {} if effort is None else {"effort": effort}
+
+
 def why(model: ModelRef, policy: Policy, decided: Decided) -> str:
     """Why a candidate has its place in the list."""
+    text, route, ranking = _place_of(model, policy, decided), decided.route, decided.ranking
+    if route is not None and ranking is not None and model in route.models:
+        figure = ranking.figure(route, model)
+        text += f", {figure}" if figure else ""
+    unfit = decided.unfit.get(model)
+    return text if unfit is None else f"{text}; {unfit}"
+
+
+def _place_of(model: ModelRef, policy: Policy, decided: Decided) -> str:
     decision, question, state = decided.decision, decided.question, decided.session
     if model == OWN_MODEL:
         return "the gateway's own orchestrator, which answers typed questions"
@@ -166,6 +200,8 @@ def why(model: ModelRef, policy: Policy, decided: Decided) -> str:
         return _why_by_rule(model, policy, decided.rule)
     if decision.reason is Reason.AFFINITY and state is not None and state.found is not None:
         return _why_in_session(model, policy, decided, state.found)
+    if decided.setback is not None:
+        return _why_escalated(model, policy, decided, decided.setback)
     for route in () if question is None else question.routes:
         if route.name == decision.route and model in route.models:
             return f"model {route.models.index(model) + 1} of route {route.name!r}"
@@ -174,11 +210,7 @@ def why(model: ModelRef, policy: Policy, decided: Decided) -> str:
         return _WHY_NAMED[decision.reason]
     if model == policy.default:
         return "the default model"
-    if decision.reason in _WHY_NAMED:
-        return "a fall-back that the request names"
-    if decision.reason is Reason.ALWAYS_ROUTE:
-        return "what the request names, after the route's models"
-    return "of the first route, because there is no default model"
+    return _WHY_LATER.get(decision.reason, "of the first route, because there is no default model")
 
 
 def _why_in_session(model: ModelRef, policy: Policy, decided: Decided, bound: Binding) -> str:
@@ -187,6 +219,15 @@ def _why_in_session(model: ModelRef, policy: Policy, decided: Decided, bound: Bi
     if model == policy.default:
         return "the default model"
     return "what the request names" if model in decided.named else "of the session's route"
+
+
+def _why_escalated(model: ModelRef, policy: Policy, decided: Decided, setback: Setback) -> str:
+    decision = decided.decision
+    if model == decision.candidates[0]:
+        return f"the next model of route {decision.route!r}, because {_WHY_SETBACK[setback]}"
+    if model == policy.default:
+        return "the default model"
+    return "what the request names" if model in decided.named else f"of route {decision.route!r}"
 
 
 def _why_by_rule(model: ModelRef, policy: Policy, found: MatchedRule) -> str:

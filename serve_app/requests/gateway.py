@@ -34,9 +34,11 @@ from serve_app.requests.failover import Failover
 from serve_app.requests.failures import CompleteAnswer, Failure, error_of_fault, error_of_status
 from serve_app.requests.health import Health
 from serve_app.requests.intent import read_intent
+from serve_app.requests.latencies import Latencies
 from serve_app.requests.own_decisions import OwnDecisions, own_decision
 from serve_app.requests.progress import RequestProgress
 from serve_app.requests.relay import Relay
+from serve_app.requests.selection import Selection
 from serve_app.requests.shared_health import SharedHealth
 from serve_app.requests.state import EarlierAnswers
 from serve_app.telemetry.record import BROKEN, Observer
@@ -64,7 +66,8 @@ class Gateway:
         self._observer = observer
         self._own = OwnDecisions(orchestrator, observer, clock)
         self.health = Health(clock)
-        self._failover = Failover(upstream, observer, clock, self.health)
+        self._selection = Selection(Latencies(clock))
+        self._failover = Failover(upstream, observer, clock, self.health, self._selection.latencies)
         self._earlier = earlier or EarlierAnswers(None)
         self.clock = clock
 
@@ -76,7 +79,9 @@ class Gateway:
         """The answer of a model. Raises GatewayError only for a fault of the request."""
         intent = read_intent(request)
         request = await self._earlier.resume(request)
-        decided = await decide(request, intent, self._orchestrator, self._sessions)
+        decided = await decide(
+            request, intent, self._orchestrator, self._sessions, selection=self._selection
+        )
         progress = RequestProgress(
             request,
             intent._replace(keeps_answers=self._earlier.keeps),
@@ -85,10 +90,14 @@ class Gateway:
             session=decided.session,
         )
         outcome = await self._failover.run(progress)
-        if not isinstance(outcome, Failure) and request.dialect.holds_conversations:
-            await self._settle(decided, progress.candidate)
-        if isinstance(outcome, CompleteAnswer):
-            await self._earlier.keep_body(progress, outcome.body)
+        try:
+            if not isinstance(outcome, Failure) and request.dialect.holds_conversations:
+                await self._settle(decided, progress.candidate)
+            if isinstance(outcome, CompleteAnswer):
+                await self._earlier.keep_body(progress, outcome.body)
+        except BaseException:  # the client has left before anybody could read the stream
+            progress.slot.release()
+            raise
         return self._answer(progress, outcome)
 
     async def answer_questions(self, request: ClientRequest) -> Answer:
@@ -107,7 +116,10 @@ class Gateway:
         Names in the request decide nothing. Raises GatewayError as ``complete``.
         """
         request = await self._earlier.resume(request)
-        decided = await decide(request, None, self._orchestrator, self._sessions)
+        selection = self._selection.without_exploring()
+        decided = await decide(
+            request, None, self._orchestrator, self._sessions, selection=selection
+        )
         if decided.decision.route is not None:
             await self._settle(decided, decided.decision.candidates[0])
         return self._describe(request, Intent(), decided, render_routing(decided, request.headers))
@@ -117,8 +129,9 @@ class Gateway:
         intent = read_intent(request)
         request = await self._earlier.resume(request)
         own = own_decision(request)
+        selection = self._selection.without_exploring()
         decided = (
-            await decide(request, intent, self._orchestrator, self._sessions)
+            await decide(request, intent, self._orchestrator, self._sessions, selection=selection)
             if own is None
             else Decided(own)
         )
@@ -141,13 +154,16 @@ class Gateway:
     async def _settle(self, decided: Decided, model: ModelRef) -> None:
         """Binds the request's session to the model that answers it.
 
-        A decision that was made without an unavailable orchestrator binds nothing.
+        Where the orchestrator did not answer, that is provisional: it keeps an agent on its model
+        while its tools run, and the first turn that matches a route replaces it.
         """
         decision, session = decided.decision, decided.session
+        if session is None:
+            return
         in_trouble = (
             isinstance(decided.scores, Unavailable) and decision.reason is not Reason.AFFINITY
         )
-        if session is None or in_trouble:
+        if in_trouble and (session.found is not None or decided.named):
             return
         budget = None if decided.switch is None else decided.switch.budget
         if budget is not None and model != decision.candidates[0]:  # it moved, but not for a price
@@ -175,6 +191,7 @@ class Gateway:
         return answer
 
     def _end(self, progress: RequestProgress, status: int, error_type: str) -> None:
+        progress.slot.release()
         if error_type == BROKEN:
             self._failover.broke_off(progress)
         seconds = self.clock() - progress.request.arrived

@@ -3,7 +3,8 @@
 An endpoint is known by its fingerprint. It rests as a whole where its key or its address is at
 fault, else for one model. A rest only changes the order in which endpoints are tried: where all
 of them rest, the request is sent all the same. When a rest is over, one request probes the
-endpoint while the others go on avoiding it.
+endpoint while the others go on avoiding it. A model whose quota is spent rests, too, without a
+failure and without a probe: when it is filled again is known.
 """
 
 from collections import OrderedDict
@@ -13,7 +14,7 @@ from typing import Final
 
 from serve_app.exchange import RestReport
 from serve_app.ports import Clock
-from serve_app.requests.verdict import Rests, Verdict
+from serve_app.requests.verdict import Meaning, Rests, Verdict
 
 MAX_ENTRIES: Final = 4096
 """Endpoints and models with failures; the ones that failed longest ago are forgotten."""
@@ -47,18 +48,22 @@ class Health:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._spent: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """Until when the quotas are spent that have no failure."""
 
     def __repr__(self) -> str:
         return f"<Health {len(self._entries)} failing, {len(self.rests())} resting>"
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) + len(self._spent)
 
     def rests_now(self, endpoint: str, model: str) -> bool:
         """True for an endpoint that other requests should avoid, at least for this model."""
-        if not self._entries:
+        if not len(self):
             return False
         now = self._clock()
+        if self._spent.get((endpoint, model), 0.0) > now:
+            return True
         return any(self._avoided(key, now) for key in ((endpoint, ""), (endpoint, model)))
 
     def begin(self, endpoint: str, model: str) -> None:
@@ -94,18 +99,34 @@ class Health:
         if verdict.rests is not Rests.ENDPOINT:  # a key may be refused for one model alone
             self._fail((endpoint, model), verdict)
 
+    def spent(self, endpoint: str, model: str, left_s: float) -> None:
+        """An answer says that the model's quota is spent for the next ``left_s`` seconds."""
+        now = self._clock()
+        self._spent = OrderedDict((key, until) for key, until in self._spent.items() if until > now)
+        self._spent[endpoint, model] = now + min(left_s, LONGEST_KNOWN_S)
+        if len(self._spent) > MAX_ENTRIES:
+            self._spent.popitem(last=False)
+
     def rests(self) -> list[RestReport]:
         """All rests of this moment."""
         now = self._clock()
-        return [
-            RestReport(endpoint, model, entry.until - now, entry.why)
-            for (endpoint, model), entry in self._entries.items()
+        rests = {
+            key: (entry.until, entry.why)
+            for key, entry in self._entries.items()
             if entry.until > now
-        ]
+        }
+        for key, until in self._spent.items():
+            if until > max(now, rests.get(key, (0.0, ""))[0]):
+                rests[key] = until, Meaning.RATE_LIMITED
+        return [RestReport(*key, until - now, why) for key, (until, why) in rests.items()]
 
     def own_rests(self) -> list[RestReport]:
         """Those that this process has found out, for the others."""
-        adopted = {key for key, entry in self._entries.items() if entry.is_adopted}
+        adopted = {
+            key
+            for key, entry in self._entries.items()
+            if entry.is_adopted and self._spent.get(key, 0.0) <= entry.until
+        }
         return [report for report in self.rests() if (report.endpoint, report.model) not in adopted]
 
     def adopt(self, reports: Iterable[RestReport]) -> None:

@@ -10,6 +10,7 @@ from serve_app.domain import ModelRef, Reason, RouteDecision
 from serve_app.providers.endpoints import Endpoint
 from serve_app.requests.cache_home import CacheHome
 from serve_app.requests.call import ClientRequest
+from serve_app.requests.slots import UNLIMITED, Slot
 from serve_app.telemetry.record import RequestRecord
 
 
@@ -49,6 +50,10 @@ class RequestProgress:
     dropped: tuple[str, ...] = ()
     """What the candidate's dialect can't say, and what was left out for that."""
     upstream_s: float = 0.0
+    queued_s: float = 0.0
+    """How long it waited for a free endpoint."""
+    slot: Slot = UNLIMITED
+    """The slot of the stream that answers, until its end."""
     answered_s: float | None = None
     """From arrival to the answer's head; None before."""
 
@@ -90,5 +95,6 @@ class RequestProgress:
             attempts=self.attempts,
             error_type=error_type,
             seconds=seconds,
-            overhead_s=None if answered is None else answered - self.upstream_s,
+            overhead_s=None if answered is None else answered - self.upstream_s - self.queued_s,
+            queued_s=self.queued_s or None,
         )

@@ -53,6 +53,8 @@ class Relay:
                 ready = self._finish(error_of_fault(error.fault))
             else:
                 ready = self._pipe.feed(chunk) if chunk else self._finish(None)
+                if chunk and not ready and self._pipe.state.is_lost:
+                    ready = self._finish(None)
         if self._look is not None:
             await self._look(ready)
         return ready

@@ -91,8 +91,7 @@ class EarlierAnswers:
         by_provider = progress.is_native and _keeps(endpoint, kept)
         is_certain = by_provider and kept.is_stored is True
         earlier = request.earlier
-        goes_on = earlier is None or earlier.history is not None
-        items = None if is_certain or not goes_on else state.items(request.document)
+        items = _kept_items(request, state, is_certain=is_certain)
         turn = StoredTurn(
             progress.candidate,
             progress.decision.route,
@@ -110,6 +109,7 @@ class EarlierAnswers:
             conversation = replace(
                 conversation,
                 chain=conversation.chain if items is None else (*conversation.chain, kept.id),
+                items=conversation.items if items is None else (),
                 model=turn.model,
                 route=turn.route,
                 endpoint=turn.endpoint,
@@ -281,6 +281,25 @@ def _is_kept(wish: StateWish) -> bool:
 
 def _keeps(endpoint: Endpoint, kept: KeptAnswer) -> bool:
     return endpoint.keeps_answers if kept.is_stored is None else kept.is_stored
+
+
+def _kept_items(
+    request: ClientRequest, state: StateDialect, *, is_certain: bool
+) -> tuple[Json, ...] | None:
+    """What of a request is kept here; None if its provider alone has the conversation.
+
+    ``is_certain``: the provider has said that it keeps the answer.
+    """
+    earlier = request.earlier
+    if earlier is not None and earlier.history is None:
+        return None
+    own = None if earlier is None else earlier.conversation
+    if own is None:
+        return None if is_certain else state.items(request.document)
+    items = state.items(request.document)
+    if items is None or own.chain:
+        return items
+    return (*own.items, *items)  # so that its first answer can be continued without it, too
 
 
 def _keys(scope: str, names: Sequence[str]) -> list[str]:

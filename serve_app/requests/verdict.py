@@ -84,7 +84,7 @@ class Verdict:
     """How long the provider asks to be left alone."""
     meaning: Meaning = Meaning.SERVER_ERROR
     is_passing: bool = True
-    """It may be over by itself; False for a key or an access that somebody has to mend."""
+    """It may be over by itself; False for a key or an access that has to be mended by hand."""
 
 
 GOOD: Final = Verdict(Action.GOOD, meaning=Meaning.OK)

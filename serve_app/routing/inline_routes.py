@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from serve_app.config.locations import path_text
 from serve_app.config.pydantic_errors import describe_error
-from serve_app.config.schema.gateway import RoutingPreference
+from serve_app.config.schema.routes import RoutingPreference
 from serve_app.dialects.fields import PREFERENCES, check_name
 from serve_app.dialects.json_edits import Document
 from serve_app.domain import (
@@ -15,7 +15,14 @@ from serve_app.domain import (
     Route,
 )
 from serve_app.errors import InvalidRequest
-from serve_app.routing.policy import Policy, no_model, route_of
+from serve_app.routing.policy import (
+    Policy,
+    RoutedModel,
+    effort_conflict,
+    no_model,
+    place_of_model,
+    route_of,
+)
 
 MAX_ROUTES: Final = 128
 MAX_ROUTE_CHARACTERS: Final = 64 << 10
@@ -72,23 +79,29 @@ def read_preferences(
 
 def _models(
     entry: RoutingPreference, index: int, policy: Policy, *, known_only: bool
-) -> tuple[ModelRef, ...]:
-    models = []
-    for position, name in enumerate(entry.models):
-        path = f"{PREFERENCES}[{index}].models[{position}]"
+) -> list[RoutedModel]:
+    models: list[RoutedModel] = []
+    for position, (name, effort) in enumerate(entry.named):
+        path = path_text((PREFERENCES, index, *place_of_model(entry, position)))
         check_name(name, path)
-        resolved = policy.resolve(name)
-        if resolved is not None:
-            models.append(resolved[0])
-            continue
-        try:
-            model = ModelRef.parse(name)
-        except ValueError:
-            model = None
-        if model is None or known_only:
+        model = _model(name, policy, known_only=known_only)
+        if model is None:
             raise InvalidRequest(f"{path}: {no_model(policy, name, policy.aliases)}", path)
-        models.append(model)
-    return tuple(models)
+        conflict = effort_conflict(models, model, effort)
+        if conflict:
+            raise InvalidRequest(f"{path}: {conflict}", path)
+        models.append((model, effort))
+    return models
+
+
+def _model(name: str, policy: Policy, *, known_only: bool) -> ModelRef | None:
+    resolved = policy.resolve(name)
+    if resolved is not None:
+        return resolved[0]
+    try:
+        return None if known_only else ModelRef.parse(name)
+    except ValueError:
+        return None
 
 
 def key_of(routes: tuple[Route, ...]) -> str:

@@ -7,12 +7,23 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
+from typing import TypeAlias
 
 from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Problem, path_text
 from serve_app.config.pydantic_errors import did_you_mean
-from serve_app.config.schema.gateway import GatewayConfig, RoutingPreference
-from serve_app.domain import AUTO, AUTO_NAMES, OWN_MODEL, ModelRef, Prefer, Reason, Route
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.config.schema.routes import RouteModel, RoutingPreference
+from serve_app.domain import (
+    AUTO,
+    AUTO_NAMES,
+    OWN_MODEL,
+    Effort,
+    ModelRef,
+    Prefer,
+    Reason,
+    Route,
+)
 from serve_app.routing.rules import Rule
 
 _NEAREST = 3
@@ -189,26 +200,57 @@ def _routes(loaded: LoadedConfig, policy: Policy) -> tuple[tuple[Route, ...], li
             problems.append(
                 loaded.problem((*location, "name"), f"duplicate route {entry.name!r}; keep one")
             )
-        models = []
-        for position, name in enumerate(entry.models):
+        models: list[RoutedModel] = []
+        for position, (name, effort) in enumerate(entry.named):
+            place = (*location, *place_of_model(entry, position))
             resolved = policy.resolve(name)
-            if resolved is not None:
-                models.append(resolved[0])
-            elif not loaded.leaves_out(name):
-                problems.append(
-                    loaded.problem(
-                        (*location, "models", position), unknown_model(loaded, policy, name)
-                    )
-                )
-        routes.append(route_of(entry, tuple(models)))
+            if resolved is None:
+                if not loaded.leaves_out(name):
+                    problems.append(loaded.problem(place, unknown_model(loaded, policy, name)))
+                continue
+            conflict = effort_conflict(models, resolved[0], effort)
+            if conflict:
+                problems.append(loaded.problem(place, conflict))
+            models.append((resolved[0], effort))
+        routes.append(route_of(entry, models))
     return tuple(routes), problems
 
 
-def route_of(entry: RoutingPreference, models: tuple[ModelRef, ...]) -> Route:
+RoutedModel: TypeAlias = tuple[ModelRef, Effort | None]
+"""A model of a route, and the reasoning effort that the route asks of it."""
+
+
+def place_of_model(entry: RoutingPreference, position: int) -> tuple[str | int, ...]:
+    """Where an entry of ``routing_preferences`` names a model, below the entry."""
+    is_mapping = isinstance(entry.models[position], RouteModel)
+    return ("models", position, *(("model",) if is_mapping else ()))
+
+
+def effort_conflict(
+    models: Iterable[RoutedModel], model: ModelRef, effort: Effort | None
+) -> str | None:
+    """Why a route may not list a model after these; None if it may.
+
+    A model that is listed twice is asked once, so only one of its entries could have its effort.
+    """
+    for other, other_effort in models:
+        if other == model and (effort or other_effort):
+            return f"duplicate model '{model}'; keep one entry, with one effort"
+    return None
+
+
+def route_of(entry: RoutingPreference, models: Iterable[RoutedModel]) -> Route:
     """The route of an entry of ``routing_preferences``; its name replaces a missing description."""
-    prefer = entry.selection_policy.prefer if entry.selection_policy else Prefer.NONE
-    description = entry.description or entry.name
-    return Route(entry.name, description, models, prefer, tuple(entry.examples))
+    models = list(models)
+    return Route(
+        entry.name,
+        entry.description or entry.name,
+        tuple(model for model, _ in models),
+        entry.selection_policy.prefer if entry.selection_policy else Prefer.NONE,
+        tuple(entry.examples),
+        tuple((model, effort) for model, effort in models if effort is not None),
+        entry.escalate,
+    )
 
 
 def unknown_model(loaded: LoadedConfig, policy: Policy, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final, Protocol
 
 from serve_app.dialects.fields import check_name
 from serve_app.domain import (
@@ -31,6 +32,33 @@ class ModelChoice:
     """The client's own ``models`` and ``fallbacks``, in order."""
 
 
+class Ranking(Protocol):
+    """Orders the models of a route for one request, by the route's ``prefer``."""
+
+    def choose(self, route: Route) -> tuple[ModelRef, ...]:
+        """The models of the route that decides, best first."""
+        ...
+
+    def rank(self, route: Route) -> tuple[ModelRef, ...]:
+        """The same, where the request only falls back to the route."""
+        ...
+
+
+class ListedOrder:
+    """The models of a route as it lists them."""
+
+    def choose(self, route: Route) -> tuple[ModelRef, ...]:
+        """All of them."""
+        return route.models
+
+    def rank(self, route: Route) -> tuple[ModelRef, ...]:
+        """All of them."""
+        return route.models
+
+
+AS_LISTED: Final = ListedOrder()
+
+
 @dataclass(frozen=True, slots=True)
 class ByContent:
     """A decision by rules, then by content: an orchestrator has to score these routes."""
@@ -39,6 +67,11 @@ class ByContent:
     """Empty if only rules can decide."""
     otherwise: RouteDecision | None = None
     """The decision if no rule and no route matches, where the request names a model."""
+    ranking: Ranking = AS_LISTED
+
+    def route(self, name: str | None) -> Route | None:
+        """The route of this name; None if there is none."""
+        return next((route for route in self.routes if route.name == name), None)
 
 
 def decide(
@@ -92,9 +125,12 @@ def default(policy: Policy, reason: Reason, routes: tuple[Route, ...] = ()) -> R
 
 def by_rule(policy: Policy, question: ByContent, matched: MatchedRule) -> RouteDecision:
     """The models of a rule, then what the request names, and the default."""
-    models = _then_others(policy, question, matched.models)
     rule = matched.rule
-    return RouteDecision(models, Reason.RULE, rule.route, rule=rule.name)
+    route = question.route(rule.route)
+    own = matched.models if route is None else question.ranking.choose(route)
+    models = _then_others(policy, question, own)
+    efforts = () if route is None else route.efforts
+    return RouteDecision(models, Reason.RULE, rule.route, rule=rule.name, efforts=efforts)
 
 
 def without_routes(policy: Policy, question: ByContent) -> RouteDecision:
@@ -123,10 +159,27 @@ def by_scores(policy: Policy, question: ByContent, scores: Scores | Unavailable)
 
 def pinned(policy: Policy, question: ByContent, binding: Binding) -> RouteDecision:
     """The model of a session, then the others of its route, what the request names, the default."""
-    rest = next((route.models for route in question.routes if route.name == binding.route), ())
+    route = question.route(binding.route)
+    rest = () if route is None else question.ranking.rank(route)
     models = _then_others(policy, question, (binding.model, *rest))
-    route = binding.route if rest else None
-    return RouteDecision(models, Reason.AFFINITY, route)
+    if route is None or not rest:
+        return RouteDecision(models, Reason.AFFINITY)
+    return RouteDecision(models, Reason.AFFINITY, route.name, efforts=route.efforts)
+
+
+def escalated(policy: Policy, question: ByContent, decision: RouteDecision) -> RouteDecision | None:
+    """The decision one model further up its route, the weaker ones after the stronger.
+
+    Returns None at the last model, and for a model that is not of the route.
+    """
+    route = question.route(decision.route)
+    model = decision.candidates[0]
+    if route is None or model not in route.models[:-1]:
+        return None
+    place = route.models.index(model) + 1
+    models = (*route.models[place:], *reversed(route.models[:place]))
+    candidates = _then_others(policy, question, models)
+    return replace(decision, candidates=candidates, reason=Reason.ESCALATION)
 
 
 def confidence(score: float | None) -> float | None:
@@ -138,8 +191,8 @@ def _routed(
     policy: Policy, question: ByContent, route: Route, reason: Reason, score: float | None
 ) -> RouteDecision:
     reason = reason if question.otherwise is None else Reason.ALWAYS_ROUTE
-    models = _then_others(policy, question, route.models)
-    return RouteDecision(models, reason, route.name, confidence(score))
+    models = _then_others(policy, question, question.ranking.choose(route))
+    return RouteDecision(models, reason, route.name, confidence(score), efforts=route.efforts)
 
 
 def _then_others(

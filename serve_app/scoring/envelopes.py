@@ -296,6 +296,9 @@ _ON_LINE: Final = re.compile(rf"\n?[ \t]*+(?:{_any_of(anywhere=False, named=True
 _TAG: Final = re.compile(_any_of(anywhere=True, named=True))
 
 
+_QUOTES: Final = 2
+
+
 def without_envelopes(text: str) -> str:
     """The text without what agents put into it, but with all that is the user's own."""
     kept = []
@@ -303,7 +306,15 @@ def without_envelopes(text: str) -> str:
     for start, end, inside in _Regions(text):
         kept += [text[at:start], inside]
         at = end
-    return "".join([*kept, text[at:]]) if at else text
+    return _unquoted("".join([*kept, text[at:]]) if at else text)
+
+
+def _unquoted(text: str) -> str:
+    """The text without a pair of quotes around all of it, as opencode sends the user's prompt."""
+    inner = text.strip()
+    if len(inner) > _QUOTES and inner[0] == inner[-1] == '"' and '"' not in inner[1:-1]:
+        return inner[1:-1]
+    return text
 
 
 class _Regions:

@@ -27,6 +27,7 @@ class Metric(StrEnum):
     REQUESTS = "fingerpost_requests_total"
     ATTEMPTS = "fingerpost_upstream_attempts_total"
     OVERHEAD_SECONDS = "fingerpost_overhead_seconds"
+    QUEUE_SECONDS = "fingerpost_queue_seconds"
     DECISIONS = "fingerpost_decisions_total"
     DECISION_SECONDS = "fingerpost_decision_seconds"
     TIER_QUESTIONS = "fingerpost_tier_questions_total"
@@ -80,6 +81,11 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "histogram",
             ("surface",),
             "Seconds that a request spent in the gateway itself before its answer began.",
+        ),
+        Metric.QUEUE_SECONDS: MetricSpec(
+            "histogram",
+            ("surface",),
+            "Seconds that a request waited for an endpoint with limits; only of requests that did.",
         ),
         Metric.DECISIONS: MetricSpec(
             "counter",
@@ -200,6 +206,8 @@ class MetricsObserver:
         if request.status is not None:
             labels = (surface, str(request.status), request.reason)
             meter.count(Metric.REQUESTS, labels)
+        if request.queued_s is not None:
+            meter.observe(Metric.QUEUE_SECONDS, request.queued_s, (surface,))
         if request.error_type == CLIENT_GONE:
             meter.count(Metric.CLIENT_GONE, (surface,))
         if request.provider is None:

@@ -68,6 +68,8 @@ class RequestRecord(NamedTuple):
     """From arrival to the last byte of the answer."""
     overhead_s: float | None = None
     """Spent in the gateway itself before the answer began."""
+    queued_s: float | None = None
+    """How long it waited for an endpoint with limits; None if it did not."""
 
 
 class Observer(Protocol):

@@ -1,1 +1,1 @@
-"""Coding agents as clients: ``python -m tests.agents.run`` installs them and runs one task each."""
+"""Coding agents as clients: ``python -m tests.agents.run`` and ``tests.agents.routing`` run them."""

@@ -22,7 +22,8 @@ class Task:
     program: Path
     url: str
     """The gateway's, without ``/v1``."""
-    model: str
+    model: str | None
+    """None: those of the agent's page."""
     prompt: str
     home: Path
 

@@ -69,12 +69,13 @@ def _text(content: Any) -> str:
     return str(content or "")
 
 
-USAGE = {
-    "prompt_tokens": 120,
-    "completion_tokens": 30,
-    "total_tokens": 150,
-    "prompt_tokens_details": {"cached_tokens": 20},
-}
+def _usage(said: Said) -> dict[str, Any]:
+    return {
+        "prompt_tokens": said.tokens + 20,
+        "completion_tokens": 30,
+        "total_tokens": said.tokens + 50,
+        "prompt_tokens_details": {"cached_tokens": 20},
+    }
 
 
 def answer(said: Said, model: str) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def answer(said: Said, model: str) -> dict[str, Any]:
             for call in said.calls
         ]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(said)}
-    return {**_frame(said, model, "chat.completion"), "choices": [choice], "usage": USAGE}
+    return {**_frame(said, model, "chat.completion"), "choices": [choice], "usage": _usage(said)}
 
 
 def events(said: Said, model: str) -> Iterator[bytes]:
@@ -114,7 +115,7 @@ def events(said: Said, model: str) -> Iterator[bytes]:
         for piece in pieces(call.arguments):
             yield chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
     yield chunk({}, _finish(said))
-    yield _event({**frame, "choices": [], "usage": USAGE})
+    yield _event({**frame, "choices": [], "usage": _usage(said)})
     yield b"data: [DONE]\n\n"
 
 

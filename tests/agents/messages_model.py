@@ -16,12 +16,6 @@ SAMPLING = {"temperature", "top_p", "top_k"}
 """What only models take that are older than the SDK's types; the scripted one is such a model."""
 KNOWN = Params.__required_keys__ | Params.__optional_keys__ | SAMPLING
 MAX_CACHE_MARKS = 4
-USAGE = {
-    "input_tokens": 100,
-    "output_tokens": 30,
-    "cache_creation_input_tokens": 0,
-    "cache_read_input_tokens": 20,
-}
 
 
 def read(body: dict[str, Any], *, is_strict: bool) -> Asked:
@@ -127,13 +121,13 @@ def answer(said: Said, model: str) -> dict[str, Any]:
         **_frame(said, model),
         "content": content,
         "stop_reason": _stop_reason(said),
-        "usage": USAGE,
+        "usage": _usage(said),
     }
 
 
 def events(said: Said, model: str) -> Iterator[bytes]:
     """The answer as a stream."""
-    started = {**_frame(said, model), "content": [], "stop_reason": None, "usage": USAGE}
+    started = {**_frame(said, model), "content": [], "stop_reason": None, "usage": _usage(said)}
     yield _event("message_start", message=started)
     yield _event("ping")
     index = 0
@@ -155,12 +149,21 @@ def events(said: Said, model: str) -> Iterator[bytes]:
             yield _delta(index, type="input_json_delta", partial_json=piece)
         yield _event("content_block_stop", index=index)
     delta = {"stop_reason": _stop_reason(said), "stop_sequence": None}
-    yield _event("message_delta", delta=delta, usage=USAGE)
+    yield _event("message_delta", delta=delta, usage=_usage(said))
     yield _event("message_stop")
 
 
 def _tool_use(call: Call) -> dict[str, Any]:
     return {"type": "tool_use", "id": f"toolu_{call.id}", "name": call.name}
+
+
+def _usage(said: Said) -> dict[str, int]:
+    return {
+        "input_tokens": said.tokens,
+        "output_tokens": 30,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 20,
+    }
 
 
 def _stop_reason(said: Said) -> str:

@@ -33,10 +33,13 @@ def agent_block(page: str) -> Block:
     return _only(page, *BLOCKS[page])
 
 
-def filled(page: str, *, url: str, key: str, model: str) -> str:
-    """Returns the agent's configuration with values for the address, the key and all models."""
-    text = agent_block(page).text.replace(ADDRESS, url)
-    return _NAME.sub(model, _KEY.sub(key, text))
+def filled(page: str, *, url: str, key: str, model: str | None) -> str:
+    """Returns the agent's configuration with values for the address, the key and all models.
+
+    ``model`` None leaves the models of the page.
+    """
+    text = _KEY.sub(key, agent_block(page).text.replace(ADDRESS, url))
+    return text if model is None else _NAME.sub(model, text)
 
 
 def lines_of(text: str) -> tuple[dict[str, str], list[list[str]]]:

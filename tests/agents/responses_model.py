@@ -14,13 +14,6 @@ from openai.types.responses.response_create_params import ResponseCreateParamsNo
 from tests.agents.script import SIGNATURE, Asked, Offered, Said, pieces
 
 KNOWN = Params.__required_keys__ | Params.__optional_keys__
-USAGE = {
-    "input_tokens": 120,
-    "input_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 0},
-    "output_tokens": 30,
-    "output_tokens_details": {"reasoning_tokens": 5},
-    "total_tokens": 150,
-}
 _ITEMS = {
     "message",
     "function_call",
@@ -46,6 +39,12 @@ def read(body: dict[str, Any], *, is_strict: bool) -> Asked:
             name = str(tool.get("name"))
             asked.expect(bool(re.fullmatch(r"[\w-]{1,128}", name)), f"tool name {name!r}")
             asked.tools.append(Offered(name, tool.get("parameters") or {}))
+        elif tool.get("type") == "namespace" and not is_strict:
+            inner = [one for one in tool.get("tools") or [] if one.get("type") == "function"]
+            asked.tools += [
+                Offered(str(one.get("name")), one.get("parameters") or {}, str(tool.get("name")))
+                for one in inner
+            ]
         else:
             asked.expect(not is_strict, f"a tool of type {tool.get('type')}")
     items = body.get("input") or []
@@ -168,6 +167,7 @@ def _items(said: Said) -> Iterator[dict[str, Any]]:
             "call_id": call.id,
             "name": call.name,
             "arguments": call.arguments,
+            **({"namespace": call.namespace} if call.namespace else {}),
         }
 
 
@@ -188,5 +188,15 @@ def _response(said: Said, model: str, status: str, output: list[Any]) -> dict[st
         "tool_choice": "auto",
         "tools": [],
         "top_p": 1.0,
-        "usage": USAGE if status == "completed" else None,
+        "usage": _usage(said) if status == "completed" else None,
+    }
+
+
+def _usage(said: Said) -> dict[str, Any]:
+    return {
+        "input_tokens": said.tokens + 20,
+        "input_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 0},
+        "output_tokens": 30,
+        "output_tokens_details": {"reasoning_tokens": 5},
+        "total_tokens": said.tokens + 50,
     }

@@ -14,12 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.agents.agents import AGENTS, Agent, Prepared, Task, environ_of
-from tests.agents.gateway import CLIENT_KEY, KEY, ROWS, AccessLog, serve
+from tests.agents.agents import AGENTS, Agent, Task
+from tests.agents.attempt import attempt, faults_of_keys, keep
+from tests.agents.gateway import ROWS, AccessLog, plain, serve
 from tests.agents.install import PACKAGES, install
-from tests.agents.processes import Ran, run
+from tests.agents.processes import Ran
 from tests.agents.script import WORD
-from tests.agents.upstream import COUNT_TOKENS, FAULTS, REFUSAL, SPEECHES, Received, Upstream
+from tests.agents.upstream import COUNT_TOKENS, FAULTS, REFUSAL, SPEECHES, Upstream
 
 _PATHS = dict(zip(("chat", "messages", "responses"), SPEECHES, strict=True))
 
@@ -39,32 +40,6 @@ class Outcome:
         verdict = "ok" if not self.faults else "; ".join(self.faults)
         seen = f"{self.clients_view} | {self.upstreams_view}"
         return f"{self.agent} | {self.upstream} | {verdict} | {self.seconds:.1f} s | {seen}"
-
-
-def _try(task: Task, agent: Agent, folder: Path) -> Ran:
-    """Runs an agent once, in a HOME that has its files."""
-    prepared: Prepared = agent.prepare(task)
-    for name, text in prepared.files.items():
-        file = task.home / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    environ = {**environ_of(task.home), **prepared.environ}
-    if prepared.before:
-        done = run(prepared.before, environ, folder)
-        if done.code != 0:
-            return done
-    return run(prepared.command, environ, folder)
-
-
-def _keep(folder: Path, ran: Ran, received: list[Received], access: AccessLog) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "output.txt").write_text(ran.output)
-    (folder / "access.txt").write_text("\n".join(access.lines))
-    for number, one in enumerate(received):
-        (folder / f"{number}-headers.txt").write_text(
-            "\n".join([one.path, *(f"{name}: {value}" for name, value in one.headers.items())])
-        )
-        (folder / f"{number}-body.json").write_bytes(one.body)
 
 
 @dataclass(frozen=True)
@@ -91,13 +66,14 @@ class Bench:
             (work / "note.txt").write_text(f"The word of today is {secret}.\n")
             prompt = f"Read the file {work}/note.txt and tell me the word in it."
             task = Task(program, self.url, ROWS[dialect].model, prompt, home)
-            ran = _try(task, agent, work)
+            ran = attempt(agent.prepare(task), home, work)
         faults = self._faults(ran, secret, agent)
         wrong = {one.path for one in self.upstream.received} - {_PATHS[dialect]}
         if wrong - {COUNT_TOKENS}:
             faults.append(f"the provider was asked at {sorted(wrong)}")
         if self.keep is not None:
-            _keep(self.keep / f"{name}-{dialect}", ran, self.upstream.received, self.access)
+            received = self.upstream.received
+            keep(self.keep / f"{name}-{dialect}", ran, received, self.access.lines)
         steps = ", ".join(one.step or "?" for one in self.upstream.received)
         return Outcome(name, dialect, faults, ran.seconds, _counted(self.access.lines), steps)
 
@@ -123,11 +99,7 @@ class Bench:
             steps = {one.step for one in received}
             faults += [f"no step {step!r}" for step in ("1 calls", "text") if step not in steps]
         faults += sorted({text for one in received for text in one.violations})
-        if any(CLIENT_KEY in str(one.headers) for one in received):
-            faults.append("the client's key went to the provider")
-        if not all(KEY in str(one.headers) for one in received):
-            faults.append("a request had no key of the provider")
-        return faults
+        return faults + faults_of_keys(received)
 
 
 def _counted(lines: list[str]) -> str:
@@ -149,7 +121,7 @@ def main(arguments: list[str]) -> int:
             stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         )
         upstream = stack.enter_context(Upstream())
-        url, access = stack.enter_context(serve(temporary, upstream.url))
+        url, access = stack.enter_context(serve(temporary, plain(upstream.url)))
         bench = Bench(url, access, upstream, options.keep, options.fault)
         print("agent | upstream | verdict | time | gateway's answers | upstream's answers")
         for name in options.names or AGENTS:

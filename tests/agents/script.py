@@ -41,6 +41,8 @@ class Offered:
 
     name: str
     schema: Mapping[str, Any]
+    namespace: str = ""
+    """What OpenAI's responses group it under; empty for a tool of its own."""
 
 
 @dataclass
@@ -74,6 +76,7 @@ class Call:
     id: str
     name: str
     arguments: str
+    namespace: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Said:
     text: str
     calls: tuple[Call, ...] = ()
     thought: str = ""
+    tokens: int = 100
+    """How much of the prompt was not cached, as the usage says."""
 
 
 def decide(asked: Asked, number: int) -> Said:
@@ -100,14 +105,14 @@ def decide(asked: Asked, number: int) -> Said:
         found = _SOUGHT in [*names, *asked.deferred] or _SEARCH not in names
         asked.expect(found, f"{_SOUGHT} was sought, but is not offered")
         asked.expect(all(asked.results), "an empty result of a tool")
-        return Said(number, f"The note says: {_quoted(asked.results)}", thought=thought)
-    tool = _reader(asked.tools)
+        return Said(number, f"The note says: {quoted(asked.results)}", thought=thought)
+    tool = reader_of(asked.tools)
     note = _NOTE.search("\n".join(asked.texts))
     if tool is None or note is None:
         asked.expect(tool is not None, f"no tool reads files: {[t.name for t in asked.tools]}")
         asked.expect(note is not None, "the task is not in the request")
         return Said(number, f"Short answer: {WORD}.")
-    arguments = json.dumps(_arguments(tool.schema, note[1]))
+    arguments = json.dumps(arguments_of(tool.schema, note[1]))
     calls = [Call(f"call_{number}_{position}", tool.name, arguments) for position in range(wanted)]
     if wanted > 1 and any(other.name == _SEARCH for other in asked.tools):
         calls[1] = Call(calls[1].id, _SEARCH, json.dumps({"query": f"select:{_SOUGHT}"}))
@@ -119,12 +124,14 @@ def pieces(text: str, size: int = 9) -> Iterator[str]:
     return (text[at : at + size] for at in range(0, len(text), size))
 
 
-def _quoted(results: list[str]) -> str:
+def quoted(results: list[str]) -> str:
+    """The secret that tools returned, or what they returned in its place."""
     found = re.search(r"secret-\w+", "\n".join(results))
     return found[0] if found else f"nothing that I know: {results[-1][:200]!r}"
 
 
-def _reader(tools: list[Offered]) -> Offered | None:
+def reader_of(tools: list[Offered]) -> Offered | None:
+    """The tool that reads files best. Returns None if none does."""
     return next(
         (
             tool
@@ -136,7 +143,7 @@ def _reader(tools: list[Offered]) -> Offered | None:
     )
 
 
-def _arguments(schema: Mapping[str, Any], note: str) -> dict[str, Any]:
+def arguments_of(schema: Mapping[str, Any], note: str) -> dict[str, Any]:
     """Values for the properties that the schema requires, by their names and types."""
     properties = schema.get("properties") or {}
     names = [name for name in properties if name in (schema.get("required") or [])]
@@ -155,7 +162,7 @@ def _value(name: str, schema: Mapping[str, Any], note: str) -> Any:
         items = schema.get("items") or {}
         return ["cat", note] if is_command else [_value(name, items, note)]
     if kind == "object":
-        return _arguments(schema, note)
+        return arguments_of(schema, note)
     if kind in {"integer", "number", "boolean"}:
         return {"boolean": False}.get(kind, 1)
     if schema.get("enum"):

@@ -1,5 +1,6 @@
 """The scripted model as a server on loopback, in three dialects by path."""
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ class Speech(NamedTuple):
     events: Callable[[Said, str], Iterator[bytes]]
 
 
+Script = Callable[[Asked, int], Said]
+"""What the model says to a request with this number."""
+
 SPEECHES: Final = {
     "/v1/chat/completions": Speech(chat_model.read, chat_model.answer, chat_model.events),
     "/v1/messages": Speech(messages_model.read, messages_model.answer, messages_model.events),
@@ -43,6 +47,8 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    number: int
+    """Its answer has it in ``x-request-id``, and in the ids of its parts."""
     violations: list[str] = field(default_factory=list)
     step: str = ""
     """What was answered: ``text``, or the number of calls."""
@@ -51,6 +57,7 @@ class Received:
 class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: "_Server"
+    number = 0
 
     def log_message(self, *_: Any) -> None:
         """Keeps standard error for the agents."""
@@ -59,7 +66,8 @@ class _Connection(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         path = self.path.partition("?")[0]
-        received = Received(path, headers, body)
+        received = Received(path, headers, body, next(self.server.numbers))
+        self.number = received.number
         self.server.received.append(received)
         if path == COUNT_TOKENS:
             received.step = "count"
@@ -72,7 +80,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _speak(self, speech: Speech, received: Received) -> None:
         asked = speech.read(json.loads(received.body), is_strict=self.server.is_strict)
-        said = decide(asked, len(self.server.received))
+        said = self.server.script(asked, received.number)
         received.violations += asked.violations
         received.step = f"{len(said.calls)} calls" if said.calls else "text"
         fault = self.server.next_fault() if asked.tools else ""
@@ -84,6 +92,7 @@ class _Connection(BaseHTTPRequestHandler):
             self._whole(speech.answer(said, asked.model))
             return
         self.send_response(200)
+        self.send_header("x-request-id", str(received.number))
         self.send_header("content-type", "text/event-stream; charset=utf-8")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
@@ -101,6 +110,7 @@ class _Connection(BaseHTTPRequestHandler):
     def _whole(self, answer: dict[str, Any], status: int = 200) -> None:
         body = json.dumps(answer).encode()
         self.send_response(status)
+        self.send_header("x-request-id", str(self.number))
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -119,6 +129,8 @@ def _error(path: str, fault: str) -> dict[str, Any]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     received: list[Received]
+    numbers: Iterator[int]
+    script: Script
     is_strict = False
     fault = ""
 
@@ -138,7 +150,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self._server = _Server(("127.0.0.1", 0), _Connection)
-        self._server.received = []
+        self.begin(is_strict=False)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -157,8 +169,10 @@ class Upstream:
     def received(self) -> list[Received]:
         return self._server.received
 
-    def begin(self, *, is_strict: bool, fault: str) -> None:
+    def begin(self, *, is_strict: bool, fault: str = "", script: Script = decide) -> None:
         """Forgets earlier requests; ``is_strict``: the gateway writes the next ones itself."""
         self._server.fault = fault
+        self._server.script = script
+        self._server.numbers = itertools.count(1)
         self._server.received = []
         self._server.is_strict = is_strict

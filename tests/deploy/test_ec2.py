@@ -130,7 +130,11 @@ def test_node_starts_with_cluster_environment(name: str, node: Path) -> None:
         variables = dict(
             item.split("=", 1) for item in (node / "environment").read_text().split("\0") if item
         )
-        ours = {key: value for key, value in variables.items() if key.startswith("RAY_")}
+        ours = {
+            key: value
+            for key, value in variables.items()
+            if key.startswith("RAY_") or key in ENVIRONMENT
+        }
         assert ours == ENVIRONMENT | {"RAY_AUTH_TOKEN": "token", "RAY_HEAD_IP": "10.0.0.1"}
         assert variables.items() >= KEYS.items()
         assert variables["AWS_REGION"] == read(name)["provider"]["region"]

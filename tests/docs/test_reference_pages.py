@@ -9,13 +9,14 @@ import pytest
 
 from serve_app.api.surfaces import SURFACES
 from serve_app.cli import reference_pages
-from serve_app.cli.reference_pages import HEADERS, MISSING, SERVED, ServedPath, pages
+from serve_app.cli.reference_pages import HEADERS, MISSING, SERVED, STORED, ServedPath, pages
 from serve_app.config.locations import ConfigError
 from serve_app.domain import Reason
 from serve_app.snapshot import compile_snapshot
 from tests.docs.commands import run
 from tests.scripted_provider import ScriptedProvider
 from tests.site import PROMPTS, Answered, Site, write_config
+from tests.stateful_provider import StatefulProvider, entries_of
 from tests.wire.conftest import serve_api
 
 ROOT: Final = Path(__file__).parents[2]
@@ -28,11 +29,13 @@ def site(
     tmp_path_factory: pytest.TempPathFactory, providers: dict[str, ScriptedProvider]
 ) -> Iterator[Site]:
     """The contract's gateway, without Ray, and with a routing rule."""
-    config = write_config(tmp_path_factory.mktemp("pages"), providers)
-    rule = {"name": "r", "match": {"headers": {"x-rule": "*"}}, "model": "shared/parrot"}
-    config.write_text(json.dumps({**json.loads(config.read_text()), "routing_rules": [rule]}))
-    with serve_api(config, providers, {"FINGERPOST_TEST_KEY": "sk-test"}) as running:
-        yield running
+    with StatefulProvider() as keeper:
+        folder = tmp_path_factory.mktemp("pages")
+        config = write_config(folder, providers, entries_of(keeper.url))
+        rule = {"name": "r", "match": {"headers": {"x-rule": "*"}}, "model": "shared/parrot"}
+        config.write_text(json.dumps({**json.loads(config.read_text()), "routing_rules": [rule]}))
+        with serve_api(config, providers, {"FINGERPOST_TEST_KEY": "sk-test"}) as running:
+            yield running
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -67,6 +70,17 @@ def test_served_path_is_there(surface: ServedPath, site: Site) -> None:
     for method in surface.methods:
         answer = site.send(b"{" if method == "POST" else None, method=method, path=path)
         assert answer.status == (400 if method == "POST" else 200)
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda path: f"{path.methods[0]} {path.path}")
+def test_stored_path_is_there(stored: ServedPath, site: Site) -> None:
+    """An id that is not known is answered as such."""
+    (method,) = stored.methods
+    answer = site.send(b"{}", method=method, path=stored.path)
+    assert (answer.status == 200) == (stored.path == "/v1/conversations")
+    assert answer.status == 200 or answer.error["code"].endswith(
+        "conversation_not_found" if "conversations" in stored.path else "response_not_found"
+    )
 
 
 def test_keys_of_clients_have_no_limits(tmp_path: Path) -> None:
@@ -125,6 +139,12 @@ def test_api_page_has_the_table_of_surfaces() -> None:
     assert "\n".join(reference_pages.served_table()) in text
 
 
+def test_api_page_has_the_table_of_kept_responses() -> None:
+    """As the table in code has it."""
+    text = (ROOT / "docs/reference/api.md").read_text("utf-8")
+    assert "\n".join(reference_pages.stored_table()) in text
+
+
 def _ours(answer: Answered) -> set[str]:
     return {
         name for name in answer.names if name.startswith("x-fingerpost-") or name == "server-timing"
@@ -133,7 +153,7 @@ def _ours(answer: Answered) -> set[str]:
 
 def test_headers_are_those_that_the_gateway_sends(site: Site) -> None:
     """All together: with a route, with a session, by a rule, of a translation that leaves a field
-    out.
+    out, and of a request that its provider could not read as it was.
     """
     messages = [{"role": "user", "content": PROMPTS["code"]}]
     body = {"model": "auto", "messages": messages}
@@ -143,10 +163,13 @@ def test_headers_are_those_that_the_gateway_sends(site: Site) -> None:
     asked = {"model": "shared/parrot", "max_tokens": 9, "messages": messages, "top_k": 5}
     translated = site.send(json.dumps(asked).encode(), path="/v1/messages")
     refused = site.ask("unknown/model")
+    foreign = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "of another"}
+    thought = {"model": "keeps/keeper", "store": False, "input": [foreign, messages[0]]}
+    healed = site.send(json.dumps(thought).encode(), path="/v1/responses")
+    assert _ours(healed) - _ours(named) == {"x-fingerpost-healed"}
     assert _ours(ruled) - _ours(named) == {"x-fingerpost-rule"}
-    assert _ours(routed) | _ours(ruled) | _ours(named) | _ours(translated) | _ours(refused) == set(
-        HEADERS
-    )
+    answers = (routed, ruled, named, translated, healed, refused)
+    assert set().union(*map(_ours, answers)) == set(HEADERS)
     assert _ours(translated) - _ours(named) == {"x-fingerpost-dropped"}
     assert _ours(refused) == {"x-fingerpost-policy"}
 

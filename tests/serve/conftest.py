@@ -22,6 +22,7 @@ from tests import stateful_provider
 from tests.matrix.conftest import Bench, bench_of, entries_of
 from tests.matrix.vendor import script
 from tests.scripted_provider import ScriptedProvider
+from tests.serve.closed_proxy import ClosedProxy
 from tests.site import (
     DATA_PATHS,
     SECRET,
@@ -47,6 +48,8 @@ class Cluster:
     home: Path
     environ: dict[str, str]
     gateway: serve_process.ServeProcess
+    proxy: ClosedProxy
+    """The one that the environment names."""
     seconds_to_health: float = 0.0
 
     def replicas(self, deployment: str = "", app: str = "fingerpost") -> dict[int, str]:
@@ -176,11 +179,19 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="package")
+def proxy() -> Iterator[ClosedProxy]:
+    """The proxy that the environment of the cluster names."""
+    with ClosedProxy().running() as running_proxy:
+        yield running_proxy
+
+
+@pytest.fixture(scope="package")
 def cluster(
     cluster_providers: dict[str, ScriptedProvider],
     vendor: ScriptedProvider,
     redis_server: Server,
     stateful: StatefulProvider,
+    proxy: ClosedProxy,
 ) -> Iterator[Cluster]:
     """The graph with two replicas of the dedicated provider's client, and one for each dialect's
     interface; one application requires a key.
@@ -217,12 +228,12 @@ def cluster(
     file = home / "serve.yaml"
     file.write_text(yaml.safe_dump(serve))
     settings = read_env_file(CONFIGS / "serve.env")
-    base = {"FINGERPOST_TEST_KEY": SECRET, **os.environ}
+    base = {"FINGERPOST_TEST_KEY": SECRET, **os.environ, **proxy.environ}
     environ = serve_process.cluster_environment(base, settings, home)
     gateway = serve_process.ServeProcess(read_serve_file(file), environ, home / "serve.log")
     try:
         site = Site("127.0.0.1", port, cluster_providers)
-        cluster = Cluster(site, home, environ, gateway)
+        cluster = Cluster(site, home, environ, gateway, proxy)
         cluster.seconds_to_health = gateway.wait_until_healthy()
         yield cluster
     finally:

@@ -45,9 +45,20 @@ def test_conversation_goes_on_over_two_ingresses(
         assert heard == _heard(turn + 1)
 
 
-@pytest.mark.parametrize("model", ["keeps/keeper", "chats/chatter"])
+def _replace(cluster: Cluster, app: str, deployment: str, victim: int) -> None:
+    """Kills a replica, and waits for the one in its place."""
+    count = len(cluster.replicas(deployment, app))
+    os.kill(victim, signal.SIGKILL)
+
+    def is_replaced() -> bool:
+        replicas = cluster.replicas(deployment, app)
+        return victim not in replicas and len(replicas) == count
+
+    eventually(is_replaced, 60)
+
+
 def test_conversation_survives_restart_of_every_replica(
-    cluster: Cluster, sessions: SessionSite, client: openai.OpenAI, model: str
+    cluster: Cluster, sessions: SessionSite, client: openai.OpenAI
 ) -> None:
     """Each replica of ingress and store is killed once, between turns of one conversation."""
     before, turns = None, 0
@@ -55,7 +66,8 @@ def test_conversation_survives_restart_of_every_replica(
     def turn() -> None:
         nonlocal before, turns
         extra = {} if before is None else {"previous_response_id": before}
-        before, heard = say(client, stream=False, model=model, input=f"turn {turns}", **extra)
+        fields = {"model": "chats/chatter", "input": f"turn {turns}", **extra}
+        before, heard = say(client, stream=False, **fields)
         turns += 1
         assert heard == _heard(turns)
 
@@ -63,17 +75,7 @@ def test_conversation_survives_restart_of_every_replica(
         turn()
     for deployment in ("Affinity", "Ingress"):
         for victim in list(cluster.replicas(deployment, sessions.app)):
-            count = len(cluster.replicas(deployment, sessions.app))
-            os.kill(victim, signal.SIGKILL)
-            if deployment == "Affinity":
-                turn()  # waits for the new replica
-            eventually(
-                lambda: (
-                    victim not in cluster.replicas(deployment, sessions.app)  # noqa: B023
-                    and len(cluster.replicas(deployment, sessions.app)) == count
-                ),  # noqa: B023
-                60,
-            )
+            _replace(cluster, sessions.app, deployment, victim)
             eventually(lambda: sessions.site.explain("hello")["orchestrator"] is not None, 60)
             for _ in range(3):
                 turn()

@@ -68,6 +68,7 @@ def test_reasons_are_a_closed_set() -> None:
         "state",
         "cached",
         "always_route",
+        "escalation",
         "failover",
         "orchestrator_timeout",
         "orchestrator_error",

@@ -10,6 +10,7 @@ import pytest
 
 from serve_app import errors
 from serve_app.config.locations import ConfigError, Problem
+from serve_app.domain import SpentCap
 from serve_app.errors import GatewayError, UnknownModel
 
 VALUES: dict[str, object] = {
@@ -26,7 +27,8 @@ VALUES: dict[str, object] = {
     "reported_code": "overloaded",
     "reported_status": 529,
     "detail": "timed out",
-    "cap": errors.SpentCap("daily", 1796083200.0, 60.0, "mé"),
+    "cap": SpentCap("daily", 1796083200.0, 60.0, "mé"),
+    "retry_after_s": 3,
     "encoding": "br",
     "supported": ("gzip", "deflate"),
 }

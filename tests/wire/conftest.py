@@ -187,12 +187,8 @@ def serve_api(
     async def health() -> Any:
         return {"status": "ok", "providers": snapshot.providers.data_paths()}
 
-    parts = ApiDependencies(
-        gateway=assemble(lambda: snapshot, ports).gateway,
-        snapshot=lambda: snapshot,
-        observer=observer,
-        health=health,
-    )
+    assembly = assemble(lambda: snapshot, ports)
+    parts = ApiDependencies(assembly.gateway, assembly.stored, lambda: snapshot, observer, health)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if peer is not None:

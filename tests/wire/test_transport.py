@@ -1,6 +1,7 @@
 """The transport against a real provider on loopback: faults as values, bounds, no key returned."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,17 @@ async def test_transport_repr_shows_targets_and_connections(transport: Transport
     assert not isinstance(reply.body, bytes)
     await reply.body.aclose()
     assert repr(transport) == "<Transport targets: 1, connections: 0 in use, 0 idle>"
+
+
+async def test_path_of_one_answer_is_not_cached(
+    transport: Transport, providers: dict[str, ScriptedProvider]
+) -> None:
+    """Its id is in it; the method and an empty body reach the provider as they are."""
+    for method in ("GET", "DELETE", "POST"):
+        path = f"/chat/completions/{method}"
+        asked = replace(request("parrot"), path=path, body=b"", method=method)
+        await transport.open(asked)
+        sent = providers["shared"].ledger.last()
+        assert (sent.method, sent.path, sent.body) == (method, f"/v1{path}", b"")
+        assert sent.headers.get("content-length", "0") == "0"
+    assert "targets: 0," in repr(transport)

@@ -2,7 +2,7 @@
 
 The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have:
 ``client_keys``, ``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``,
-``orchestrator``, ``prices``, ``examples``, ``data_path`` and those that only lists of models show.
+``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy`` and those that only lists of models show.
 upgrade.py converts older formats first. Checks that need more than one value (duplicates, unknown names) are made where the values
 are used: load.py, providers/checks.py and routing/policy.py.
 
@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, PrivateAttr, field_validator
 
 from serve_app.config.schema.durations import Duration
+from serve_app.config.schema.entry_limits import EntryLimits, Queue
 from serve_app.config.schema.inert import (
     InlinePreference,
     Listener,
@@ -25,17 +26,20 @@ from serve_app.config.schema.inert import (
     Tracing,
 )
 from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
 from serve_app.config.schema.section import Section, Text
 from serve_app.config.schema.sessions import PromptCaching, Routing, StateStorage
-from serve_app.domain import DataPath, Prefer
+from serve_app.config.schema.timeouts import ProviderTimeouts, Timeouts
+from serve_app.domain import DataPath, Need
 from serve_app.exchange import Operation
 
 MEBIBYTE = 1 << 20
 
-MAX_EXAMPLES = 64
-
 NEWEST: Final = "v0.4.0"
+
+NO_PROXY: Final = "off"
+"""The value of ``proxy`` for a provider that is reached directly."""
 
 
 LaxOperation = Annotated[Operation, Field(strict=False)]
@@ -91,6 +95,14 @@ class ModelProvider(Section):
         description="whether a hash of the session is sent to the provider as `prompt_cache_key`, if the client sends "
         "none; null: where that field is known to be accepted",
     )
+    proxy: Text | None = Field(
+        default=None,
+        description="URL of the HTTP proxy through which the provider is reached, best as `$NAME`, or `off` for none; "
+        "null: as the environment's `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say",
+        repr=False,
+    )
+    timeouts: ProviderTimeouts = ProviderTimeouts()
+    limits: EntryLimits | None = None
     data_path: DataPath | None = Field(
         None,
         description="deployment that calls the provider: `dedicated` to it (the default), `shared` with others "
@@ -106,17 +118,28 @@ class ModelProvider(Section):
     max_input_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="maximum input of the model, tokens, as lists of models show it; "
-        "by default the known context window",
+        description="maximum input of the model, tokens, as lists of models show it; routes try it last for "
+        "longer requests; by default the known context window",
     )
     max_output_tokens: int | None = Field(
         default=None,
         ge=1,
         description="maximum output of the model, tokens, as lists of models show it",
     )
+    lacks: list[Annotated[Need, Field(strict=False)]] = Field(
+        default=[],
+        description="what the model does not take: `images`, `tools`, `structured_output`; routes try it last for "
+        "requests with these",
+    )
     routing_preferences: list[InlinePreference] = Field(
         default=[], description="routes to this model in formats before v0.4.0; ignored since"
     )
+
+    @field_validator("proxy", mode="before")
+    @classmethod
+    def _of_off(cls, value: object) -> object:
+        """Reads ``off`` without quotes, which YAML takes for false."""
+        return NO_PROXY if value is False else value
 
 
 class Alias(Section):
@@ -128,43 +151,6 @@ class Alias(Section):
     )
     description: Text | None = Field(
         default=None, description="description of the alias in lists of models"
-    )
-
-
-class SelectionPolicy(Section):
-    """Order of the models of a route; ignored, models are tried in the configured order."""
-
-    prefer: Prefer = Field(strict=False, description="property by which models are preferred")
-
-    @field_validator("prefer", mode="before")
-    @classmethod
-    def _of_nothing(cls, value: object) -> object:
-        """Reads null and the empty string as ``none``, as Plano does."""
-        return Prefer.NONE if value is None or value == "" else value
-
-
-class RoutingPreference(Section):
-    """A route: a kind of request, described in plain words, and the models that answer it."""
-
-    name: Text = Field(description="unique name of the route")
-    description: Text = Field(description="requests that belong to the route, in plain words")
-    models: Annotated[list[Text], Field(min_length=1)] = Field(
-        description="models of the route, best first; names that clients may use, except aliases"
-    )
-    selection_policy: SelectionPolicy | None = None
-    examples: Annotated[list[Text], Field(max_length=MAX_EXAMPLES)] = Field(
-        default=[], description="example prompts of users for this route; three or more work best"
-    )
-
-
-class ConfiguredRoute(RoutingPreference):
-    """A route: a kind of request, described in plain words, and the models that answer it.
-
-    In older formats it may lack a description.
-    """
-
-    description: str = Field(
-        description="requests that belong to the route, in plain words; if empty, only its name is matched"
     )
 
 
@@ -244,35 +230,6 @@ class Limits(Section):
     )
 
 
-class Timeouts(Section):
-    """Timeouts of a provider, in seconds."""
-
-    connect_s: float = Field(
-        default=5.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="timeout of connecting to a provider, seconds",
-    )
-    first_byte_s: float = Field(
-        default=60.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="timeout until the head of a streamed answer, seconds",
-    )
-    idle_s: float = Field(
-        default=120.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="timeout between two chunks of a stream, seconds",
-    )
-    total_s: float = Field(
-        default=600.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="timeout of a request with all its attempts, seconds",
-    )
-
-
 class GatewayConfig(Section):
     """Configuration of the gateway."""
 
@@ -315,6 +272,7 @@ class GatewayConfig(Section):
         default=False, description="whether to serve other machines without `client_keys`"
     )
     limits: Limits = Limits()
+    queue: Queue = Queue()
     timeouts: Timeouts = Timeouts()
     ignore_unsupported: bool = Field(
         default=False,

@@ -8,6 +8,7 @@ from typing import Final
 
 from serve_app.dialects import ir
 from serve_app.dialects.anthropic_messages.arguments import read_arguments, write_arguments
+from serve_app.dialects.anthropic_messages.errors import failure_in
 from serve_app.dialects.anthropic_messages.read_blocks import DIALECT, read_citations
 from serve_app.dialects.anthropic_messages.usage import read_usage, write_usage
 from serve_app.dialects.json_values import object_of, text_of
@@ -44,6 +45,9 @@ def read_answer(answer: Mapping[str, Json]) -> ir.Answer:
     content = answer.get("content")
     if not isinstance(content, list):
         raise ValueError("the answer has no content list")  # noqa: TRY004 - as promised
+    failure = failure_in(answer)
+    if failure is not None:
+        raise ValueError(failure.message)
     identity = text_of(answer.get("id"))
     try:
         parts = [read_part(block, identity, at) for at, block in enumerate(content)]

@@ -5,6 +5,7 @@ Source: Anthropic API reference, "Messages".
 
 from functools import cached_property
 
+from serve_app.dialects.json_values import object_of
 from serve_app.dialects.message_list import (
     MessageListConversation,
     is_user_turn,
@@ -39,3 +40,8 @@ class MessagesConversation(MessageListConversation):
             container = container.get("id")
         continues = isinstance(thread, dict) and thread.get("type") == "continue"
         return continues or (isinstance(container, str) and bool(container))
+
+    @property
+    def _wants_schema(self) -> bool:
+        own = object_of(self._document.get("output_config")).get("format")
+        return own is not None or self._document.get("output_format") is not None

@@ -11,6 +11,7 @@ from serve_app.dialects.anthropic_messages.conversation import MessagesConversat
 from serve_app.dialects.anthropic_messages.errors import MessagesErrors
 from serve_app.dialects.anthropic_messages.state import MessagesState
 from serve_app.dialects.anthropic_messages.stream import MessagesWatch
+from serve_app.dialects.anthropic_messages.thinking import effort_fields
 from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import (
     GATEWAY_KEYS,
@@ -23,7 +24,7 @@ from serve_app.dialects.fields import (
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.path_upstream import PathUpstream
 from serve_app.dialects.protocol import ErrorInfo, StreamWatch
-from serve_app.domain import Conversation
+from serve_app.domain import Conversation, Json
 from serve_app.errors import InvalidRequest
 from serve_app.exchange import PATHS, Operation
 
@@ -80,6 +81,10 @@ class MessagesUpstream(PathUpstream):
 
     operation: Operation = Operation.MESSAGES
 
+    def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
+        """``output_config`` and ``thinking``, as the model takes them."""
+        return effort_fields(document, model, effort)
+
     def read_error(self, body: bytes) -> ErrorInfo | None:
         """The error in a body; without a ``body`` of its own if it has the form of OpenAI's."""
         return errors.read_error(body)
@@ -99,6 +104,11 @@ class CountTokensUpstream(MessagesUpstream):
     """A provider that is asked how many tokens a message is."""
 
     operation: Operation = Operation.COUNT_TOKENS
+
+    def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
+        """Nothing: what the model thinks is not counted."""
+        del document, model, effort
+        return {}
 
     def check_answer(self, body: bytes, *, may_be_torn: bool) -> ErrorInfo | None:
         """What is wrong with a complete answer; None if it is a count of tokens."""

@@ -3,6 +3,7 @@
 Source: Anthropic API reference, "Errors".
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -52,6 +53,10 @@ _STATUS_OF_TYPE: Mapping[str, int] = MappingProxyType(
 _FOREIGN_STATUSES: Mapping[str, int] = MappingProxyType({**_STATUS_OF_TYPE, **STATUSES})
 _CLIENT_ERROR = range(400, 500)
 _OVERLOADED: Final = 529
+
+_BLOCK: Final = re.compile(rb'"content"\s*:\s*\[\s*\{')
+_UNKNOWN_STATUS: Final = 502
+_FAILED: Final = "the provider ended its answer with stop_reason 'error'"
 
 _DETAILED: Final = frozenset({"thread_unsupported_request", "thread_not_found"})
 """Codes that the official SDKs look for in ``error.details.error_code``."""
@@ -115,21 +120,38 @@ def event_error(data: bytes) -> ErrorInfo:
     return _foreign_info(answer.get("error") or answer)
 
 
+def failure_in(message: Mapping[str, Json]) -> ErrorInfo | None:
+    """The failure that a message, or the delta of one, reports as its end; else None.
+
+    Servers that translate chat completions pass such a reason on.
+    """
+    if message.get("stop_reason") != "error":
+        return None
+    error = message.get("error")
+    return _foreign_info(error) if error else ErrorInfo(_FAILED, _UNKNOWN_STATUS)
+
+
 def check_answer(body: bytes, *, may_be_torn: bool) -> ErrorInfo | None:
     """What is wrong with a complete answer of status 2xx; None if it is a message.
 
-    A body that may be torn is parsed in full.
+    A body that may be torn is parsed in full. A message with a stop reason may be without content,
+    as a model may have nothing to say.
     """
     whole = body.strip()
-    looks_good = whole.startswith(b"{") and whole.endswith(b"}") and b'"content"' in whole
+    looks_good = whole.startswith(b"{") and whole.endswith(b"}") and _BLOCK.search(whole)
     other = b'"error"' in whole or b'"choices"' in whole  # a chat completion has content too
     if looks_good and not other and not may_be_torn:
         return None
     answer = read_object(body)
-    if answer is not None and answer.get("type") == "message":
-        is_list = isinstance(answer.get("content"), list)
-        return None if is_list else ErrorInfo("the answer holds no list `content`")
-    return _wrong(answer, body) or ErrorInfo("the answer is not a message")
+    if answer is None or answer.get("type") != "message":
+        return _wrong(answer, body) or ErrorInfo("the answer is not a message")
+    content = answer.get("content")
+    if not isinstance(content, list):
+        return ErrorInfo("the answer holds no list `content`")
+    failure = failure_in(answer)
+    if failure is not None or content or answer.get("stop_reason"):
+        return failure
+    return _wrong(answer, body) or ErrorInfo("the answer holds neither content nor a stop reason")
 
 
 def check_count(body: bytes) -> ErrorInfo | None:

@@ -11,12 +11,13 @@ from typing import Final
 from serve_app.dialects import ir
 from serve_app.dialects.anthropic_messages.answers import read_finish, read_part, read_refusal
 from serve_app.dialects.anthropic_messages.arguments import read_arguments
-from serve_app.dialects.anthropic_messages.errors import event_error
+from serve_app.dialects.anthropic_messages.errors import event_error, failure_in
 from serve_app.dialects.anthropic_messages.read_blocks import read_citation
 from serve_app.dialects.anthropic_messages.usage import merge_usage, usage_of
 from serve_app.dialects.json_edits import read_object
 from serve_app.dialects.json_values import object_of, text_of
 from serve_app.dialects.part_sequence import PartSequence
+from serve_app.dialects.protocol import ErrorInfo
 from serve_app.dialects.sse import Event
 from serve_app.domain import Json
 
@@ -48,6 +49,8 @@ class MessagesReader:
         self._usage: dict[str, Json] = {}
         self._id = ""
         self._calls = self._started = self._finished = self._over = False
+        self._speaks = False
+        """A block has content, or is neither text nor thoughts."""
         self._handlers: Mapping[str, Callable[[dict[str, Json]], Iterable[ir.Event]]] = {
             "message_start": self._message_start,
             "content_block_start": self._block_start,
@@ -69,14 +72,14 @@ class MessagesReader:
         try:
             if handler is not None:
                 return list(handler(data))
-            return self._fail(event.data) if kind == "error" or data.get("error") else []
+            is_error = kind == "error" or data.get("error")
+            return self._fail(event_error(event.data)) if is_error else []
         except RecursionError:
             self._over = True
             return [ir.Failed("the provider sent an event that is nested too deeply", 502)]
 
-    def _fail(self, data: bytes) -> list[ir.Event]:
+    def _fail(self, error: ErrorInfo) -> list[ir.Event]:
         self._over = True
-        error = event_error(data)
         return [ir.Failed(error.message, error.status, error.code)]
 
     def end(self) -> Iterable[ir.Event]:
@@ -115,6 +118,8 @@ class MessagesReader:
         part, text = _emptied(whole)
         block = self._blocks[index] = _Block(key, part)
         self._calls = self._calls or isinstance(part, ir.ToolCall)
+        is_speech = isinstance(part, ir.Text | ir.Thinking)
+        self._speaks = self._speaks or part != whole or not is_speech
         yield from self._parts.start(key, part)
         if isinstance(whole, ir.ToolCall):
             block.arguments = text
@@ -140,7 +145,7 @@ class MessagesReader:
         block = self._blocks[index]
         piece = _piece(block.part, delta)
         if piece is not None:
-            block.has_deltas = True
+            block.has_deltas = self._speaks = True
             yield from self._parts.add(block.key, piece)
 
     def _block_stop(self, data: dict[str, Json]) -> Iterator[ir.Event]:
@@ -156,6 +161,10 @@ class MessagesReader:
 
     def _message_delta(self, data: dict[str, Json]) -> Iterator[ir.Event]:
         delta = object_of(data.get("delta"))
+        failure = failure_in(delta)
+        if failure is not None:
+            yield from self._fail(failure)
+            return
         if delta.get("stop_reason"):
             yield from self._finish(delta)
         if merge_usage(self._usage, data.get("usage")):
@@ -179,8 +188,8 @@ class MessagesReader:
 
     def _message_stop(self, data: dict[str, Json]) -> Iterator[ir.Event]:
         del data
-        if not self._started:
-            return  # an answer that never began is not an empty one
+        if not (self._speaks or self._finished):
+            return  # an answer that never began, or has no reason to be empty, is not one
         yield from self._finish({})
         self._over = True
         yield ir.Ended()

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from serve_app.dialects import ir
 from serve_app.dialects.anthropic_messages.arguments import write_arguments
 from serve_app.dialects.anthropic_messages.read_blocks import DIALECT
+from serve_app.dialects.anthropic_messages.thinking import can_think
 from serve_app.dialects.anthropic_messages.write_media import (
     document_block,
     image_block,
@@ -37,19 +38,8 @@ class WrittenPrompt(NamedTuple):
 
     @property
     def can_think(self) -> bool:
-        """True if a model that thinks by a budget takes it.
-
-        A turn that is under way has to begin with the model's own thoughts then, and an answer
-        that the client has begun cannot have any.
-        """
-        last = self.messages[-1]
-        if last["role"] == "assistant":
-            return False
-        if not any(block["type"] == "tool_result" for block in last["content"]):
-            return True
-        turns = (turn for turn in reversed(self.messages) if turn["role"] == "assistant")
-        turn = next(turns, None)
-        return turn is None or turn["content"][0]["type"] in ("thinking", "redacted_thinking")
+        """True if a model that thinks by a budget takes it."""
+        return can_think(self.messages)
 
 
 def write_prompt(messages: Iterable[ir.Message]) -> WrittenPrompt:

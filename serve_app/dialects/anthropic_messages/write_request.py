@@ -10,6 +10,12 @@ from typing import Final
 from serve_app.dialects import ir
 from serve_app.dialects.anthropic_messages.model_facts import ThinkingStyle, facts_of
 from serve_app.dialects.anthropic_messages.schemas import binding_schema
+from serve_app.dialects.anthropic_messages.thinking import (
+    LITTLE,
+    MIN_TOP_P,
+    budget_within,
+    effort_for,
+)
 from serve_app.dialects.anthropic_messages.write_media import with_cache
 from serve_app.dialects.anthropic_messages.write_messages import WrittenPrompt, write_prompt
 from serve_app.dialects.json_values import json_text
@@ -20,17 +26,6 @@ from serve_app.dialects.stable_ids import digest_of
 from serve_app.domain import Json
 from serve_app.errors import InvalidRequest, NestingTooDeep
 
-_BUDGETS: Final[Mapping[str, int]] = {
-    "low": 2048,
-    "medium": 8192,
-    "high": 16384,
-    "xhigh": 24576,
-    "max": 24576,
-}
-_MIN_BUDGET: Final = 1024
-_LITTLE: Final = ("none", "minimal")
-_MIN_TOP_P: Final = 0.95
-"""With thoughts by a budget, top_p may not be lower."""
 _MAX_USER: Final = 256
 _PERSONAL: Final = re.compile(r"@|^\+?[\d\s().-]{7,}$")
 """An address or a telephone number, which the API refuses as the name of a user."""
@@ -180,7 +175,7 @@ class _Draft:
         if wanted is None or wanted.enabled is False:
             return
         is_adaptive = self._facts.thinking is ThinkingStyle.ADAPTIVE
-        if wanted.effort in _LITTLE:
+        if wanted.effort in LITTLE:
             if is_adaptive:  # some of these think unless they are told to make little effort
                 self._body["output_config"] = {"effort": "low"}
             return
@@ -205,22 +200,15 @@ class _Draft:
         self._body["thinking"] = thinking
         effort = wanted.effort or effort_of_budget(wanted.budget_tokens)
         if effort is not None:
-            is_known = effort in ("low", "medium", "high") or self._facts.takes_more_than_high
-            self._body["output_config"] = {"effort": effort if is_known else "high"}
+            self._body["output_config"] = {"effort": effort_for(self._facts, effort)}
         self._leave_sampling_out()
 
     def _think_by_budget(self, wanted: ir.Reasoning) -> None:
-        """Thoughts count as output, so the limit of the client is for the text behind them."""
-        limit = self._body["max_tokens"]
-        budget = wanted.budget_tokens or _BUDGETS.get(wanted.effort or "", _BUDGETS["medium"])
-        budget = max(budget, _MIN_BUDGET)
-        if limit <= budget:
-            whole = budget + limit
-            if self._facts.max_output is not None:
-                whole = min(whole, self._facts.max_output)
-            budget = max(min(budget, whole - min(limit, whole // 2)), _MIN_BUDGET)
-            self._body["max_tokens"] = whole
-        self._body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+        budget = budget_within(
+            self._body["max_tokens"], wanted.budget_tokens, wanted.effort, self._facts.max_output
+        )
+        self._body["max_tokens"] = budget.max_tokens
+        self._body["thinking"] = {"type": "enabled", "budget_tokens": budget.thoughts}
         self._leave_sampling_out()
 
     def _leave_sampling_out(self) -> None:
@@ -229,7 +217,7 @@ class _Draft:
             self._drop("temperature")
         if self._body.pop("top_k", None) is not None:
             self._drop("top_k")
-        if self._body.get("top_p", 1) < _MIN_TOP_P:
+        if self._body.get("top_p", 1) < MIN_TOP_P:
             del self._body["top_p"]
             self._drop("top_p")
 

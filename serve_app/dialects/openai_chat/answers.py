@@ -48,9 +48,9 @@ def read_answer(answer: Mapping[str, Json]) -> ir.Answer:
     message = choice.get("message") if choice else None
     if choice is None or not isinstance(message, dict):
         raise ValueError("the answer holds no message")
-    failure = failure_in(choice.get("finish_reason"))
+    failure = failure_in(choice, answer.get("error"))
     if failure is not None:
-        raise ValueError(failure)
+        raise ValueError(failure.message)
     created = seconds_of(answer.get("created"))
     answer_id = text_of(answer.get("id")) or str(created or "")
     parts: list[ir.AnswerPart] = [*map(read_thinking, thoughts_in(message))]

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from serve_app.dialects.json_values import objects_of
+from serve_app.dialects.json_values import object_of, objects_of
 from serve_app.dialects.message_list import MessageListConversation, read_turns
 from serve_app.domain import Json
 
@@ -16,6 +16,10 @@ class ChatConversation(MessageListConversation):
     def has_provider_state(self) -> bool:
         """True if the conversation refers to an answer in audio, which only its provider has."""
         return refers_to_audio(self._messages)
+
+    @property
+    def _wants_schema(self) -> bool:
+        return object_of(self._document.get("response_format")).get("type") == "json_schema"
 
 
 def refers_to_audio(messages: Json) -> bool:

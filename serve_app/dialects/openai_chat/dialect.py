@@ -17,12 +17,13 @@ from serve_app.dialects.fields import (
 )
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.openai_chat.conversation import ChatConversation
+from serve_app.dialects.openai_chat.effort import effort_fields
 from serve_app.dialects.openai_chat.errors import check_answer
 from serve_app.dialects.openai_chat.stream import ChatWatch
 from serve_app.dialects.openai_errors import OpenAIErrors, read_error
 from serve_app.dialects.path_upstream import PathUpstream
 from serve_app.dialects.protocol import ErrorInfo, StreamWatch
-from serve_app.domain import Conversation
+from serve_app.domain import Conversation, Json
 from serve_app.errors import InvalidRequest
 from serve_app.exchange import PATHS, Operation
 
@@ -64,6 +65,10 @@ class ChatUpstream(PathUpstream):
     """A provider that is asked for chat completions."""
 
     operation: Operation = Operation.CHAT
+
+    def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
+        """``reasoning_effort``, or OpenRouter's ``reasoning`` where the client sends that."""
+        return effort_fields(document, model, effort)
 
     def read_error(self, body: bytes) -> ErrorInfo | None:
         """The error in a body; None if it is not an error of this dialect."""

@@ -1,6 +1,7 @@
 """Why an answer ended, in the words of chat completions.
 
-Source: OpenAI API reference, "Chat", field ``finish_reason``; Mistral and DeepSeek have more.
+Source: OpenAI API reference, "Chat", field ``finish_reason``; Mistral, DeepSeek and OpenRouter have
+more, and OpenRouter puts the error beside it.
 """
 
 from collections.abc import Collection, Mapping
@@ -8,6 +9,8 @@ from types import MappingProxyType
 from typing import Final
 
 from serve_app.dialects import ir
+from serve_app.dialects.openai_errors import error_info
+from serve_app.dialects.protocol import ErrorInfo
 from serve_app.domain import Json
 
 _MEANS: Final[Mapping[str, ir.Finish]] = MappingProxyType(
@@ -21,7 +24,10 @@ _MEANS: Final[Mapping[str, ir.Finish]] = MappingProxyType(
         "content_filter": ir.Finish.FILTERED,
     }
 )
-_FAILURES: Final = frozenset({"error", "insufficient_system_resource"})
+_FAILURES: Final[Mapping[str, int]] = MappingProxyType(
+    {"error": 502, "insufficient_system_resource": 503}
+)
+"""Reasons that report a failure of the provider, and the status that they stand for."""
 _MAY_CALL: Final = frozenset({ir.Finish.STOP, ir.Finish.TOOL_CALLS})
 _WORDS: Final[Mapping[ir.Finish, str]] = MappingProxyType(
     {
@@ -36,11 +42,18 @@ _WORDS: Final[Mapping[ir.Finish, str]] = MappingProxyType(
 )
 
 
-def failure_in(reason: Json) -> str | None:
-    """What a finish reason says if it reports a failure of the provider; None for any other."""
+def failure_in(choice: Mapping[str, Json], error: Json = None) -> ErrorInfo | None:
+    """The failure of the provider that a choice reports as the end of an answer; else None.
+
+    ``error``: what the provider says beside the choices.
+    """
+    reason, own = choice.get("finish_reason"), choice.get("error")
     if isinstance(reason, str) and reason in _FAILURES:
-        return f"the provider ended its answer with finish_reason {reason!r}"
-    return None
+        if own or error:
+            return error_info(own or error)
+        text = f"the provider ended its answer with finish_reason {reason!r}"
+        return ErrorInfo(text, _FAILURES[reason])
+    return error_info(own) if own and not reason else None
 
 
 def read_finish(

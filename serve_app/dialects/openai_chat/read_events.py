@@ -29,6 +29,7 @@ from serve_app.dialects.openai_chat.reasoning import (
 from serve_app.dialects.openai_chat.tool_deltas import ToolDeltas
 from serve_app.dialects.openai_errors import error_info
 from serve_app.dialects.part_sequence import PartSequence
+from serve_app.dialects.protocol import ErrorInfo
 from serve_app.dialects.sse import Event
 from serve_app.dialects.tool_arguments import arguments_of
 from serve_app.domain import Json
@@ -78,9 +79,9 @@ class ChatReader:
 
     def _chunk(self, chunk: _Object) -> Iterator[ir.Event]:
         choice = first_choice(chunk) or {}
-        failure = failure_in(choice.get("finish_reason"))
+        failure = failure_in(choice)
         if failure is not None:
-            yield from self._fail(ir.Failed(failure, _BAD_GATEWAY))
+            yield from self._fail(_failed(failure))
             return
         usage = _usage(chunk, choice)
         if not self._has_started and (choice or usage):  # Azure's first chunk has no id
@@ -114,8 +115,12 @@ def _reported(error: Json) -> ir.Failed:
         reported = error_info(error)
     except RecursionError:
         return ir.Failed("the provider reports an error that is nested too deeply", _BAD_GATEWAY)
-    code = None if reported.code is None else _whole(reported.code)
-    return ir.Failed(_whole(reported.message), reported.status, code)
+    return _failed(reported)
+
+
+def _failed(error: ErrorInfo) -> ir.Failed:
+    code = None if error.code is None else _whole(error.code)
+    return ir.Failed(_whole(error.message), error.status, code)
 
 
 def _whole(text: str) -> str:

@@ -8,9 +8,11 @@ import json
 import re
 
 from serve_app.dialects.json_edits import read_object
+from serve_app.dialects.json_values import objects_of
+from serve_app.dialects.openai_chat.finish_reasons import failure_in
 from serve_app.dialects.openai_errors import event_error
 from serve_app.dialects.protocol import ErrorInfo, StreamState
-from serve_app.dialects.sse import Event, Framer, iterate_events, parse_event, parse_events
+from serve_app.dialects.sse import Event, Framer, events_before, iterate_events, parse_event
 from serve_app.domain import Json
 from serve_app.errors import GatewayError
 
@@ -25,26 +27,31 @@ class ChatWatch:
     def __init__(self, choices: int = 1) -> None:
         self._framer = Framer()
         self._ending = _Ending(choices)
-        self._reads_all = choices > 1
         self._speaking = False
-        self._empty = True
-        self._announced_end = False
+        self._reads_all = True
+        """Whether every event is read; else only those that may be an end."""
+        self._several = choices > 1
+        self._lost: StreamState | None = None
         self.error: ErrorInfo | None = None
 
     @property
     def state(self) -> StreamState:
         """How far the stream has come."""
-        if self._announced_end:
-            return StreamState.EMPTY
+        if self._lost is not None:
+            return self._lost
         if self._ending.complete:
             return StreamState.COMPLETE
         return StreamState.SPEAKING if self._speaking else StreamState.PREAMBLE
 
     def feed(self, chunk: bytes) -> bytes:
-        """The whole events that are now there, unchanged."""
+        """The whole events that are now there, unchanged, without an end that is not a good one."""
         events = self._framer.feed(chunk)
-        if not self._speaking or self._reads_all or _matters(events):
-            self._read(events)
+        split = self._framer.split
+        if split is not None:
+            self._read(split)
+            return b"" if self._lost else events
+        if self._reads_all or _matters(events):
+            return self._read(events)
         return events
 
     def rest(self, *, torn: bool) -> bytes:
@@ -53,35 +60,44 @@ class ChatWatch:
         A complete stream that was closed in order keeps its last bytes, whatever they are.
         """
         left = self._framer.rest()
-        if torn:
-            whole = left if left.endswith(_LINE_ENDS) else b""
-        else:
-            whole = left if left.endswith(_LINE_ENDS) or _is_complete_event(left) else b""
-        self._read(whole)
-        return left if self._ending.complete and not torn else whole
+        event = left if self._framer.split is None else self._framer.split
+        is_whole = left.endswith(_LINE_ENDS) or (not torn and _is_complete_event(event))
+        if is_whole:
+            self._read(event)
+        if self._lost:
+            return b""
+        return left if is_whole or (self._ending.complete and not torn) else b""
 
     def fail(self, error: GatewayError) -> bytes:
         """Nothing: an error event here is the same in every stream."""
         del error
         return b""
 
-    def _read(self, events: bytes) -> None:
-        if not self._speaking:
-            self._read_preamble(events)
-        self._ending.feed(events)
+    def _read(self, events: bytes) -> bytes:
+        """Reads whole events; returns those that may go out."""
+        if self._lost:
+            return b""
+        end = None if self._speaking else self._read_preamble(events)
+        if end is not None:
+            self._lost = StreamState.EMPTY
+            return events_before(events, end)
+        failed = self._ending.feed(events)
+        if failed is None:
+            return events
+        self.error, self._lost, self._reads_all = self._ending.failure, StreamState.FAILED, True
+        return events_before(events, failed)
 
-    def _read_preamble(self, events: bytes) -> None:
+    def _read_preamble(self, events: bytes) -> Event | None:
+        """Reads up to the first content; returns the end marker that came before it."""
         for event in iterate_events(events):
+            if event.data == _DONE:
+                return event
             self.error = self.error or event_error(event)
-            if self.error is not None:
-                return
-            if event.data == _DONE and self._empty:
-                self._announced_end = True
-                return
-            self._empty = self._empty and event.data is None
             if not is_preamble(event):
                 self._speaking = True
-                return
+                self._reads_all = self._several
+                break
+        return None
 
 
 class _Ending:
@@ -97,33 +113,48 @@ class _Ending:
         self._done = False
         self._seen: set[int] = set()
         self._finished: set[int] = set()
+        self.failure: ErrorInfo | None = None
+        """What the provider reports as the reason of its end."""
 
     @property
     def complete(self) -> bool:
         """True when nothing is missing."""
         return self._done or (bool(self._finished) and self._seen <= self._finished)
 
-    def feed(self, events: bytes) -> None:
-        """Takes bytes that end at an event's end."""
+    def feed(self, events: bytes) -> Event | None:
+        """Takes bytes that end at an event's end; returns the event in which a choice failed."""
+        failed = self._parse(events) if self._parse_all or _may_finish(events) else None
         if _DONE in events and _holds_done(events):
             self._done = True
-        elif self._parse_all or b'"finish_reason"' in events or b'"error"' in events:
-            self._parse(events)
+        return failed
 
-    def _parse(self, events: bytes) -> None:
-        if not self._parse_all and b'"error"' not in events and not _FINISH.search(events):
-            return
-        for event in parse_events(events):
-            if event_error(event) is not None:
-                self._done = True
+    def _parse(self, events: bytes) -> Event | None:
+        for event in iterate_events(events):
             chunk = read_object(event.data or b"")
-            choices = (chunk or {}).get("choices")
-            for choice in choices if isinstance(choices, list) else ():
-                index = choice.get("index", 0) if isinstance(choice, dict) else None
-                if isinstance(index, int):
-                    self._seen.add(index)
-                    if choice.get("finish_reason"):
-                        self._finished.add(index)
+            if chunk is None:
+                continue
+            if chunk.get("error"):
+                self._done = True
+            was_complete = self.complete
+            for choice in objects_of(chunk.get("choices")):
+                self._note(choice)
+            if self.failure is not None and not was_complete:
+                return event
+        return None
+
+    def _note(self, choice: dict[str, Json]) -> None:
+        self.failure = self.failure or failure_in(choice)
+        index = choice.get("index", 0)
+        if isinstance(index, int):
+            self._seen.add(index)
+            if choice.get("finish_reason"):
+                self._finished.add(index)
+
+
+def _may_finish(events: bytes) -> bool:
+    if b'"error"' in events:
+        return True
+    return b'"finish_reason"' in events and _FINISH.search(events) is not None
 
 
 def _matters(events: bytes) -> bool:
@@ -132,7 +163,7 @@ def _matters(events: bytes) -> bool:
 
 
 def is_preamble(event: Event) -> bool:
-    """True for comments, and for chunks that hold only a role or an empty delta."""
+    """True for comments, and for chunks without content: of a role, an empty delta, or usage."""
     if event.data is None:
         return True
     if event.data == _DONE:
@@ -141,9 +172,7 @@ def is_preamble(event: Event) -> bool:
     if chunk is None or chunk.get("error"):
         return False
     choices = chunk.get("choices")
-    if not choices and chunk.get("usage"):  # some servers count in every chunk
-        return False
-    return isinstance(choices, list) and not any(map(_has_content, choices))
+    return not isinstance(choices, list) or not any(map(_has_content, choices))
 
 
 def _has_content(choice: Json) -> bool:
@@ -151,7 +180,7 @@ def _has_content(choice: Json) -> bool:
         return True
     delta = choice.get("delta")
     if not isinstance(delta, dict):
-        return "text" in choice
+        return bool(choice.get("text"))
     return any(value for key, value in delta.items() if key != "role")
 
 

@@ -5,11 +5,10 @@ do not know, so a key is written only where the client asked for what it does. T
 is the older one, which more servers take; a quirk renames it.
 """
 
-import re
 from collections.abc import Iterator
-from typing import Final
 
 from serve_app.dialects import ir
+from serve_app.dialects.openai_chat.effort import is_strict
 from serve_app.dialects.openai_chat.reasoning import CHAT
 from serve_app.dialects.openai_chat.write_messages import MessageWriter
 from serve_app.dialects.openai_requests import MAX_USER, OPENAI, parameters_of, schema_fields
@@ -18,25 +17,16 @@ from serve_app.dialects.reasoning_effort import effort_of_budget
 from serve_app.dialects.server_tools import places_of_server_tools
 from serve_app.domain import Json
 
-# Source: OpenAI, "Reasoning models", and Mistral, "Reasoning": these models do not think, or only
-# some versions of them do, and their servers refuse unknown or unsupported fields.
-_STRICT: Final = re.compile(
-    r"gpt-[34]|chatgpt-|mistral-|open-mi[sx]tral|codestral|ministral|pixtral|devstral"
-    r"|llama|gemma|command",
-    re.IGNORECASE,
-)
-"""How the names of models begin that refuse ``reasoning_effort`` and what others add to a call."""
-
 
 def write_request(request: ir.Request, model: str) -> Written:
     """The body for a provider. Raises InvalidRequest that names the client's field."""
-    is_strict = _STRICT.match(model.rpartition("/")[2]) is not None
-    writer = MessageWriter(request.dialect, is_strict=is_strict)
+    strict = is_strict(model)
+    writer = MessageWriter(request.dialect, is_strict=strict)
     body: dict[str, Json] = {"model": model, "messages": writer.write(request.messages)}
     dropped: list[str] = []
     body |= _tools(request, writer, dropped)
     body |= _limits(request)
-    body |= _extras(request, dropped, is_strict=is_strict)
+    body |= _extras(request, dropped, is_strict=strict)
     if request.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return Written(body, (*writer.dropped, *dropped))

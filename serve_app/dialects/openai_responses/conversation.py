@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Final
 
-from serve_app.dialects.json_values import objects_of
+from serve_app.dialects.attachments import Attachments, read_attachments
+from serve_app.dialects.json_values import object_of, objects_of
 from serve_app.dialects.message_list import (
     MessageListConversation,
     is_user_turn,
@@ -69,6 +70,15 @@ class ResponsesConversation(MessageListConversation):
             return True
         return any(map(_is_reference, objects_of(self._document.get("input"))))
 
+    @property
+    def _wants_schema(self) -> bool:
+        form = object_of(object_of(self._document.get("text")).get("format"))
+        return form.get("type") == "json_schema"
+
+    @cached_property
+    def _attachments(self) -> Attachments:
+        return read_attachments(self._document.get("input"), self._document.text)
+
 
 def as_messages(value: Json) -> list[Json]:
     """The ``input`` of a request as messages of OpenAI chat.
@@ -86,11 +96,13 @@ def as_messages(value: Json) -> list[Json]:
             continue
         elif kind.endswith("_output"):
             call = item.get("call_id") or item.get("id")
-            messages.append({"role": "tool", "tool_call_id": call})
+            output = _content(item.get("output"))
+            messages.append({"role": "tool", "tool_call_id": call, "content": output})
         elif kind in _CALLS or (kind.endswith("_call") and isinstance(item.get("call_id"), str)):
             if not messages or messages[-1]["role"] != "assistant":
                 messages.append({"role": "assistant"})
-            messages[-1].setdefault("tool_calls", []).append({"id": item.get("call_id")})
+            tool = {"id": item.get("call_id"), "function": {"name": item.get("name", kind)}}
+            messages[-1].setdefault("tool_calls", []).append(tool)
     return messages
 
 

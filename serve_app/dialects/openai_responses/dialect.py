@@ -18,12 +18,13 @@ from serve_app.dialects.fields import (
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.openai_errors import read_error
 from serve_app.dialects.openai_responses.conversation import ResponsesConversation
+from serve_app.dialects.openai_responses.effort import effort_fields
 from serve_app.dialects.openai_responses.errors import ResponsesErrors, check_answer
 from serve_app.dialects.openai_responses.state import ResponsesState
 from serve_app.dialects.openai_responses.stream import ResponsesWatch
 from serve_app.dialects.path_upstream import PathUpstream
 from serve_app.dialects.protocol import ErrorInfo, StreamWatch
-from serve_app.domain import Conversation
+from serve_app.domain import Conversation, Json
 from serve_app.errors import InvalidRequest
 from serve_app.exchange import PATHS, Operation
 
@@ -81,6 +82,10 @@ class ResponsesUpstream(PathUpstream):
     """A provider that is asked for responses."""
 
     operation: Operation = Operation.RESPONSES
+
+    def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
+        """``reasoning`` with this effort."""
+        return effort_fields(document, model, effort)
 
     def read_error(self, body: bytes) -> ErrorInfo | None:
         """The error in a body; None if it is not an error of this dialect."""

@@ -19,8 +19,11 @@ from serve_app.domain import Json
 from serve_app.errors import GatewayError
 
 _UNKNOWN_STATUS: Final = 502
-_REAL_ERROR: Final = re.compile(rb'"error"(?!\s*:\s*null)')
+_ITEM: Final = re.compile(rb'"output"\s*:\s*\[\s*\{')
+_SUSPECT: Final = re.compile(rb'"error"(?!\s*:\s*null)|"failed"|"cancelled"')
 """A response always has the key ``error``; null means that it is good."""
+BROKEN_STATUSES: Final = ("failed", "cancelled")
+"""The statuses of a response that is not whole, though nothing follows."""
 
 _FAILED: Final[Mapping[str, Json]] = MappingProxyType(
     {
@@ -71,26 +74,36 @@ def event_error(data: bytes) -> ErrorInfo:
     return _info(event, data if isinstance(event.get("error"), dict) else b"")
 
 
+def response_failure(response: Mapping[str, Json]) -> ErrorInfo | None:
+    """The error of a response that failed or was cancelled; None for any other."""
+    return _info({"response": response}) if response.get("status") in BROKEN_STATUSES else None
+
+
 def check_answer(body: bytes, *, may_be_torn: bool) -> ErrorInfo | None:
     """What is wrong with a complete answer of status 2xx; None if it is a response.
 
-    A body that may be torn is parsed in full. A response that failed is an error.
+    A body that may be torn is parsed in full. A response that failed is an error. One with a
+    status may be without output, as a model may have nothing to say.
     """
     whole = body.strip()
-    looks_good = whole.startswith(b"{") and whole.endswith(b"}") and b'"output"' in whole
-    if looks_good and not may_be_torn and not _REAL_ERROR.search(whole):
+    looks_good = whole.startswith(b"{") and whole.endswith(b"}") and _ITEM.search(whole)
+    if looks_good and not may_be_torn and not _SUSPECT.search(whole):
         return None
     answer = read_object(body)
     if answer is None:
         return ErrorInfo("the answer is not a JSON object")
-    if answer.get("status") == "failed":
-        return _info({"response": answer})
-    if isinstance(answer.get("output"), list):
+    failure = response_failure(answer)
+    if failure is not None:
+        return failure
+    output, error = answer.get("output"), answer.get("error")
+    if isinstance(output, list) and (output or (answer.get("status") and not error)):
         return None
-    error = answer.get("error")
     if isinstance(error, dict):
         return _info(answer, body)
-    return ErrorInfo(error_message(error) if error else "the answer holds no list `output`")
+    if error:
+        return ErrorInfo(error_message(error))
+    what = "neither output nor a status" if isinstance(output, list) else "no list `output`"
+    return ErrorInfo(f"the answer holds {what}")
 
 
 def _info(event: Mapping[str, Json], body: bytes = b"") -> ErrorInfo:

@@ -12,6 +12,7 @@ from serve_app.dialects import ir
 from serve_app.dialects.json_edits import read_object
 from serve_app.dialects.json_values import count_of, object_of, objects_of, seconds_of, text_of
 from serve_app.dialects.openai_responses.answers import USAGE, read_finish
+from serve_app.dialects.openai_responses.errors import BROKEN_STATUSES
 from serve_app.dialects.openai_responses.failures import read_failure
 from serve_app.dialects.openai_responses.output_items import (
     CALLS,
@@ -81,7 +82,10 @@ class ResponsesReader:
             self._over = True
             yield read_failure(data)
         elif kind in _HANDLERS:
-            yield from self._start(object_of(data.get("response")))
+            response = data.get("response")
+            if kind in _ENDS and not self._started and not isinstance(response, dict):
+                return  # an answer that never began is not an empty one
+            yield from self._start(object_of(response))
             yield from _HANDLERS[kind](self, data)
 
     def _start(self, response: _Object) -> Iterator[ir.Event]:
@@ -172,7 +176,7 @@ class ResponsesReader:
         """The answer is complete, or is as long as it may be."""
         response = dict(object_of(data.get("response")))
         self._over = True
-        if response.get("status") in ("failed", "cancelled"):
+        if response.get("status") in BROKEN_STATUSES:
             yield read_failure(data)
             return
         if data["type"] == "response.incomplete":
@@ -339,6 +343,7 @@ def _same_type(announced: _Object, whole: _Object) -> bool:
 
 
 _FAILURES: Final = ("error", "response.failed")
+_ENDS: Final = ("response.completed", "response.incomplete")
 
 _HANDLERS: Final[Mapping[str, Callable[[ResponsesReader, _Object], Iterator[ir.Event]]]] = {
     "response.created": ResponsesReader.on_head,

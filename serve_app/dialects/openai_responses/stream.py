@@ -7,8 +7,9 @@ import re
 from typing import Final
 
 from serve_app.dialects.json_edits import read_object
-from serve_app.dialects.openai_responses.errors import event_error, render_failed
-from serve_app.dialects.protocol import StreamState
+from serve_app.dialects.json_values import object_of
+from serve_app.dialects.openai_responses.errors import event_error, render_failed, response_failure
+from serve_app.dialects.protocol import ErrorInfo, StreamState
 from serve_app.dialects.sse import iterate_events
 from serve_app.dialects.typed_events import UNTYPED_ERROR, EventTable, Judgement, TypedEventWatch
 from serve_app.domain import Json
@@ -19,6 +20,7 @@ _NUMBERED: Final = re.compile(_NUMBER + rb"\s*:\s*(\d{1,9})\b")
 _STARTS: Final = frozenset({"response.created", "response.in_progress", "response.queued"})
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
 _ERRORS: Final = frozenset({"response.failed", "error", UNTYPED_ERROR})
+_FAILED_MARKS: Final = (b'"failed"', b'"cancelled"')
 _CONTAINERS: Final = {
     "response.output_item.added": "item",
     "response.content_part.added": "part",
@@ -42,6 +44,13 @@ def _judge(kind: str, data: bytes) -> Judgement:
     return Judgement(speaks=field is None or _has_content(data, field))
 
 
+def _failure(kind: str, data: bytes) -> ErrorInfo | None:
+    """The failure of an end whose response says that it failed or was cancelled."""
+    if kind not in _ENDS or not any(mark in data for mark in _FAILED_MARKS):
+        return None
+    return response_failure(object_of((read_object(data) or {}).get("response")))
+
+
 def _has_content(data: bytes, field: str) -> bool:
     """True for an item or part that begins with content; also for one that cannot be read."""
     event = read_object(data)
@@ -53,6 +62,7 @@ _TABLE: Final = EventTable(
     ends=_ENDS | _ERRORS,
     marks=(b"response.completed", b"response.incomplete", b"response.failed", b"error"),
     judge=_judge,
+    failure=_failure,
 )
 
 
@@ -76,7 +86,8 @@ class ResponsesWatch(TypedEventWatch):
         if _NUMBER in events:
             self._numbered = events
         if is_beginning:
-            self._response = _response_in(events)
+            split = self._framer.split
+            self._response = _response_in(events if split is None else split)
         return events
 
     def fail(self, error: GatewayError) -> bytes:

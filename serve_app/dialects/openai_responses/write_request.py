@@ -4,11 +4,11 @@ Source: OpenAI API reference, "Responses", "Create a model response". No state i
 provider: nothing is stored, and encrypted thoughts go with the conversation.
 """
 
-import re
 from typing import Final
 
 from serve_app.dialects import ir
 from serve_app.dialects.openai_requests import MAX_USER, OPENAI, parameters_of, schema_fields
+from serve_app.dialects.openai_responses.effort import refuses_reasoning
 from serve_app.dialects.openai_responses.read_request import ENCRYPTED, LOGPROBS
 from serve_app.dialects.openai_responses.write_input import InputWriter
 from serve_app.dialects.protocol import Written
@@ -19,8 +19,6 @@ from serve_app.domain import Json
 from serve_app.errors import InvalidRequest
 
 _MIN_OUTPUT: Final = 16
-_NO_REASONING: Final = re.compile(r"(.*/)?(gpt-3|gpt-4|chatgpt-|gpt-5(\.\d)?-chat)")
-"""OpenAI's models that refuse ``reasoning`` and encrypted thoughts."""
 
 
 def write_request(request: ir.Request, model: str) -> Written:
@@ -37,7 +35,7 @@ def write_request(request: ir.Request, model: str) -> Written:
     body |= _text(request)
     body |= _account(request, dropped)
     include = [LOGPROBS] if request.sampling.logprobs else []
-    if not _NO_REASONING.match(model):
+    if not refuses_reasoning(model):
         include.append(ENCRYPTED)
     if include:
         body["include"] = include
@@ -137,7 +135,7 @@ def _reasoning(request: ir.Request, model: str, dropped: list[str]) -> dict[str,
         summary = "auto"
     if summary is not None and summary != "none":
         body["summary"] = summary
-    if _NO_REASONING.match(model) or not body:
+    if refuses_reasoning(model) or not body:
         dropped.append(request.path_of("reasoning"))
         return {}
     return {"reasoning": body}

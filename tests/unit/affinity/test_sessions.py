@@ -62,11 +62,11 @@ async def test_no_match_binds_the_default(tmp_path: Path) -> None:
     )
 
 
-async def test_unavailable_orchestrator_binds_nothing(tmp_path: Path) -> None:
+async def test_unavailable_orchestrator_binds_provisionally(tmp_path: Path) -> None:
     """The default answers this turn; the next one is decided."""
     asking = rig(tmp_path)
     assert (await ask(asking, DOWN))["x-fingerpost-model"] == "openai/a"
-    assert asking.store.bindings == {}
+    assert all(binding.is_provisional for binding in asking.store.bindings.values())
     assert (await ask(asking, CODE))["x-fingerpost-model"] == "openai/b"
 
 

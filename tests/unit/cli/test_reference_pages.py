@@ -66,6 +66,7 @@ def test_an_error_without_a_sentence_fails(monkeypatch: pytest.MonkeyPatch) -> N
 def test_tables_of_surfaces_have_a_row_each() -> None:
     """Below two lines of heads."""
     assert len(reference_pages.served_table()) == len(reference_pages.SERVED) + 2
+    assert len(reference_pages.stored_table()) == len(reference_pages.STORED) + 2
     assert len(reference_pages.missing_table()) == len(reference_pages.MISSING) + 2
 
 

@@ -21,6 +21,23 @@ def test_environment_of_a_cluster_is_its_own(tmp_path: Path) -> None:
     assert (base["RAY_TMPDIR"], settings["B"]) == ("/elsewhere", "settings")
 
 
+@pytest.mark.parametrize(
+    ("base", "settings", "expected"),
+    [
+        ({}, {"no_grpc_proxy": "0.0.0.0/0"}, "0.0.0.0/0"),
+        ({"no_grpc_proxy": "h"}, {"no_grpc_proxy": "0.0.0.0/0"}, "0.0.0.0/0,h"),
+        ({"no_grpc_proxy": "h"}, {}, "h"),
+        ({"no_grpc_proxy": ""}, {}, ""),
+        ({}, {}, None),
+    ],
+)
+def test_addresses_without_a_proxy_are_those_of_both(
+    base: dict[str, str], settings: dict[str, str], expected: str | None, tmp_path: Path
+) -> None:
+    """A user's own list does not take the hop's addresses back."""
+    assert cluster_environment(base, settings, tmp_path).get("no_grpc_proxy") == expected
+
+
 def test_two_clusters_share_no_path(tmp_path: Path) -> None:
     """Every path of Serve's proxy and of Ray is in the home folder of the cluster."""
     one, two = (cluster_environment({}, {}, tmp_path / name) for name in "ab")

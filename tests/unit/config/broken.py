@@ -8,7 +8,7 @@ __all__ = ["BROKEN", "KEYS", "Found", "G", "V"]
 
 KEYS = (
     "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, routing_rules, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
-    "allow_anonymous, limits, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "
+    "allow_anonymous, limits, queue, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "
     "filters, prompt_targets, system_prompt, mode"
 )
 OVERRIDES = (
@@ -52,6 +52,7 @@ BROKEN: dict[str, tuple[str, Found]] = {
     "route unknown": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o, gpt-4x]\n"), [(7, "routing_preferences[0].models[1]", "no entry of model_providers is named 'gpt-4x'; did you mean 'gpt-4o'?")]),
     "route twice": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "  - name: code\n" "    description: e\n" "    models: [gpt-4o]\n"), [(8, "routing_preferences[1].name", "duplicate route 'code'; keep one")]),
     "route prefer": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "    selection_policy:\n" "      prefer: best\n"), [(9, "routing_preferences[0].selection_policy.prefer", "must be 'none', 'cheapest' or 'fastest', not 'best'")]),
+    "route order": ((G + "routing_preferences:\n" "  - name: code\n" "    description: d\n" "    models: [gpt-4o]\n" "    selection_policy: {prefer: cheapest}\n" "    escalate: true\n"), [(5, "routing_preferences[0]", "escalate needs the order of `models`; remove `selection_policy:`")]),
     "route empty": ((G + "routing_preferences:\n" "  - name: ''\n" "    description: d\n" "    models: [gpt-4o]\n"), [(5, "routing_preferences[0].name", "must not be empty")]),
     "rule type": ((G + "routing_rules:\n" "  - name: a\n" "    match: {agent_type: 5}\n" "    model: gpt-4o\n"), [(6, "routing_rules[0].match.agent_type[0]", "must be a string, not 5")]),
     "rule list": ((G + "routing_rules:\n" "  - name: a\n" "    match: {alias: []}\n" "    model: gpt-4o\n"), [(6, "routing_rules[0].match.alias", "must not be empty; add an entry")]),

@@ -60,7 +60,7 @@ CASES = {
         "model_metrics_sources of type cost is ignored: published prices are used; set your own under prices"
     ],
     "model_metrics_sources: [{type: latency, provider: prometheus, url: http://p, query: q}]": [
-        "model_metrics_sources of type latency is ignored: models are tried in the configured order; remove it"
+        "model_metrics_sources of type latency is ignored: the gateway measures how fast models are itself; remove it"
     ],
     "ignore_unsupported: true\nratelimits: [{model: a, selector: {key: k, value: ''}, limit: {tokens: 0, unit: day}}]": [
         "ratelimits is ignored: no request is limited; limit requests in front of the gateway"

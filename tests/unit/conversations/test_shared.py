@@ -177,7 +177,53 @@ async def test_looking_ends_with_the_last_copy() -> None:
     inner = RestartedStore()
     store = _with_copies(inner)
     await store.save("a", b"1")
-    assert await store.delete(["a"]) == 1
+    inner.clock.now += 1e7  # it expires
     await asyncio.sleep(0.12)
     assert store._looking is not None
     assert store._looking.done()
+
+
+async def test_deleted_value_does_not_come_back_from_copies() -> None:
+    """Another ingress that has a copy neither gives it back by itself nor after a restart."""
+    inner = RestartedStore()
+    one, two = _with_copies(inner), _with_copies(inner)
+    await one.save("a", b"1")
+    assert await two.load(["a"]) == [b"1"]
+    assert await one.delete(["a"]) == 1
+    assert await two.load(["a"]) == [None]
+    assert await one.delete(["a"]) == 0
+    inner.restart()
+    inner.values.restore("a", b"a longer copy")
+    assert await one.load(["a"]) == [None]
+    await one.aclose()
+    await two.aclose()
+
+
+async def test_restarted_store_does_not_take_deleted_value_back() -> None:
+    """The mark of a deleted value wins, whichever ingress is the first to restore its copy."""
+    inner = RestartedStore()
+    one, two = _with_copies(inner), _with_copies(inner)
+    await one.save("a", b"a long value")
+    await two.load(["a"])
+    await one.delete(["a"])
+    for first, second in ((one, two), (two, one)):
+        inner.restart()
+        await first._give_back(["a"])
+        await second._give_back(["a"])
+        assert await two.load(["a"]) == [None]
+    await one.aclose()
+    await two.aclose()
+
+
+async def test_deletion_waits_for_the_store() -> None:
+    """A copy alone is not enough: the store would bring the value back."""
+    inner = RestartedStore()
+    store = _with_copies(inner)
+    await store.save("a", b"1")
+    inner.is_away = True
+    assert await store.delete(["b"]) is None
+    assert await store.delete(["a"]) is None
+    inner.is_away = False
+    inner.clock.now += 5
+    assert await store.load(["a"]) == [b"1"]
+    await store.aclose()

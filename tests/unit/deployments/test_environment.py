@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.environment import GRPC_LIMIT, SETTINGS, hop_bytes, unmet
+from deployments.environment import GRPC_LIMIT, HOP_EXEMPT, SETTINGS, hop_bytes, unmet
 from serve_app.cli.serve_yaml.read import read_env_file
 
 SERVE_ENV = Path(__file__).parents[3] / "configs" / "serve.env"
@@ -66,3 +66,18 @@ def test_hop_bytes_follow_grpc_limit(environ: dict[str, str], expected: int | No
     limit.
     """
     assert hop_bytes(environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "met"),
+    [
+        ("0.0.0.0/0,::/0", True),
+        ("::/0,h,0.0.0.0/0", True),
+        ("0.0.0.0/0", False),
+        ("*", False),
+        ("", False),
+    ],
+)
+def test_list_may_have_other_entries(value: str, *, met: bool) -> None:
+    """The list of what is reached without a proxy needs every address, and may have more."""
+    assert (unmet(GOOD | {HOP_EXEMPT: value}) == []) is met

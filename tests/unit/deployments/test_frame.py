@@ -42,6 +42,7 @@ REQUESTS = st.builds(
     body=st.binary(max_size=64),
     stream=st.booleans(),
     deadline_s=st.integers(0, 10**7).map(lambda ms: ms / 1000),
+    method=st.sampled_from(["POST", "GET", "DELETE"]),
 )
 
 
@@ -140,6 +141,14 @@ def test_fresh_flag_survives_round_trip() -> None:
     assert decode_request(head).fresh
     assert decode_request(encode_request(decode_request(head))).fresh
     assert not decode_request(frame(REQUEST, b"b")).fresh
+
+
+def test_limit_of_an_attempt_survives_round_trip() -> None:
+    """The limit crosses in milliseconds; a frame without it has none."""
+    limited = decode_request(frame(REQUEST | {"attempt_ms": 250}, b"b"))
+    assert limited.attempt_s == 0.25
+    assert decode_request(encode_request(limited)).attempt_s == 0.25
+    assert decode_request(frame(REQUEST, b"b")).attempt_s is None
 
 
 def test_frame_ignores_unknown_keys() -> None:

@@ -120,7 +120,8 @@ def test_stream_of_completions_is_complete_with_all_its_choices(
     sent = stream.encode()
     for cuts in combinations(range(0, len(sent) + 1, 5), 2):
         watch = UPSTREAM.watch(Intent(choices=choices))
-        assert watch_stream(watch, pieces(sent, cuts)) == (sent, state, None)
+        passed = b"" if state is StreamState.EMPTY else sent
+        assert watch_stream(watch, pieces(sent, cuts)) == (passed, state, None)
 
 
 VALUES = json_values(["choices", "text", "index", "finish_reason", "error"], ["stop"])

@@ -62,10 +62,11 @@ def translate(script: dict[str, list[ir.Event]], last: Iterable[ir.Event] = ()) 
         ([STARTED, ir.Counted(ir.Usage())], StreamState.PREAMBLE),
         ([STARTED, TEXT, ir.Delta("a")], StreamState.SPEAKING),
         ([STARTED, CALL], StreamState.SPEAKING),
-        ([STARTED, ir.Finished(ir.Finish.STOP)], StreamState.SPEAKING),
+        ([STARTED, ir.Finished(ir.Finish.STOP)], StreamState.PREAMBLE),
         ([STARTED, TEXT, ir.Delta("a"), *DONE], StreamState.COMPLETE),
         ([STARTED, *DONE[1:]], StreamState.COMPLETE),
         ([ir.Ended()], StreamState.EMPTY),
+        ([STARTED, TEXT, ir.PartEnded(), ir.Ended()], StreamState.EMPTY),
     ],
 )
 def test_state_follows_content(events: list[ir.Event], state: StreamState) -> None:
@@ -80,6 +81,7 @@ def test_error_before_content_is_a_failure() -> None:
     pipe = translate({"1": [STARTED, ir.Failed("busy", 529, "overloaded"), TEXT]})
     assert b"error" not in pipe.feed(b"data: 1\n\n")
     assert pipe.error == ErrorInfo("busy", 529, "overloaded")
+    assert pipe.state is StreamState.FAILED
 
 
 def test_error_before_content_keeps_its_words_in_a_stream() -> None:
@@ -123,11 +125,16 @@ def test_comments_and_torn_events_say_nothing() -> None:
     assert b"late" in pipe.end(UpstreamTimeout("late"))
 
 
-def test_event_beyond_the_limit_is_not_kept() -> None:
-    """No provider can fill the memory with one event."""
-    pipe = translate({"": []})
+def test_event_beyond_the_limit_fails_the_stream() -> None:
+    """No provider can fill the memory with one event, nor can an answer end without it."""
+    pipe = translate({"1": [STARTED, TEXT, ir.Delta("a")], "2": DONE})
     assert MAX_EVENT_BYTES <= 64 << 20
     assert pipe._framer._max_held_bytes == MAX_EVENT_BYTES
+    pipe._framer._max_held_bytes = 100
+    pipe.feed(b"data: 1\n\n")
+    out = pipe.feed(b"data: " + b"x" * 100) + pipe.feed(b"x\n\ndata: 2\n\n") + pipe.end(None)
+    assert out == b"error upstream_error: an event of the provider is larger than 64 MiB\n\n"
+    assert pipe.state is StreamState.COMPLETE
 
 
 def asked(client: str, upstream: Operation, body: dict[str, Any], quirk: Quirk = NO_QUIRK) -> Any:

@@ -140,3 +140,9 @@ def test_slugs_are_plain() -> None:
     assert slug("azure_openai", "https://a_b.openai.azure.com").startswith(
         "azure-openai-a-b-openai"
     )
+
+
+def test_query_of_a_path_is_joined_with_the_version() -> None:
+    """An address has one question mark."""
+    url = target_url("https://h", "azure_openai", Operation.RESPONSES, "a", "/responses/r?limit=1")
+    assert url.partition("/responses/")[2] == "r?limit=1&api-version=2025-01-01-preview"

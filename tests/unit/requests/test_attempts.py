@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.domain import DataPath, ModelRef
 from serve_app.providers.endpoints import Endpoint
-from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, by_affinity
+from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, Try, by_affinity
 from serve_app.requests.verdict import FINAL, GOOD, NEXT, Action, Verdict
 
 A, B, C = (ModelRef("p", name) for name in "abc")
@@ -89,3 +89,40 @@ def test_added_endpoint_moves_only_its_share() -> None:
         assert [place for place in after if place != 3] == list(before)
         moved += after[0] == 3
     assert 200 <= moved <= 300
+
+
+def test_full_endpoints_come_last_and_are_exchanged() -> None:
+    """After those that rest; the caller may try any of them in place of the first."""
+    attempts = Attempts(
+        (A, B, C),
+        ENDPOINTS.__getitem__,
+        99,
+        rests=lambda candidate, _: candidate in (A, C),
+        is_full=lambda candidate, endpoint: candidate == C or endpoint == 1,
+    )
+    made = []
+    for _ in range(2):
+        made.append(attempts.next())
+        attempts.record(NEXT)
+    tried = attempts.next()
+    assert tried == Try(B, 1)
+    assert attempts.full == (Try(C, 0),)
+    made.append(attempts.swap(tried, 0))
+    attempts.record(AGAIN)
+    made.append(attempts.next())
+    assert attempts.full == (Try(B, 1),)
+    attempts.record(NEXT)
+    made.append(attempts.next())
+    attempts.record(NEXT)
+    assert made == [Try(B, 0), Try(A, 0), Try(C, 0), Try(C, 0, fresh=True), Try(B, 1)]
+    assert attempts.next() is None
+
+
+def test_refused_candidate_is_not_waited_for() -> None:
+    """Its full endpoints are left out once one of them has refused the request."""
+    refused = Verdict(Action.OTHER_MODEL)
+    attempts = Attempts((B,), ENDPOINTS.__getitem__, is_full=lambda _, endpoint: endpoint == 1)
+    assert attempts.next() == Try(B, 0)
+    attempts.record(refused)
+    assert attempts.next() is None
+    assert attempts.full == ()

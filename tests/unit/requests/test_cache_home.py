@@ -143,7 +143,7 @@ async def test_header_turns_it_off(header: str, snapshot: Snapshot) -> None:
 
 async def test_requests_without_conversation_take_turns(snapshot: Snapshot) -> None:
     """Embeddings leave nothing in a cache that a later request reads."""
-    asker = Asker(snapshot, lambda _: reply(body=b'{"data": []}'))
+    asker = Asker(snapshot, lambda _: reply(body=b'{"data": [{}]}'))
     for _ in range(4):
         await asker.ask("vllm/a", said=SAID, surface="embeddings", input="a")
     assert asker.asked == [0, 1, 2, 3]

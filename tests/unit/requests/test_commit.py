@@ -21,6 +21,9 @@ from tests.unit.requests.chat_streams import (
     scripts_at_every_split,
 )
 
+NOTHING = b'data: {"choices":[]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"total_tokens":1}}\n\n'
+
 
 async def held_of(body: FakeChunks) -> Held:
     held = await hold(reply(200, body, (("x", "y"),)), body, new_pipe())
@@ -43,10 +46,9 @@ async def failure_of(body: FakeChunks) -> Failure:
         ([ROLE + WORD + WORD[:9]], ROLE + WORD),
         ([ROLE[:20], ROLE[20:] + WORD[:5], WORD[5:]], ROLE + WORD),
         ([COMMENT, STOP], COMMENT + STOP),
-        ([ROLE, DONE], ROLE + DONE),
+        ([ROLE, STOP, DONE], ROLE + STOP),
         ([b"data: what is this\n\n"], b"data: what is this\n\n"),
-        ([ROLE, b'data: {"choices":[],"usage":{"total_tokens":1}}\n\n'],
-         ROLE + b'data: {"choices":[],"usage":{"total_tokens":1}}\n\n'),
+        ([USAGE + WORD], USAGE + WORD),
     ],
 )  # fmt: skip
 async def test_stream_commits_with_first_event_with_content(
@@ -81,7 +83,11 @@ async def test_hold_counts_last_event_without_blank_line() -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [[], [ROLE], [COMMENT, ROLE], [DONE], [COMMENT, DONE], [b"data:[DONE]\n\n"], [ROLE[:30]], [b"\n\n"]],
+    [
+        *([], [ROLE], [COMMENT, ROLE], [DONE], [COMMENT, DONE], [b"data:[DONE]\n\n"]),
+        *([ROLE[:30]], [b"\n\n"], [ROLE, DONE, DONE], [ROLE + DONE], [NOTHING], [NOTHING, DONE]),
+        *([USAGE], [ROLE, USAGE, DONE], [NOTHING, USAGE + DONE], [b'data: {"id":"x"}\n\n', DONE]),
+    ],
 )  # fmt: skip
 async def test_hold_fails_on_stream_without_content(script: list[bytes]) -> None:
     """A stream that is empty, or has only a preamble or only its end marker, fails so that the next

@@ -148,7 +148,7 @@ async def test_oversized_provider_header_is_dropped_alone(snapshot: Snapshot) ->
 async def test_good_answer_has_json_content_type(kind: str | None, snapshot: Snapshot) -> None:
     """A good answer has a JSON content type, because SDKs rely on it; a correct type is kept."""
     headers = () if kind is None else (("content-type", kind), ("openai-model", "m"))
-    upstream_reply = UpstreamReply(200, headers, b'{"choices": []}')
+    upstream_reply = UpstreamReply(200, headers, COMPLETION)
     answer = await make_rig(snapshot, {"openai/a": upstream_reply}).ask({"model": "a"})
     expected = kind if kind is not None and "JSON" in kind else "application/json"
     assert headers_of(answer)["content-type"] == expected

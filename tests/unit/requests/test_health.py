@@ -157,3 +157,44 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, state: Health) -> No
     assert [report.endpoint for report in state.rests()] == ["e2", "e3", "e4"]
     state.adopt(RestReport(f"f{number}", "m", 9.0, "x") for number in range(4))
     assert len(state) == 3
+
+
+def test_spent_model_rests_without_a_failure(state: Health, clock: FakeClock) -> None:
+    """Neither a success nor a probe ends it before its time, and no failure is counted."""
+    state.spent("e", "m", 60)
+    state.succeeded("e", "m")
+    assert state.rests_now("e", "m")
+    assert not state.rests_now("e", "other")
+    assert state.rests() == state.own_rests() == [RestReport("e", "m", 60.0, "rate_limited")]
+    clock.now += 60
+    state.begin("e", "m")
+    assert not state.rests_now("e", "m")
+    assert state.rests() == []
+    state.failed("e", "m", SERVER_ERROR)
+    assert not state.rests_now("e", "m")
+
+
+def test_longer_rest_is_reported(state: Health, clock: FakeClock) -> None:
+    """Of a failure and a spent quota, the one that ends later."""
+    state.failed("e", "m", limited("30"))
+    state.spent("e", "m", 9)
+    assert state.rests() == [RestReport("e", "m", 30.0, "rate_limited")]
+    state.spent("e", "m", 90_000)
+    assert state.rests() == [RestReport("e", "m", 3600.0, "rate_limited")]
+    other = Health(clock)
+    other.adopt([RestReport("e", "m", 8.0, "bad_key")])
+    other.spent("e", "m", 9)
+    assert other.own_rests() == [RestReport("e", "m", 9.0, "rate_limited")]
+
+
+def test_spent_quotas_are_bounded(
+    state: Health, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are over are forgotten, then the oldest."""
+    monkeypatch.setattr(health, "MAX_ENTRIES", 3)
+    state.spent("over", "m", 1)
+    clock.now += 1
+    for number in range(4):
+        state.spent(f"e{number}", "m", 60)
+    assert [report.endpoint for report in state.rests()] == ["e1", "e2", "e3"]
+    assert len(state) == 3

@@ -129,6 +129,19 @@ async def test_first_match_replaces_the_binding(ingress: Ingress, named: dict[st
     assert await turn(other, TALK, named) == ("openai/b", "affinity")
 
 
+async def test_late_orchestrator_leaves_an_agent_on_its_model(
+    ingress: Ingress, named: dict[str, str]
+) -> None:
+    """Its next step carries results of tools, which only the model that called them reads on; the
+    user's next turn is decided by its content.
+    """
+    asking = ingress()
+    assert await turn(asking, DOWN, named) == ("openai/a", "orchestrator_timeout")
+    assert await turn(asking, CODE, named, USER, CALLS, *RESULTS) == ("openai/a", "affinity")
+    assert await turn(asking, DOWN, named, USER) == ("openai/a", "affinity")
+    assert await turn(asking, CODE, named, USER) == ("openai/b", "route")
+
+
 async def test_match_of_the_same_model_binds_for_good(
     ingress: Ingress, named: dict[str, str]
 ) -> None:

@@ -364,3 +364,20 @@ def test_huge_turn_is_read_once(unit: str, end: str) -> None:
     assert len(without_envelopes(text)) <= len(text)
     spaced = unit + " " * SIZE + end
     assert len(without_envelopes(spaced)) <= len(spaced)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('"Plan the move of our sessions"', "Plan the move of our sessions"),
+        ('\n "Plan the move" \n', "Plan the move"),
+        ('<system-reminder>x</system-reminder>"Plan"', "Plan"),
+        ('"a" is not "b"', '"a" is not "b"'),
+        ('say "hello"', 'say "hello"'),
+        ('"', '"'),
+        ('""', '""'),
+    ],
+)
+def test_quotes_around_a_whole_turn_are_left_out(text: str, kept: str) -> None:
+    """Some agents put the user's prompt between quotes, which moves the scores."""
+    assert without_envelopes(text) == kept

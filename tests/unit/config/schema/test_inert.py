@@ -47,7 +47,7 @@ DIFFERENCES = {
     ),
 }
 LATER = {
-    "pref cheapest no source": "selection_policy is ignored: models are tried in the configured order",
+    "pref cheapest no source": "prices are the published ones, or those under `prices`; latencies are measured here",
     "budget no source": "prices are the published ones, or those under `prices`",
 }
 """What both accept, but Plano's start refuses: why we start."""

@@ -7,7 +7,7 @@ import pytest
 
 from serve_app.config.load import load
 from serve_app.config.locations import ConfigError
-from serve_app.config.schema.gateway import MAX_EXAMPLES
+from serve_app.config.schema.routes import MAX_EXAMPLES
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.warnings import config_warnings
 from serve_app.scoring.prompt import FAMILIES
@@ -181,12 +181,12 @@ def test_single_example_is_a_warning(count: int, tmp_path: Path) -> None:
 def test_ignored_keys_of_plano_are_warnings(tmp_path: Path) -> None:
     """There is a line for each key that is present."""
     text = (
-        f"{ONE_MODEL}listeners: [{{type: model, name: x}}]\nrouting_preferences:\n  - {{name: a, "
+        f"{ONE_MODEL}listeners: [{{type: model, name: x}}]\nmode: llm\nrouting_preferences:\n  - {{name: a, "
         "description: d, models: [gpt-4o], selection_policy: {prefer: fastest}}\n"
     )
     assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
         "listeners is ignored; set host and port under http_options of serve.yaml",
-        "selection_policy is ignored: models are tried in the configured order; remove it",
+        "mode is ignored: this gateway only serves models; remove it",
     ]
     assert config_warnings(snapshot_of(tmp_path, ONE_MODEL).config, {}) == []
 

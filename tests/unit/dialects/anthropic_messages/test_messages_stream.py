@@ -19,7 +19,7 @@ from tests.unit.dialects.streams import event_streams, json_values, named, unnam
 from tests.unit.fakes import pieces
 
 PREAMBLE, SPEAKING = StreamState.PREAMBLE, StreamState.SPEAKING
-COMPLETE, EMPTY = StreamState.COMPLETE, StreamState.EMPTY
+COMPLETE, EMPTY, FAILED = StreamState.COMPLETE, StreamState.EMPTY, StreamState.FAILED
 USAGE = {"input_tokens": 3, "output_tokens": 1}
 START = named("message_start", message={"id": "msg_1", "content": [], "usage": USAGE})
 PING = named("ping")
@@ -29,6 +29,10 @@ QUOTED = named("content_block_delta", index=0, delta={"text": "message_stop erro
 STOPPED = named("content_block_stop", index=0)
 DELTA = named("message_delta", delta={"stop_reason": "end_turn"}, usage=USAGE)
 STOP = named("message_stop")
+BROKEN = named("message_delta", delta={"stop_reason": "error"}, usage=USAGE)
+REPORTED = named(
+    "message_delta", delta={"stop_reason": "error", "error": {"code": 503, "message": "upstream down"}}
+)
 OVERLOADED = {"type": "overloaded_error", "message": "Overloaded"}
 ERROR = named("error", error=OVERLOADED)
 FOREIGN = 'data: {"error": {"message": "no", "type": "rate_limit_error"}}\n\n'
@@ -39,6 +43,7 @@ def block(**fields: Json) -> str:
 
 
 OPEN = block(type="text", text="")
+CALL = block(type="tool_use", id="t", name="f", input={})
 WHOLE = START + PING + OPEN + WORD + STOPPED + DELTA + STOP
 STREAMS: list[tuple[str, str, StreamState, str | None]] = [
     ("whole", WHOLE, COMPLETE, None),
@@ -46,7 +51,7 @@ STREAMS: list[tuple[str, str, StreamState, str | None]] = [
     ("start", START, PREAMBLE, None),
     ("preamble", COMMENT + START + PING + OPEN, PREAMBLE, None),
     ("thinking", START + block(type="thinking", thinking="", signature=""), PREAMBLE, None),
-    ("tool", START + block(type="tool_use", id="t", name="f", input={}), PREAMBLE, None),
+    ("tool", START + CALL, PREAMBLE, None),
     ("name without data", START + "event: message_stop\n\n", PREAMBLE, None),
     ("not json", START + "data: <html>\n\n", PREAMBLE, None),
     ("chat", 'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n', PREAMBLE, None),
@@ -61,13 +66,17 @@ STREAMS: list[tuple[str, str, StreamState, str | None]] = [
     ("block that is a string", named("content_block_start", content_block="x"), SPEAKING, None),
     ("torn block", 'event: content_block_start\ndata: {"content\n\n', SPEAKING, None),
     ("unknown", START + named("something_new"), SPEAKING, None),
-    ("stop reason", START + DELTA, SPEAKING, None),
+    ("stop reason", START + DELTA, PREAMBLE, None),
+    ("no stop reason", START + named("message_delta", delta={"stop_reason": None}), PREAMBLE, None),
+    ("word and stop reason", START + WORD + DELTA, SPEAKING, None),
     ("foreign error after word", START + WORD + FOREIGN, SPEAKING, None),
     ("no content", START + DELTA + STOP, COMPLETE, None),
-    ("start and stop", START + STOP, COMPLETE, None),
+    ("start and stop", START + STOP, EMPTY, None),
+    ("call and stop", START + CALL + STOPPED + STOP, COMPLETE, None),
+    ("block and stop", START + OPEN + STOPPED + STOP + WORD, EMPTY, None),
     ("word and stop", WORD + STOP, COMPLETE, None),
-    ("unnamed stop", unnamed("message_start") + unnamed("message_stop"), COMPLETE, None),
-    ("default name", "event: message\n" + unnamed("message_start") + STOP, COMPLETE, None),
+    ("unnamed stop", DELTA + unnamed("message_stop"), COMPLETE, None),
+    ("default name", DELTA + "event: message\n" + unnamed("message_stop"), COMPLETE, None),
     ("type last", WORD + 'data: {"a": 1, "type": "message_stop"}\n\n', COMPLETE, None),
     ("error after word", START + WORD + ERROR, COMPLETE, None),
     ("after the end", WHOLE + WORD + ERROR, COMPLETE, None),
@@ -78,7 +87,17 @@ STREAMS: list[tuple[str, str, StreamState, str | None]] = [
     ("unnamed error", START + unnamed("error", error=OVERLOADED), COMPLETE, "Overloaded"),
     ("error of text", "event: error\ndata: no\n\n", COMPLETE, "no"),
     ("foreign error", START + FOREIGN + STOP, PREAMBLE, "no"),
+    ("failed", START + BROKEN + STOP, FAILED, "stop_reason 'error'"),
+    ("failed after word", START + WORD + BROKEN + STOP, FAILED, "stop_reason 'error'"),
+    ("failed with words", START + WORD + REPORTED + WORD + STOP, FAILED, "upstream down"),
 ]  # fmt: skip
+
+
+def _before_loss(sent: bytes, state: StreamState) -> bytes:
+    """What a client gets of a stream: nothing from an end on that must not look like a good one."""
+    marks = {EMPTY: b"message_stop", FAILED: b"message_delta"}
+    at = sent.find(b"event: " + marks[state]) if state in marks else len(sent)
+    return sent[:at]
 
 
 @pytest.mark.parametrize(
@@ -94,9 +113,10 @@ def test_messages_watch_knows_state_at_every_split(
     sent = (stream.replace("\n", "\r\n") if returns else stream).encode()
     for cuts in combinations(range(0, len(sent) + 1, 1 + len(sent) // 25), 2):
         watched = watch_stream(MessagesWatch(), pieces(sent, cuts))
-        assert watched.passed == sent
+        assert watched.passed == _before_loss(sent, state)
         assert watched.state is state
-        assert (None if watched.error is None else watched.error.message) == message
+        told = None if watched.error is None else watched.error.message
+        assert told == message or str(told).endswith(message or "?")
 
 
 def test_messages_watch_reports_each_step() -> None:
@@ -137,9 +157,11 @@ def test_error_before_content_has_status(
 @pytest.mark.parametrize(
     ("stream", "torn", "passed", "state"),
     [
-        (START + "event: message_stop\n" + 'data: {"type": "message_stop"}', False, ..., COMPLETE),
-        (START + "event: message_stop\n" + 'data: {"type": "message_stop"}', True, START, PREAMBLE),
-        (START + 'data: {"type": "message_stop"}\n', True, ..., COMPLETE),
+        (DELTA + "event: message_stop\n" + 'data: {"type": "message_stop"}', False, ..., COMPLETE),
+        (DELTA + "event: message_stop\n" + 'data: {"type": "message_stop"}', True, DELTA, PREAMBLE),
+        (DELTA + 'data: {"type": "message_stop"}\n', True, ..., COMPLETE),
+        (START + 'data: {"type": "message_stop"}\n', True, START, EMPTY),
+        (START + WORD + BROKEN.rstrip(), False, START + WORD, FAILED),
         (START + "event: message_stop", False, START, PREAMBLE),
         (START + 'data: {"type": "mess', False, START, PREAMBLE),
         (WHOLE + "data: [DONE]", False, ..., COMPLETE),

@@ -327,11 +327,14 @@ def test_errors_end_the_stream(data: Json, failed: ir.Failed) -> None:
         [START, begin(0, type="text"), delta(0, "text_delta", text="a")],
         [START, finish("end_turn", {"output_tokens": 1})],
         [STOP],
+        [START, STOP],
+        [START, begin(0, type="text", text=""), STOP],
         [finish(None)],
+        [START, finish(None), STOP],
     ],
 )
 def test_stream_without_its_end_is_not_complete(events: list[str]) -> None:
-    """Only `message_stop` completes an answer that began."""
+    """Only `message_stop` completes an answer that has content or a stop reason."""
     assert not any(isinstance(event, ir.Ended) for event in read(*events))
 
 
@@ -353,7 +356,8 @@ def test_nothing_follows_the_finish() -> None:
         ir.Finished(ir.Finish.STOP),
         ir.Ended(),
     ]
-    assert read(START, STOP)[1:] == [ir.Finished(ir.Finish.STOP), ir.Ended()]
+    word = [begin(0, type="text"), delta(0, "text_delta", text="a")]
+    assert read(START, *word, STOP)[-2:] == [ir.Finished(ir.Finish.STOP), ir.Ended()]
 
 
 def nested(depth: int) -> str:

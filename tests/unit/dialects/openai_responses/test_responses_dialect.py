@@ -153,6 +153,7 @@ def test_responses_errors_have_openai_shape() -> None:
 
 
 FAILURE = {"code": "server_error", "message": "no"}
+NO_STATUS = "the answer holds neither output nor a status"
 NO_OBJECT, NO_OUTPUT = "the answer is not a JSON object", "the answer holds no list `output`"
 
 
@@ -161,10 +162,19 @@ NO_OBJECT, NO_OUTPUT = "the answer is not a JSON object", "the answer holds no l
     [
         (ANSWER, None),
         ({**ANSWER, "status": "queued"}, None),
+        ({**ANSWER, "output": [], "status": "completed"}, None),
+        ({**ANSWER, "output": [], "status": "queued"}, None),
+        ({**ANSWER, "output": [{"type": "function_call", "status": "failed"}]}, None),
         ({**ANSWER, "output": [{"type": "mcp_call", "error": None}]}, None),
         ({**ANSWER, "metadata": {"error": "x", "a": '"error": 1'}}, None),
         ({**ANSWER, "status": "failed", "error": FAILURE}, ("no", 500)),
         ({**ANSWER, "status": "failed", "error": 1}, ...),
+        ({**ANSWER, "status": "failed"}, ...),
+        ({**ANSWER, "status": "cancelled"}, ...),
+        ({"output": []}, (NO_STATUS, None)),
+        ({"output": [], "status": None, "error": None}, (NO_STATUS, None)),
+        ({"output": [], "status": "completed", "error": FAILURE}, ("no", 500)),
+        ({"output": [], "status": "completed", "error": "no"}, ("no", None)),
         ({"error": {"message": "no", "code": "rate_limit_exceeded"}}, ("no", 429)),
         ({"error": "no"}, ("no", None)),
         ({}, (NO_OUTPUT, None)),
@@ -186,7 +196,7 @@ def test_check_answer_accepts_responses_only(
 
 def test_check_answer_parses_body_that_may_be_torn() -> None:
     """Without a length a body may end early, and still end with a brace."""
-    torn = json.dumps({"output": [], "usage": {}}).encode()[:-1]
+    torn = json.dumps({"output": [{"type": "message"}], "usage": {}}).encode()[:-1]
     Response.model_validate(ANSWER)
     assert check_answer(b'{"output": null}', may_be_torn=True) == ErrorInfo(NO_OUTPUT)
     assert check_answer(torn, may_be_torn=False) is None

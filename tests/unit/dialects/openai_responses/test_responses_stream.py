@@ -19,7 +19,7 @@ from tests.unit.dialects.streams import event_streams, json_values, named, unnam
 from tests.unit.fakes import pieces
 
 PREAMBLE, SPEAKING = StreamState.PREAMBLE, StreamState.SPEAKING
-COMPLETE, EMPTY = StreamState.COMPLETE, StreamState.EMPTY
+COMPLETE, EMPTY, FAILED_END = StreamState.COMPLETE, StreamState.EMPTY, StreamState.FAILED
 RESPONSE: Json = {"id": "resp_1", "output": [], "error": None}
 CREATED = named("response.created", response=RESPONSE)
 BEGUN = CREATED + named("response.in_progress", response=RESPONSE)
@@ -34,6 +34,9 @@ QUOTED = named("response.output_text.delta", delta='response.completed "error" r
 COMPLETED = named("response.completed", response=RESPONSE)
 FAILURE = {**RESPONSE, "status": "failed", "error": {"code": "server_error", "message": "no"}}
 FAILED = named("response.failed", response=FAILURE)
+COMPLETED_BADLY = named("response.completed", response=FAILURE)
+CANCELLED = named("response.incomplete", response={**RESPONSE, "status": "cancelled"})
+QUOTING = {**RESPONSE, "status": "completed", "output": [{"type": "message", "status": "failed"}]}
 ERROR = named("error", code="rate_limit_exceeded", message="slowly", param=None)
 NESTED = named("error", error={"type": "invalid_request_error", "message": "nested"})
 UNTYPED = 'data: {"error": {"message": "untyped", "code": 503}}\n\n'
@@ -75,7 +78,18 @@ STREAMS: list[tuple[str, str, StreamState, str | None]] = [
     ("nested error", BEGUN + NESTED, COMPLETE, "nested"),
     ("untyped error", UNTYPED, COMPLETE, "untyped"),
     ("error of text", "event: error\ndata: no\n\n", COMPLETE, "no"),
+    ("completed but failed", BEGUN + COMPLETED_BADLY + WORD, FAILED_END, "no"),
+    ("word, completed but failed", BEGUN + WORD + COMPLETED_BADLY + WORD, FAILED_END, "no"),
+    ("word, cancelled", BEGUN + WORD + CANCELLED, FAILED_END, "the provider reports an error"),
+    ("words of failure", BEGUN + WORD + named("response.completed", response=QUOTING), COMPLETE, None),
 ]  # fmt: skip
+
+
+def _before_loss(sent: bytes, state: StreamState) -> bytes:
+    """What a client gets of a stream: nothing from an end on that must not look like a good one."""
+    ends = (b"event: response.completed", b"event: response.incomplete", b"data: ")
+    is_lost = state in {EMPTY, FAILED_END}
+    return next(sent[: sent.find(end)] for end in ends if end in sent) if is_lost else sent
 
 
 @pytest.mark.parametrize(
@@ -90,7 +104,7 @@ def test_responses_watch_knows_state_at_every_split(
     sent = stream.encode()
     for cuts in combinations(range(0, len(sent) + 1, 1 + len(sent) // 25), 2):
         watched = watch_stream(ResponsesWatch(), pieces(sent, cuts))
-        assert watched.passed == sent
+        assert watched.passed == _before_loss(sent, state)
         assert watched.state is state
         assert (None if watched.error is None else watched.error.message) == message
 

@@ -1,0 +1,1 @@
+"""Tests of the scenarios of coding agents, without the agents."""
