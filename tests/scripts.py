@@ -186,6 +186,63 @@ async def empty_stream(line: Line, exchange: Headers, request: dict[str, Any]) -
     line.end()
 
 
+async def no_choices(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    """Replies without a choice, and without a word why."""
+    if not request.get("stream"):
+        line.whole(b'{"id": "x", "object": "chat.completion", "choices": []}')
+        return
+    line.head(200, _STREAM, None)
+    line.chunk(b'data: {"choices": []}\n\n')
+    line.chunk(b"data: [DONE]\n\n")
+    line.end()
+
+
+async def failed_choice(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    """Replies with a choice that ended with an error, as OpenRouter documents it."""
+    choice = {"index": 0, "finish_reason": "error", "error": {"code": 503, "message": "scripted"}}
+    if not request.get("stream"):
+        message = {"role": "assistant", "content": ""}
+        line.whole(json.dumps({"choices": [{**choice, "message": message}]}).encode())
+        return
+    line.head(200, _STREAM, None)
+    line.chunk(event({"role": "assistant", "content": ""}))
+    if "@midway" in request["model"]:
+        line.chunk(event({"content": "half"}))
+        await asyncio.sleep(0.05)
+    failed = json.dumps({"choices": [{**choice, "delta": {"content": ""}}]}).encode()
+    line.chunk(b"data: " + failed + b"\n\n" + b"data: [DONE]\n\n")
+    line.end()
+
+
+async def role_and_done(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    line.head(200, _STREAM, None)
+    line.chunk(event({"role": "assistant", "content": ""}) + b"data: [DONE]\n\n" * 2)
+    line.end()
+
+
+async def large_end(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    """Streams one event of more than a mebibyte, which has the finish reason, and no end marker."""
+    line.head(200, _STREAM, None)
+    whole = event({"role": "assistant", "content": "large " * 200_000}, "stop")
+    for at in range(0, len(whole), 100_003):
+        line.chunk(whole[at : at + 100_003])
+        await asyncio.sleep(0)
+    line.end()
+
+
+async def odd_type(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    """Streams under the type that follows the ``@`` in the name."""
+    kind = request["model"].partition("@")[2]
+    line.head(200, {"content-type": kind} if kind else {}, None)
+    async for part in events():
+        line.chunk(part)
+    line.end()
+
+
+async def json_as_stream(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    line.whole(b'{"error": {"message": "scripted", "code": 429}}', 200, _STREAM)
+
+
 async def no_done(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
     line.head(200, _STREAM, None)
     line.chunk(event({"role": "assistant", "content": "all"}) + event({}, "stop"))
@@ -286,6 +343,12 @@ SCRIPTS: dict[str, Script] = {
     "json-for-stream": json_for_stream,
     "empty-stream": empty_stream,
     "no-done": no_done,
+    "no-choices": no_choices,
+    "failed-choice": failed_choice,
+    "role-and-done": role_and_done,
+    "large-end": large_end,
+    "odd-type": odd_type,
+    "json-as-stream": json_as_stream,
     "redirect": redirect,
     "html": html,
     "big-headers": big_headers,

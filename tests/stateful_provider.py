@@ -55,7 +55,7 @@ class Accounts:
         self.answers: dict[str, dict[str, Any]] = {}
         self.numbers = count(1)
 
-    async def script(self, connection: Any, exchange: Exchange, request: dict[str, Any]) -> None:
+    async def script(self, connection: Any, exchange: Any, request: dict[str, Any]) -> None:
         """Answers one request."""
         path = exchange.path.partition("?")[0]
         if path.endswith("/responses"):
@@ -111,7 +111,7 @@ class Accounts:
         message = next(item for item in answer["output"] if item["type"] == "message")
         text = message["content"][0]["text"]
         at = {"item_id": message["id"], "output_index": 0, "content_index": 0}
-        events = [
+        events: list[tuple[str, dict[str, Any]]] = [
             ("response.created", {"response": begun}),
             ("response.output_item.added", {"output_index": 0, "item": {**message, "content": []}}),
             (
@@ -196,7 +196,7 @@ class Accounts:
         if not request.get("stream"):
             connection.whole(json.dumps(message).encode())
             return
-        events = [
+        events: list[tuple[str, dict[str, Any]]] = [
             ("message_start", {"message": {**message, "content": [], "stop_reason": None}}),
             ("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}),
             ("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": text}}),

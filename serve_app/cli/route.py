@@ -12,7 +12,7 @@ from typing import Final
 from serve_app.cli.output import say, say_json
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.dialects.registry import turns_of_messages
-from serve_app.domain import Json, Question, Scores, Turn, Unavailable
+from serve_app.domain import Json, Prefer, Question, Scores, Turn, Unavailable
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
 from serve_app.engines.servers import Servers
 from serve_app.evaluation.live_engine import EngineContext, ask_once
@@ -24,7 +24,7 @@ from serve_app.requests.decide import Decided
 from serve_app.requests.explain import render_explanation
 from serve_app.requests.latencies import Latencies
 from serve_app.requests.selection import RouteRanking
-from serve_app.routing.router import ByContent, by_scores
+from serve_app.routing.router import AS_LISTED, ByContent, by_scores
 from serve_app.scoring.excerpt import conversation, recent
 from serve_app.snapshot import Snapshot, compile_snapshot
 
@@ -65,10 +65,8 @@ def execute(arguments: argparse.Namespace) -> bool:
         no_route_examples=policy.no_route_examples,
     )
     scores, took_s = _scores(snapshot, question)
-    ranking = RouteRanking(
-        Latencies(time.monotonic), Capabilities(snapshot.config), stream=False, explores=False
-    )
-    by_content = ByContent(policy.routes, ranking=ranking)
+    ranking = _ranking(snapshot)
+    by_content = ByContent(policy.routes, ranking=ranking or AS_LISTED)
     decision = by_scores(policy, by_content, scores)
     route = by_content.route(decision.route)
     decided = Decided(decision, question, scores, route=route, ranking=ranking)
@@ -78,6 +76,15 @@ def execute(arguments: argparse.Namespace) -> bool:
     else:
         say("\n".join(_explanation(snapshot, explained)))
     return True
+
+
+def _ranking(snapshot: Snapshot) -> RouteRanking | None:
+    """What orders the models of routes; None, and nothing is imported, if all list them in order."""
+    if all(route.prefer is Prefer.NONE for route in snapshot.policy.routes):
+        return None
+    return RouteRanking(
+        Latencies(time.monotonic), Capabilities(snapshot.config), stream=False, explores=False
+    )
 
 
 def _scores(snapshot: Snapshot, question: Question) -> tuple[Scores | Unavailable, float]:

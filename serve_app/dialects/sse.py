@@ -118,7 +118,7 @@ class Framer:
         held = self._held
         outline = self._outline = self._outline or JsonOutline()
         self.split = b""
-        first = _BOUNDARY.search(held)
+        first = _BOUNDARY.search(held) if end else None
         if first is None:
             if len(held) <= self._max_held_bytes:
                 return b""

@@ -16,9 +16,15 @@ from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault, Upst
 _REDIRECTS: Final = range(300, 400)
 _SUCCESS: Final = range(200, 300)
 _FINAL_STATUSES: Final = range(200, 600)
-_STREAM_TYPES: Final = frozenset({"text/event-stream", "text/plain", "application/octet-stream"})
-"""The correct type of an event stream, and the types of servers that set another one or none."""
-_ERROR: Final = re.compile(rb'"error"\s*:\s*[{\["]|^event:\s*error', re.MULTILINE)
+_STREAM_TYPE: Final = "text/event-stream"
+_STREAM_BEGINS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""How the first line of an event stream may begin."""
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_PEEK_BYTES: Final = 64 << 10
+_ERROR: Final = re.compile(
+    rb'"error"\s*:\s*[{\["]|"base_resp"|"choices"\s*:\s*(?:null|\[\s*\])|^event:\s*error',
+    re.MULTILINE,
+)
 _REDACTED: Final = b"***"
 _KEEP_ALIVE_NAMES: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _KEEP_ALIVE_DATA: Final = tuple(
@@ -37,9 +43,25 @@ _EMPTY: Final = re.compile(
 )
 
 
-def is_stream(response: aiohttp.ClientResponse) -> bool:
-    """True for a successful answer that may be an event stream."""
-    return response.status in _SUCCESS and response.content_type in _STREAM_TYPES
+async def is_stream(response: aiohttp.ClientResponse) -> tuple[bool, bytes]:
+    """Whether a successful answer is an event stream, and what was read of its body to know.
+
+    Servers send streams under any type, and under none. Where the type does not say that it is a
+    stream, its first bytes do.
+    """
+    first = b""
+    if response.status not in _SUCCESS or response.content_type == _STREAM_TYPE:
+        return response.status in _SUCCESS, first
+    while len(first) < _PEEK_BYTES:
+        begin = first.removeprefix(_BYTE_ORDER_MARK).lstrip()
+        if begin.startswith(_STREAM_BEGINS):
+            return True, first
+        may_be_stream = any(field.startswith(begin) for field in _STREAM_BEGINS)
+        chunk = await response.content.readany() if may_be_stream else b""
+        if not chunk:
+            break
+        first += chunk
+    return False, first
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +91,12 @@ class StreamBody:
         secrets: tuple[bytes, ...],
         limits: StreamLimits,
         watch: StreamWatch,
+        first: bytes = b"",
     ) -> None:
-        """``watch`` tells where the content begins."""
+        """``watch`` tells where the content begins; ``first`` has been read already."""
         self._response = response
+        self._first = first
+        self._read = self._read_first if first else response.content.readany
         self._provider = provider
         self._secrets = secrets
         self._limits = limits
@@ -102,7 +127,7 @@ class StreamBody:
     async def __anext__(self) -> bytes:
         since = self._waiting_since = self._loop.time()
         try:
-            chunk = await self._response.content.readany()
+            chunk = await self._read()
         except TimeoutError as error:
             raise StreamBrokenError(UpstreamFault(FaultKind.TIMEOUT, self._lateness())) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -119,6 +144,10 @@ class StreamBody:
         else:
             self._waited_s = 0.0
         return _redact_errors(chunk, self._secrets)
+
+    async def _read_first(self) -> bytes:
+        self._read = self._response.content.readany
+        return self._first
 
     def _look_for_content(self, watch: StreamWatch, chunk: bytes) -> None:
         watch.feed(chunk)
@@ -163,14 +192,18 @@ def is_keep_alive(chunk: bytes) -> bool:
 
 
 async def read_complete(
-    response: aiohttp.ClientResponse, provider: str, secrets: tuple[bytes, ...], max_bytes: int
+    response: aiohttp.ClientResponse,
+    provider: str,
+    secrets: tuple[bytes, ...],
+    max_bytes: int,
+    first: bytes = b"",
 ) -> UpstreamReply | UpstreamFault:
-    """The whole answer, or a fault if it cannot be passed on."""
+    """The whole answer, or a fault if it cannot be passed on; ``first`` has been read already."""
     if response.status not in _FINAL_STATUSES:
         response.close()
         detail = f"{provider} returned status {response.status}, which is not between 200 and 599"
         return UpstreamFault(FaultKind.BAD_ANSWER, detail)
-    body = await _read_at_most(response, max_bytes)
+    body = await _read_at_most(response, max_bytes, first)
     if body is None:
         detail = f"the answer of {provider} is larger than {max_bytes} bytes"
         return UpstreamFault(FaultKind.BAD_ANSWER, detail)
@@ -181,14 +214,14 @@ async def read_complete(
     return UpstreamReply(response.status, read_headers(response, secrets), redact(body, secrets))
 
 
-async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+async def _read_at_most(response: aiohttp.ClientResponse, limit: int, first: bytes) -> bytes | None:
     """The body. Returns None if it is larger, and closes the connection."""
     announced = response.content_length
     compressed = "content-encoding" in response.headers  # content-length counts compressed bytes
     if announced is not None and announced <= limit and not compressed:
-        return await response.read()
-    chunks: list[bytes] = []
-    size = 0
+        return first + await response.read()
+    chunks = [first]
+    size = len(first)
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)

@@ -111,8 +111,8 @@ class Transport:
     ) -> UpstreamReply | UpstreamFault:
         """The head of the answer with its body, or a fault, which names the model's provider.
 
-        A 2xx event stream is returned as chunks if ``request.stream`` is set; everything else is
-        read completely first.
+        A 2xx event stream, whatever its type, is returned as chunks if ``request.stream`` is set;
+        everything else is read completely first.
         """
         provider, limits = request.model.provider, limits_of(endpoint.timeouts, timeouts)
         started = asyncio.get_running_loop().time()
@@ -129,19 +129,20 @@ class Transport:
             async with asyncio.timeout(wait_s) as timeout:
                 response = await self._send(endpoint, target, request, limits.connect_s)
                 end_with_connection(response)
-                if request.stream and is_stream(response):
+                streams, first = await is_stream(response) if request.stream else (False, b"")
+                if streams:
                     first_s = min(limit_s, limits.first_token_s)
                     moments = StreamLimits(
                         limits.idle_s, first_s, started + first_s, started + total_s
                     )
                     watch = registry.UPSTREAM_DIALECTS[request.operation].watch(Intent())
                     headers = read_headers(response, target.secrets)
-                    body = StreamBody(response, provider, target.secrets, moments, watch)
+                    body = StreamBody(response, provider, target.secrets, moments, watch, first)
                     return UpstreamReply(response.status, headers, body)
                 if request.stream:
                     wait_s = limit_s
                     timeout.reschedule(started + limit_s)
-                return await self._read_complete(response, provider, target)
+                return await self._read_complete(response, provider, target, first)
         except TimeoutError as error:
             close_response(response)
             return _timeout_fault(error, name, wait_s, limits.connect_s)
@@ -155,13 +156,15 @@ class Transport:
             raise
 
     async def _read_complete(
-        self, response: aiohttp.ClientResponse, provider: str, target: Target
+        self, response: aiohttp.ClientResponse, provider: str, target: Target, first: bytes
     ) -> UpstreamReply | UpstreamFault:
         """The whole answer; that of a proxy that wants credentials is not the provider's."""
         if response.status == _PROXY_AUTHENTICATION and target.proxy is not None:
             response.close()
             return _proxy_refusal(provider, response.status)
-        return await read_complete(response, provider, target.secrets, self._max_answer_bytes)
+        return await read_complete(
+            response, provider, target.secrets, self._max_answer_bytes, first
+        )
 
     async def close(self) -> None:
         """Closes every connection."""

@@ -58,7 +58,7 @@ async def hold(reply: UpstreamReply, body: Chunks, pipe: StreamPipe) -> Held | F
 async def _hold(held: Held) -> Held | Failure:
     loop, pipe = asyncio.get_running_loop(), held.pipe
     until = loop.time() + HOLD_S
-    size = 0
+    seen = b""
     while True:
         held.pending = loop.create_task(_next(held.body))
         done, _ = await asyncio.wait({held.pending}, timeout=until - loop.time())
@@ -68,7 +68,7 @@ async def _hold(held: Held) -> Held | Failure:
             chunk, held.pending = held.pending.result(), None
         except StreamBrokenError as error:
             return failure_of_fault(error.fault)
-        size += len(chunk)
+        seen += chunk
         held.ended = not chunk
         held.ready += pipe.end(None) if held.ended else pipe.feed(chunk)
         if pipe.error is not None:
@@ -76,8 +76,8 @@ async def _hold(held: Held) -> Held | Failure:
         if pipe.state in (StreamState.SPEAKING, StreamState.COMPLETE):
             return held
         if held.ended or pipe.state is StreamState.EMPTY:
-            return _without_content()
-        if size > HOLD_BYTES:
+            return _without_content(seen)
+        if len(seen) > HOLD_BYTES:
             return held
 
 
@@ -88,6 +88,8 @@ async def _next(body: Chunks) -> bytes:
     return b""
 
 
-def _without_content() -> Failure:
+def _without_content(seen: bytes) -> Failure:
+    """The failure, with the body of what is not a stream but a complete answer."""
     detail = "the stream ended before its first content"
-    return Failure(NEXT, UpstreamFault(FaultKind.BAD_ANSWER, detail))
+    body = seen if seen.lstrip().startswith(b"{") else b""
+    return Failure(NEXT, UpstreamFault(FaultKind.BAD_ANSWER, detail), body=body)

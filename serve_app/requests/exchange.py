@@ -22,8 +22,8 @@ from serve_app.requests.failures import (
 )
 from serve_app.requests.intent import intent_at
 from serve_app.requests.progress import RequestProgress
-from serve_app.requests.state import document_at
-from serve_app.requests.verdict import FINAL, NEXT, of_clients_key
+from serve_app.requests.state import document_at, may_be_elsewhere
+from serve_app.requests.verdict import ELSEWHERE, FINAL, NEXT, of_clients_key
 
 Outcome: TypeAlias = Held | CompleteAnswer | Failure
 """What came of an exchange: a stream at its commit point, a complete answer, or a failure."""
@@ -86,10 +86,14 @@ async def open_exchange(
         outcome: Outcome = judge_answer(reply, reply.body, dialect=dialects.upstream, stream=stream)
     else:
         outcome = await hold(reply, reply.body, asked.pipe())
+        if isinstance(outcome, Failure) and outcome.fault is not None and outcome.body:
+            outcome = judge_answer(reply, outcome.body, dialect=dialects.upstream, stream=True)
     if isinstance(outcome, Failure):
         failure = _for_client(outcome, dialects.upstream, asked)
         if endpoint.passthrough_auth:
             return replace(failure, verdict=of_clients_key(failure.verdict))
+        if may_be_elsewhere(progress, failure):
+            return replace(failure, verdict=ELSEWHERE)
         return failure
     if isinstance(outcome, CompleteAnswer):
         return _translated(outcome, asked, progress)

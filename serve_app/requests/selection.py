@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final, Self
 
-from serve_app.domain import Conversation, ModelRef, Prefer, Route, RouteDecision
+from serve_app.domain import Conversation, ModelRef, Prefer, Reason, Route, RouteDecision
 from serve_app.providers.capabilities import Capabilities, Capability
 from serve_app.requests.call import ClientRequest
 from serve_app.requests.latencies import Latencies
@@ -116,7 +116,10 @@ class Fit:
         conversation: Conversation,
         capabilities: Capabilities,
     ) -> Self:
-        """The decision with the candidates last that do not take the request, in their order."""
+        """The decision with the candidates last that do not take the request, in their order.
+
+        A session whose provider alone has a part of the conversation stays on its model.
+        """
         size = _Size(request, conversation)
         unfit: dict[ModelRef, str] = {}
         for model in decision.candidates if len(decision.candidates) > 1 else ():
@@ -128,6 +131,8 @@ class Fit:
             if why:
                 unfit[model] = why
         if not unfit or len(unfit) == len(decision.candidates):
+            return cls(decision, unfit)
+        if decision.reason is Reason.AFFINITY and conversation.has_provider_state:
             return cls(decision, unfit)
         order = tuple(sorted(decision.candidates, key=unfit.__contains__))
         return cls(replace(decision, candidates=order), unfit)

@@ -253,6 +253,17 @@ def preferred_endpoints(
     return [*own, *(place for place in order if place not in own)]
 
 
+def may_be_elsewhere(progress: RequestProgress, failure: Failure) -> bool:
+    """True if a provider does not know a reference that nothing is known of here.
+
+    Another endpoint of the model may: its key may be the one that the answer was made with.
+    """
+    earlier, reported = progress.request.earlier, failure.reported
+    if earlier is None or earlier.is_known or reported is None:
+        return False
+    return reported.code in _LOST_ANSWERS
+
+
 def heal(progress: RequestProgress, failure: Failure) -> bool:
     """True if the same exchange may succeed, once, without what its provider could not read.
 

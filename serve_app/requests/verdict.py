@@ -90,6 +90,8 @@ class Verdict:
 GOOD: Final = Verdict(Action.GOOD, meaning=Meaning.OK)
 FINAL: Final = Verdict(Action.FINAL, meaning=Meaning.INVALID)
 NEXT: Final = Verdict(Action.NEXT)
+ELSEWHERE: Final = Verdict(Action.NEXT, meaning=Meaning.INVALID)
+"""What the client refers to is not at this endpoint, and may be at another one."""
 BROKEN_OFF: Final = Verdict(Action.FINAL, Rests.MODEL, meaning=Meaning.BAD_ANSWER)
 """A stream that stopped after its commit."""
 

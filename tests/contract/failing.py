@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from tests.contract.naming import HELLO
-from tests.site import DATA_PATHS, MESSAGES, RESPONSES, SECRET, TIMEOUTS, Site, eventually
+from tests.site import CHAT, DATA_PATHS, MESSAGES, RESPONSES, SECRET, TIMEOUTS, Site, eventually
 
 pytestmark = pytest.mark.parametrize("data_path", DATA_PATHS)
 
@@ -76,6 +76,12 @@ def test_a_stream_that_breaks_off_is_an_error(site: Site, data_path: str, script
         ("error-200", False, 502),
         ("leak-in-200", False, 401),
         ("leak-in-200", True, 401),
+        ("no-choices", False, 502),
+        ("no-choices", True, 502),
+        ("failed-choice", False, 503),
+        ("failed-choice", True, 503),
+        ("role-and-done", True, 502),
+        ("json-as-stream", True, 429),
         ("status-999", False, 502),
         ("die-in-answer", False, 502),
         ("redirect", False, 502),
@@ -134,6 +140,45 @@ def test_the_next_candidate_answers_in_the_clients_dialect(
     assert (b'" hello"' if stream else b"You said: hi") in answer.body
     if stream:
         assert answer.body.count(end) == 1
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
+def test_a_choice_that_fails_after_content_is_an_error_event(
+    site: Site, data_path: str, path: str
+) -> None:
+    """The client learns in the provider's words that the rest is missing."""
+    answer = site.ask(f"{data_path}/failed-choice@midway", path=path, stream=True)
+    assert answer.status == 200
+    assert b"half" in answer.body
+    assert b'"message":"scripted"' in answer.body
+    for end in (b"[DONE]", b"message_stop", b"response.completed"):
+        assert end not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("path", "end"), [(CHAT, b""), (MESSAGES, b"message_stop"), (RESPONSES, b"response.completed")]
+)
+def test_an_event_of_any_size_may_end_a_stream(
+    site: Site, data_path: str, path: str, end: bytes
+) -> None:
+    """A complete stream gets no error, also where its last event is too large to be held."""
+    answer = site.ask(f"{data_path}/large-end", path=path, stream=True)
+    assert answer.status == 200
+    assert end in answer.body
+    assert b"error" not in answer.body.replace(b'"error":null', b"")
+    if path == CHAT:
+        assert answer.body == site.exchange(data_path).answered
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "application/octet-stream", "application/json", "text/html"]
+)
+def test_a_stream_may_have_any_type(site: Site, data_path: str, kind: str) -> None:
+    """Its first bytes say what it is, and the client gets it as an event stream."""
+    answer = site.ask(f"{data_path}/odd-type@{kind}", stream=True)
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.body == site.exchange(data_path).answered
 
 
 def test_the_clients_own_mistake_goes_no_further(site: Site, data_path: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.serve.conftest import Cluster, SessionSite
 from tests.site import eventually
 from tests.stateful_provider import PREFIX
-from tests.wire.test_state import TURNS, say
+from tests.wire.test_state import TURNS, after, say
 
 MODELS = ("keeps/keeper", "chats/chatter", "talks/talker")
 
@@ -38,9 +38,9 @@ def test_conversation_goes_on_over_two_ingresses(
     client: openai.OpenAI, model: str, stream: bool
 ) -> None:
     """Ten turns reach both ingress replicas, and the model hears all of them."""
-    before = None
+    before: str | None = None
     for turn in range(TURNS):
-        extra = {} if before is None else {"previous_response_id": before}
+        extra = after(before)
         before, heard = say(client, stream=stream, model=model, input=f"turn {turn}", **extra)
         assert heard == _heard(turn + 1)
 
@@ -61,11 +61,12 @@ def test_conversation_survives_restart_of_every_replica(
     cluster: Cluster, sessions: SessionSite, client: openai.OpenAI
 ) -> None:
     """Each replica of ingress and store is killed once, between turns of one conversation."""
-    before, turns = None, 0
+    before: str | None = None
+    turns = 0
 
     def turn() -> None:
         nonlocal before, turns
-        extra = {} if before is None else {"previous_response_id": before}
+        extra = after(before)
         fields = {"model": "chats/chatter", "input": f"turn {turns}", **extra}
         before, heard = say(client, stream=False, **fields)
         turns += 1

@@ -137,13 +137,62 @@ async def test_many_small_headers_are_read(ask_once: Any) -> None:
     assert (reply.status, reply.body) == (200, GOOD)
 
 
-@pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "application/octet-stream", None])
-async def test_stream_may_have_no_type(ask_once: Any, kind: str | None) -> None:
-    """SDKs do not check it either."""
-    lines = [] if kind is None else [f"content-type: {kind}"]
-    events = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n'
-    reply = await ask_once(lambda _: answer(events, *lines), stream=True)
-    assert reply.body == events
+EVENTS = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n'
+ODD_TYPES = ["text/plain; charset=utf-8", "application/octet-stream", "application/json", None]
+
+
+def typed(kind: str | None) -> list[str]:
+    """The header line of a content type."""
+    return [] if kind is None else [f"content-type: {kind}"]
+
+
+async def opened_body(folder: Path, script: Script) -> bytes | None:
+    """The body of a complete answer to a request for a stream; None if it is a stream."""
+    async with served(script) as url, opened(folder, url) as transport:
+        reply = await transport.open(request(stream=True))
+        assert isinstance(reply, UpstreamReply)
+        if isinstance(reply.body, bytes):
+            return reply.body
+        await reply.body.aclose()
+        return None
+
+
+@pytest.mark.parametrize("kind", ODD_TYPES)
+@pytest.mark.parametrize(
+    "events",
+    [
+        EVENTS,
+        b": hi\n\n" + EVENTS,
+        b"\r\n\r\nevent: x\r\n" + EVENTS,
+        b"\xef\xbb\xbfid: 1\n" + EVENTS,
+        b"da<pause>ta: 1\n\n" + EVENTS,
+        b"\n<pause>r<pause>etry: 1\n" + EVENTS,
+    ],
+)
+async def test_stream_may_have_any_type(ask_once: Any, kind: str | None, events: bytes) -> None:
+    """Its first bytes say what it is; SDKs do not check the type either."""
+    whole = events.replace(PAUSE, b"")
+    head = answer(whole, *typed(kind))[: -len(whole)]
+    reply = await ask_once(lambda _: head + events, stream=True)
+    assert reply.body == whole
+
+
+@pytest.mark.parametrize("kind", ODD_TYPES)
+@pytest.mark.parametrize("body", [GOOD, b"  \n" + GOOD, b"<html>", b"dat", b"", b" " * (100 << 10)])
+async def test_answer_that_is_not_a_stream_is_read_whole(
+    tmp_path: Path, kind: str | None, body: bytes
+) -> None:
+    """Whatever its type, it is judged like any complete answer; nothing of it is lost."""
+    assert await opened_body(tmp_path, lambda _: answer(body, *typed(kind))) == body
+    packed = gzip.compress(body)
+    script = answer(packed, "content-encoding: gzip", *typed(kind))
+    assert await opened_body(tmp_path, lambda _: script) == body
+
+
+async def test_event_stream_begins_before_its_first_bytes(tmp_path: Path) -> None:
+    """Where the type says what comes, nothing waits for it."""
+    head = answer(GOOD, "content-type: text/event-stream")[: -len(GOOD)]
+    assert await opened_body(tmp_path, lambda _: head) is None
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -19,6 +19,9 @@ from serve_app.errors import GatewayError
 _DONE = b"[DONE]"
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _LINE_ENDS = (b"\n", b"\r")
+_DATA = (b"data:", b"data: ")
+_DATA_LINES = tuple(end + data for end in _LINE_ENDS for data in _DATA)
+_DONE_MARGIN = max(map(len, _DATA_LINES))
 
 
 class ChatWatch:
@@ -188,8 +191,8 @@ def _holds_done(events: bytes) -> bool:
     """True when a line is ``data: [DONE]``; bytes.find is faster than a regex here."""
     at = events.find(_DONE)
     while at >= 0:
-        line = max(events.rfind(b"\n", 0, at), events.rfind(b"\r", 0, at)) + 1
-        if events[line:at] in {b"data:", b"data: "}:
+        before = events[max(0, at - _DONE_MARGIN) : at]
+        if before in _DATA or before.endswith(_DATA_LINES):
             return True
         at = events.find(_DONE, at + 1)
     return False

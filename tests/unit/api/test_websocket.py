@@ -7,7 +7,7 @@ import pytest
 from serve_app.api.websocket import denial_of, wants_websocket
 
 HANDSHAKE: dict[str, Any] = {"type": "websocket", "headers": []}
-EXTENSIONS = {"websocket.http.response": {}}
+EXTENSIONS: dict[str, Any] = {"websocket.http.response": {}}
 START = {"type": "http.response.start", "status": 426, "headers": [(b"allow", b"POST")]}
 BODY = {"type": "http.response.body", "body": b"{}"}
 

@@ -72,6 +72,17 @@ def test_summary_shows_a_missing_access_key(tmp_path: Path) -> None:
     assert "model openai/a  [access_key is not set]" in summary(snapshot)
 
 
+def test_summary_shows_the_order_and_the_efforts_of_a_route(tmp_path: Path) -> None:
+    """Behind the names of its models."""
+    text = (
+        f"{VERSION}model_providers:\n  - model: openai/a\n  - model: openai/b\n"
+        "routing_preferences:\n  - {name: r, description: d, "
+        "models: [{model: a, effort: high}, b], selection_policy: {prefer: cheapest}}\n"
+    )
+    shown = summary(snapshot_of(tmp_path, text))
+    assert "route r -> openai/a (high), openai/b; cheapest first" in shown
+
+
 @pytest.mark.parametrize(
     ("set_", "model"),
     [

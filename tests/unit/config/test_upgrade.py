@@ -1,6 +1,7 @@
 """Older formats of Plano's file: how they are converted, and where their problems are shown."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def config_of(directory: Path, text: str) -> GatewayConfig:
     return snapshot_of(directory, text).config
 
 
-def routes_of(config: GatewayConfig) -> list[tuple[str, str, list[str]]]:
+def routes_of(config: GatewayConfig) -> list[tuple[str, str, list[Any]]]:
     return [
         (route.name, route.description, list(route.models)) for route in config.routing_preferences
     ]

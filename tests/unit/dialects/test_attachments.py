@@ -17,7 +17,7 @@ IMAGE: Final = {"type": "image", "source": SOURCE}
 
 
 def conversation(dialect: str, **fields: Any) -> Conversation:
-    body = {"input": "x"} if dialect == "responses" else {"messages": []}
+    body: dict[str, Any] = {"input": "x"} if dialect == "responses" else {"messages": []}
     document = read_document(json.dumps({**body, **fields}).encode(), unique=frozenset())
     return client_dialect(dialect).read_conversation(document)
 
@@ -64,7 +64,7 @@ def test_attachments_are_read_from_every_form(content: Any, expected: Attachment
 def test_results_of_tools_may_be_images() -> None:
     """An item of OpenAI responses has its output beside the messages."""
     shot = {"type": "computer_screenshot", "image_url": URL}
-    items = [{"type": "computer_call_output", "output": shot}]
+    items: list[Any] = [{"type": "computer_call_output", "output": shot}]
     assert read_attachments(items, URL) == Attachments(has_images=True, characters=200)
     items = [
         {"type": "function_call_output", "output": [{"type": "input_image", "image_url": URL}]}

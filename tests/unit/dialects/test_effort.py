@@ -189,7 +189,7 @@ def test_effort_is_translated(
 def test_effort_of_a_route_is_not_reported_as_dropped() -> None:
     """The client did not send it; what it did send is reported as ever."""
     assert asked("responses", "chat", "gpt-4o")[1].dropped == ()
-    own = {"reasoning": {"effort": "low"}}
+    own: dict[str, Any] = {"reasoning": {"effort": "low"}}
     assert asked("responses", "chat", "gpt-4o", **own)[1].dropped == ("reasoning",)
 
 

@@ -95,6 +95,8 @@ NO_OBJECT, NO_DATA = "the answer is not a JSON object", "the answer holds no lis
         ({"error": {"message": "no", "type": "rate_limit_error"}}, ("no", 429)),
         ({"data": None, "error": {"message": "no"}}, ("no", 502)),
         ({"error": "no"}, ("no", None)),
+        ({**ANSWER, "data": []}, ("the answer holds no embeddings", None)),
+        ({"data": [], "error": {"message": "no"}}, ("no", 502)),
         ({}, (NO_DATA, None)),
         ([], (NO_OBJECT, None)),
     ],

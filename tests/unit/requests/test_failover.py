@@ -6,7 +6,7 @@ import pytest
 
 from serve_app.exchange import FaultKind
 from serve_app.snapshot import Snapshot
-from tests.unit.fakes import fault, headers_of, reply, snapshot_of
+from tests.unit.fakes import Scripted, fault, headers_of, reply, snapshot_of
 from tests.unit.requests.gateway_rig import TEXT, make_rig
 
 RESET, CONNECT = fault(FaultKind.RESET), fault(FaultKind.CONNECT)
@@ -62,7 +62,12 @@ async def test_gateway_asks_once_more_after_a_pause(snapshot: Snapshot) -> None:
 
 async def test_unreachable_provider_leaves_the_tries_to_others(snapshot: Snapshot) -> None:
     """After three failures to connect, the next candidate of another provider comes first."""
-    script = {"openai/a": CONNECT, "openai/b": CONNECT, "openai/d": CONNECT, "vllm/c": reply()}
+    script: dict[str, Scripted] = {
+        "openai/a": CONNECT,
+        "openai/b": CONNECT,
+        "openai/d": CONNECT,
+        "vllm/c": reply(),
+    }
     rig = make_rig(snapshot, script)
     answer = await rig.ask({"model": "a", "models": ["b", "d", "e", "vllm/c"]})
     assert answer.status == 200

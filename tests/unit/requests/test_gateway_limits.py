@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,16 @@ from serve_app.requests.relay import Relay
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.metrics import Metric
 from tests.unit.config.broken import V
-from tests.unit.fakes import FakeChunks, FakeStore, broken, fault, headers_of, reply, snapshot_of
+from tests.unit.fakes import (
+    COMPLETION,
+    FakeChunks,
+    FakeStore,
+    broken,
+    fault,
+    headers_of,
+    reply,
+    snapshot_of,
+)
 from tests.unit.requests.chat_streams import DONE, ROLE, STOP, WORD
 from tests.unit.requests.gateway_rig import make_rig
 
@@ -94,7 +104,7 @@ async def test_waiting_request_gets_the_slot_of_an_ended_stream(
 
 async def test_waiting_request_takes_whichever_is_free_first(snapshot: Snapshot) -> None:
     """The slot of a later candidate serves as well; the first one is tried after it."""
-    script = {"openai/a": stream_of, "openai/c": [stream_of, reply(500, b"{}")]}
+    script: dict[str, Any] = {"openai/a": stream_of, "openai/c": [stream_of, reply(500, b"{}")]}
     rig = make_rig(snapshot, script)
     gateway = rig.gateway
     first = body_of(await rig.ask({"model": "a", "stream": True}, gateway=gateway))
@@ -148,7 +158,7 @@ async def test_models_of_a_wildcard_share_its_rate(snapshot: Snapshot) -> None:
 
 async def test_slot_is_free_after_failures(snapshot: Snapshot) -> None:
     """Errors, faults and complete answers release it."""
-    answers = [reply(500, b"{}"), fault(FaultKind.TIMEOUT), reply(400, b"{}"), reply()]
+    answers: list[Any] = [reply(500, b"{}"), fault(FaultKind.TIMEOUT), reply(400, b"{}"), reply()]
     rig = make_rig(snapshot, {"openai/a": answers})
     gateway = rig.gateway
     for _ in range(4):
@@ -187,7 +197,7 @@ async def test_slot_is_free_after_client_left_before_its_stream(tmp_path: Path) 
 @pytest.mark.parametrize("status", [200, 429])
 async def test_spent_quota_moves_the_next_request(status: int, snapshot: Snapshot) -> None:
     """After an answer that says so, the next one goes to another model, and no failure counts."""
-    first = reply(status, *(() if status == 200 else (b"{}",)), headers=SPENT)
+    first = reply(status, COMPLETION if status == 200 else b"{}", SPENT)
     rig = make_rig(snapshot, {"openai/a": [first, reply()], "openai/b": reply()})
     gateway = rig.gateway
     for _ in range(2):

@@ -257,3 +257,35 @@ async def test_ended_relay_stays_ended() -> None:
     assert [chunk async for chunk in relay] == [GOOD]
     with pytest.raises(StopAsyncIteration):
         await anext(relay)
+
+
+FAILURE = b'data: {"choices":[{"delta":{},"finish_reason":"error","error":{"code":429,"message":"later"}}]}\n\n'
+NOTHING = b'data: {"choices":[]}\n\n'
+NO_END = "the provider ended its answer before it was complete"
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ([DONE], NO_END),
+        ([DONE, FOREVER], NO_END),
+        ([NOTHING + DONE], NO_END),
+        ([FAILURE], "later"),
+        ([FAILURE, FOREVER], "later"),
+        ([FAILURE, broken()], "later"),
+        ([FAILURE[:-2]], "later"),
+        ([WORD + FAILURE + DONE], "later"),
+        ([WORD, FAILURE + DONE], "later"),
+    ],
+)
+async def test_relay_ends_slow_stream_that_fails_with_an_error(
+    last: list[bytes | float | Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that was committed without content gets an error in place of its end, at once."""
+    monkeypatch.setattr(commit, "HOLD_S", 0.01)
+    ends = Ends()
+    out = await asyncio.wait_for(sent(FakeChunks(ROLE, 0.05, *last), ends), 5)
+    whole = ROLE + WORD * (WORD in b"".join(part for part in last if isinstance(part, bytes)))
+    assert out.startswith(whole)
+    assert error_in(out.removeprefix(whole).removeprefix(NOTHING))["message"] == message
+    assert ends == ["broken"]

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from serve_app.dialects.earlier_answers import Reference
 from serve_app.domain import Binding, ModelRef, Scores
 from serve_app.exchange import FaultKind, UpstreamRequest
+from serve_app.requests.earlier import Earlier
 from serve_app.requests.gateway import Gateway
 from serve_app.requests.latencies import EXPLORE_UNKNOWN_EVERY
 from serve_app.requests.selection import Selection
@@ -288,6 +291,17 @@ async def test_session_leaves_a_model_that_it_has_outgrown(tmp_path: Path) -> No
     assert [binding.model for binding in rig.store.bindings.values()] == [ModelRef.parse(C)]
 
 
+async def test_session_stays_where_the_provider_has_a_part_of_it(tmp_path: Path) -> None:
+    """Only the model that has heard itself can go on, however long the conversation is."""
+    rig = rig_of(tmp_path, "models: [openai/b, vllm/c]")
+    key = {"x-model-affinity": "s"}
+    await rig.ask({}, named=key)
+    heard = {"role": "assistant", "audio": {"id": "audio_1"}}
+    long = {"messages": [heard, {"role": "user", "content": 600 * "x"}]}
+    headers = headers_of(await rig.ask(long, named=key))
+    assert headers["x-fingerpost-model"] == B
+
+
 async def test_routes_of_a_request_have_orders_and_efforts(tmp_path: Path) -> None:
     """They take the keys of the configuration."""
     rig = rig_of(tmp_path, "models: [openai/a]")
@@ -301,6 +315,23 @@ async def test_routes_of_a_request_have_orders_and_efforts(tmp_path: Path) -> No
     headers = headers_of(await rig.ask({"routing_preferences": [own]}))
     assert headers["x-fingerpost-model"] == C
     assert sent(rig)["reasoning_effort"] == "max"
+
+
+@pytest.mark.parametrize(("route", "effort"), [("r", "high"), ("gone", None), (None, None)])
+async def test_answer_is_continued_with_the_effort_of_its_route(
+    tmp_path: Path, route: str | None, effort: str | None
+) -> None:
+    """Also where its provider alone can go on, so that nothing is decided."""
+    rig = rig_of(tmp_path, "models: [openai/a, {model: openai/b, effort: high}]")
+    earlier = Earlier(
+        Reference("id", "previous_response_id"), ModelRef.parse(B), route, "e", is_at_provider=True
+    )
+    content = json.dumps({"messages": [{"role": "user", "content": "Hello"}]})
+    request = replace(request_of(rig.snapshot, content), earlier=earlier)
+    answer = await rig.gateway.explain(request)
+    assert isinstance(answer.body, bytes)
+    (shown,) = json.loads(answer.body)["candidates"]
+    assert (shown["model"], shown.get("effort")) == (B, effort)
 
 
 async def test_capabilities_are_compiled_once(tmp_path: Path) -> None:

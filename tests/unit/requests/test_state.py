@@ -39,7 +39,10 @@ model_providers:
 """
 A, B = ModelRef("openai", "a"), ModelRef("groq", "b")
 SAID = {"role": "user", "content": "one"}
-ANSWER = {"id": "r1", "output": [{"type": "message", "role": "assistant", "content": "1"}]}
+ANSWER: dict[str, Any] = {
+    "id": "r1",
+    "output": [{"type": "message", "role": "assistant", "content": "1"}],
+}
 
 
 class Values:
@@ -179,6 +182,7 @@ async def test_chain_with_a_hole_cannot_be_continued(
         document_at(progress, progress.endpoint, is_native=False)
     put(values, request, "r1", write_turn(StoredTurn(B, items=(SAID,), answer=ANSWER)))
     progress = progress_of(await answers.resume(request), B)
+    assert progress.endpoint is not None
     history = document_at(progress, progress.endpoint, is_native=False).get("input")
     assert [item["content"] for item in history] == ["one", "1", "one", "1", "two"]
 
@@ -249,7 +253,7 @@ async def test_conversation_grows_with_each_answer(
         assert earlier.history == (
             SAID,
             {"type": "message", "role": "user", "content": "two"},
-            ANSWER["output"][0],  # type: ignore[index]
+            ANSWER["output"][0],
         )
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from serve_app.config.load import load
 from serve_app.config.locations import ConfigError
-from serve_app.config.schema.routes import MAX_EXAMPLES
 from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.routes import MAX_EXAMPLES
 from serve_app.config.warnings import config_warnings
 from serve_app.scoring.prompt import FAMILIES
 from tests.unit.config_texts import ONE_MODEL, VERSION

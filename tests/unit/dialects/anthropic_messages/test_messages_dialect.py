@@ -139,6 +139,7 @@ def test_messages_upstream_watches_streams() -> None:
 
 
 OWN_ERROR = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+NOTHING = "the answer holds neither content nor a stop reason"
 NO_OBJECT, NO_MESSAGE = "the answer is not a JSON object", "the answer is not a message"
 
 
@@ -148,6 +149,17 @@ NO_OBJECT, NO_MESSAGE = "the answer is not a JSON object", "the answer is not a 
         (ANSWER, None),
         ({**ANSWER, "content": []}, None),
         ({**ANSWER, "error": None}, None),
+        ({**ANSWER, "content": [], "stop_reason": "max_tokens"}, None),
+        ({**ANSWER, "content": [], "stop_reason": "refusal", "stop_details": None}, None),
+        ({**ANSWER, "content": [], "stop_reason": None}, (NOTHING, None)),
+        ({"type": "message", "role": "assistant", "content": []}, (NOTHING, None)),
+        ({"type": "message", "content": [], "error": {"message": "no", "code": 429}}, ("no", 429)),
+        ({"type": "message", "content": [], "error": "no"}, ("no", None)),
+        (
+            {**ANSWER, "stop_reason": "error"},
+            ("the provider ended its answer with stop_reason 'error'", 502),
+        ),
+        ({**ANSWER, "stop_reason": "error", "error": {"code": 503, "message": "no"}}, ("no", 503)),
         ({**ANSWER, "content": [{"type": "text", "text": '"error" "choices"'}]}, None),
         ({**ANSWER, "content": None, "error": 1}, ("the answer holds no list `content`", None)),
         (OWN_ERROR, ("Overloaded", 529)),

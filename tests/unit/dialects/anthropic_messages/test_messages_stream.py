@@ -31,7 +31,8 @@ DELTA = named("message_delta", delta={"stop_reason": "end_turn"}, usage=USAGE)
 STOP = named("message_stop")
 BROKEN = named("message_delta", delta={"stop_reason": "error"}, usage=USAGE)
 REPORTED = named(
-    "message_delta", delta={"stop_reason": "error", "error": {"code": 503, "message": "upstream down"}}
+    "message_delta",
+    delta={"stop_reason": "error", "error": {"code": 503, "message": "upstream down"}},
 )
 OVERLOADED = {"type": "overloaded_error", "message": "Overloaded"}
 ERROR = named("error", error=OVERLOADED)
