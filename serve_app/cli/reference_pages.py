@@ -82,10 +82,8 @@ class MissingFeature:
 
 
 MISSING: Final = (
-    MissingFeature("Responses kept by the gateway", (), "send the whole conversation in `input`; `previous_response_id` works where the provider keeps responses itself"),
     MissingFeature("Images, audio, files, batches, moderations", ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files", "/v1/batches", "/v1/moderations"), "call the provider directly"),
     MissingFeature("Rate limits and budgets for each client key", (), "`client_keys` is a plain list; Plano's `ratelimits` is refused unless `ignore_unsupported: true`"),
-    MissingFeature("Health of providers across requests", (), "each request tries its candidates in order, also those that failed a moment ago"),
     MissingFeature("Traces and a log of requests", (), "metrics and response headers; Plano's `tracing` is ignored"),
     MissingFeature("A user interface", ("/playground", "/ui"), "`fingerpost route`, and Ray's dashboard"),
 )  # fmt: skip
