@@ -115,7 +115,7 @@ def session_of(
     ``headers`` are those that ``wanted_headers`` names, ``name`` is the model that the request
     asks for. Returns None for a request without a session.
     """
-    if is_off(headers):
+    if is_off(headers) or (not headers and not _is_implicit(config)):
         return None
     tenant = tenant_of(headers, config.routing.session_cache.tenant_header)
     lane = "" if name.lower() in AUTO_NAMES else name

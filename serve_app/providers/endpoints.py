@@ -116,6 +116,8 @@ class ProviderTable:
     """By the prefix of the model's name."""
     use_credentials: bool = False
     """True if an endpoint gets the client's own key."""
+    has_limits: bool = False
+    """True if an endpoint has limits of its own."""
 
     @property
     def models(self) -> dict[ModelRef, Endpoint]:
@@ -173,6 +175,7 @@ def build_table(loaded: LoadedConfig) -> tuple[ProviderTable, list[Problem]]:
         MappingProxyType(models),
         MappingProxyType(wildcards),
         any(entry.passthrough_auth for _, entry in valid),
+        any(entry.limits is not None for _, entry in valid),
     )
     return table, problems + conflicts
 

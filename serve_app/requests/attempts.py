@@ -109,7 +109,7 @@ class Attempts:
             if planned[0].candidate in refused:
                 continue
             self._current = planned
-            yield planned[0]._replace(fresh=self._was_reset)
+            yield planned[0]._replace(fresh=True) if self._was_reset else planned[0]
             tried, is_only = self._current
             if self._was_reset and is_only:
                 yield tried._replace(fresh=True)

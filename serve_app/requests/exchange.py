@@ -41,21 +41,20 @@ class TimeLeft(NamedTuple):
 async def open_exchange(
     progress: RequestProgress, tried: Try, upstream: Upstream, left: TimeLeft
 ) -> Outcome:
-    """Asks one endpoint for an answer, up to the commit point."""
-    snapshot, candidate = progress.request.snapshot, tried.candidate
-    endpoint = snapshot.providers.endpoint(candidate, tried.endpoint)
+    """Asks the request's endpoint for an answer, up to the commit point."""
+    snapshot, candidate, endpoint = progress.request.snapshot, tried.candidate, progress.endpoint
     if endpoint is None or left.total_s <= 0:
         return Failure(FINAL, _not_asked(endpoint))
     dialects = registry.pair(progress.request.dialect, endpoint.operations)
     operation = dialects.upstream.operation
-    progress.endpoint = endpoint
     progress.is_native = isinstance(dialects, SameDialect)
     quirk = endpoint.quirk(candidate.name, operation)
     quirk = progress.home.with_cache_key(quirk, endpoint, operation)
     stream = progress.intent.stream
     try:
         intent = intent_at(progress.intent, endpoint, operation)
-        intent = intent._replace(effort=progress.decision.effort_of(candidate))
+        effort = progress.decision.effort_of(candidate)
+        intent = intent if effort is None else intent._replace(effort=effort)
         document = document_at(progress, endpoint, is_native=progress.is_native)
         asked = dialects.ask(document, intent, candidate.name, quirk)
     except (InvalidRequest, StateUnavailable) as error:  # another candidate may be able to

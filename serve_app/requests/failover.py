@@ -9,7 +9,7 @@ from serve_app.domain import ModelRef
 from serve_app.errors import GatewayBusy
 from serve_app.ports import Clock, Upstream
 from serve_app.providers.endpoints import Endpoint
-from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, EndpointTurns, Try
+from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, EndpointTurns, Try, never
 from serve_app.requests.commit import Held
 from serve_app.requests.exchange import Outcome, TimeLeft, open_exchange
 from serve_app.requests.failures import Failure
@@ -78,7 +78,9 @@ class Failover:
                 self._turns.order(providers, candidate, lambda: progress.home.name),
             ),
             rests=lambda candidate, endpoint: self._rests(progress, candidate, endpoint),
-            is_full=lambda candidate, endpoint: self._is_full(progress, candidate, endpoint),
+            is_full=(lambda candidate, endpoint: self._is_full(progress, candidate, endpoint))
+            if providers.has_limits
+            else never,
         )
         outcome: Outcome = Failure(FINAL)
         reported: _Reported | None = None
@@ -112,7 +114,10 @@ class Failover:
 
         Raises GatewayBusy.
         """
-        endpoint_of = progress.request.snapshot.providers.endpoint
+        providers = progress.request.snapshot.providers
+        if not providers.has_limits:
+            return tried, UNLIMITED
+        endpoint_of = providers.endpoint
         endpoint = endpoint_of(tried.candidate, tried.endpoint)
         slot = UNLIMITED if endpoint is None else self._slots.take(endpoint)
         if slot is not None:
@@ -245,11 +250,12 @@ def _has_others(progress: RequestProgress) -> bool:
     """True while an endpoint has not been asked that may answer in place of the current one."""
     if progress.attempts >= MAX_ATTEMPTS:
         return False
+    candidates, providers = _candidates(progress), progress.request.snapshot.providers
+    if len(candidates) == 1:
+        return len(progress.tried) + 1 < len(providers.endpoints_of(candidates[0]))
     asked = [*(tried.candidate for tried in progress.tried), progress.candidate]
-    providers = progress.request.snapshot.providers
     return any(
-        asked.count(candidate) < len(providers.endpoints_of(candidate))
-        for candidate in _candidates(progress)
+        asked.count(candidate) < len(providers.endpoints_of(candidate)) for candidate in candidates
     )
 
 

@@ -84,7 +84,7 @@ class Gateway:
         )
         progress = RequestProgress(
             request,
-            intent._replace(keeps_answers=self._earlier.keeps),
+            intent if self._earlier.keeps else intent._replace(keeps_answers=False),
             decided.decision,
             decided_s=self.clock() - request.arrived,
             session=decided.session,
