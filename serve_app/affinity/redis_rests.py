@@ -23,13 +23,16 @@ class RedisRests:
         self._wall_clock = wall_clock
 
     async def share(self, own: Sequence[RestReport]) -> list[RestReport]:
-        """Puts up rests. Returns all that are not over."""
+        """Puts up rests, and takes down those without time left. Returns all that are not over."""
         now = self._wall_clock()
         async with self._client.pipeline(transaction=False) as pipe:  # one round trip
             for report in own:
                 until = now + min(report.left_s, LONGEST_S)
                 field = json.dumps([report.endpoint, report.model])
-                pipe.hset(REDIS_KEY, field, json.dumps([until, report.why]))
+                if report.left_s > 0:
+                    pipe.hset(REDIS_KEY, field, json.dumps([until, report.why]))
+                else:
+                    pipe.hdel(REDIS_KEY, field)
             if own:
                 pipe.expire(REDIS_KEY, LONGEST_S)
             pipe.hgetall(REDIS_KEY)

@@ -18,7 +18,7 @@ class MemoryRests:
         self._rests: dict[tuple[str, str], tuple[float, str]] = {}
 
     def share(self, own: Sequence[RestReport]) -> list[RestReport]:
-        """Puts up rests. Returns all that are not over."""
+        """Puts up rests, and takes down those without time left. Returns all that are not over."""
         now = self._clock()
         for report in own:
             until = now + min(report.left_s, LONGEST_S)

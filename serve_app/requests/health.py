@@ -27,6 +27,8 @@ _FAILURES: Final = 3
 _FIRST_S: Final = 2.0
 _LONGEST_PASSING_S: Final = 30.0
 _KEY_S: Final = 60.0
+_ALMOST_S: Final = 0.5
+"""Reports whose ends are closer than this say the same, seconds."""
 _PROBE_S: Final = 30.0
 """After this time a probe that never ended no longer counts, seconds."""
 
@@ -38,8 +40,8 @@ class _Entry:
     until: float = 0.0
     why: str = ""
     probing_since: float | None = None
-    is_adopted: bool = False
-    """Another process has found it out."""
+    is_shared: bool = False
+    """The other processes know of it; when they no longer do, it is over."""
 
 
 class Health:
@@ -48,6 +50,8 @@ class Health:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._recovered: set[tuple[str, str]] = set()
+        """What has rested and answers again, for the other processes."""
         self._spent: OrderedDict[tuple[str, str], float] = OrderedDict()
         """Until when the quotas are spent that have no failure."""
 
@@ -85,9 +89,12 @@ class Health:
 
     def succeeded(self, endpoint: str, model: str) -> None:
         """The endpoint has answered a request for the model."""
-        if self._entries:
-            self._entries.pop((endpoint, ""), None)
-            self._entries.pop((endpoint, model), None)
+        if not self._entries:
+            return
+        for key in ((endpoint, ""), (endpoint, model)):
+            entry = self._entries.pop(key, None)
+            if entry is not None and entry.pause_s:
+                self._recovered.add(key)
 
     def failed(self, endpoint: str, model: str, verdict: Verdict) -> None:
         """The endpoint has failed a request for the model, as the verdict says."""
@@ -120,27 +127,38 @@ class Health:
                 rests[key] = until, Meaning.RATE_LIMITED
         return [RestReport(*key, until - now, why) for key, (until, why) in rests.items()]
 
-    def own_rests(self) -> list[RestReport]:
-        """Those that this process has found out, for the others."""
-        adopted = {
-            key
-            for key, entry in self._entries.items()
-            if entry.is_adopted and self._spent.get(key, 0.0) <= entry.until
-        }
-        return [report for report in self.rests() if (report.endpoint, report.model) not in adopted]
+    def news(self) -> list[RestReport]:
+        """What this process has found out since it was last asked, for the others.
+
+        What answers again has no time left.
+        """
+        recovered, self._recovered = self._recovered, set()
+        over = [RestReport(*key, 0.0, "") for key in recovered if key not in self._entries]
+        fresh: list[RestReport] = []
+        for report in self.rests():
+            key = (report.endpoint, report.model)
+            entry = self._entries.get(key)
+            if entry is None or not entry.is_shared or key in self._spent:
+                fresh.append(report)
+            if entry is not None:
+                entry.is_shared = True
+        return fresh + over
 
     def adopt(self, reports: Iterable[RestReport]) -> None:
-        """Takes over what other processes have found out."""
-        now = self._clock()
-        for report in reports:
+        """Takes over all that the processes know together; what they knew and no longer do is over."""
+        now, known = self._clock(), list(reports)
+        named = {(report.endpoint, report.model) for report in known}
+        for key in [key for key, entry in self._entries.items() if entry.is_shared]:
+            if key not in named:
+                del self._entries[key]
+        for report in known:
             key = (report.endpoint, report.model)
             entry = self._entries.get(key)
             left_s = min(report.left_s, LONGEST_KNOWN_S)
-            if left_s <= 0 or (entry is not None and entry.until >= now + left_s):
+            own_until = max(0.0 if entry is None else entry.until, self._spent.get(key, 0.0))
+            if left_s <= 0 or own_until > now + left_s - _ALMOST_S:
                 continue
-            self._entries[key] = _Entry(
-                _FAILURES, left_s, now + left_s, report.why, is_adopted=True
-            )
+            self._entries[key] = _Entry(_FAILURES, left_s, now + left_s, report.why, is_shared=True)
             if len(self._entries) > MAX_ENTRIES:
                 self._entries.popitem(last=False)
 
@@ -154,7 +172,7 @@ class Health:
             entry.pause_s = pause_s
             entry.until = self._clock() + pause_s
             entry.why = verdict.meaning
-            entry.is_adopted = False
+            entry.is_shared = False
         if len(self._entries) > MAX_ENTRIES:
             self._entries.popitem(last=False)
 

@@ -41,7 +41,7 @@ class SharedHealth:
     async def _share(self) -> None:
         try:
             async with asyncio.timeout(_DEADLINE_S):
-                reports = await self._board.share(self._health.own_rests())
+                reports = await self._board.share(self._health.news())
         except Exception as error:  # noqa: BLE001 - its text may contain an address
             self._outages.failed(type(error).__name__)
             return

@@ -242,9 +242,21 @@ def cluster(
     assert not killed, "serve run left processes behind"
 
 
+_AWAKE: set[str] = set()
+"""The files of tests for which every provider has answered."""
+
+
 @pytest.fixture
-def site(cluster: Cluster) -> Site:
-    """The contract's gateway: HAProxy, ingress, provider clients."""
+def site(cluster: Cluster, request: pytest.FixtureRequest) -> Site:
+    """The contract's gateway: HAProxy, ingress, provider clients.
+
+    At the begin of each file every provider answers once, so that no key rests that the tests of
+    another file have refused.
+    """
+    if request.module.__name__ not in _AWAKE:
+        _AWAKE.add(request.module.__name__)
+        for data_path in DATA_PATHS:
+            assert cluster.site.ask(f"{data_path}/parrot").status == 200
     return cluster.site
 
 

@@ -136,17 +136,38 @@ def test_reports_are_taken_over(clock: FakeClock, state: Health) -> None:
     """What one process has found out, another one knows, and does not report as its own."""
     state.failed("e", "m", limited("9"))
     clock.now += 2
-    reports = state.own_rests()
+    reports = state.news()
     assert reports == [RestReport("e", "m", 7.0, "rate_limited")]
     other = Health(clock)
     other.adopt([*reports, RestReport("gone", "", 0.0, "x")])
     assert other.rests_now("e", "m")
-    assert other.own_rests() == []
+    assert other.news() == []
     assert other.rests() == reports
     other.adopt([RestReport("e", "m", 3.0, "shorter")])
     assert other.rests() == reports
     other.failed("e", "m", limited("8"))
-    assert [report.left_s for report in other.own_rests()] == [8.0]
+    assert [report.left_s for report in other.news()] == [8.0]
+
+
+def test_recovery_is_reported_once(clock: FakeClock, state: Health) -> None:
+    """What answers again is taken down by the others, too."""
+    other = Health(clock)
+    state.failed("e", "m", limited("9"))
+    reports = state.news()
+    other.adopt(reports)
+    other.succeeded("e", "m")
+    assert other.news() == [RestReport("e", "m", 0.0, "")]
+    assert other.news() == []
+    other.adopt(reports)
+    assert other.rests_now("e", "m")
+    other.adopt([])
+    assert not other.rests_now("e", "m")
+    state.failed("e", "m", limited("9"))
+    state.adopt([])  # what the others do not know yet stays
+    assert state.rests_now("e", "m")
+    assert state.news() != []
+    state.adopt([])
+    assert not state.rests_now("e", "m")
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, state: Health) -> None:
@@ -165,7 +186,7 @@ def test_spent_model_rests_without_a_failure(state: Health, clock: FakeClock) ->
     state.succeeded("e", "m")
     assert state.rests_now("e", "m")
     assert not state.rests_now("e", "other")
-    assert state.rests() == state.own_rests() == [RestReport("e", "m", 60.0, "rate_limited")]
+    assert state.rests() == state.news() == [RestReport("e", "m", 60.0, "rate_limited")]
     clock.now += 60
     state.begin("e", "m")
     assert not state.rests_now("e", "m")
@@ -184,7 +205,7 @@ def test_longer_rest_is_reported(state: Health, clock: FakeClock) -> None:
     other = Health(clock)
     other.adopt([RestReport("e", "m", 8.0, "bad_key")])
     other.spent("e", "m", 9)
-    assert other.own_rests() == [RestReport("e", "m", 9.0, "rate_limited")]
+    assert other.news() == [RestReport("e", "m", 9.0, "rate_limited")]
 
 
 def test_spent_quotas_are_bounded(

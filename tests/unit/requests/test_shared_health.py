@@ -48,7 +48,7 @@ async def test_replicas_learn_from_each_other() -> None:
         shared.touch()
         await _settle()
     assert two.rests_now("e", "m")
-    assert two.own_rests() == []
+    assert two.news() == []
     for shared in sharing:
         shared.touch()
     await _settle()
@@ -58,6 +58,25 @@ async def test_replicas_learn_from_each_other() -> None:
     sharing[0].touch()
     await _settle()
     assert board.calls == 3
+
+
+async def test_recovered_endpoint_does_not_come_back_from_the_board() -> None:
+    """A success takes the rest down for every replica."""
+    clock = FakeClock()
+    board, one, two = Board(clock), Health(clock), Health(clock)
+    sharing = [SharedHealth(health, board, clock) for health in (one, two)]
+    one.failed("e", "m", judge_status(429, (("retry-after", "9"),)))
+    for turn in range(3):
+        if turn == 1:
+            assert two.rests_now("e", "m")
+            two.succeeded("e", "m")
+        for shared in sharing:
+            shared.touch()
+            await _settle()
+        clock.now += SHARE_S
+    assert not two.rests_now("e", "m")
+    assert not one.rests_now("e", "m")
+    assert board.rests.share([]) == []
 
 
 async def test_failing_board_fails_nothing(caplog: pytest.LogCaptureFixture) -> None:
