@@ -215,26 +215,29 @@ def _statement(text: str, place: str) -> TypedQuestion:
     return TypedQuestion(options_of([(text, text)], place))
 
 
+_VALUES: Final = (str, bool)
+
+
 def _choice(question: dict[str, Json], place: str) -> TypedQuestion:
     choices = list_at(question.get("choices"), place)
     check_count(len(choices), MAX_CHOICES, place, "choices")
     values: list[str | bool] = []
     descriptions: list[str] = []
-    for at, entry in enumerate(choices):
-        path = f"{place}[{at}]"
-        choice = object_at(entry, path)
-        value = choice.get("value")
-        if not isinstance(value, str | bool):
-            raise InvalidRequest(f"{path}.value: must be a string or a boolean", f"{path}.value")
-        values.append(value)
-        descriptions.append(optional_text(choice.get("description"), f"{path}.description"))
-    seen: set[tuple[bool, str | bool]] = set()
-    for at, value in enumerate(values):
-        typed = (isinstance(value, bool), value)  # True and "true" differ
-        if typed in seen:
+    seen: set[str | bool] = set()  # True and "true" differ
+    for at, entry in enumerate(choices):  # paths are written for faults only: there are hundreds
+        choice = entry if isinstance(entry, dict) else object_at(entry, f"{place}[{at}]")
+        value, description = choice.get("value"), choice.get("description")
+        if not isinstance(value, _VALUES):
+            path = f"{place}[{at}].value"
+            raise InvalidRequest(f"{path}: must be a string or a boolean", path)
+        if not isinstance(description, str):
+            description = optional_text(description, f"{place}[{at}].description")
+        if value in seen:
             path = f"{place}[{at}].value"
             raise InvalidRequest(f"{path}: duplicate choice {value!r}; keep one", path)
-        seen.add(typed)
+        seen.add(value)
+        values.append(value)
+        descriptions.append(description)
     names = [
         value if isinstance(value, str) else _boolean(values, is_true=value) for value in values
     ]

@@ -162,8 +162,8 @@ def options_of(texts: Sequence[tuple[str, str]], place: str) -> tuple[Option, ..
     """
     options: list[Option] = []
     names: set[str] = set()
-    for at, text in enumerate(texts):
-        name, description = (part.strip() for part in text)
+    for at, (first_text, second_text) in enumerate(texts):
+        name, description = first_text.strip(), second_text.strip()
         if not name and not description:
             path = f"{place}[{at}]"
             raise InvalidRequest(f"{path}: has no text; name or describe it", path)

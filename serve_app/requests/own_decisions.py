@@ -8,6 +8,7 @@ import asyncio
 import math
 from dataclasses import dataclass, replace
 from functools import reduce
+from hashlib import sha256
 from operator import add
 from typing import Final
 
@@ -30,7 +31,6 @@ from serve_app.ports import Clock, Orchestrator
 from serve_app.requests.answer import JSON_TYPE, Answer, decision_headers
 from serve_app.requests.call import ClientRequest
 from serve_app.requests.intent import read_intent
-from serve_app.routing.inline_routes import key_of
 from serve_app.scoring.excerpt import conversation, recent
 from serve_app.telemetry.record import Observer, RequestRecord
 
@@ -202,9 +202,16 @@ def _question_of(
     """A typed question as the orchestrator is asked it: its options in the order of their names."""
     options = sorted(question.options, key=lambda option: option.name)
     routes = tuple(Route(option.name, option.description, ()) for option in options)
-    return Question(
-        turns, routes, key_of(routes), within_s, is_inline=True, wants_probabilities=True
-    )
+    key = _key_of(routes)
+    return Question(turns, routes, key, within_s, is_inline=True, wants_probabilities=True)
+
+
+def _key_of(routes: tuple[Route, ...]) -> str:
+    """The key of options, which have names and descriptions only: equal keys mean equal options."""
+    texts = [text for route in routes for text in (route.name, route.description)]
+    lengths = ",".join([str(len(text)) for text in texts])
+    whole = f"{lengths}:{''.join(texts)}"
+    return "inline:" + sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _without_probabilities(engine: str) -> str:
