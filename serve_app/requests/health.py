@@ -93,7 +93,7 @@ class Health:
             return
         for key in ((endpoint, ""), (endpoint, model)):
             entry = self._entries.pop(key, None)
-            if entry is not None and entry.pause_s:
+            if entry is not None and entry.pause_s and len(self._recovered) < MAX_ENTRIES:
                 self._recovered.add(key)
 
     def failed(self, endpoint: str, model: str, verdict: Verdict) -> None:
@@ -148,8 +148,9 @@ class Health:
         """Takes over all that the processes know together; what they knew and no longer do is over."""
         now, known = self._clock(), list(reports)
         named = {(report.endpoint, report.model) for report in known}
-        for key in [key for key, entry in self._entries.items() if entry.is_shared]:
-            if key not in named:
+        for key, own in list(self._entries.items()):
+            # A rest whose time is over is not listed, either: its next pause and probe stay known.
+            if own.is_shared and key not in named and own.until > now + _ALMOST_S:
                 del self._entries[key]
         for report in known:
             key = (report.endpoint, report.model)

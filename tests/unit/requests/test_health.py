@@ -219,3 +219,23 @@ def test_spent_quotas_are_bounded(
         state.spent(f"e{number}", "m", 60)
     assert [report.endpoint for report in state.rests()] == ["e1", "e2", "e3"]
     assert len(state) == 3
+
+
+def test_rest_that_is_over_leaves_its_history(state: Health, clock: FakeClock) -> None:
+    """The shared list drops it then; one request still probes the endpoint."""
+    state.failed("e", "m", limited("30"))
+    state.news()
+    clock.now += 30
+    state.adopt([])
+    assert not state.rests_now("e", "m")
+    state.begin("e", "m")
+    assert state.rests_now("e", "m")
+
+
+def test_recovered_endpoints_are_bounded(state: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks for the news of a process that runs alone."""
+    monkeypatch.setattr(health, "MAX_ENTRIES", 3)
+    for number in range(5):
+        state.failed(f"e{number}", "m", limited("30"))
+        state.succeeded(f"e{number}", "m")
+    assert len(state.news()) == 3
