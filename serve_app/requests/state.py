@@ -5,8 +5,7 @@ on. For all others the gateway keeps what was said, and puts it into the request
 """
 
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -44,14 +43,9 @@ _NOT_FOUND: Final = 404
 class EarlierAnswers:
     """Finds and keeps answers, each for the client that got it."""
 
-    def __init__(
-        self,
-        store: SharedConversations | None,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, store: SharedConversations | None) -> None:
         """``store`` None: the gateway keeps nothing itself."""
         self._store = store
-        self._wall_clock = wall_clock
 
     @property
     def keeps(self) -> bool:
