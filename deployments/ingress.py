@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import uuid4
 
 from ray import serve
+from ray.serve.context import _get_serve_request_context
 from ray.serve.handle import DeploymentHandle
 
 from deployments.environment import hop_bytes, unmet
@@ -121,6 +123,7 @@ class Ingress:
                 snapshot=lambda: self._watch.current,
                 observer=self._observer,
                 health=self._health,
+                new_id=_request_id,
                 watched_by_server=True,
             )
         )
@@ -174,6 +177,11 @@ class Ingress:
             "breaker": guard.breaker_state,
             "asked": guard.asked,
         }
+
+
+def _request_id() -> str:
+    """The id that Serve has given to the request of this task."""
+    return _get_serve_request_context().request_id or uuid4().hex
 
 
 def _resting(health: Health, snapshot: Snapshot) -> Json:

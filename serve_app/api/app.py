@@ -6,14 +6,17 @@ itself. Access comes before any path is looked up, and is decided by an allow-li
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeAlias
+from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from serve_app.access.client import ANONYMOUS, Client
 from serve_app.access.keys import Caller
 from serve_app.api.admitted import Admitted
 from serve_app.api.body import ClientGoneError, read_body
@@ -67,6 +70,8 @@ class ApiDependencies:
     snapshot: Callable[[], Snapshot]
     observer: Observer
     health: Callable[[], Awaitable[Json]]
+    new_id: Callable[[], str] = lambda: uuid4().hex
+    """The id of the request that is being answered, as ``x-request-id`` has it."""
     watched_by_server: bool = False
     """True if the server cancels a request whose client leaves, unless a header forbids it."""
 
@@ -81,8 +86,24 @@ class _Exchange:
     """One request at the API, until the use case has it."""
 
     surface: str
+    id: str
+    at: float
+    """Seconds since the epoch."""
+    client: Client = ANONYMOUS
     answered: bool = False
     """The use case has made an answer, and the record with it."""
+
+    def record(self, status: int | None, error_type: str = "") -> RequestRecord:
+        """The record of a request that the use case did not get, or that it refused."""
+        return RequestRecord(
+            self.surface,
+            status,
+            error_type=error_type,
+            id=self.id,
+            at=self.at,
+            client=self.client.name,
+            team=self.client.team,
+        )
 
 
 class _Api:
@@ -90,6 +111,7 @@ class _Api:
         self._snapshot = dependencies.snapshot
         self._gateway = dependencies.gateway
         self._observer = dependencies.observer
+        self._new_id = dependencies.new_id
         self._watched_by_server = dependencies.watched_by_server
         self._rest = _create_rest(dependencies)
 
@@ -100,7 +122,8 @@ class _Api:
         if scope["type"] == "websocket":
             send = denial_of(scope, send)
         path = path_of(scope)
-        snapshot, exchange = self._snapshot(), _Exchange(surface_name(path))
+        snapshot = self._snapshot()
+        exchange = _Exchange(surface_name(path), self._new_id(), time.time())
         try:
             await self._serve(path, snapshot, exchange, scope, receive, send)
         except GatewayError as error:
@@ -125,13 +148,13 @@ class _Api:
         scope: Scope,
         send: Send,
     ) -> None:
-        self._observer.ended(RequestRecord(exchange.surface, error.status))
+        self._observer.ended(exchange.record(error.status, error.code))
         await send_error(send, error, scope, snapshot.version)
 
     def _lose(self, exchange: _Exchange) -> None:
         """Records a client that left before there was an answer."""
         if not exchange.answered:
-            self._observer.ended(RequestRecord(exchange.surface, None, error_type=CLIENT_GONE))
+            self._observer.ended(exchange.record(None, CLIENT_GONE))
 
     async def _serve(
         self,
@@ -144,10 +167,11 @@ class _Api:
     ) -> None:
         limits = snapshot.config.limits
         facts = read_headers(scope["headers"], limits.header_bytes, snapshot.deciding_headers)
-        client = "" if path in _OPEN_PATHS else snapshot.access.check(_caller(scope, facts))
+        if path not in _OPEN_PATHS:
+            exchange.client = snapshot.access.check(_caller(scope, facts))
         if wants_websocket(scope):
             raise WebSocketUnsupported(path)
-        admitted = Admitted(snapshot, facts, client)
+        admitted = Admitted(snapshot, facts, exchange.client)
         surface = SURFACES.get(path)
         if surface is None:
             state = {**scope.get("state", {}), "admitted": admitted}
@@ -157,6 +181,7 @@ class _Api:
             raise MethodNotAllowed(scope["method"], path, "POST")
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
         request = self._request(surface, admitted, body, scope.get("query_string", b""))
+        request = replace(request, id=exchange.id, at=exchange.at)
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
             exchange.answered = True

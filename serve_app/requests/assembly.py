@@ -81,9 +81,9 @@ def assemble(
         ttl_s=config.routing.session_ttl_seconds,
         clock=clock,
     )
-    sessions = Sessions(cached, ports.observer, CurrentPrices(lambda: current().config))
-    if config.routing.routing_budget is not None:
-        _ = sessions.prices  # reads the catalog now, not while a request waits
+    prices = CurrentPrices(lambda: current().config)
+    prices()  # reads the catalog now, not while a request waits
+    sessions = Sessions(cached, ports.observer, prices)
     gateway = Gateway(
         upstream=ports.upstream,
         orchestrator=guard,
@@ -92,6 +92,7 @@ def assemble(
         clock=clock,
         earlier=EarlierAnswers(ports.conversations),
     )
+    gateway.price = prices.cost_usd
     if ports.rests is not None:
         gateway.share_health(ports.rests)
     return Assembly(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from serve_app.access.client import ANONYMOUS, Client
 from serve_app.affinity.identify import tenant_of
 from serve_app.dialects.earlier_answers import StateWish
 from serve_app.dialects.json_edits import Document
@@ -41,8 +42,11 @@ class ClientRequest:
     """When its body was complete, on the gateway's clock."""
     deciding_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers that decide about the session or match rules, by their lower-case names."""
-    client: str = ""
-    """The holder of which client key sends it; empty where none is needed."""
+    client: Client = ANONYMOUS
+    id: str = ""
+    """The value of ``x-request-id`` in the answer."""
+    at: float = 0.0
+    """When it arrived, in seconds since the epoch."""
     wish: StateWish | None = None
     """What it wants of earlier answers; None if nothing."""
     earlier: Earlier | None = None
@@ -55,7 +59,7 @@ class ClientRequest:
     @property
     def scope(self) -> str:
         """Whose earlier answers it may refer to."""
-        return scope_of(self.snapshot, self.client, self.deciding_headers, self.credential)
+        return scope_of(self.snapshot, self.client.id, self.deciding_headers, self.credential)
 
     def query_for(self, operation: Operation) -> str:
         """What of the query goes on to an operation of a provider."""

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 from serve_app.dialects import registry
 from serve_app.dialects.pipe import SameDialect
 from serve_app.dialects.protocol import Asked, UpstreamDialect
+from serve_app.dialects.token_counter import TokenCounter
 from serve_app.domain import DataPath
 from serve_app.errors import InvalidRequest, StateUnavailable
 from serve_app.exchange import FaultKind, UpstreamFault, UpstreamRequest
@@ -95,7 +96,10 @@ async def open_exchange(
             return replace(failure, verdict=ELSEWHERE)
         return failure
     if isinstance(outcome, CompleteAnswer):
+        progress.counter = TokenCounter(dialects.upstream.read_usage)
+        progress.counter.feed_body(outcome.body)
         return _translated(outcome, asked, progress)
+    progress.counter = outcome.pipe.counter
     return outcome
 
 

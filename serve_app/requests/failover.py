@@ -169,7 +169,8 @@ class Failover:
             self._measure(progress, verdict, took_s)
         self._note_quota(progress, outcome)
         name = "ok" if not isinstance(outcome, Failure) else outcome.outcome
-        progress.tried.append(Tried(tried.candidate, name, took_s))
+        began_s = opened - progress.request.arrived
+        progress.tried.append(Tried(tried.candidate, name, took_s, began_s))
         self._observer.attempted(self._record(progress, outcome, took_s))
         return outcome
 

@@ -6,10 +6,12 @@ be tried and the client has seen nothing; after it every byte goes out as it cam
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from serve_app.affinity.sessions import Sessions
+from serve_app.dialects import ir
 from serve_app.dialects.fields import Intent
 from serve_app.domain import Headers, Json, ModelRef, Reason, Spend, Unavailable
 from serve_app.ports import Clock, Orchestrator, RestBoard, Upstream
@@ -61,6 +63,8 @@ class Gateway:
         earlier: EarlierAnswers | None = None,
     ) -> None:
         """``earlier`` None: nothing is kept for later requests."""
+        self.price: Callable[[ModelRef, ir.Usage], float | None] | None = None
+        """Returns the US dollars that tokens of a model cost; None: all costs are unknown."""
         self._orchestrator = orchestrator
         self._sessions = sessions
         self._observer = observer
@@ -88,6 +92,7 @@ class Gateway:
             decided.decision,
             decided_s=self.clock() - request.arrived,
             session=decided.session,
+            decided=decided,
         )
         outcome = await self._failover.run(progress)
         try:
@@ -147,7 +152,9 @@ class Gateway:
             decision, decision.candidates[0], decision.reason, request.snapshot.policy.version
         )
         body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
-        progress = RequestProgress(request, intent, decision, session=decided.session)
+        progress = RequestProgress(
+            request, intent, decision, session=decided.session, decided=decided
+        )
         self._observer.ended(progress.record(_OK))
         return Answer(_OK, (JSON_TYPE, *headers), body)
 
@@ -195,7 +202,7 @@ class Gateway:
         if error_type == BROKEN:
             self._failover.broke_off(progress)
         seconds = self.clock() - progress.request.arrived
-        self._observer.ended(progress.record(status, error_type, seconds))
+        self._observer.ended(progress.record(status, error_type, seconds, self.price))
 
 
 def _returned(progress: RequestProgress, headers: Headers) -> Headers:
