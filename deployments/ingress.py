@@ -41,6 +41,7 @@ from serve_app.requests.assembly import Ports, assemble
 from serve_app.requests.health import Health
 from serve_app.snapshot import Snapshot, compile_snapshot
 from serve_app.telemetry.metrics import MetricsObserver
+from serve_app.telemetry.record import Observer, Observers
 
 _START_S: Final = 60.0
 """A provider client that has not answered after this time does not delay the start any more."""
@@ -78,7 +79,7 @@ class Ingress:
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._clients = {**paths, SHARED_SLUG: HandleUpstream(shared, max_bytes)}
         self._starts_until = time.monotonic() + _START_S
-        self._observer = MetricsObserver(meter)
+        self._observer = _observers(meter)
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(
@@ -177,6 +178,13 @@ class Ingress:
             "breaker": guard.breaker_state,
             "asked": guard.asked,
         }
+
+
+def _observers(meter: ServeMeter) -> Observer:
+    """Everything that records are handed to."""
+    return Observers(
+        MetricsObserver(meter),
+    )
 
 
 def _request_id() -> str:
