@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
@@ -89,6 +89,7 @@ class _Exchange:
     id: str
     at: float
     """Seconds since the epoch."""
+    query: bytes
     client: Client = ANONYMOUS
     answered: bool = False
     """The use case has made an answer, and the record with it."""
@@ -123,7 +124,8 @@ class _Api:
             send = denial_of(scope, send)
         path = path_of(scope)
         snapshot = self._snapshot()
-        exchange = _Exchange(surface_name(path), self._new_id(), time.time())
+        query = scope.get("query_string", b"")
+        exchange = _Exchange(surface_name(path), self._new_id(), time.time(), query)
         try:
             await self._serve(path, snapshot, exchange, scope, receive, send)
         except GatewayError as error:
@@ -180,8 +182,7 @@ class _Api:
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
-        request = self._request(surface, admitted, body, scope.get("query_string", b""))
-        request = replace(request, id=exchange.id, at=exchange.at)
+        request = self._request(surface, admitted, body, exchange)
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
             exchange.answered = True
@@ -197,7 +198,7 @@ class _Api:
         surface: Surface,
         admitted: Admitted,
         body: bytes,
-        query: bytes,
+        exchange: _Exchange,
     ) -> ClientRequest:
         facts = admitted.facts
         arrived = self._gateway.clock()  # excludes the time that the client took to send
@@ -212,8 +213,10 @@ class _Api:
             arrived=arrived,
             deciding_headers=facts.deciding,
             client=admitted.client,
+            id=exchange.id,
+            at=exchange.at,
             credential=admitted.credential,
-            is_beta=b"beta=true" in query.split(b"&"),
+            is_beta=b"beta=true" in exchange.query.split(b"&"),
         )
 
     async def _answer(self, surface: Surface, request: ClientRequest) -> Answer:
