@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serve_app.access.keys import Access
+from serve_app.access.origins import origin_problem
 from serve_app.affinity.identify import (
     wanted_headers,
 )
@@ -62,6 +63,9 @@ def compile_snapshot(file: str | Path | None, environ: Mapping[str, str] | None 
         text = "type redis needs `url: redis://host:6379`, or routing.session_cache.url"
         more.append(loaded.problem(("state_storage",), text))
     more += reference_problems(loaded)
+    everyone = origin_problem(loaded.config)
+    if everyone is not None:
+        more.append(loaded.problem(*everyone))
     more += _unknown_prices(loaded, policy)
     more += check_engines(loaded, providers, policy)
     threshold, faults = threshold_in_force(loaded.config.orchestrator)

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from serve_app.access.exposure import is_local, is_own_page
+from serve_app.access.exposure import is_local, is_own_host
+from serve_app.access.origins import AllowedOrigins
 from serve_app.config.references import REFRESH_S, MissingEnvironmentError, expand, is_file
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.errors import AnonymousRefused, InvalidClientKey
@@ -29,6 +30,8 @@ class Caller:
     origin: str | None
     """The web page that a browser sends the request for."""
     keys: tuple[bytes, ...] = field(default=(), repr=False)
+    host: str | None = None
+    """The host that the request is for, by its header."""
 
 
 class Access:
@@ -43,6 +46,8 @@ class Access:
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.origins = AllowedOrigins(config)
+        """Which web pages may call the gateway."""
         self._anonymous = config.allow_anonymous
         self._keys = config.client_keys
         self._environ = environ
@@ -70,8 +75,7 @@ class Access:
         Raises InvalidClientKey or AnonymousRefused.
         """
         if self._keys is None:
-            local = is_local(caller.peer, caller.server) and is_own_page(caller.origin)
-            if not self._anonymous and not local:
+            if not self._anonymous and not self._is_own(caller):
                 raise AnonymousRefused
             return ""
         if self._clock() >= self._stale_at:
@@ -80,6 +84,14 @@ class Access:
         if not known:
             raise InvalidClientKey
         return hashlib.sha256(_CLIENT_SALT + known[0]).hexdigest()[:_CLIENT_DIGITS]
+
+    def _is_own(self, caller: Caller) -> bool:
+        """True for programs on this machine, and for pages that may call it."""
+        return (
+            is_local(caller.peer, caller.server)
+            and is_own_host(caller.host, caller.server)
+            and (caller.origin is None or self.origins.allow(caller.origin))
+        )
 
     def knows(self, key: bytes) -> bool:
         """True for one of the client keys."""

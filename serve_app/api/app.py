@@ -1,7 +1,7 @@
 """The ASGI application: the surfaces of dialects on a plain path, everything else by FastAPI.
 
 A request passes, in this order: header limits, access, method and path, body limits, the JSON
-itself. Access comes before any path is looked up, and is decided by an allow-list of open paths.
+itself. A browser's preflight is answered before access. Access comes before any path is looked up, and is decided by an allow-list of open paths.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from serve_app.access.keys import Caller
 from serve_app.api.admitted import Admitted
 from serve_app.api.body import ClientGoneError, read_body
+from serve_app.api.cors import for_page, is_preflight, origin_of, preflight_answer
 from serve_app.api.errors import send_error
 from serve_app.api.headers import HeaderFacts, read_headers
 from serve_app.api.model_directory import CurrentDirectory
@@ -101,6 +102,9 @@ class _Api:
             send = denial_of(scope, send)
         path = path_of(scope)
         snapshot, exchange = self._snapshot(), _Exchange(surface_name(path))
+        origin = origin_of(scope)
+        if origin is not None:
+            send = for_page(send, origin, snapshot.access.origins)
         try:
             await self._serve(path, snapshot, exchange, scope, receive, send)
         except GatewayError as error:
@@ -111,10 +115,10 @@ class _Api:
             self._lose(exchange)
             raise
         except AnswerTornError:
-            _log.exception("an answer to %s broke off inside the gateway", path)
+            _log.exception("an answer to %r broke off inside the gateway", path)
             raise
         except Exception:  # noqa: BLE001 - the client hears of every error
-            _log.exception("a request to %s failed inside the gateway", path)
+            _log.exception("a request to %r failed inside the gateway", path)
             await self._refuse(GatewayError(), exchange, snapshot, scope, send)
 
     async def _refuse(
@@ -144,6 +148,11 @@ class _Api:
     ) -> None:
         limits = snapshot.config.limits
         facts = read_headers(scope["headers"], limits.header_bytes, snapshot.deciding_headers)
+        if is_preflight(scope):  # it has no key, because browsers add none
+            if snapshot.config.client_keys is None:
+                snapshot.access.check(_caller(scope, facts))
+            await send_answer(send, preflight_answer(scope, snapshot.access.origins))
+            return
         client = "" if path in _OPEN_PATHS else snapshot.access.check(_caller(scope, facts))
         if wants_websocket(scope):
             raise WebSocketUnsupported(path)
@@ -206,7 +215,7 @@ class _Api:
 def _caller(scope: Scope, facts: HeaderFacts) -> Caller:
     client, server = scope.get("client"), scope.get("server")
     peer = client[0] if client else None
-    return Caller(peer, server[0] if server else None, facts.origin, facts.keys)
+    return Caller(peer, server[0] if server else None, facts.origin, facts.keys, facts.host)
 
 
 def _create_rest(dependencies: ApiDependencies) -> FastAPI:

@@ -36,7 +36,7 @@ _FORWARDED = frozenset(
 _FORWARDED_PREFIX: Final = b"x-stainless-"
 """How the official SDKs describe themselves."""
 
-_READ = frozenset({_HINT, _OWN_KEY, _WATCH_OFF, b"content-length", b"origin"})
+_READ = frozenset({_HINT, _OWN_KEY, _WATCH_OFF, b"content-length", b"host", b"origin"})
 """Headers that the gateway reads itself; of several the last one counts."""
 
 
@@ -56,6 +56,8 @@ class HeaderFacts:
     """From ``authorization`` and ``x-api-key``; bearer tokens come first."""
     watch_off: bool
     """The client disabled Serve's own watch for clients that leave."""
+    host: str | None
+    """The host that the request is for."""
     origin: str | None
     """The web page that a browser sends the request for."""
     deciding: Mapping[str, str]
@@ -102,7 +104,7 @@ def read_headers(
     if size > limit:
         raise HeadersTooLarge(limit)
     own_key = read.get(_OWN_KEY, b"").strip()
-    hint, origin = read.get(_HINT), read.get(b"origin")
+    hint, host, origin = read.get(_HINT), read.get(b"host"), read.get(b"origin")
     length = read.get(b"content-length", b"")
     return HeaderFacts(
         forwarded=tuple(forwarded),
@@ -112,6 +114,7 @@ def read_headers(
         keys=(own_key, *keys) if own_key else tuple(keys),
         other_keys=tuple(keys),
         watch_off=_WATCH_OFF in read,
+        host=None if host is None else host.decode("latin-1").lower(),
         origin=None if origin is None else origin.decode("latin-1"),
         deciding=deciding,
     )

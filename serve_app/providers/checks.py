@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Location, Problem
-from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.config.placeholders import url_fault_of_example
+from serve_app.config.pydantic_errors import did_you_mean
 from serve_app.config.references import (
     CONTROL_CHARACTER,
     is_file,
