@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -24,6 +24,7 @@ from serve_app.api.model_directory import CurrentDirectory
 from serve_app.api.models import render_model, render_models
 from serve_app.api.send import (
     AnswerTornError,
+    Asgi,
     Receive,
     Scope,
     Send,
@@ -50,8 +51,6 @@ from serve_app.requests.gateway import Gateway
 from serve_app.requests.stored import Stored
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.record import CLIENT_GONE, Observer, RequestRecord
-
-Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
 _UNAVAILABLE: Final = 503

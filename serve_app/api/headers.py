@@ -76,6 +76,14 @@ class HeaderFacts:
         return None
 
 
+def text_of(value: bytes) -> str:
+    """The text of a header: UTF-8, as most clients write it, else Latin-1, as RFC 9110 has it."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def read_headers(
     headers: Iterable[tuple[bytes, bytes]], limit: int, wanted: Container[bytes] = ()
 ) -> HeaderFacts:
@@ -92,9 +100,9 @@ def read_headers(
     for name, value in headers:
         size += len(name) + len(value) + 4  # ": " and the line's end
         if name in wanted:
-            deciding[name.decode("latin-1")] = value.decode("utf-8", "replace")
+            deciding[name.decode("latin-1")] = text_of(value)
         if name in _FORWARDED or name.startswith(_FORWARDED_PREFIX):
-            forwarded.append((name.decode("latin-1"), value.decode("latin-1")))
+            forwarded.append((name.decode("latin-1"), text_of(value)))
         elif name in _KEY_HEADERS:
             _add_key(keys, name, value)
         elif name in _READ:
@@ -108,7 +116,7 @@ def read_headers(
     length = read.get(b"content-length", b"")
     return HeaderFacts(
         forwarded=tuple(forwarded),
-        hint=None if hint is None else hint.decode("utf-8", "replace"),
+        hint=None if hint is None else text_of(hint),
         content_length=int(length[:_LENGTH_DIGITS]) if length.isdigit() else None,
         encodings=tuple(encodings),
         keys=(own_key, *keys) if own_key else tuple(keys),
