@@ -106,7 +106,7 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.AnswerNotFound: ("the path names a response that is not [kept](api.md#kept-responses) for this client, or that its provider alone keeps, with an endpoint that has left the configuration", "create it again"),
         errors.ConversationNotFound: ("the path names a conversation that this client has not created here, or that was deleted or has expired", "create another one"),
         errors.MethodNotAllowed: ("the path exists, the method does not", "use the method in the header `allow`"),
-        errors.BodyTimeout: ("the client paused for 30 s while it sent its body", "send the body without pauses"),
+        errors.BodyTimeout: ("the client paused for 30 s while it sent its body, or took 600 s for all of it", "send the body without pauses"),
         errors.UnsupportedEncoding: ("`content-encoding` names something else than `gzip`, `deflate` or `identity`", "use an encoding of the header `accept-encoding`, or send the body as it is"),
         errors.BodyTooLarge: ("the body, as sent or unpacked, is larger than `limits.body_bytes`", "send less, or raise [`limits.body_bytes`](configuration.md#limits)"),
         errors.WebSocketUnsupported: ("the client opened a WebSocket", "use HTTP; Codex does by itself, and at once with `supports_websockets = false`"),
