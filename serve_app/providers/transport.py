@@ -83,7 +83,9 @@ class Transport:
     ) -> None:
         self._source = source
         self._environ = environ
-        self._trust = Trust(tls_ca)
+        self._trust = Trust(tls_ca, "overrides.upstream_tls_ca_path")
+        self._own_trust: dict[str, Trust] = {}
+        """By the files of endpoints that have one of their own."""
         self._max_answer_bytes = max_answer_bytes
         self._targets: dict[tuple[Endpoint, Operation, str], Target] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -211,14 +213,19 @@ class Transport:
             allow_redirects=False,
             proxy=None if proxy is None else proxy.url,
             proxy_headers=proxy_headers,
-            ssl=self._tls_context() if is_tls else True,
+            ssl=self._tls_context(endpoint) if is_tls else True,
             timeout=_connect_timeout(connect_s),
         )
 
-    def _tls_context(self) -> ssl.SSLContext | bool:
+    def _tls_context(self, endpoint: Endpoint) -> ssl.SSLContext | bool:
         """The context for https, True for the system's. Raises NoTargetError."""
+        trust, file = self._trust, endpoint.tls_ca
+        if file is not None:
+            if len(self._own_trust) >= _MAX_TARGETS and file not in self._own_trust:
+                self._own_trust.clear()
+            trust = self._own_trust.setdefault(file, Trust(file, "tls_ca_path"))
         try:
-            return self._trust.context()
+            return trust.context()
         except NoCertificatesError as error:
             raise NoTargetError(UpstreamFault(FaultKind.CONNECT, str(error))) from error
 
