@@ -41,7 +41,8 @@ def is_own_host(host: str | None, server: str | None) -> bool:
 
     A web page may let the name of its own host mean 127.0.0.1 (DNS rebinding). Its requests are then
     of the same origin to the browser, so that it reads the answers, but the header has that name.
-    Names below ``localhost`` and ``internal`` (Docker's ``host.docker.internal``) cannot be bought.
+    A name without a dot cannot be bought, nor one below ``localhost`` or ``internal`` (Docker's
+    ``host.docker.internal``).
     """
     if not host:
         return True  # browsers always send one
@@ -49,7 +50,10 @@ def is_own_host(host: str | None, server: str | None) -> bool:
         name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
     except ValueError:
         return False
-    return name == server or _is_loopback(name) or name.endswith((".localhost", ".internal"))
+    if name == server or _is_loopback(name):
+        return True
+    is_address = ":" in name or name.replace(".", "").isdecimal()
+    return not is_address and ("." not in name or name.endswith((".localhost", ".internal")))
 
 
 def exposure_problem(host: str, config: GatewayConfig) -> str | None:

@@ -54,6 +54,8 @@ from serve_app.telemetry.record import CLIENT_GONE, Observer, RequestRecord
 
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
 _UNAVAILABLE: Final = 503
+_FAULT: Final = "fault"
+"""Where the state of a request has what its endpoint raised."""
 _NOT_ALLOWED: Final = 405
 _log = logging.getLogger("fingerpost")
 
@@ -160,6 +162,8 @@ class _Api:
         if surface is None:
             state = {**scope.get("state", {}), "admitted": admitted}
             await self._rest({**scope, "state": state}, receive, send)
+            if _FAULT in state:
+                raise state[_FAULT]
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
@@ -217,9 +221,26 @@ def _caller(scope: Scope, facts: HeaderFacts) -> Caller:
     return Caller(peer, server[0] if server else None, facts.origin, facts.keys, facts.host)
 
 
+class _HandOver:
+    """Keeps an exception from Starlette, which would answer with a 500 in plain text."""
+
+    def __init__(self, app: Asgi) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - the caller raises it again
+            scope["state"][_FAULT] = error
+
+
 def _create_rest(dependencies: ApiDependencies) -> FastAPI:
     """Everything that is not on the hot path."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.add_middleware(_HandOver)
     directories = CurrentDirectory()
 
     @app.head("/")

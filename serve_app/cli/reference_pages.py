@@ -100,7 +100,7 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.NestingTooDeep: ("the body is nested more deeply than the parser supports", "flatten the body"),
         errors.NoModel: ("the request leaves the model open, and the gateway has neither a default model nor routes", "name a model of `GET /v1/models`, or configure `default: true`"),
         errors.InvalidClientKey: ("the gateway has `client_keys`, and the request has none of them", "send a client key as `Authorization: Bearer KEY`, `x-api-key: KEY` or `x-fingerpost-key: KEY`"),
-        errors.AnonymousRefused: ("the gateway has no `client_keys`, and the request comes from another machine or from a web page of another site", "configure [client keys](../guides/security.md#client-keys)"),
+        errors.AnonymousRefused: ("the gateway has no `client_keys`, and the request comes from another machine, from a web page of another site, or for a host that is not this machine", "call the gateway at `localhost`, or configure [client keys](../guides/security.md#client-keys) or, for a page, [`cors.allow_origins`](../guides/security.md#web-pages)"),
         errors.UnknownPath: ("the path is not served", "use a path of the [surfaces](api.md#surfaces)"),
         errors.UnknownModel: ("no model, alias or wildcard has this name; `param` is `model`, `models` or `x-arch-llm-provider-hint`", "use one of the names that the message suggests, or one of `GET /v1/models`"),
         errors.AnswerNotFound: ("the path names a response that is not [kept](api.md#kept-responses) for this client, or that its provider alone keeps, with an endpoint that has left the configuration", "create it again"),
