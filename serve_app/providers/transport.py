@@ -37,6 +37,7 @@ from serve_app.providers.incoming import (
 )
 from serve_app.providers.limits import limits_of
 from serve_app.providers.outgoing import NoTargetError, Target, target_of
+from serve_app.providers.resolver import ForbiddenAddressError, SafeResolver
 from serve_app.providers.tls import NoCertificatesError, Trust
 
 MAX_ANSWER_BYTES: Final = 112 << 20
@@ -55,6 +56,10 @@ _NO_CREDENTIAL: Final = (
 )
 _MAX_TARGETS: Final = 1024
 _PROXY_AUTHENTICATION: Final = 407
+_METADATA_ADDRESS: Final = (
+    "is a link-local address, or one of a cloud's metadata, which is not called by a name; correct "
+    "base_url, or write the address itself there"
+)
 
 
 Source: TypeAlias = Callable[[str], tuple[ProviderTable, Timeouts]]
@@ -237,6 +242,7 @@ class Transport:
                     force_close=fresh,
                     keepalive_timeout=None if fresh else _KEEPALIVE_S,
                     ttl_dns_cache=60,
+                    resolver=SafeResolver(),
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_OMITTED_HEADERS,
@@ -318,6 +324,8 @@ def _fault_of(error: Exception, provider: str, name: str) -> UpstreamFault:
     """The fault of an error; ``name`` says, too, whether there is a proxy."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _proxy_refusal(provider, error.status)
+    if isinstance(getattr(error, "os_error", None), ForbiddenAddressError):
+        return UpstreamFault(FaultKind.CONNECT, f"the host of {provider} {_METADATA_ADDRESS}")
     is_proxys = name != provider and isinstance(error, aiohttp.ClientConnectorDNSError)
     if is_proxys or isinstance(error, aiohttp.ClientProxyConnectionError):
         detail = f"cannot connect to the proxy of {provider}; check its URL"
