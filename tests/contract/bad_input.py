@@ -185,3 +185,26 @@ def test_sessions_in_latin_1_are_told_apart(site: Site) -> None:
             for name in (*names, *names)
         ]
         assert states == ["miss", "miss", "hit", "hit"], header
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES, "/v1/models"])
+def test_preflight_of_own_page_is_answered(site: Site, path: str) -> None:
+    """A page on this machine may then call the gateway and read what it answers, errors too."""
+    page = {"origin": "http://localhost:5173"}
+    wanted = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "x-api-key",
+    }
+    allowed = site.send(method="OPTIONS", path=path, headers={**page, **wanted})
+    assert allowed.status == 200
+    assert allowed.headers["access-control-allow-headers"] == "x-api-key"
+    method = "GET" if path == "/v1/models" else "POST"
+    for answer in (allowed, site.send(b"", method=method, path=path, headers=page)):
+        assert answer.headers["access-control-allow-origin"] == page["origin"]
+
+
+def test_foreign_host_is_refused(site: Site) -> None:
+    """The gateway has no client keys, and the name of another machine may be a page's."""
+    answer = site.send(GOOD, headers={"host": "evil.example"})
+    assert (answer.status, answer.error["code"]) == (403, "anonymous_refused")
+    site.alive()

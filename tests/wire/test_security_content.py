@@ -19,7 +19,7 @@ import pytest
 
 from serve_app.dialects.registry import CLIENT_DIALECTS
 from tests.scripted_provider import ScriptedProvider
-from tests.scripts import Headers, Line, Script, event, script_of
+from tests.scripts import Headers, Line, Script, completion, event, script_of
 from tests.site import CHAT, DATA_PATHS, MESSAGES, RESPONSES, SECRET, Site, write_config
 from tests.wire.conftest import serve_api
 
@@ -30,11 +30,29 @@ MINE: Final = {"x-api-key": KEY}
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x9b]")
 
 
+COMPLETE: Final = completion("hello", "m")
+ODD_VALUES: Final = [
+    b"a\r\n set-cookie: x=y",
+    b"a\x1b[2Jb",
+    b"a\x01b",
+    b"a\nset-cookie: x=y",
+    b"\xeb",
+]
+
+
 def _leaks(model: str) -> Script:
     """Repeats the gateway's headers in every way that a provider may; others as scripted."""
 
     async def play(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
         del request
+        if "odd" in model:
+            value = ODD_VALUES[int(model.rpartition("-")[2])]
+            line.raw(
+                b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nx-request-id: %s\r\n\r\n"
+                % (len(COMPLETE), value)
+            )
+            line.raw(COMPLETE)
+            return
         said = json.dumps({"error": {"message": f"bad {json.dumps(dict(exchange.headers))}"}})
         if "header" in model:
             line.whole(said.encode(), 400, {"x-ratelimit-key": exchange.headers["authorization"]})
@@ -101,6 +119,17 @@ def test_our_key_in_an_error_is_masked(
     assert SECRET[:12] not in str(answer.headers)
     assert SECRET.encode() not in answer.body
     assert b"bad" in answer.body
+
+
+@pytest.mark.parametrize("number", range(len(ODD_VALUES)))
+@pytest.mark.parametrize("data_path", ["dedicated", "inline"])
+def test_header_of_a_provider_forges_nothing(site: Site, data_path: str, number: int) -> None:
+    """The answer goes out, and the odd value is left out or is text in its own header."""
+    answer = site.send(body_of(CHAT, f"{data_path}/leaks-odd-{number}"), headers=MINE)
+    assert answer.status == 200
+    assert answer.json["choices"]
+    assert "set-cookie" not in answer.headers
+    assert not any(map(CONTROL.search, answer.headers.values()))
 
 
 @pytest.mark.parametrize("headers", [{}, MINE, {"x-api-key": f"{KEY}x"}])
