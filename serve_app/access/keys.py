@@ -64,7 +64,8 @@ class Access:
         digests = []
         for key in self._keys or ():
             with suppress(MissingEnvironmentError):  # fail closed: no client has this key
-                digests.append(hashlib.sha256(expand(key, self._environ).encode()).digest())
+                value = expand(key, self._environ).encode(errors="surrogateescape")
+                digests.append(hashlib.sha256(value).digest())
         self._digests = tuple(digests)
         if any(map(is_file, self._keys or ())):
             self._stale_at = self._clock() + REFRESH_S
