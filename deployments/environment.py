@@ -10,6 +10,8 @@ from typing import Final
 GRPC_LIMIT: Final = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
 HOP_EXEMPT: Final = "no_grpc_proxy"
 """gRPC asks no proxy for these, which are all addresses; it reads this before ``no_proxy``."""
+HEADER_CALLBACK: Final = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+"""What Serve calls in each process that listens; see header_text.py."""
 _GRPC_DEFAULT: Final = 4 << 20
 _HEAD_BYTES: Final = 512 << 10
 """Room for a hop's head beside its body."""
@@ -48,6 +50,11 @@ SETTINGS: Final = (
         "RAY_SERVE_HAPROXY_METRICS_ENABLED",
         "0",
         "HAProxy logs each request to a Python process that only counts what replicas count too",
+    ),
+    Setting(
+        HEADER_CALLBACK,
+        "deployments.header_text:middlewares",
+        "a request with a Latin-1 header, such as x-session-id, gets a 500 in plain text",
     ),
     Setting(
         HOP_EXEMPT,

@@ -236,7 +236,7 @@ def _conversations(
 
     try:
         url = expand(config.state_url or "", os.environ)
-        inner = RedisConversations(url, ttl_s=section.ttl_seconds)
+        inner = RedisConversations(url, ttl_s=section.ttl_seconds, tls_ca=section.tls_ca_path)
     except (MissingEnvironmentError, ValueError) as error:
         _log.warning("answers are not kept: address of state_storage: %s", error)
         return None
@@ -251,8 +251,9 @@ def _rests(started: Snapshot, affinity: DeploymentHandle | None) -> RestBoard | 
         RedisRests,
     )
 
+    cache = started.config.routing.session_cache
     try:
-        return RedisRests(expand(started.config.routing.session_cache.url or "", os.environ))
+        return RedisRests(expand(cache.url or "", os.environ), tls_ca=cache.tls_ca_path)
     except (MissingEnvironmentError, ValueError):  # the store of sessions has the same address
         return None
 
@@ -264,8 +265,9 @@ def _store(started: Snapshot, affinity: DeploymentHandle | None) -> AffinityStor
     from serve_app.affinity.redis import RedisStore  # noqa: PLC0415 - redis is optional, and large
 
     section = started.config.routing
-    url = section.session_cache.url or ""
+    cache, ttl_s = section.session_cache, section.session_ttl_seconds
     try:
-        return RedisStore(expand(url, os.environ), ttl_s=section.session_ttl_seconds)
+        url = expand(cache.url or "", os.environ)
+        return RedisStore(url, ttl_s=ttl_s, tls_ca=cache.tls_ca_path)
     except (MissingEnvironmentError, ValueError) as error:
         return NoStore(f"routing.session_cache.url: {error}")

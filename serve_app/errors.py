@@ -163,13 +163,13 @@ class InvalidClientKey(GatewayError):
 
 
 class AnonymousRefused(GatewayError):
-    """A gateway without client keys was called from another machine, or for a web page."""
+    """A gateway without client keys was called from another machine, or by a web page."""
 
     status = 403
     code = "anonymous_refused"
     text = (
-        "this gateway has no client_keys and answers programs on this machine only; "
-        "configure client_keys, or allow_anonymous: true"
+        "this gateway has no client_keys and answers programs on this machine only, at localhost; "
+        "configure client_keys, allow_anonymous: true, or cors.allow_origins for a web page"
     )
 
 

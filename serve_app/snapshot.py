@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serve_app.access.keys import Access
+from serve_app.access.origins import origin_problem
 from serve_app.affinity.identify import (
     wanted_headers,
 )
 from serve_app.config.load import LoadedConfig, load, raise_problems
 from serve_app.config.locations import Problem
+from serve_app.config.reference_checks import reference_problems
 from serve_app.config.references import absolute
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.domain import FALLBACK_HEADER
@@ -60,6 +62,10 @@ def compile_snapshot(file: str | Path | None, environ: Mapping[str, str] | None 
     if loaded.config.state_storage.type == "redis" and loaded.config.state_url is None:
         text = "type redis needs `url: redis://host:6379`, or routing.session_cache.url"
         more.append(loaded.problem(("state_storage",), text))
+    more += reference_problems(loaded)
+    everyone = origin_problem(loaded.config)
+    if everyone is not None:
+        more.append(loaded.problem(*everyone))
     more += _unknown_prices(loaded, policy)
     more += check_engines(loaded, providers, policy)
     threshold, faults = threshold_in_force(loaded.config.orchestrator)

@@ -35,6 +35,27 @@ def is_own_page(origin: str | None) -> bool:
     return _is_loopback(parts.hostname or "")
 
 
+@lru_cache(maxsize=1024)
+def is_own_host(host: str | None, server: str | None) -> bool:
+    """False for a request whose Host header names another machine.
+
+    A web page may let the name of its own host mean 127.0.0.1 (DNS rebinding). Its requests are then
+    of the same origin to the browser, so that it reads the answers, but the header has that name.
+    A name without a dot cannot be bought, nor one below ``localhost`` or ``internal`` (Docker's
+    ``host.docker.internal``).
+    """
+    if not host:
+        return True  # browsers always send one
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+    except ValueError:
+        return False
+    if name == server or _is_loopback(name):
+        return True
+    is_address = ":" in name or name.replace(".", "").isdecimal()
+    return not is_address and ("." not in name or name.endswith((".localhost", ".internal")))
+
+
 def exposure_problem(host: str, config: GatewayConfig) -> str | None:
     """What is wrong with listening on ``host``; None if nothing is.
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from serve_app.access.client import ANONYMOUS, Client
-from serve_app.access.exposure import is_local, is_own_page
+from serve_app.access.exposure import is_local, is_own_host
+from serve_app.access.origins import AllowedOrigins
 from serve_app.config.references import REFRESH_S, MissingEnvironmentError, expand, is_file
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.errors import AnonymousRefused, InvalidClientKey
@@ -31,6 +32,8 @@ class Caller:
     origin: str | None
     """The web page that a browser sends the request for."""
     keys: tuple[bytes, ...] = field(default=(), repr=False)
+    host: str | None = None
+    """The host that the request is for, by its header."""
 
 
 class Access:
@@ -45,6 +48,8 @@ class Access:
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.origins = AllowedOrigins(config)
+        """Which web pages may call the gateway."""
         self._anonymous = config.allow_anonymous
         self._keys = config.client_keys
         self._environ = environ
@@ -61,7 +66,8 @@ class Access:
         digests = []
         for key in self._keys or ():
             with suppress(MissingEnvironmentError):  # fail closed: no client has this key
-                digests.append(hashlib.sha256(expand(key, self._environ).encode()).digest())
+                value = expand(key, self._environ).encode(errors="surrogateescape")
+                digests.append(hashlib.sha256(value).digest())
         self._digests = tuple(digests)
         if any(map(is_file, self._keys or ())):
             self._stale_at = self._clock() + REFRESH_S
@@ -69,8 +75,7 @@ class Access:
     def check(self, caller: Caller) -> Client:
         """Which client it is. Raises InvalidClientKey or AnonymousRefused."""
         if self._keys is None:
-            local = is_local(caller.peer, caller.server) and is_own_page(caller.origin)
-            if not self._anonymous and not local:
+            if not self._anonymous and not self._is_own(caller):
                 raise AnonymousRefused
             return ANONYMOUS
         if self._clock() >= self._stale_at:
@@ -80,6 +85,14 @@ class Access:
             raise InvalidClientKey
         name = hashlib.sha256(_CLIENT_SALT + known[0]).hexdigest()[:_CLIENT_DIGITS]
         return Client(name, f"key-{name[:_SHOWN_DIGITS]}")
+
+    def _is_own(self, caller: Caller) -> bool:
+        """True for programs on this machine, and for pages that may call it."""
+        return (
+            is_local(caller.peer, caller.server)
+            and is_own_host(caller.host, caller.server)
+            and (caller.origin is None or self.origins.allow(caller.origin))
+        )
 
     def knows(self, key: bytes) -> bool:
         """True for one of the client keys."""

@@ -69,8 +69,8 @@ class RedisStore:
     which contains neither the user and password of the address nor the cause.
     """
 
-    def __init__(self, url: str, *, ttl_s: float) -> None:
-        pool = connection_pool(url, SOCKET_TIMEOUT_S)
+    def __init__(self, url: str, *, ttl_s: float, tls_ca: str | None = None) -> None:
+        pool = connection_pool(url, SOCKET_TIMEOUT_S, tls_ca)
         self._client = Redis.from_pool(pool)
         # The pool itself raises if all connections are in use; here operations wait for one.
         self._free_connections = asyncio.Semaphore(pool.max_connections)
@@ -144,12 +144,13 @@ async def _run(script: Any) -> Any:  # noqa: ANN401 - redis-py types commands as
     return await script
 
 
-def connection_pool(url: str, timeout_s: float) -> ConnectionPool:
+def connection_pool(url: str, timeout_s: float, tls_ca: str | None = None) -> ConnectionPool:
     """Connections to Redis, each operation limited to ``timeout_s`` seconds.
 
-    Raises ValueError for an invalid address.
+    ``tls_ca`` is a file with certificates that a server at a rediss:// address is verified by, besides
+    the system's; the address may name another one. Raises ValueError for an invalid address.
     """
-    pool = _parsed(url, timeout_s)
+    pool = _parsed(url, timeout_s, tls_ca)
     if pool is None:
         message = (
             "the address of the affinity store is invalid; write redis://, rediss:// or unix:// as "
@@ -160,9 +161,11 @@ def connection_pool(url: str, timeout_s: float) -> ConnectionPool:
     return pool
 
 
-def _parsed(url: str, timeout_s: float) -> ConnectionPool | None:
+def _parsed(url: str, timeout_s: float, tls_ca: str | None) -> ConnectionPool | None:
     try:
         parts = urlsplit(url)
+        is_trusting = tls_ca is not None and parts.scheme == "rediss"
+        trust = {"ssl_ca_certs": tls_ca} if is_trusting else {}
         # A password with an unescaped "/", "?" or "#" would be parsed as another part, and shown.
         if parts.scheme != "unix" and any("@" in part for part in parts[2:]):
             return None
@@ -178,6 +181,7 @@ def _parsed(url: str, timeout_s: float) -> ConnectionPool | None:
             # Connecting takes as few round trips as possible.
             protocol=2,
             driver_info=None,
+            **trust,
         )
         # A connection is made here, without connecting it, to find unknown options.
         first = pool.connection_class(**pool.connection_kwargs)

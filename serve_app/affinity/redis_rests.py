@@ -18,8 +18,14 @@ REDIS_KEY: Final = "fingerpost:rests"
 class RedisRests:
     """The rests of all ingress replicas in a hash, each until it is over."""
 
-    def __init__(self, url: str, wall_clock: Callable[[], float] = time.time) -> None:
-        self._client: Any = Redis.from_pool(connection_pool(url, SOCKET_TIMEOUT_S))
+    def __init__(
+        self,
+        url: str,
+        wall_clock: Callable[[], float] = time.time,
+        *,
+        tls_ca: str | None = None,
+    ) -> None:
+        self._client: Any = Redis.from_pool(connection_pool(url, SOCKET_TIMEOUT_S, tls_ca))
         self._wall_clock = wall_clock
 
     async def share(self, own: Sequence[RestReport]) -> list[RestReport]:

@@ -1,7 +1,7 @@
 """The ASGI application: the surfaces of dialects on a plain path, everything else by FastAPI.
 
 A request passes, in this order: header limits, access, method and path, body limits, the JSON
-itself. Access comes before any path is looked up, and is decided by an allow-list of open paths.
+itself. A browser's preflight is answered before access. Access comes before any path is looked up, and is decided by an allow-list of open paths.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
@@ -20,12 +20,14 @@ from serve_app.access.client import ANONYMOUS, Client
 from serve_app.access.keys import Caller
 from serve_app.api.admitted import Admitted
 from serve_app.api.body import ClientGoneError, read_body
+from serve_app.api.cors import for_page, is_preflight, origin_of, preflight_answer
 from serve_app.api.errors import send_error
 from serve_app.api.headers import HeaderFacts, read_headers
 from serve_app.api.model_directory import CurrentDirectory
 from serve_app.api.models import render_model, render_models
 from serve_app.api.send import (
     AnswerTornError,
+    Asgi,
     Receive,
     Scope,
     Send,
@@ -53,10 +55,10 @@ from serve_app.requests.stored import Stored
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.record import CLIENT_GONE, Observer, RequestRecord
 
-Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
-
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
 _UNAVAILABLE: Final = 503
+_FAULT: Final = "fault"
+"""Where the state of a request has what its endpoint raised."""
 _NOT_ALLOWED: Final = 405
 _log = logging.getLogger("fingerpost")
 
@@ -126,6 +128,9 @@ class _Api:
         snapshot = self._snapshot()
         query = scope.get("query_string", b"")
         exchange = _Exchange(surface_name(path), self._new_id(), time.time(), query)
+        origin = origin_of(scope)
+        if origin is not None:
+            send = for_page(send, origin, snapshot.access.origins)
         try:
             await self._serve(path, snapshot, exchange, scope, receive, send)
         except GatewayError as error:
@@ -136,10 +141,10 @@ class _Api:
             self._lose(exchange)
             raise
         except AnswerTornError:
-            _log.exception("an answer to %s broke off inside the gateway", path)
+            _log.exception("an answer to %r broke off inside the gateway", path)
             raise
         except Exception:  # noqa: BLE001 - the client hears of every error
-            _log.exception("a request to %s failed inside the gateway", path)
+            _log.exception("a request to %r failed inside the gateway", path)
             await self._refuse(GatewayError(), exchange, snapshot, scope, send)
 
     async def _refuse(
@@ -169,6 +174,11 @@ class _Api:
     ) -> None:
         limits = snapshot.config.limits
         facts = read_headers(scope["headers"], limits.header_bytes, snapshot.deciding_headers)
+        if is_preflight(scope):  # it has no key, because browsers add none
+            if snapshot.config.client_keys is None:
+                snapshot.access.check(_caller(scope, facts))
+            await send_answer(send, preflight_answer(scope, snapshot.access.origins))
+            return
         if path not in _OPEN_PATHS:
             exchange.client = snapshot.access.check(_caller(scope, facts))
         if wants_websocket(scope):
@@ -178,6 +188,8 @@ class _Api:
         if surface is None:
             state = {**scope.get("state", {}), "admitted": admitted}
             await self._rest({**scope, "state": state}, receive, send)
+            if _FAULT in state:
+                raise state[_FAULT]
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
@@ -234,12 +246,29 @@ class _Api:
 def _caller(scope: Scope, facts: HeaderFacts) -> Caller:
     client, server = scope.get("client"), scope.get("server")
     peer = client[0] if client else None
-    return Caller(peer, server[0] if server else None, facts.origin, facts.keys)
+    return Caller(peer, server[0] if server else None, facts.origin, facts.keys, facts.host)
+
+
+class _HandOver:
+    """Keeps an exception from Starlette, which would answer with a 500 in plain text."""
+
+    def __init__(self, app: Asgi) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - the caller raises it again
+            scope["state"][_FAULT] = error
 
 
 def _create_rest(dependencies: ApiDependencies) -> FastAPI:
     """Everything that is not on the hot path."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.add_middleware(_HandOver)
     directories = CurrentDirectory()
 
     @app.head("/")

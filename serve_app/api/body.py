@@ -17,6 +17,9 @@ from serve_app.errors import (
 BODY_IDLE_S: Final = 30.0
 """How long a client may pause while it sends its body."""
 
+BODY_TOTAL_S: Final = 600.0
+"""How long a client may take for its whole body, so that one that trickles does not stay for ever."""
+
 _MAX_ENCODINGS: Final = 4
 """One after the other: each costs a pass over the body."""
 _MAX_MEMBERS: Final = 16
@@ -44,7 +47,7 @@ async def read_body(
 
     Raises UnsupportedEncoding or InvalidRequest before it is read, BodyTooLarge as soon as it is known to be
     (before it is read when the length is announced), BodyTimeout when the client pauses for longer
-    than BODY_IDLE_S, ClientGoneError when it leaves, InvalidJson for data that is not what
+    than BODY_IDLE_S or takes longer than BODY_TOTAL_S, ClientGoneError when it leaves, InvalidJson for data that is not what
     ``encodings`` say.
     """
     unpackers = _unpackers(encodings)
@@ -62,6 +65,7 @@ async def _read(receive: Any, limit: int) -> bytes:  # noqa: ANN401 - ASGI
     size = 0
     more = True
     loop = asyncio.get_running_loop()
+    latest = loop.time() + BODY_TOTAL_S
     try:
         async with asyncio.timeout(BODY_IDLE_S) as patience:
             while more:
@@ -75,7 +79,7 @@ async def _read(receive: Any, limit: int) -> bytes:  # noqa: ANN401 - ASGI
                 chunks.append(chunk)
                 more = message.get("more_body", False)
                 if more:
-                    patience.reschedule(loop.time() + BODY_IDLE_S)
+                    patience.reschedule(min(latest, loop.time() + BODY_IDLE_S))
     except TimeoutError as error:
         raise BodyTimeout from error
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

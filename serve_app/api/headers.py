@@ -36,7 +36,7 @@ _FORWARDED = frozenset(
 _FORWARDED_PREFIX: Final = b"x-stainless-"
 """How the official SDKs describe themselves."""
 
-_READ = frozenset({_HINT, _OWN_KEY, _WATCH_OFF, b"content-length", b"origin"})
+_READ = frozenset({_HINT, _OWN_KEY, _WATCH_OFF, b"content-length", b"host", b"origin"})
 """Headers that the gateway reads itself; of several the last one counts."""
 
 
@@ -56,6 +56,8 @@ class HeaderFacts:
     """From ``authorization`` and ``x-api-key``; bearer tokens come first."""
     watch_off: bool
     """The client disabled Serve's own watch for clients that leave."""
+    host: str | None
+    """The host that the request is for."""
     origin: str | None
     """The web page that a browser sends the request for."""
     deciding: Mapping[str, str]
@@ -74,6 +76,14 @@ class HeaderFacts:
         return None
 
 
+def text_of(value: bytes) -> str:
+    """The text of a header: UTF-8, as most clients write it, else Latin-1, as RFC 9110 has it."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def read_headers(
     headers: Iterable[tuple[bytes, bytes]], limit: int, wanted: Container[bytes] = ()
 ) -> HeaderFacts:
@@ -90,9 +100,9 @@ def read_headers(
     for name, value in headers:
         size += len(name) + len(value) + 4  # ": " and the line's end
         if name in wanted:
-            deciding[name.decode("latin-1")] = value.decode("utf-8", "replace")
+            deciding[name.decode("latin-1")] = text_of(value)
         if name in _FORWARDED or name.startswith(_FORWARDED_PREFIX):
-            forwarded.append((name.decode("latin-1"), value.decode("latin-1")))
+            forwarded.append((name.decode("latin-1"), text_of(value)))
         elif name in _KEY_HEADERS:
             _add_key(keys, name, value)
         elif name in _READ:
@@ -102,16 +112,17 @@ def read_headers(
     if size > limit:
         raise HeadersTooLarge(limit)
     own_key = read.get(_OWN_KEY, b"").strip()
-    hint, origin = read.get(_HINT), read.get(b"origin")
+    hint, host, origin = read.get(_HINT), read.get(b"host"), read.get(b"origin")
     length = read.get(b"content-length", b"")
     return HeaderFacts(
         forwarded=tuple(forwarded),
-        hint=None if hint is None else hint.decode("utf-8", "replace"),
+        hint=None if hint is None else text_of(hint),
         content_length=int(length[:_LENGTH_DIGITS]) if length.isdigit() else None,
         encodings=tuple(encodings),
         keys=(own_key, *keys) if own_key else tuple(keys),
         other_keys=tuple(keys),
         watch_off=_WATCH_OFF in read,
+        host=None if host is None else host.decode("latin-1").lower(),
         origin=None if origin is None else origin.decode("latin-1"),
         deciding=deciding,
     )

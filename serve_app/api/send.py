@@ -13,6 +13,7 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
 KEEP_ALIVE_S: Final = 15.0
 """How long a committed stream may be silent before the gateway fills the gap."""

@@ -54,12 +54,14 @@ def cluster_environment(
 
     Variables of ``base`` take precedence over ``settings``, but for the list of what is reached
     without a proxy: that has the entries of both. Ray's folder is always ``home``: with
-    one of an earlier cluster ``serve run`` waits for that cluster without end.
+    one of an earlier cluster ``serve run`` waits for that cluster without end. So is the folder of
+    temporary files, because processes that are killed leave theirs.
     """
     proxy = home / "haproxy"
     ports = {name: str(_free_port(usual)) for name, usual in _PORTS.items()}
     own = {
         "RAY_TMPDIR": str(home),
+        "TMPDIR": str(home),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),

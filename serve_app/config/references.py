@@ -21,6 +21,10 @@ CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 _MAX_FILE_BYTES: Final = 64 << 10
 _REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_OTHER_FORM: Final = re.compile(r"\$\{(?!\w+\})(\w*)")
+"""A beginning of a reference that is not ``${NAME}``, with the name in it, if any."""
+_LITELLM: Final = re.compile(r"(?:^|\s)os\.environ/(\w*)")
+"""How LiteLLM refers to a variable."""
 
 
 class MissingEnvironmentError(Exception):
@@ -40,15 +44,16 @@ class MissingEnvironmentError(Exception):
 def expand(text: str, environ: Mapping[str, str]) -> str:
     """Replaces ``$NAME`` and ``${NAME}`` by their values, and ``file:PATH`` by the file's content.
 
-    White space around the content of a file is removed. Raises MissingEnvironmentError with all
-    variables that are unset or empty, or the file.
+    White space around each value, around the content of a file and around the result is removed:
+    a line break at the end of a key is never part of it, and many tools add one. Raises
+    MissingEnvironmentError with all variables that are unset or empty, or the file.
     """
     if is_file(text):
         return _content(text)
     unset = _unset(text, environ)
     if unset:
         raise MissingEnvironmentError(unset)
-    return _REFERENCE.sub(lambda match: environ[match[1] or match[2]], text)
+    return _REFERENCE.sub(lambda match: environ[match[1] or match[2]].strip(), text).strip()
 
 
 def references(text: str) -> tuple[str, ...]:
@@ -56,6 +61,26 @@ def references(text: str) -> tuple[str, ...]:
     if is_file(text):
         return ()
     return tuple(match[1] or match[2] for match in _REFERENCE.finditer(text))
+
+
+def reference_fault(text: str) -> str | None:
+    """What is wrong with the references of a string. Returns None if nothing is.
+
+    Without the string itself: the default of ``${NAME:-default}`` may be a key.
+    """
+    if is_file(text):
+        return None
+    litellm = _LITELLM.search(text)
+    if litellm is not None:
+        return f"refers to a variable in the form of LiteLLM; write ${litellm[1] or 'NAME'}"
+    other = _OTHER_FORM.search(text)
+    if other is None:
+        return None
+    name = other[1] or "NAME"
+    return (
+        f"contains a reference that is not ${{NAME}}; write ${{{name}}}, and set {name} where the "
+        "gateway runs (defaults and other forms of the shell are not supported)"
+    )
 
 
 def missing(text: str, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -71,7 +96,7 @@ def secrets(text: str, environ: Mapping[str, str]) -> tuple[str, ...]:
     """The values that ``expand`` would insert into a string; empty without references."""
     if is_file(text):
         return (_content(text),)
-    return tuple(environ.get(name, "") for name in references(text))
+    return tuple(environ.get(name, "").strip() for name in references(text))
 
 
 def is_file(text: str) -> bool:
@@ -90,7 +115,8 @@ def absolute(text: str, folder: Path) -> str:
 
 
 def _unset(text: str, environ: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for name in references(text) if not environ.get(name)))
+    names = dict.fromkeys(references(text))
+    return tuple(name for name in names if not environ.get(name, "").strip())
 
 
 def _content(text: str) -> str:

@@ -201,10 +201,14 @@ def _overrides(config: GatewayConfig) -> Iterator[str]:
     if text is not None and seconds_of(text) != config.timeouts.connect_s:
         key = "overrides.upstream_connect_timeout"
         yield f"{key} is ignored: timeouts.connect_s is set; remove one of them"
-    bundle = overrides.upstream_tls_ca_path
-    if bundle is not None and not _is_file(bundle):
-        key = "overrides.upstream_tls_ca_path"
-        yield f"{key}: no file {bundle} on this machine; correct the path"
+    bundles = {
+        config.state_storage.tls_ca_path: "state_storage.tls_ca_path",
+        config.routing.session_cache.tls_ca_path: "routing.session_cache.tls_ca_path",
+        overrides.upstream_tls_ca_path: "overrides.upstream_tls_ca_path",
+    }
+    for bundle, key in bundles.items():  # a file is named by the key that the others follow
+        if bundle is not None and not _is_file(bundle):
+            yield f"{key}: no file {bundle} on this machine; correct the path"
 
 
 def _sessions(config: GatewayConfig) -> Iterator[str]:

@@ -24,8 +24,8 @@ class RedisConversations:
     user and password of the address nor the cause.
     """
 
-    def __init__(self, url: str, *, ttl_s: float) -> None:
-        pool = connection_pool(url, SOCKET_TIMEOUT_S)
+    def __init__(self, url: str, *, ttl_s: float, tls_ca: str | None = None) -> None:
+        pool = connection_pool(url, SOCKET_TIMEOUT_S, tls_ca)
         self._client = Redis.from_pool(pool)
         self._free_connections = asyncio.Semaphore(pool.max_connections)
         self._ttl_s = max(1, math.ceil(ttl_s))

@@ -4,6 +4,7 @@ import hashlib
 import re
 from urllib.parse import quote, urlsplit
 
+from serve_app.config.placeholders import url_fault_of_example
 from serve_app.config.references import references
 from serve_app.exchange import PATHS, Operation
 from serve_app.providers.table import PROVIDERS, whole_path
@@ -16,6 +17,9 @@ _DEPLOYMENTS = "/deployments"
 
 def url_fault(url: str) -> str | None:
     """Why a base URL is unusable. Returns None if it is usable."""
+    placeholder = url_fault_of_example(url)
+    if placeholder is not None:
+        return placeholder
     if "@" in url.partition("://")[2].partition("/")[0] or ("@" in url and "://" not in url):
         return "contains a password; move it to access_key"
     try:

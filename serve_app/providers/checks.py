@@ -7,8 +7,14 @@ from urllib.parse import urlsplit
 
 from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Location, Problem
+from serve_app.config.placeholders import url_fault_of_example
 from serve_app.config.pydantic_errors import did_you_mean
-from serve_app.config.references import CONTROL_CHARACTER, is_file, references
+from serve_app.config.references import (
+    CONTROL_CHARACTER,
+    is_file,
+    reference_fault,
+    references,
+)
 from serve_app.config.schema.gateway import NO_PROXY, ModelProvider
 from serve_app.domain import OWN_MODEL
 from serve_app.providers.address import url_fault
@@ -125,13 +131,17 @@ def _check_unknown_provider(
 
 def check_url(loaded: LoadedConfig, location: Location, url: str) -> Iterator[Problem]:
     """The problems of a base URL; one with references is checked again where it is used."""
-    fault = _syntax_fault(url) if references(url) else url_fault(url)
+    fault = reference_fault(url)
+    fault = fault or (_syntax_fault(url) if references(url) else url_fault(url))
     if fault:
         yield loaded.problem(location, fault)
 
 
 def _syntax_fault(url: str) -> str | None:
     """The fault that a URL has for any values of its references; the replica finds others."""
+    placeholder = url_fault_of_example(url)
+    if placeholder is not None:
+        return placeholder
     try:
         urlsplit(url)
     except ValueError as error:
@@ -141,9 +151,13 @@ def _syntax_fault(url: str) -> str | None:
 
 def _check_proxy(loaded: LoadedConfig, location: Location, proxy: str | None) -> Iterator[Problem]:
     """The problem of a proxy; one with references is checked where it is used."""
-    if proxy is None or proxy == NO_PROXY or is_file(proxy) or references(proxy):
+    if proxy is None or proxy == NO_PROXY or is_file(proxy):
         return
-    fault = proxy_fault(proxy)
+    fault = reference_fault(proxy) or url_fault_of_example(proxy)
+    if fault is not None:
+        yield loaded.problem(location, fault)
+        return
+    fault = None if references(proxy) else proxy_fault(proxy)
     if fault is not None:
         yield loaded.problem(location, f"{fault}, or `{NO_PROXY}` to use none")
 

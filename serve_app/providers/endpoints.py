@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Problem
-from serve_app.config.references import absolute, missing, references
+from serve_app.config.references import FILE, absolute, missing, references
 from serve_app.config.schema.entry_limits import EntryLimits
 from serve_app.config.schema.gateway import ModelProvider
 from serve_app.config.schema.timeouts import ProviderTimeouts
@@ -55,6 +55,8 @@ class Endpoint:
     http_host: str | None = None
     proxy: str | None = field(default=None, repr=False)
     """The URL of its proxy as configured, NO_PROXY for none, None for the environment's."""
+    tls_ca: str | None = None
+    """A file of certificates of its own; None for the general one."""
     timeouts: ProviderTimeouts = field(default=ProviderTimeouts(), repr=False)
     operations: frozenset[Operation] = frozenset()
     """The operations of its API."""
@@ -228,12 +230,18 @@ def _endpoint(entry: ModelProvider, data_paths: Mapping[str, DataPath], folder: 
         headers=_headers(entry, base_url, folder),
         http_host=entry.http_host,
         proxy=None if entry.proxy is None else absolute(entry.proxy, folder),
+        tls_ca=None if entry.tls_ca_path is None else _beside(folder, entry.tls_ca_path),
         timeouts=entry.timeouts,
         entry=entry.model,
         limits=entry.limits,
         operations=frozenset(entry.operations or operations_at(base_url, interface)),
         cache_key_in=_cache_key_in(entry, spec, is_usual=name == slug(interface, None)),
     )
+
+
+def _beside(folder: Path, name: str) -> str:
+    """The absolute path of a file that the configuration names."""
+    return absolute(f"{FILE}{name}", folder).removeprefix(FILE)
 
 
 def _cache_key_in(

@@ -9,7 +9,7 @@ from typing import Final, Self
 import aiohttp
 
 from serve_app.dialects.protocol import StreamState, StreamWatch
-from serve_app.dialects.sse import iterate_events
+from serve_app.dialects.sse import EVENT_ENDS, MAX_HELD_BYTES, iterate_events
 from serve_app.domain import Headers
 from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault, UpstreamReply
 
@@ -25,6 +25,7 @@ _ERROR: Final = re.compile(
     rb'"error"\s*:\s*[{\["]|"base_resp"|"choices"\s*:\s*(?:null|\[\s*\])|^event:\s*error',
     re.MULTILINE,
 )
+_EVENT_ENDS: Final = (*EVENT_ENDS, b"\n\r\n")
 _REDACTED: Final = b"***"
 _KEEP_ALIVE_NAMES: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _KEEP_ALIVE_DATA: Final = tuple(
@@ -80,7 +81,8 @@ class StreamLimits:
 class StreamBody:
     """Chunks of an answer as they arrive; those that are ready together come together.
 
-    One timer serves the whole stream. Only time spent waiting for the provider counts as idle: a
+    Where there are secrets, an event that has not come whole waits for its rest, because a network
+    may cut a key in two. One timer serves the whole stream. Only time spent waiting for the provider counts as idle: a
     client that reads slowly is not a fault of the provider. A keep-alive ends no wait.
     """
 
@@ -99,6 +101,8 @@ class StreamBody:
         self._read = self._read_first if first else response.content.readany
         self._provider = provider
         self._secrets = secrets
+        self._held = b""
+        """The beginning of an event whose end has not come."""
         self._limits = limits
         self._preamble: StreamWatch | None = watch
         self._loop = asyncio.get_running_loop()
@@ -125,6 +129,21 @@ class StreamBody:
         return self
 
     async def __anext__(self) -> bytes:
+        while True:
+            try:
+                chunk = await self._receive()
+            except StreamBrokenError:
+                if not self._held:
+                    raise
+                chunk = b""  # what is held comes first; the next call raises again
+            whole = self._whole(chunk)
+            if whole:
+                return _redact_errors(whole, self._secrets)
+            if not chunk:
+                raise StopAsyncIteration
+
+    async def _receive(self) -> bytes:
+        """The next chunk as it comes; empty at the end. Raises StreamBrokenError."""
         since = self._waiting_since = self._loop.time()
         try:
             chunk = await self._read()
@@ -136,14 +155,29 @@ class StreamBody:
         self._waiting_since = None
         if not chunk:
             self._timer.cancel()
-            raise StopAsyncIteration
-        if self._preamble is not None:
+        elif self._preamble is not None:
             self._look_for_content(self._preamble, chunk)
         elif is_keep_alive(chunk):
             self._waited_s += self._loop.time() - since
         else:
             self._waited_s = 0.0
-        return _redact_errors(chunk, self._secrets)
+        return chunk
+
+    def _whole(self, chunk: bytes) -> bytes:
+        """The events that are now whole; all that is left for an empty chunk, which is the end.
+
+        An event that is too large to wait for comes in pieces.
+        """
+        if not self._secrets:
+            return chunk
+        at_end = not chunk
+        if self._held:
+            chunk, self._held = self._held + chunk, b""
+        if at_end or chunk.endswith(_EVENT_ENDS) or len(chunk) > MAX_HELD_BYTES:
+            return chunk
+        cut = max((chunk.rfind(end) + len(end) for end in _EVENT_ENDS if end in chunk), default=0)
+        self._held = chunk[cut:]
+        return chunk[:cut]
 
     async def _read_first(self) -> bytes:
         self._read = self._response.content.readany

@@ -179,8 +179,13 @@ def _headers(
 
 def _header_value(value: str, key: str, endpoint: Endpoint) -> str:
     """The value. Raises NoTargetError that names its key if it cannot be sent in a header."""
+    fault = ""
     if CONTROL_CHARACTER.search(value):
-        detail = f"{key} of {endpoint.slug} contains a line break or another control character"
+        fault = "a line break or another control character"
+    elif any("\ud800" <= character <= "\udfff" for character in value):
+        fault = "bytes that are not UTF-8"
+    if fault:
+        detail = f"{key} of {endpoint.slug} contains {fault}"
         raise NoTargetError(UpstreamFault(FaultKind.NO_KEY, detail))
     return value
 

@@ -8,10 +8,11 @@ class NoCertificatesError(Exception):
 
 
 class Trust:
-    """The system's certificates, and those of ``overrides.upstream_tls_ca_path`` if it is set."""
+    """The system's certificates, and those of a file, if there is one; ``key`` configures it."""
 
-    def __init__(self, file: str | None) -> None:
+    def __init__(self, file: str | None, key: str) -> None:
         self._file = file
+        self._key = key
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext | bool:
@@ -25,8 +26,7 @@ class Trust:
             try:
                 context.load_verify_locations(cafile=self._file)
             except OSError as error:
-                location = f"overrides.upstream_tls_ca_path: {self._file}"
-                message = f"{location} is missing or contains no certificates"
+                message = f"{self._key}: {self._file} is missing or contains no certificates"
                 raise NoCertificatesError(message) from error
             self._context = context
         return self._context or True

@@ -37,6 +37,7 @@ from serve_app.providers.incoming import (
 )
 from serve_app.providers.limits import limits_of
 from serve_app.providers.outgoing import NoTargetError, Target, target_of
+from serve_app.providers.resolver import ForbiddenAddressError, SafeResolver
 from serve_app.providers.tls import NoCertificatesError, Trust
 
 MAX_ANSWER_BYTES: Final = 112 << 20
@@ -55,6 +56,10 @@ _NO_CREDENTIAL: Final = (
 )
 _MAX_TARGETS: Final = 1024
 _PROXY_AUTHENTICATION: Final = 407
+_METADATA_ADDRESS: Final = (
+    "is a link-local address, or one of a cloud's metadata, which is not called by a name; correct "
+    "base_url, or write the address itself there"
+)
 
 
 Source: TypeAlias = Callable[[str], tuple[ProviderTable, Timeouts]]
@@ -83,7 +88,9 @@ class Transport:
     ) -> None:
         self._source = source
         self._environ = environ
-        self._trust = Trust(tls_ca)
+        self._trust = Trust(tls_ca, "overrides.upstream_tls_ca_path")
+        self._own_trust: dict[str, Trust] = {}
+        """By the files of endpoints that have one of their own."""
         self._max_answer_bytes = max_answer_bytes
         self._targets: dict[tuple[Endpoint, Operation, str], Target] = {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -211,14 +218,19 @@ class Transport:
             allow_redirects=False,
             proxy=None if proxy is None else proxy.url,
             proxy_headers=proxy_headers,
-            ssl=self._tls_context() if is_tls else True,
+            ssl=self._tls_context(endpoint) if is_tls else True,
             timeout=_connect_timeout(connect_s),
         )
 
-    def _tls_context(self) -> ssl.SSLContext | bool:
+    def _tls_context(self, endpoint: Endpoint) -> ssl.SSLContext | bool:
         """The context for https, True for the system's. Raises NoTargetError."""
+        trust, file = self._trust, endpoint.tls_ca
+        if file is not None:
+            if len(self._own_trust) >= _MAX_TARGETS and file not in self._own_trust:
+                self._own_trust.clear()
+            trust = self._own_trust.setdefault(file, Trust(file, "tls_ca_path"))
         try:
-            return self._trust.context()
+            return trust.context()
         except NoCertificatesError as error:
             raise NoTargetError(UpstreamFault(FaultKind.CONNECT, str(error))) from error
 
@@ -230,6 +242,7 @@ class Transport:
                     force_close=fresh,
                     keepalive_timeout=None if fresh else _KEEPALIVE_S,
                     ttl_dns_cache=60,
+                    resolver=SafeResolver(),
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_OMITTED_HEADERS,
@@ -311,6 +324,8 @@ def _fault_of(error: Exception, provider: str, name: str) -> UpstreamFault:
     """The fault of an error; ``name`` says, too, whether there is a proxy."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _proxy_refusal(provider, error.status)
+    if isinstance(getattr(error, "os_error", None), ForbiddenAddressError):
+        return UpstreamFault(FaultKind.CONNECT, f"the host of {provider} {_METADATA_ADDRESS}")
     is_proxys = name != provider and isinstance(error, aiohttp.ClientConnectorDNSError)
     if is_proxys or isinstance(error, aiohttp.ClientProxyConnectionError):
         detail = f"cannot connect to the proxy of {provider}; check its URL"

@@ -1,6 +1,7 @@
 """What goes back to the client: status, headers, body."""
 
 import math
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -23,6 +24,8 @@ _MAX_DROPPED: Final = 32
 """Paths that one header names."""
 EVENT_STREAM: Final = ("content-type", "text/event-stream; charset=utf-8")
 _MAX_RETURNED_BYTES: Final = 16 << 10
+_UNSENDABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""Control characters, which some servers send; they would end the connection to the client."""
 _RETURNED = frozenset(
     {
         "content-type",
@@ -52,7 +55,7 @@ class Answer:
 
 
 def returned_headers(headers: Headers, *, as_anthropic: bool = False) -> Headers:
-    """A provider's headers that go back to the client: an allow-list, within 16 KiB.
+    """A provider's headers that go back to the client: an allow-list of text, within 16 KiB.
 
     The provider's id of the request has a name of ours, because Serve sets ``x-request-id``.
     ``as_anthropic``: clients of Anthropic find it in ``request-id``, for every provider.
@@ -66,7 +69,7 @@ def returned_headers(headers: Headers, *, as_anthropic: bool = False) -> Headers
     left = _MAX_RETURNED_BYTES
     for name, value in (*_request_ids(headers, as_anthropic=as_anthropic), *passed):
         size = len(name) + len(value)
-        if size <= left:
+        if size <= left and not _UNSENDABLE.search(value):
             left -= size
             kept.append((name, value))
     return tuple(kept)

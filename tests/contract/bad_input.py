@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.site import RESPONSES, Site
+from tests.site import CHAT, MESSAGES, RESPONSES, Site
 
 GOOD = b'{"model": "dedicated/parrot", "messages": []}'
 LIMIT = 32 << 20
@@ -136,4 +137,74 @@ def test_a_websocket_is_refused_with_the_status_that_codex_obeys(site: Site) -> 
     assert answer.headers["upgrade"] == "HTTP/1.1"
     assert answer.headers["x-should-retry"] == "false"
     assert site.send(method="GET", path=RESPONSES).status == 405
+    site.alive()
+
+
+LATIN_1 = [
+    "x-session-id",
+    "X-Request-Id",
+    "x-model-affinity",
+    "x-client-request-id",
+    "x-request-timeout-seconds",
+    "x-request-disconnect-disabled",
+    "serve_multiplexed_model_id",
+    "serve-multiplexed-model-id",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "origin-agent-cluster",
+    "x-arch-llm-provider-hint",
+    "anthropic-version",
+    "accept",
+    "cookie",
+]
+"""Headers that the gateway, Serve or a provider reads, and others."""
+
+
+@pytest.mark.parametrize("name", LATIN_1)
+@pytest.mark.parametrize("value", ["Zo\xeb", "Zo\xc3\xab", "\xff\xfe", "\xa0"])
+def test_a_header_in_latin_1_is_no_fault(site: Site, name: str, value: str) -> None:
+    """The request is answered, or refused in its dialect: never by a 500 in plain text."""
+    for path, body in ((CHAT, GOOD), (MESSAGES, GOOD), ("/v1/models", None), ("/v1/none", GOOD)):
+        method = "POST" if body else "GET"
+        answer = site.send(body, path=path, method=method, headers={name: value})
+        assert answer.status in ({404} if path == "/v1/none" else {200, 400, 404}), path
+        assert isinstance(answer.json, dict)
+        if answer.status != 200:
+            assert answer.json["error"]["message"]
+
+
+def test_sessions_in_latin_1_are_told_apart(site: Site) -> None:
+    """Characters that are not UTF-8 are not all one and the same."""
+    body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    for header in ("x-session-id", "x-model-affinity"):
+        run = uuid4().hex
+        names = [f"Zo\xeb-{run}", f"Zo\xea-{run}"]
+        states = [
+            site.send(body, headers={header: name}).headers["x-fingerpost-affinity"]
+            for name in (*names, *names)
+        ]
+        assert states == ["miss", "miss", "hit", "hit"], header
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES, "/v1/models"])
+def test_preflight_of_own_page_is_answered(site: Site, path: str) -> None:
+    """A page on this machine may then call the gateway and read what it answers, errors too."""
+    page = {"origin": "http://localhost:5173"}
+    wanted = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "x-api-key",
+    }
+    allowed = site.send(method="OPTIONS", path=path, headers={**page, **wanted})
+    assert allowed.status == 200
+    assert allowed.headers["access-control-allow-headers"] == "x-api-key"
+    method = "GET" if path == "/v1/models" else "POST"
+    for answer in (allowed, site.send(b"", method=method, path=path, headers=page)):
+        assert answer.headers["access-control-allow-origin"] == page["origin"]
+
+
+def test_foreign_host_is_refused(site: Site) -> None:
+    """The gateway has no client keys, and the name of another machine may be a page's."""
+    answer = site.send(GOOD, headers={"host": "evil.example"})
+    assert (answer.status, answer.error["code"]) == (403, "anonymous_refused")
     site.alive()

@@ -51,7 +51,7 @@ WRONG = {
     "a Secret that nobody makes": (
         _edit(f"{WORKER}/{RAY}/envFrom/0/secretRef/name", "keys"), "no Secret keys is documented"),
     "a key of a Secret that nobody sets": (
-        _edit(f"{WORKER}/{RAY}/env/13/valueFrom/secretKeyRef/key", "passwort"), "a key passwort"),
+        _edit(f"{WORKER}/{RAY}/env/15/valueFrom/secretKeyRef/key", "passwort"), "a key passwort"),
     "no Secret at all": (
         _edit(f"{WORKER}/{RAY}/envFrom", op="remove"), "refers to OPENAI_API_KEY, which nothing sets"),
     "a mounted file instead of a folder": (
@@ -69,7 +69,7 @@ WRONG = {
     "a setting that only one group has": (
         _edit(f"{WORKER}/{RAY}/env/-", {"name": "RAY_X", "value": "1"}), "RAY_X is 1, not None"),
     "a mode of authentication that differs": (
-        _edit(f"{WORKER}/{RAY}/env/12/value", "disabled"), "RAY_AUTH_MODE is disabled, not token"),
+        _edit(f"{WORKER}/{RAY}/env/14/value", "disabled"), "RAY_AUTH_MODE is disabled, not token"),
     "a token in the manifest": (
         _edit(f"{WORKER}/{RAY}/env/-", {"name": "RAY_AUTH_TOKEN", "valueFrom": {}}),
         "the operator gives it the token"),

@@ -1,5 +1,6 @@
 """``fingerpost run`` for a user: its output, and that Ctrl-C leaves no process behind."""
 
+import os
 import shlex
 import signal
 import socket
@@ -29,9 +30,12 @@ def _serve_file(folder: Path, port: int, config: Path, host: str = "127.0.0.1") 
 
 
 @contextmanager
-def _running(command: list[str], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(command: list[str], output: Path, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    env = {**os.environ, **environ}
     with output.open("wb") as sink:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdout=sink, stderr=subprocess.STDOUT
+        )
     try:
         yield process
     finally:
@@ -51,7 +55,10 @@ def test_run_prints_working_curl_line_and_stops_cleanly(tmp_path: Path) -> None:
     file = _serve_file(tmp_path, port, config)
     beside = shlex.join([sys.executable, "-m", "tests.scripted_provider", "--port", str(provider)])
     output = tmp_path / "output"
-    with _running([*COMMAND, str(file), "--beside", beside], output) as process:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [*COMMAND, str(file), "--beside", beside]
+    with _running(command, output, TMPDIR=str(temporary)) as process:
         eventually(lambda: "Ctrl-C stops it" in output.read_text(), 120)
         assert "alias fast -> vllm/parrot" in output.read_text()
         line = next(line for line in output.read_text().splitlines() if line.startswith("  curl"))
@@ -62,6 +69,7 @@ def test_run_prints_working_curl_line_and_stops_cleanly(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     eventually(lambda: not [child for child in started if child.is_running()], 2)
+    assert list(temporary.iterdir()) == []
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))

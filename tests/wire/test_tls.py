@@ -194,3 +194,48 @@ async def test_engine_http_trusts_the_same_certificates(
         deployment.__del__()
     assert isinstance(result, Unavailable)
     assert result.detail == detail.format(port=server.port, file=folder / str(file))
+
+
+ENTRY_CA = "own.pem"
+
+
+@pytest.mark.parametrize(
+    ("own", "general", "reached"),
+    [
+        (True, False, True),
+        (True, None, True),
+        (None, True, True),
+        (False, True, False),
+        (False, None, False),
+    ],
+)
+async def test_entry_may_have_certificates_of_its_own(
+    own: bool | None, general: bool | None, reached: bool, server: Server, tmp_path: Path
+) -> None:
+    """They take the place of the general ones, so an internal CA is trusted for its server alone.
+
+    True is the server's own certificate, False another one, None no file.
+    """
+    folder = server.certificate.parent
+    (tmp_path / "foreign").mkdir()
+    foreign, _ = write_certificate(tmp_path / "foreign")
+    files = {True: server.certificate, False: foreign, None: None}
+    if own is not None:
+        (folder / ENTRY_CA).write_bytes(files[own].read_bytes())  # type: ignore[union-attr]
+    more = "" if own is None else f", tls_ca_path: {ENTRY_CA}"
+    async with transport_to(server, files[general], more) as transport:
+        reply = await transport.open(REQUEST)
+    assert isinstance(reply, UpstreamReply) is reached
+    if not reached:
+        assert isinstance(reply, UpstreamFault)
+        assert "untrusted certificate" in reply.detail
+
+
+async def test_missing_certificates_of_an_entry_are_named(server: Server) -> None:
+    """Nothing is sent; the file is looked up beside the configuration."""
+    async with transport_to(server, server.certificate, ", tls_ca_path: none.pem") as transport:
+        fault = await transport.open(REQUEST)
+    assert isinstance(fault, UpstreamFault)
+    place = server.certificate.parent / "none.pem"
+    assert fault.detail == f"tls_ca_path: {place} is missing or contains no certificates"
+    assert server.hosts == []

@@ -1,8 +1,8 @@
 """The schema of ``gateway.yaml``. It is strict: unknown keys and wrong types are problems.
 
 The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have:
-``client_keys``, ``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``,
-``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy`` and those that only lists of models show.
+``client_keys``, ``allow_anonymous``, ``cors``, ``ignore_unsupported``, ``limits``, ``timeouts``,
+``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy``, ``tls_ca_path`` and those that only lists of models show.
 upgrade.py converts older formats first. Checks that need more than one value (duplicates, unknown names) are made where the values
 are used: load.py, providers/checks.py and routing/policy.py.
 
@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from serve_app.config.schema.cors import Cors
 from serve_app.config.schema.durations import Duration
 from serve_app.config.schema.entry_limits import EntryLimits, Queue
 from serve_app.config.schema.inert import (
@@ -100,6 +101,11 @@ class ModelProvider(Section):
         description="URL of the HTTP proxy through which the provider is reached, best as `$NAME`, or `off` for none; "
         "null: as the environment's `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say",
         repr=False,
+    )
+    tls_ca_path: Text | None = Field(
+        default=None,
+        description="bundle of certificates, PEM, that this provider's server is verified by, besides the system's; "
+        "a relative path starts at this file; null: `overrides.upstream_tls_ca_path`",
     )
     timeouts: ProviderTimeouts = ProviderTimeouts()
     limits: EntryLimits | None = None
@@ -271,6 +277,7 @@ class GatewayConfig(Section):
     allow_anonymous: bool = Field(
         default=False, description="whether to serve other machines without `client_keys`"
     )
+    cors: Cors = Cors()
     limits: Limits = Limits()
     queue: Queue = Queue()
     timeouts: Timeouts = Timeouts()

@@ -30,6 +30,11 @@ class SessionCache(Section):
         description="address of Redis, beginning with redis://, rediss:// or unix://",
         repr=False,
     )
+    tls_ca_path: Text | None = Field(
+        default=None,
+        description="bundle of certificates, PEM, that the server at a rediss:// address is verified by, besides the "
+        "system's; a relative path starts at this file; null: `overrides.upstream_tls_ca_path`",
+    )
     tenant_header: Text | None = Field(
         default=None, description="request header whose value separates the sessions of tenants"
     )
@@ -126,6 +131,11 @@ class StateStorage(Section):
         default=None,
         description="address of Redis; null: `routing.session_cache.url`",
         repr=False,
+    )
+    tls_ca_path: Text | None = Field(
+        default=None,
+        description="bundle of certificates, PEM, that the server at a rediss:// address is verified by, besides the "
+        "system's; a relative path starts at this file; null: `routing.session_cache.tls_ca_path`",
     )
     ttl_seconds: int = Field(
         default=86_400, ge=1, description="lifetime of an answer after its last use, seconds"

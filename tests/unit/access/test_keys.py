@@ -67,6 +67,25 @@ def test_unset_client_key_fails_closed(tmp_path: Path) -> None:
             access.check(caller(key))
 
 
+@pytest.mark.parametrize("echoed", ["sk-1\n", " sk-1", "sk-1\r\n", "\tsk-1 \n\n"])
+def test_white_space_around_client_key_does_not_count(echoed: str, tmp_path: Path) -> None:
+    """A variable that was set by `echo`, or a Secret made with it, ends in a line break."""
+    access = access_of(tmp_path, "client_keys: [$ONE]\n", ONE=echoed)
+    access.check(caller(b"sk-1"))
+    with pytest.raises(InvalidClientKey):
+        access.check(caller(echoed.encode()))
+
+
+def test_client_key_may_be_any_bytes(tmp_path: Path) -> None:
+    """A variable that is not UTF-8 is compared byte by byte, and does not stop the gateway."""
+    access = access_of(
+        tmp_path, "client_keys: [$ONE]\n", ONE=b"k\xff".decode(errors="surrogateescape")
+    )
+    access.check(caller(b"k\xff"))
+    with pytest.raises(InvalidClientKey):
+        access.check(caller("kÿ".encode()))
+
+
 def test_access_without_set_keys_rejects_all(tmp_path: Path) -> None:
     """If none of the configured keys is set, every caller is rejected."""
     access = access_of(tmp_path, "client_keys: [$NO]\nallow_anonymous: true\n")

@@ -238,3 +238,17 @@ async def test_read_body_accepts_slow_body(monkeypatch: pytest.MonkeyPatch) -> N
         return await receive()
 
     assert await read_body(slow, None, 10) == b"aaaaab"
+
+
+async def test_read_body_limits_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that trickles in for ever times out, although no pause is too long."""
+    monkeypatch.setattr(body, "BODY_TOTAL_S", 0.1)
+    began = asyncio.get_running_loop().time()
+
+    async def trickle() -> Any:
+        await asyncio.sleep(0.01)
+        return part(b"a")
+
+    with pytest.raises(BodyTimeout):
+        await read_body(trickle, None, 10_000)
+    assert asyncio.get_running_loop().time() - began < 1

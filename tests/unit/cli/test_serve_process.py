@@ -12,11 +12,11 @@ from serve_app.cli.serve_yaml.read import ServeFile
 
 def test_environment_of_a_cluster_is_its_own(tmp_path: Path) -> None:
     """Variables that are set override the settings, and paths of the cluster override both."""
-    base = {"A": "base", "B": "base", "RAY_TMPDIR": "/elsewhere"}
+    base = {"A": "base", "B": "base", "RAY_TMPDIR": "/elsewhere", "TMPDIR": "/elsewhere"}
     settings = {"B": "settings", "C": "settings", "RAY_SERVE_HAPROXY_SOCKET_PATH": "/x"}
     environ = cluster_environment(base, settings, tmp_path)
     assert [environ[name] for name in "ABC"] == ["base", "base", "settings"]
-    assert environ["RAY_TMPDIR"] == str(tmp_path)
+    assert environ["RAY_TMPDIR"] == environ["TMPDIR"] == str(tmp_path)
     assert environ["RAY_SERVE_HAPROXY_SOCKET_PATH"] == f"{tmp_path}/haproxy/admin.sock"
     assert (base["RAY_TMPDIR"], settings["B"]) == ("/elsewhere", "settings")
 

@@ -15,7 +15,14 @@ from serve_app.config.references import (
     secrets,
 )
 
-ENVIRON = {"A": "one", "B_2": "two", "EMPTY": "", "DOLLAR": "$A"}
+ENVIRON = {
+    "A": "one",
+    "B_2": "two",
+    "EMPTY": "",
+    "DOLLAR": "$A",
+    "ECHOED": "\tsk-1 \r\n",
+    "BLANK": " \n",
+}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +34,10 @@ ENVIRON = {"A": "one", "B_2": "two", "EMPTY": "", "DOLLAR": "$A"}
         ("${A}", "one", ("A",)),
         ("x-$A.${B_2}-$A", "x-one.two-one", ("A", "B_2", "A")),
         ("$DOLLAR", "$A", ("DOLLAR",)),
+        ("$ECHOED", "sk-1", ("ECHOED",)),
+        ("Bearer ${ECHOED}", "Bearer sk-1", ("ECHOED",)),
+        ("http://$ECHOED:1/v1", "http://sk-1:1/v1", ("ECHOED",)),
+        (" plain\n", "plain", ()),
         ("a$", "a$", ()),
         ("$-A", "$-A", ()),
         ("File:/x", "File:/x", ()),
@@ -34,7 +45,9 @@ ENVIRON = {"A": "one", "B_2": "two", "EMPTY": "", "DOLLAR": "$A"}
     ],
 )
 def test_variables_are_replaced(text: str, expanded: str, names: tuple[str, ...]) -> None:
-    """Both forms are replaced anywhere; references inside values are not."""
+    """Both forms are replaced anywhere, without white space around a value; references inside values
+    are not.
+    """
     assert expand(text, ENVIRON) == expanded
     assert references(text) == names
     assert missing(text, ENVIRON) == ()
@@ -45,11 +58,12 @@ def test_variables_are_replaced(text: str, expanded: str, names: tuple[str, ...]
     [
         ("$NO", ("NO",)),
         ("$EMPTY", ("EMPTY",)),
+        ("$BLANK", ("BLANK",)),
         ("$A$NO${OTHER}$NO", ("NO", "OTHER")),
     ],
 )
 def test_unset_variables_are_named(text: str, names: tuple[str, ...]) -> None:
-    """An empty variable counts as unset, and each name appears once."""
+    """An empty or blank variable counts as unset, and each name appears once."""
     with pytest.raises(MissingEnvironmentError) as caught:
         expand(text, ENVIRON)
     assert caught.value.names == names == missing(text, ENVIRON)
@@ -98,6 +112,7 @@ def test_secrets_are_the_values_of_references() -> None:
     """Literal parts of the string are not secrets."""
     assert secrets("Bearer $A, ${B_2}", ENVIRON) == ("one", "two")
     assert secrets("Bearer x", ENVIRON) == ()
+    assert secrets("$ECHOED", ENVIRON) == ("sk-1",)
 
 
 @pytest.mark.parametrize(

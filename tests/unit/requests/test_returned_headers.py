@@ -49,6 +49,18 @@ def test_cookies_and_the_like_do_not_come_back(as_anthropic: bool) -> None:
     assert returned_headers(sent, as_anthropic=as_anthropic) == ()
 
 
+@pytest.mark.parametrize(
+    "value", ["a\r\nset-cookie: x=y", "a\nb", "a\rb", "a\x00b", "a\x1b[2J", "\x7f"]
+)
+@pytest.mark.parametrize(
+    "name", [OTHERS, ANTHROPICS, "retry-after", "x-ratelimit-a", "content-type"]
+)
+def test_header_with_control_characters_does_not_come_back(name: str, value: str) -> None:
+    """The server would close the connection to the client in place of an answer."""
+    assert returned_headers(((name, value),), as_anthropic=True) == ()
+    assert returned_headers(((name, "a\tb"),))[0][1] == "a\tb"
+
+
 def test_request_id_is_not_crowded_out() -> None:
     """It comes back even if the other headers of the provider fill the space."""
     sent = (*((f"x-ratelimit-{n}", "v" * 1000) for n in range(100)), (OTHERS, "r1"))

@@ -1,0 +1,59 @@
+"""Checks of the values that references stand in: their form, and placeholders of examples.
+
+Each such value is used as it is written where it contains no reference, so a reference in an unknown
+form, or a placeholder, would be a key that opens the gateway or that a provider gets.
+"""
+
+from collections.abc import Iterator
+
+from serve_app.config.load import LoadedConfig
+from serve_app.config.locations import Location, Problem
+from serve_app.config.placeholders import key_fault, url_fault_of_example
+from serve_app.config.references import reference_fault
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.config.schema.orchestrator import EngineSection
+
+
+def reference_problems(loaded: LoadedConfig) -> Iterator[Problem]:
+    """Values with a reference that is not expanded, and placeholders.
+
+    Those of base URLs and proxies are found with their other faults, in providers/checks.py.
+    """
+    config = loaded.config
+    for location, text in _keys(config):
+        fault = reference_fault(text) or key_fault(text)
+        if fault is not None:
+            yield loaded.problem(location, fault)
+    for location, text in _addresses(config):
+        fault = reference_fault(text) or url_fault_of_example(text)
+        if fault is not None:
+            yield loaded.problem(location, fault)
+
+
+def _keys(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
+    """Values that are secret, with their locations."""
+    for index, key in enumerate(config.client_keys or ()):
+        yield ("client_keys", index), key
+    for index, entry in enumerate(config.model_providers):
+        place: Location = ("model_providers", index)
+        if entry.access_key is not None:
+            yield (*place, "access_key"), entry.access_key
+        for name, value in entry.headers.items():
+            yield (*place, "headers", name), value
+    for place, section in _engines(config):
+        if section.access_key is not None:
+            yield (*place, "access_key"), section.access_key
+
+
+def _addresses(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
+    """Addresses of Redis, with their locations."""
+    if config.routing.session_cache.url is not None:
+        yield ("routing", "session_cache", "url"), config.routing.session_cache.url
+    if config.state_storage.url is not None:
+        yield ("state_storage", "url"), config.state_storage.url
+
+
+def _engines(config: GatewayConfig) -> Iterator[tuple[Location, EngineSection]]:
+    yield ("orchestrator",), config.orchestrator
+    if config.orchestrator.when_unsure is not None:
+        yield ("orchestrator", "when_unsure"), config.orchestrator.when_unsure
