@@ -148,7 +148,7 @@ class LogWriter:
             if self._target.prepare(len(lines)):
                 content, self._is_torn = self._preamble() + content, False
             if self._is_torn:  # so that a cut line spoils itself alone
-                content, self._is_torn = b"\n" + content, False
+                content = b"\n" + content
             while content:
                 count = self._target.write(content)
                 self._is_torn = count > 0 and content[count - 1] != ord("\n")
