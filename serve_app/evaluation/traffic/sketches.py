@@ -14,29 +14,32 @@ _KEPT: Final = 1 << 14
 _HASHES: Final = 1 << 64
 
 
+def bucket_of(value: float) -> int:
+    """The bucket of a value; tiny ones share the lowest."""
+    return round(log(max(_LEAST, value)) / _STEP)
+
+
 class Quantiles:
     """A histogram with buckets of equal relative width."""
 
-    __slots__ = ("_buckets", "count", "total")
+    __slots__ = ("buckets",)
 
     def __init__(self) -> None:
-        self._buckets: defaultdict[int, int] = defaultdict(int)
-        self.count = 0
-        self.total = 0.0
+        self.buckets: defaultdict[int, int] = defaultdict(int)
+        """How many values there are in each ``bucket_of``."""
 
-    def add(self, value: float) -> None:
-        """One more value, at least 0."""
-        self.count += 1
-        self.total += value
-        self._buckets[round(log(max(_LEAST, value)) / _STEP)] += 1
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return sum(self.buckets.values())
 
     def at(self, share: float) -> float | None:
         """The value that this share of all values does not exceed; None without values."""
-        if not self.count:
+        if not self.buckets:
             return None
-        rank, seen = share * self.count, 0
-        for bucket in sorted(self._buckets):
-            seen += self._buckets[bucket]
+        rank, seen, bucket = share * self.count, 0, 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
             if seen >= rank:
                 break
         return exp(bucket * _STEP)

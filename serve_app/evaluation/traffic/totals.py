@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from serve_app.evaluation.traffic.entries import AccessEntry, DecisionEntry
-from serve_app.evaluation.traffic.sketches import DistinctTexts, Quantiles
+from serve_app.evaluation.traffic.sketches import DistinctTexts, Quantiles, bucket_of
 from serve_app.telemetry.record import BROKEN, CLIENT_GONE
 
 MORE: Final = "(more)"
@@ -58,15 +58,15 @@ class Sum:
         self.input = self.cache_read = self.cache_write = self.output = 0
         self.ms = Quantiles()
 
-    def add(self, entry: AccessEntry) -> None:
-        """One more request."""
+    def add(self, entry: AccessEntry, bucket: int | None, *, failed: bool) -> None:
+        """One more request; ``bucket`` is that of its time."""
         self.requests += 1
-        if entry.error == CLIENT_GONE:
-            self.left += 1
-        elif has_failed(entry):
+        if failed:
             self.failed += 1
-        if entry.total_ms is not None:
-            self.ms.add(entry.total_ms)
+        elif entry.error == CLIENT_GONE:
+            self.left += 1
+        if bucket is not None:
+            self.ms.buckets[bucket] += 1
         tokens = entry.tokens
         if tokens is not None:
             self.input += tokens.input
@@ -116,17 +116,18 @@ class RequestTotals:
 
     def add(self, entry: AccessEntry) -> None:
         """One more request."""
-        self.all.add(entry)
-        day = entry.at[:_DAY]
+        failed, ms = has_failed(entry), entry.total_ms
+        bucket = None if ms is None else bucket_of(ms)
+        self.all.add(entry, bucket, failed=failed)
         for name, group in self.by.items():
-            key = day if name == "day" else getattr(entry, name) or DIMENSIONS[name]
-            _sum_of(group, key).add(entry)
+            key = getattr(entry, name) if name in DIMENSIONS else entry.at[:_DAY]
+            _sum_of(group, key or DIMENSIONS[name]).add(entry, bucket, failed=failed)
         hour = self.hours.get(entry.at[:_HOUR]) or self._hour(entry.at[:_HOUR])
         hour[0] += 1
-        hour[1] += has_failed(entry)
+        hour[1] += failed
         self.first, self.last = min(self.first, entry.at), max(self.last, entry.at)
         self._add_times(entry)
-        self._add_attempts(entry)
+        self._add_attempts(entry, failed=failed)
         if entry.session:
             self.sessions[entry.session] += 1
         if entry.session_hash:
@@ -142,9 +143,9 @@ class RequestTotals:
         )
         for latency, value in zip(self.latencies.values(), values, strict=True):
             if value is not None:
-                latency.add(value)
+                latency.buckets[bucket_of(value)] += 1
 
-    def _add_attempts(self, entry: AccessEntry) -> None:
+    def _add_attempts(self, entry: AccessEntry, *, failed: bool) -> None:
         for provider, outcome in entry.tried:
             _count(self.attempts, provider)
             if outcome != "ok":
@@ -152,7 +153,6 @@ class RequestTotals:
         if not entry.tried and entry.error and entry.error != CLIENT_GONE:
             _count(self.own_errors, entry.error)
         if len(entry.tried) > 1:
-            failed = has_failed(entry)
             self.retried += 1
             self.exhausted += failed
             self.fallen_over += entry.reason == "failover" and not failed
