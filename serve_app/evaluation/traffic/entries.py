@@ -180,9 +180,12 @@ def _tokens(value: Json) -> TokenEntry | None:
         return None
     if not isinstance(value, dict):
         raise WrongLineError
-    counts = [value.get(name) for name in TokenEntry._fields]
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise WrongLineError
+    counts: list[int] = []
+    for name in TokenEntry._fields:
+        count = value.get(name)
+        if not isinstance(count, int) or count < 0:
+            raise WrongLineError
+        counts.append(count)
     return TokenEntry(*counts)
 
 

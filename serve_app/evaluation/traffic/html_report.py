@@ -17,7 +17,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.2rem 0.6rem; text-align: right; }
 th:first-child, td:first-child, .text { text-align: left; }
 tr + tr { border-top: 1px solid #8c959f66; }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem; }
+.charts { align-items: start; display: flex; flex-wrap: wrap; gap: 1rem; }
 .charts svg { max-width: 100%; height: auto; }
 .wide { overflow-x: auto; }
 """

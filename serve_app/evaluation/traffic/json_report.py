@@ -20,6 +20,7 @@ def traffic_json(traffic: Traffic, damage: Sequence[Damage]) -> dict[str, Json]:
     return {
         "requests": _requests(traffic.requests),
         "decisions": _decisions(traffic.decisions),
+        "explained": traffic.explained,
         "damaged": [
             {"file": one.file, "lines": one.lines, "first": one.first, "end": one.end or None}
             for one in damage

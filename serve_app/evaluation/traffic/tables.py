@@ -39,7 +39,10 @@ class ReportTable:
 
 def overview(traffic: Traffic) -> list[str]:
     """The most important figures, one line each."""
-    return [*_requests_overview(traffic.requests), *_decisions_overview(traffic.decisions)]
+    lines = [*_requests_overview(traffic.requests), *_decisions_overview(traffic.decisions)]
+    if traffic.explained:
+        lines.append(f"explained  {traffic.explained:,} requests to /v1/route, not counted above")
+    return lines
 
 
 def report_tables(traffic: Traffic) -> list[ReportTable]:
@@ -86,15 +89,18 @@ def _requests_overview(requests: RequestTotals) -> Iterator[str]:
         f"{every.left:,} left by their clients"
     )
     yield (
-        f"fallbacks  {requests.retried:,} took several attempts: {requests.fallen_over:,} were "
-        f"answered by another model, {requests.exhausted:,} failed all the same"
+        f"fallbacks  {requests.retried:,} with several attempts: {requests.fallen_over:,} answered "
+        f"by another model, {requests.exhausted:,} failed all the same"
     )
-    yield f"cost       {usd_text(every.usd)} USD of {every.priced:,} requests; {_unpriced(every)}"
+    yield (
+        f"cost       {usd_text(every.usd)} USD; answers with a price {every.priced:,}, with tokens "
+        f"and without a price {every.unpriced:,}"
+    )
     if every.saved_usd is not None:
         share = share_text(every.saved_usd, every.baseline_usd)
         yield (
-            f"saved      {usd_text(every.saved_usd)} USD ({share}) against the baseline model, "
-            f"of {every.compared:,} requests"
+            f"saved      {usd_text(every.saved_usd)} USD ({share}) against the baseline model; "
+            f"answers with both prices {every.compared:,}"
         )
     prompt = every.input + every.cache_read + every.cache_write
     yield (
@@ -104,15 +110,9 @@ def _requests_overview(requests: RequestTotals) -> Iterator[str]:
     in_sessions = sum(requests.sessions.values())
     if in_sessions:
         yield (
-            f"sessions   {requests.distinct_sessions.count:,} with {in_sessions:,} requests, "
+            f"sessions   {requests.distinct_sessions.count:,}; requests in sessions {in_sessions:,}, "
             f"{share_text(requests.sessions['hit'], in_sessions)} of them bound to a model"
         )
-
-
-def _unpriced(every: Sum) -> str:
-    if not every.unpriced:
-        return "all have a price"
-    return f"{every.unpriced:,} with tokens have no price, and are not in it"
 
 
 def _decisions_overview(decisions: DecisionTotals) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from serve_app.evaluation.traffic.entries import AccessEntry, DecisionEntry
 from serve_app.evaluation.traffic.sketches import DistinctTexts, Quantiles, bucket_of
+from serve_app.telemetry.decision_log import EXPLAINED
 from serve_app.telemetry.record import BROKEN, CLIENT_GONE
 
 MORE: Final = "(more)"
@@ -209,18 +210,23 @@ class Traffic:
     def __init__(self) -> None:
         self.requests = RequestTotals()
         self.decisions = DecisionTotals()
+        self.explained = 0
+        """Questions what would be decided; they are not in the totals."""
 
     def add(self, entry: AccessEntry | DecisionEntry) -> None:
         """One more line."""
-        if isinstance(entry, AccessEntry):
-            self.requests.add(entry)
-        else:
+        if not isinstance(entry, AccessEntry):
             self.decisions.add(entry)
+        elif entry.surface == EXPLAINED:
+            self.explained += 1
+        else:
+            self.requests.add(entry)
 
     @property
     def is_empty(self) -> bool:
         """True if nothing was added."""
-        return not (self.requests.all.requests or self.decisions.decisions)
+        counts = (self.requests.all.requests, self.decisions.decisions, self.explained)
+        return not any(counts)
 
 
 def has_failed(entry: AccessEntry) -> bool:

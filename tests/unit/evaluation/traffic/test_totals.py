@@ -172,6 +172,12 @@ def test_decisions_are_added_by_route() -> None:
     assert found["stand_ins"] == [{"reason": "orchestrator_error", "times": 1}]
 
 
+def test_explanations_are_counted_apart() -> None:
+    """They ask what would be decided, and are not traffic."""
+    found = totals(access(), access(surface="route", tried=()))
+    assert (found["requests"]["requests"], found["explained"]) == (1, 1)
+
+
 def test_names_beyond_the_bound_are_one() -> None:
     """Clients that invent models or routes do not fill the memory."""
     traffic = Traffic()
