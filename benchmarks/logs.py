@@ -245,7 +245,7 @@ def report(result: dict[str, Any]) -> list[str]:
         "",
         f"`fingerpost report` on logs of {speed['lines']:,} lines, one process (median of {_REPORTS}):",
         "",
-        "| log | size | CPU | time | bar | peak memory |",
+        "| log | size | CPU | bar | time beside other work | peak memory |",
         "|---|---|---|---|---|---|",
     ]
     for name, size in (
@@ -255,10 +255,10 @@ def report(result: dict[str, Any]) -> list[str]:
     ):
         one = speed[name]
         title = "access, with `--html`" if name == "html" else name
-        holds = verdict(holds=one["seconds"] <= _REPORT_BAR_S)
+        holds = verdict(holds=one["cpu_s"] <= _REPORT_BAR_S)
         lines.append(
-            f"| {title} | {speed[size]:.0f} MB | {one['cpu_s']:.1f} s | {one['seconds']:.1f} s "
-            f"| {_REPORT_BAR_S:g} s: {holds} | {one['peak_megabytes']:.0f} MB |"
+            f"| {title} | {speed[size]:.0f} MB | {one['cpu_s']:.1f} s | {_REPORT_BAR_S:g} s: {holds} "
+            f"| {one['seconds']:.1f} s | {one['peak_megabytes']:.0f} MB |"
         )
     return lines
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Final
 
@@ -22,8 +23,14 @@ def line_of(fields: Mapping[str, Json]) -> bytes:
 
 def time_text(at: float) -> str:
     """Seconds since the epoch as UTC in ISO 8601; equal lengths, so that texts sort as times do."""
-    moment = datetime.fromtimestamp(at, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+    thousandths = int(at * 1000)
+    return f"{_second_text(thousandths // 1000)}.{thousandths % 1000:03}Z"
+
+
+@lru_cache(maxsize=16)
+def _second_text(second: int) -> str:
+    """Requests of one second share its text."""
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def milliseconds(seconds: float | None) -> float | None:

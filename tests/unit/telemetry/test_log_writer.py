@@ -69,6 +69,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never held")
 
 
+def wait_for_lost(writer: LogWriter, count: int) -> None:
+    """Returns once this number of lines was lost."""
+    wait_for(lambda: writer.lost == count)
+
+
 def test_lines_are_written_in_order_and_whole() -> None:
     """Also by a target that takes a few bytes at once; the preamble is first."""
     target = FakeTarget(at_once=7)
@@ -90,7 +95,7 @@ def test_full_disk_loses_lines_and_logs_once(caplog: pytest.LogCaptureFixture) -
         wait_for(lambda: writer.lost == 1)
         for count in (2, 3, 4):
             writer.put(b"lost\n")
-            wait_for(lambda count=count: writer.lost == count)
+            wait_for_lost(writer, count)
         target.room = 1 << 20
         writer.put(b"next\n")
         wait_for(lambda: b"next\n" in target.written)
@@ -137,7 +142,7 @@ def test_device_without_room_fails_no_caller() -> None:
     with writing(RotatedFile(Path("/dev/full"), max_bytes=10, files=2)) as writer:
         for count in range(1, 4):
             writer.put(b"a line that is longer than the file may be\n")
-            wait_for(lambda count=count: writer.lost == count)
+            wait_for_lost(writer, count)
     assert Path("/dev/full").is_char_device()
 
 
