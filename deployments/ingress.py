@@ -197,7 +197,7 @@ def _observers(meter: ServeMeter, logs: OpenLogs) -> Observer:
 
 def _replica_id() -> str:
     """The name of this replica, as Serve's own metrics have it."""
-    return serve.get_replica_context().replica_id.unique_id
+    return str(serve.get_replica_context().replica_id.unique_id)
 
 
 def _request_id() -> str:

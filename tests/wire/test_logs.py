@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -185,9 +186,8 @@ def test_decision_log_becomes_a_labelled_set(
     """``eval`` reads the log and agrees with it; ``tune`` takes the set that ``report`` made."""
     texts = [*PROMPTS.values(), *(f"{text}, number {n}" for n in range(3) for text in PROMPTS.values())]  # fmt: skip
     for text in texts:
-        logged.line_of(
-            lambda text=text: logged.site.ask("auto", messages=[{"role": "user", "content": text}])
-        )
+        messages = [{"role": "user", "content": text}]
+        logged.line_of(partial(logged.site.ask, "auto", messages=messages))
     eventually(lambda: logged.decisions.read_text().count('"messages"') >= len(texts), 5)
     config = logged.access.parents[1] / "gateway.yaml"
     capsys.readouterr()
