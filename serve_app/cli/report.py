@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from serve_app.cli.output import say, say_json
-from serve_app.config.load import load
+from serve_app.config.load import load, raise_problems
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.evaluation.traffic.charts import as_svg_file, charts
 from serve_app.evaluation.traffic.entries import (
@@ -158,7 +158,9 @@ def _files(arguments: argparse.Namespace) -> list[Path]:
 
 def _configured(config: Path) -> Iterator[Path]:
     """The logs of a configuration that exist, oldest first."""
-    targets = [Path(section.file) for _, section in load(config).config.logs if section.file]
+    loaded = load(config)
+    raise_problems(loaded, ())
+    targets = [Path(section.file) for _, section in loaded.config.logs if section.file]
     if not targets:
         message = "no log is written to a file; set logs.access.to or logs.decisions.to"
         raise ConfigError(str(config), (Problem(0, "logs", message),))

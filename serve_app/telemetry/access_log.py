@@ -40,7 +40,7 @@ def access_line(request: RequestRecord, replica: str) -> bytes:
         {
             "log": ACCESS,
             "at": time_text(request.at),
-            "id": request.id,
+            "id": short(request.id),
             "client": request.client or None,
             "team": request.team or None,
             "surface": request.surface,

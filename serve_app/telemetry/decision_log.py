@@ -65,7 +65,7 @@ class DecisionLog:
 
     def _is_sampled(self, request_id: str) -> bool:
         """Chooses by the id, so that the same requests are in the log of every replica."""
-        return crc32(request_id.encode()) < self._below
+        return crc32(request_id.encode("utf-8", "replace")) < self._below
 
     def _begin(self, question: Question) -> None:
         """Writes the routes from now on in use."""
@@ -108,7 +108,7 @@ def decision_fields(
     fields: dict[str, Json] = {
         "log": DECISION,
         "at": time_text(request.at),
-        "id": request.id,
+        "id": short(request.id),
         "client": request.client or None,
         "team": request.team or None,
         "route": short(request.route),

@@ -153,9 +153,9 @@ class LogWriter:
                 count = self._target.write(content)
                 self._is_torn = count > 0 and content[count - 1] != ord("\n")
                 content = content[count:]
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: the name of a file has a zero byte
             self._failed += min(content.count(b"\n"), lines.count(b"\n"))
-            self._warn(error.strerror or type(error).__name__)
+            self._warn(getattr(error, "strerror", None) or str(error))
         else:
             self._recover()
 

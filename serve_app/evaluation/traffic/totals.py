@@ -151,6 +151,8 @@ class RequestTotals:
             _count(self.attempts, provider)
             if outcome != "ok":
                 _count(self.failures, (provider, outcome), (provider, MORE))
+        if entry.error == BROKEN and entry.provider:
+            _count(self.failures, (entry.provider, BROKEN), (entry.provider, MORE))
         if not entry.tried and entry.error and entry.error != CLIENT_GONE:
             _count(self.own_errors, entry.error)
         if len(entry.tried) > 1:

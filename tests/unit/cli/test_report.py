@@ -191,6 +191,8 @@ def test_command_without_files_says_what_to_name(run: Run, tmp_path: Path) -> No
     config = tmp_path / "gateway.yaml"
     config.write_text(ONE_MODEL)
     assert "set logs.access.to or logs.decisions.to" in run("--config", config)[2]
+    config.write_text(ONE_MODEL + "logs: {access: {to: 5}}\n")
+    assert "line 4: logs.access.to: " in run("--config", config)[2]
     config.write_text(ONE_MODEL + "logs: {access: {to: a.jsonl}}\n")
     assert f"no file yet: {tmp_path}/a.jsonl; send requests first" in run("--config", config)[2]
 

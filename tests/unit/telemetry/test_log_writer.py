@@ -146,6 +146,14 @@ def test_device_without_room_fails_no_caller() -> None:
     assert Path("/dev/full").is_char_device()
 
 
+def test_name_that_no_file_can_have_loses_lines() -> None:
+    """The thread survives it."""
+    with writing(RotatedFile(Path("a\0b"), max_bytes=10, files=2)) as writer:
+        for count in (1, 2):
+            writer.put(b"line\n")
+            wait_for_lost(writer, count)
+
+
 def test_closed_pipe_loses_lines() -> None:
     """As when the program that reads the standard error has ended."""
     reader, writer_end = os.pipe()

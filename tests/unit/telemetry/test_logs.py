@@ -106,8 +106,9 @@ def test_client_cannot_write_a_line_of_its_own(text: str) -> None:
 
 def test_names_of_clients_are_cut() -> None:
     """A line is bounded, whatever a client names; half a character is not a fault."""
-    fields = json.loads(access_line(record(asked="a" * 9999, trace="\ud800" * 9999), ""))
-    assert len(fields["asked"]) == len(fields["trace"]) == 400
+    odd = record(asked="a" * 9999, trace="\ud800" * 9999, id="\ud800" * 9999)
+    fields = json.loads(access_line(odd, ""))
+    assert len(fields["asked"]) == len(fields["trace"]) == len(fields["id"]) == 400
 
 
 def test_logs_have_no_text_of_a_conversation_by_default(tmp_path: Path) -> None:

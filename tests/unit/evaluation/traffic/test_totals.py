@@ -116,6 +116,7 @@ def test_failures_are_told_from_clients_that_left() -> None:
     assert found["failures"] == [
         {"provider": "vllm", "failure": "connect", "times": 2},
         {"provider": "openai", "failure": "429", "times": 1},
+        {"provider": "openai", "failure": "broken", "times": 1},
     ]
     assert found["attempts"] == [
         {"provider": "openai", "times": 5},
