@@ -47,7 +47,7 @@ class StderrTarget:
     name = "standard error"
 
     def __init__(self, descriptor: int = 2) -> None:
-        self._descriptor = os.dup(descriptor)
+        self._descriptor = descriptor
 
     def prepare(self, size: int) -> bool:
         """It is always ready."""
@@ -59,8 +59,7 @@ class StderrTarget:
         return os.write(self._descriptor, content)
 
     def close(self) -> None:
-        """Closes our copy alone."""
-        os.close(self._descriptor)
+        """Leaves it open: it is not ours."""
 
 
 class LogWriter:

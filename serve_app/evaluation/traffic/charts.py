@@ -107,11 +107,9 @@ def _latencies(requests: RequestTotals) -> list[Bar]:
 
 
 def _probability(traffic: Traffic) -> list[Bar]:
-    if not traffic.decisions.scored:
-        return []
     return [
         Bar(f"{place / CONFIDENCE_BINS:.1f}", times, f"{times:,}")
-        for place, times in enumerate(traffic.decisions.confidence)
+        for place, times in enumerate(traffic.confidence.counts)
     ]
 
 

@@ -41,6 +41,7 @@ class AccessEntry(NamedTuple):
     model: str
     provider: str
     reason: str
+    confidence: float | None
     tried: tuple[TriedEntry, ...]
     decide_ms: float | None
     first_token_ms: float | None
@@ -126,6 +127,7 @@ def _access(fields: Mapping[str, Json]) -> AccessEntry:
         _text(fields, "model"),
         _text(fields, "provider"),
         _text(fields, "reason"),
+        _number(fields, "confidence"),
         _tried(fields.get("tried")),
         _number(ms, "decide"),
         _number(ms, "first_token"),

@@ -20,6 +20,10 @@ def traffic_json(traffic: Traffic, damage: Sequence[Damage]) -> dict[str, Json]:
     return {
         "requests": _requests(traffic.requests),
         "decisions": _decisions(traffic.decisions),
+        "probability": [
+            {"from": place / CONFIDENCE_BINS, "decisions": times}
+            for place, times in enumerate(traffic.confidence.counts)
+        ],
         "explained": traffic.explained,
         "damaged": [
             {"file": one.file, "lines": one.lines, "first": one.first, "end": one.end or None}
@@ -93,10 +97,6 @@ def _decisions(decisions: DecisionTotals) -> Json:
         "by_route": [
             {"route": name, "decisions": one["decisions"], "close": one["close"]}
             for name, one in sorted(decisions.routes.items())
-        ],
-        "probability": [
-            {"from": place / CONFIDENCE_BINS, "decisions": times}
-            for place, times in enumerate(decisions.confidence)
         ],
         "tiers": _counts(decisions.tiers, "tier"),
         "unavailable": _counts(decisions.unavailable, "reason"),

@@ -8,6 +8,7 @@ from serve_app.evaluation.traffic.sketches import Quantiles
 from serve_app.evaluation.traffic.totals import (
     CLOSE_LEAD,
     CONFIDENCE_BINS,
+    ConfidenceBins,
     DecisionTotals,
     RequestTotals,
     Sum,
@@ -55,7 +56,7 @@ def report_tables(traffic: Traffic) -> list[ReportTable]:
         _failures(requests),
         _refusals(requests),
         _decisions(traffic.decisions),
-        _confidence(traffic.decisions),
+        _confidence(traffic.confidence),
     ]
     return [one for one in tables if one.rows]
 
@@ -222,15 +223,15 @@ def _decisions(decisions: DecisionTotals) -> ReportTable:
     return ReportTable("Decisions by content", heads, shown, note=_more(rows, shown))
 
 
-def _confidence(decisions: DecisionTotals) -> ReportTable:
-    if not decisions.scored:
+def _confidence(bins: ConfidenceBins) -> ReportTable:
+    if not bins.total:
         return ReportTable("", (), ())
     rows = [
         [
             f"{place / CONFIDENCE_BINS:.1f} to {(place + 1) / CONFIDENCE_BINS:.1f}",
             f"{times:,}",
-            share_text(times, decisions.scored),
+            share_text(times, bins.total),
         ]
-        for place, times in enumerate(decisions.confidence)
+        for place, times in enumerate(bins.counts)
     ]
     return ReportTable("Probability of the best route", ("probability", "decisions", "share"), rows)

@@ -96,6 +96,24 @@ class Sum:
         return self.cache_read / whole if whole else None
 
 
+class ConfidenceBins:
+    """How many decisions have which probability of the best route, in bins of equal width."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * CONFIDENCE_BINS
+
+    def add(self, confidence: float | None) -> None:
+        """One more decision; None is not counted."""
+        if confidence is not None:
+            place = min(int(confidence * CONFIDENCE_BINS), CONFIDENCE_BINS - 1)
+            self.counts[place] += 1
+
+    @property
+    def total(self) -> int:
+        """How many decisions were counted."""
+        return sum(self.counts)
+
+
 class RequestTotals:
     """The totals of the access log."""
 
@@ -113,6 +131,7 @@ class RequestTotals:
         self.retried = self.fallen_over = self.exhausted = 0
         self.sessions: Counter[str] = Counter()
         self.distinct_sessions = DistinctTexts()
+        self.confidence = ConfidenceBins()
         self.first, self.last = "~", ""
 
     def add(self, entry: AccessEntry) -> None:
@@ -129,6 +148,7 @@ class RequestTotals:
         self.first, self.last = min(self.first, entry.at), max(self.last, entry.at)
         self._add_times(entry)
         self._add_attempts(entry, failed=failed)
+        self.confidence.add(entry.confidence)
         if entry.session:
             self.sessions[entry.session] += 1
         if entry.session_hash:
@@ -170,8 +190,7 @@ class DecisionTotals:
     def __init__(self) -> None:
         self.decisions = self.matched = self.cached = self.close = 0
         self.routes: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self.confidence: list[int] = [0] * CONFIDENCE_BINS
-        self.scored = 0
+        self.confidence = ConfidenceBins()
         self.tiers: Counter[str] = Counter()
         self.unavailable: Counter[str] = Counter()
         self.stand_ins: Counter[str] = Counter()
@@ -186,10 +205,7 @@ class DecisionTotals:
             _count(self.unavailable, entry.unavailable)
         if entry.stand_in:
             _count(self.stand_ins, entry.stand_in)
-        if entry.confidence is not None:
-            self.scored += 1
-            place = min(int(entry.confidence * CONFIDENCE_BINS), CONFIDENCE_BINS - 1)
-            self.confidence[place] += 1
+        self.confidence.add(entry.confidence)
         name = entry.route or NO_ROUTE_NAME
         counts = self.routes[name if name in self.routes or self._has_room else MORE]
         counts["decisions"] += 1
@@ -223,6 +239,12 @@ class Traffic:
             self.explained += 1
         else:
             self.requests.add(entry)
+
+    @property
+    def confidence(self) -> ConfidenceBins:
+        """Those of the decision log; without one those of the requests."""
+        own = self.decisions
+        return own.confidence if own.decisions else self.requests.confidence
 
     @property
     def is_empty(self) -> bool:

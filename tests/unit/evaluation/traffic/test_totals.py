@@ -156,21 +156,29 @@ def test_decisions_are_added_by_route() -> None:
     """A close call is one whose two best answers are near, no route included."""
     close = Scores({"code": 0.5, "travel": 0.1}, 0.2, "code", none=0.4)
     away = Unavailable(Reason.BREAKER_OPEN, "off")
-    found = totals(
+    report = totals(
         decision(),
         decision(scores=close),
         decision(scores=Scores({"code": 0.1}, 0.2, None, none=0.9, cached=True), route=None),
         decision(scores=away, route=None, tier=""),
         decision(scores=Scores({}, 0.0, "code", stand_in="orchestrator_error")),
-    )["decisions"]
+        access(confidence=0.3),
+    )
+    found = report["decisions"]
     assert (found["decisions"], found["matched"], found["cached"], found["close"]) == (5, 3, 1, 1)
     assert found["by_route"] == [
         {"route": "(no route)", "decisions": 2, "close": 0},
         {"route": "code", "decisions": 3, "close": 1},
     ]
-    assert [one["decisions"] for one in found["probability"]] == [0, 1, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert [one["decisions"] for one in report["probability"]] == [0, 1, 0, 0, 0, 1, 0, 0, 0, 1]
     assert found["unavailable"] == [{"reason": "breaker_open", "times": 1}]
     assert found["stand_ins"] == [{"reason": "orchestrator_error", "times": 1}]
+
+
+def test_probabilities_are_those_of_requests_without_a_decision_log() -> None:
+    """One of 1 is in the last bin, and a request that named its model in none."""
+    found = totals(access(confidence=1.0), access(confidence=0.3), access(confidence=None))
+    assert [one["decisions"] for one in found["probability"]] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 1]
 
 
 def test_explanations_are_counted_apart() -> None:
