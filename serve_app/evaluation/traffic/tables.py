@@ -94,7 +94,7 @@ def _requests_overview(requests: RequestTotals) -> Iterator[str]:
         f"by another model, {requests.exhausted:,} failed all the same"
     )
     yield (
-        f"cost       {usd_text(every.usd)} USD; answers with a price {every.priced:,}, with tokens "
+        f"cost       {usd_text(every.usd if every.priced else None)} USD; answers with a price {every.priced:,}, with tokens "
         f"and without a price {every.unpriced:,}"
     )
     if every.saved_usd is not None:
@@ -104,10 +104,11 @@ def _requests_overview(requests: RequestTotals) -> Iterator[str]:
             f"answers with both prices {every.compared:,}"
         )
     prompt = every.input + every.cache_read + every.cache_write
-    yield (
-        f"tokens     {prompt:,} in, {share_text(every.cache_read, prompt)} of them read from a "
-        f"cache; {every.output:,} out"
-    )
+    if prompt or every.output:
+        yield (
+            f"tokens     {prompt:,} in, {share_text(every.cache_read, prompt)} of them read from "
+            f"a cache; {every.output:,} out"
+        )
     in_sessions = sum(requests.sessions.values())
     if in_sessions:
         yield (
