@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Final, NamedTuple
 
 from serve_app.domain import Json
 from serve_app.telemetry.access_log import ACCESS
 from serve_app.telemetry.decision_log import DECISION
+
+_TOO_MUCH: Final = 1e15
+"""No figure of a request is as large; neither infinity nor NaN is smaller."""
 
 _TIME_LENGTH: Final = len("2026-01-31T12:00:00")
 
@@ -185,7 +187,7 @@ def _tokens(value: Json) -> TokenEntry | None:
     counts: list[int] = []
     for name in TokenEntry._fields:
         count = value.get(name)
-        if not isinstance(count, int) or count < 0:
+        if not isinstance(count, int) or not 0 <= count < _TOO_MUCH:
             raise WrongLineError
         counts.append(count)
     return TokenEntry(*counts)
@@ -211,6 +213,6 @@ def _number(fields: Mapping[str, Json], name: str) -> float | None:
     value = fields.get(name)
     if value is None:
         return None
-    if not isinstance(value, int | float) or not isfinite(value) or value < 0:
+    if not isinstance(value, int | float) or not 0 <= value < _TOO_MUCH:
         raise WrongLineError
     return value

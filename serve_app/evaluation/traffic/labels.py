@@ -50,8 +50,8 @@ class Labels:
             return
         cases.newest = max(cases.newest, entry.at)
         cases.decisions += 1
-        messages = fields.get("messages")
-        if not isinstance(messages, list) or "expect" not in fields:
+        messages, expect = fields.get("messages"), fields.get("expect", False)
+        if not isinstance(messages, list) or not isinstance(expect, str | None):
             return
         digest = blake2b(json.dumps(messages).encode(), digest_size=8).hexdigest()
         if digest in cases.digests:

@@ -214,6 +214,8 @@ def test_names_beyond_the_bound_are_one() -> None:
         {"ms": {"total": "fast"}},
         {"ms": {"total": -1.0}},
         {"usd": float("nan")},
+        {"usd": float("inf")},
+        {"usd": 10**400},
         {"tokens": [1]},
         {"tokens": {"input": 1}},
         {"tokens": {"input": -1, "cache_read": 0, "cache_write": 0, "output": 0}},
