@@ -41,6 +41,7 @@ from serve_app.providers.endpoints import SHARED_SLUG
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.requests.health import Health
 from serve_app.snapshot import Snapshot, compile_snapshot
+from serve_app.telemetry.logs import OpenLogs
 from serve_app.telemetry.metrics import MetricsObserver
 from serve_app.telemetry.record import Observer, Observers
 
@@ -80,7 +81,8 @@ class Ingress:
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._clients = {**paths, SHARED_SLUG: HandleUpstream(shared, max_bytes)}
         self._starts_until = time.monotonic() + _START_S
-        self._observer = _observers(meter)
+        self._logs = OpenLogs(self._started.config.logs, meter, _replica_id())
+        self._observer = _observers(meter, self._logs)
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(
@@ -94,6 +96,11 @@ class Ingress:
         )
         self._watch.start()
         calm_collector()
+
+    def __del__(self) -> None:
+        """Writes the last lines of the logs; Serve calls this before the replica ends."""
+        if hasattr(self, "_logs"):  # the constructor may have failed
+            self._logs.close()
 
     def _compile(self) -> Snapshot:
         snapshot = compile_snapshot(self._config)
@@ -182,11 +189,17 @@ class Ingress:
         }
 
 
-def _observers(meter: ServeMeter) -> Observer:
+def _observers(meter: ServeMeter, logs: OpenLogs) -> Observer:
     """Everything that records are handed to."""
     return Observers(
         MetricsObserver(meter),
+        *logs.observers,
     )
+
+
+def _replica_id() -> str:
+    """The name of this replica, as Serve's own metrics have it."""
+    return str(serve.get_replica_context().replica_id.unique_id)
 
 
 def _request_id() -> str:

@@ -49,6 +49,8 @@ def needs_restart(started: Snapshot, now: Snapshot, own: Collection[str]) -> lis
         lines.append(
             "overrides.upstream_tls_ca_path has changed; restart the application to apply it"
         )
+    if before.logs != after.logs:
+        lines.append("logs has changed; restart the application to apply it")
     if before.state_storage != after.state_storage:
         lines.append("state_storage has changed; restart the application to apply it")
     lines += [

@@ -186,7 +186,7 @@ class _Api:
         admitted = Admitted(snapshot, facts, exchange.client)
         surface = SURFACES.get(path)
         if surface is None:
-            state = {**scope.get("state", {}), "admitted": admitted}
+            state = {**scope.get("state", {}), "admitted": admitted, "exchange": exchange}
             await self._rest({**scope, "state": state}, receive, send)
             if _FAULT in state:
                 raise state[_FAULT]
@@ -311,7 +311,8 @@ def _is_anthropic(request: Request) -> bool:
 
 async def _refuse(dependencies: ApiDependencies, request: Request, error: Exception) -> Response:
     refusal = error if isinstance(error, GatewayError) else GatewayError()
-    dependencies.observer.ended(RequestRecord("other", refusal.status))
+    exchange: _Exchange = request.state.exchange
+    dependencies.observer.ended(exchange.record(refusal.status, refusal.code))
     names = {name for name, _ in request.scope["headers"]}
     body = error_dialect(path_of(request.scope), names).render_error(refusal)
     version = dependencies.snapshot().version

@@ -84,7 +84,7 @@ class MissingFeature:
 MISSING: Final = (
     MissingFeature("Images, audio, files, batches, moderations", ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files", "/v1/batches", "/v1/moderations"), "call the provider directly"),
     MissingFeature("Rate limits and budgets for each client key", (), "`client_keys` is a plain list; Plano's `ratelimits` is refused unless `ignore_unsupported: true`"),
-    MissingFeature("Traces and a log of requests", (), "metrics and response headers; Plano's `tracing` is ignored"),
+    MissingFeature("Traces", (), "[logs](docs/operate/logs.md), metrics and response headers; Plano's `tracing` is ignored"),
     MissingFeature("A user interface", ("/playground", "/ui"), "`fingerpost route`, and Ray's dashboard"),
 )  # fmt: skip
 """Shown at the top of README. Remove a row when its paths are served: a test says when."""
@@ -181,6 +181,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "tier": "name of an engine, or `when_unsure` for the engine of close calls",
         "kind": "`input` or `output`",
         "outcome": f"of an attempt: `ok`, the status of an error, or the fault: {_listed(FaultKind)}; of a question for a tier: as of a decision, or `cancelled`; of a decision: `scored`, `cached` (by the ingress), `joined` (an equal question was under way), or the reason why there is none: `orchestrator_timeout`, `orchestrator_error`, `orchestrator_busy`, `breaker_open` (the histogram has `scored` and the three with `orchestrator_`); of a reload: `good` or `refused`",
+        "log": "`access` or `decisions`, as the sections of `logs`",
         "event": "for each request with a session `hit`, `miss` or `void`; for each new binding `store`, `rebind` to another model, or `lost` to a quicker request of the session; `error` for each operation that the store did not answer, also when it was not called after repeated failures",
         "version": "version of the configuration, 12 hex digits",
     }

@@ -11,6 +11,7 @@ from serve_app.config.plano_router import router_warnings
 from serve_app.config.references import missing
 from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.config.schema.logs import OFF
 from serve_app.config.schema.orchestrator import (
     MAX_DECISION_ROUTES,
     EngineSection,
@@ -77,6 +78,7 @@ def config_warnings(config: GatewayConfig, environ: Mapping[str, str]) -> list[s
         *_overrides(config),
         *_sessions(config),
         *_state(config),
+        *_logs(config),
         *_sections(config),
         *_unset(config, environ),
     ]
@@ -242,6 +244,12 @@ def _state(config: GatewayConfig) -> Iterator[str]:
         )
     if section.url is not None and config.keeps_state_in != "redis":
         yield "state_storage.url is ignored: answers are not kept in Redis; set type redis"
+
+
+def _logs(config: GatewayConfig) -> Iterator[str]:
+    for name, section in config.logs:
+        if section.to == OFF and section.model_fields_set - {"to"}:
+            yield f"logs.{name} is ignored: `to` is off; name a file in it"
 
 
 def _sections(config: GatewayConfig) -> Iterator[str]:

@@ -38,6 +38,7 @@ class Metric(StrEnum):
     SESSIONS = "fingerpost_session_events_total"
     CLIENT_GONE = "fingerpost_client_gone_total"
     BROKEN_STREAMS = "fingerpost_broken_streams_total"
+    LOST_LINES = "fingerpost_log_lines_lost_total"
     RELOADS = "fingerpost_reloads_total"
     POLICY = "fingerpost_policy_in_force"
     RELOAD_GOOD = "fingerpost_last_reload_good"
@@ -128,6 +129,9 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
         ),
         Metric.BROKEN_STREAMS: MetricSpec(
             "counter", ("provider",), "Streams that the provider broke off after the commit."
+        ),
+        Metric.LOST_LINES: MetricSpec(
+            "counter", ("log",), "Lines of a log that could not be written."
         ),
         Metric.RELOADS: MetricSpec(
             "counter", ("outcome",), "Changes of the configuration file: good or refused."

@@ -32,7 +32,9 @@ from serve_app.ports import Orchestrator
 from serve_app.providers.transport import Transport, fixed
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.snapshot import Snapshot, compile_snapshot
+from serve_app.telemetry.logs import OpenLogs
 from serve_app.telemetry.metrics import METRICS, Metric, MetricsObserver
+from serve_app.telemetry.record import Observers
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
 
@@ -179,7 +181,9 @@ def serve_api(
     transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), environ)
     client = ProviderClient(str(config))
     client._transport._environ = environ
-    observer = MetricsObserver(meter or FakeMeter())
+    meter = meter or FakeMeter()
+    logs = OpenLogs(snapshot.config.logs, meter, "wire")
+    observer = Observers(MetricsObserver(meter), *logs.observers)
     paths = _Paths(transport, FramedUpstream(client))
     asked = orchestrator or orchestrator_of(snapshot)
     ports = Ports(paths, asked, _Memory(snapshot), observer, conversations_of(snapshot))
@@ -219,6 +223,7 @@ def serve_api(
         finally:
             server.should_exit = True
             thread.join(10)
+            logs.close()
 
 
 @pytest.fixture(scope="module")

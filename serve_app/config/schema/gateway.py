@@ -1,8 +1,6 @@
 """The schema of ``gateway.yaml``. It is strict: unknown keys and wrong types are problems.
 
-The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have:
-``client_keys``, ``allow_anonymous``, ``cors``, ``ignore_unsupported``, ``limits``, ``timeouts``,
-``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy``, ``tls_ca_path`` and those that only lists of models show.
+The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have.
 upgrade.py converts older formats first. Checks that need more than one value (duplicates, unknown names) are made where the values
 are used: load.py, providers/checks.py and routing/policy.py.
 
@@ -26,6 +24,7 @@ from serve_app.config.schema.inert import (
     RateLimit,
     Tracing,
 )
+from serve_app.config.schema.logs import Logs
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
@@ -281,6 +280,7 @@ class GatewayConfig(Section):
     limits: Limits = Limits()
     queue: Queue = Queue()
     timeouts: Timeouts = Timeouts()
+    logs: Logs = Logs()
     ignore_unsupported: bool = Field(
         default=False,
         description="whether to start although `ratelimits` and `prompt_guards` are ignored",
