@@ -38,7 +38,7 @@ from serve_app.api.surfaces import SURFACES, Surface, SurfaceAction, surface_nam
 from serve_app.api.websocket import denial_of, wants_websocket
 from serve_app.dialects.json_edits import read_document
 from serve_app.dialects.registry import dialect_of, error_dialect
-from serve_app.domain import OWN_MODEL, Json
+from serve_app.domain import OWN_MODEL, Headers, Json
 from serve_app.errors import (
     GatewayError,
     MethodNotAllowed,
@@ -51,11 +51,14 @@ from serve_app.requests.call import ClientRequest
 from serve_app.requests.gateway import Gateway
 from serve_app.requests.stored import Stored
 from serve_app.snapshot import Snapshot
+from serve_app.telemetry.prometheus_text import CONTENT_TYPE
 from serve_app.telemetry.record import CLIENT_GONE, Observer, RequestRecord
+from serve_app.telemetry.trace_context import TraceContext, Tracing
 
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
+_METRICS: Final = "/metrics"
 _UNAVAILABLE: Final = 503
 _NOT_ALLOWED: Final = 405
 _log = logging.getLogger("fingerpost")
@@ -72,6 +75,10 @@ class ApiDependencies:
     health: Callable[[], Awaitable[Json]]
     new_id: Callable[[], str] = lambda: uuid4().hex
     """The id of the request that is being answered, as ``x-request-id`` has it."""
+    tracing: Tracing | None = None
+    """Begins the traces of requests; None: nothing is traced."""
+    metrics: Callable[[], str] | None = None
+    """Returns the metrics of this process as Prometheus text; None: there is no ``/metrics``."""
     watched_by_server: bool = False
     """True if the server cancels a request whose client leaves, unless a header forbids it."""
 
@@ -90,8 +97,18 @@ class _Exchange:
     at: float
     """Seconds since the epoch."""
     client: Client = ANONYMOUS
+    trace: TraceContext | None = None
+    """None without tracing."""
+    headers: Headers = ()
+    """Those for the provider, in the trace."""
     answered: bool = False
     """The use case has made an answer, and the record with it."""
+
+    def joined(self, request: ClientRequest) -> ClientRequest:
+        """The request with its id, its time, and its place in the trace."""
+        if self.trace is None:
+            return replace(request, id=self.id, at=self.at)
+        return replace(request, id=self.id, at=self.at, trace=self.trace, headers=self.headers)
 
     def record(self, status: int | None, error_type: str = "") -> RequestRecord:
         """The record of a request that the use case did not get, or that it refused."""
@@ -103,6 +120,7 @@ class _Exchange:
             at=self.at,
             client=self.client.name,
             team=self.client.team,
+            context=self.trace,
         )
 
 
@@ -112,6 +130,7 @@ class _Api:
         self._gateway = dependencies.gateway
         self._observer = dependencies.observer
         self._new_id = dependencies.new_id
+        self._tracing = dependencies.tracing
         self._watched_by_server = dependencies.watched_by_server
         self._rest = _create_rest(dependencies)
 
@@ -167,7 +186,8 @@ class _Api:
     ) -> None:
         limits = snapshot.config.limits
         facts = read_headers(scope["headers"], limits.header_bytes, snapshot.deciding_headers)
-        if path not in _OPEN_PATHS:
+        is_open = path == _METRICS and snapshot.config.telemetry.open_metrics
+        if path not in _OPEN_PATHS and not is_open:
             exchange.client = snapshot.access.check(_caller(scope, facts))
         if wants_websocket(scope):
             raise WebSocketUnsupported(path)
@@ -179,9 +199,13 @@ class _Api:
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
+        if self._tracing is not None:
+            exchange.trace, exchange.headers = self._tracing.begin(facts.forwarded, path)
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
+        if exchange.trace is not None:
+            exchange.trace = exchange.trace._replace(read_at=time.time())
         request = self._request(surface, admitted, body, scope.get("query_string", b""))
-        request = replace(request, id=exchange.id, at=exchange.at)
+        request = exchange.joined(request)
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
             exchange.answered = True
@@ -251,6 +275,12 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
         if health["status"] != "ok":
             response.status_code = _UNAVAILABLE
         return health
+
+    @app.get(_METRICS)
+    async def metrics() -> Response:
+        if dependencies.metrics is None:
+            raise UnknownPath(_METRICS, tuple(SURFACES))
+        return Response(dependencies.metrics(), media_type=CONTENT_TYPE)
 
     @app.get("/v1/models")
     async def models(request: Request) -> Json:

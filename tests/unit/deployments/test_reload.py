@@ -21,6 +21,7 @@ from serve_app.exchange import (
     UpstreamReply,
     UpstreamRequest,
 )
+from serve_app.telemetry.metrics import Meters
 from tests.unit.fakes import FakeUpstream, fault, reply, snapshot_of
 
 FILE: Final = """version: v0.4.0
@@ -78,7 +79,7 @@ def test_request_keeps_its_configuration_version(file: Path) -> None:
     """A request uses the version that it began with while that is kept; an unknown version means
     the newest one.
     """
-    config_watch = watch(str(file), ServeMeter())
+    config_watch = watch(str(file), Meters(ServeMeter()))
     config_watch.close()
     first = config_watch.current
     file.write_text(FILE + MORE)
