@@ -28,15 +28,15 @@ class _LastMessage(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.text = ""
-        self._full = False
+        self._is_full = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps a message; a full queue is logged the first time."""
         text = record.getMessage()
         if not text.startswith(_QUEUE_FULL):
             self.text = text
-        elif not self._full:
-            self._full = True
+        elif not self._is_full:
+            self._is_full = True
             _log.warning(
                 "telemetry: the queue is full, and spans are dropped; lower telemetry.traces.sample "
                 "or raise max_queue"

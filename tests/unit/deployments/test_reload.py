@@ -53,6 +53,8 @@ def file(tmp_path: Path) -> Path:
     [
         ("  - {model: vllm/b, base_url: 'http://x:1'}\n", "provider vllm-x-1 was added"),
         ("orchestrator: {min_confidence: 0.3}\n", "orchestrator has changed"),
+        ("telemetry: {traces: {sample: 0.5}}\n", "telemetry has changed"),
+        ("tracing: {random_sampling: 5}\n", "telemetry has changed"),
         ("overrides: {upstream_tls_ca_path: /x}\n", "overrides.upstream_tls_ca_path has changed"),
         ("routing: {session_ttl_seconds: 5}\n", "routing.session_ttl_seconds has changed"),
         ("routing: {session_cache: {type: redis, url: 'redis://x'}}\n", "routing.session_cache"),
