@@ -14,6 +14,7 @@ from ray import serve
 from ray.serve.context import _get_serve_request_context
 from ray.serve.handle import DeploymentHandle
 
+from deployments.collector import calm_collector
 from deployments.environment import hop_bytes, unmet
 from deployments.exchanges import transport
 from deployments.handles import (
@@ -103,6 +104,7 @@ class Ingress:
             ),
         )
         self._watch.start()
+        calm_collector()
 
     def _compile(self) -> Snapshot:
         snapshot = compile_snapshot(self._config)

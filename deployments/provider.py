@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from deployments.collector import calm_collector
 from deployments.exchanges import transport
 from deployments.frame import (
     UnreadableFrameError,
@@ -33,6 +34,7 @@ class ProviderClient:
         self._last_look = -_MIN_LOOK_INTERVAL_S
         self._transport = transport(self._watch)
         self._watch.start()
+        calm_collector()
 
     async def unary(self, frame: bytes) -> bytes:
         """One exchange with a complete answer."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
@@ -53,7 +53,7 @@ from serve_app.requests.stored import Stored
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.prometheus_text import CONTENT_TYPE
 from serve_app.telemetry.record import CLIENT_GONE, Observer, RequestRecord
-from serve_app.telemetry.trace_context import TraceContext, Tracing
+from serve_app.telemetry.trace_context import TraceContext, Tracer
 
 Asgi: TypeAlias = Callable[[Scope, Receive, Send], Any]
 
@@ -75,7 +75,7 @@ class ApiDependencies:
     health: Callable[[], Awaitable[Json]]
     new_id: Callable[[], str] = lambda: uuid4().hex
     """The id of the request that is being answered, as ``x-request-id`` has it."""
-    tracing: Tracing | None = None
+    tracing: Tracer | None = None
     """Begins the traces of requests; None: nothing is traced."""
     metrics: Callable[[], str] | None = None
     """Returns the metrics of this process as Prometheus text; None: there is no ``/metrics``."""
@@ -96,6 +96,7 @@ class _Exchange:
     id: str
     at: float
     """Seconds since the epoch."""
+    query: bytes
     client: Client = ANONYMOUS
     trace: TraceContext | None = None
     """None without tracing."""
@@ -103,12 +104,6 @@ class _Exchange:
     """Those for the provider, in the trace."""
     answered: bool = False
     """The use case has made an answer, and the record with it."""
-
-    def joined(self, request: ClientRequest) -> ClientRequest:
-        """The request with its id, its time, and its place in the trace."""
-        if self.trace is None:
-            return replace(request, id=self.id, at=self.at)
-        return replace(request, id=self.id, at=self.at, trace=self.trace, headers=self.headers)
 
     def record(self, status: int | None, error_type: str = "") -> RequestRecord:
         """The record of a request that the use case did not get, or that it refused."""
@@ -142,7 +137,8 @@ class _Api:
             send = denial_of(scope, send)
         path = path_of(scope)
         snapshot = self._snapshot()
-        exchange = _Exchange(surface_name(path), self._new_id(), time.time())
+        query = scope.get("query_string", b"")
+        exchange = _Exchange(surface_name(path), self._new_id(), time.time(), query)
         try:
             await self._serve(path, snapshot, exchange, scope, receive, send)
         except GatewayError as error:
@@ -204,8 +200,7 @@ class _Api:
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
         if exchange.trace is not None:
             exchange.trace = exchange.trace._replace(read_at=time.time())
-        request = self._request(surface, admitted, body, scope.get("query_string", b""))
-        request = exchange.joined(request)
+        request = self._request(surface, admitted, body, exchange)
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
             exchange.answered = True
@@ -221,7 +216,7 @@ class _Api:
         surface: Surface,
         admitted: Admitted,
         body: bytes,
-        query: bytes,
+        exchange: _Exchange,
     ) -> ClientRequest:
         facts = admitted.facts
         arrived = self._gateway.clock()  # excludes the time that the client took to send
@@ -231,13 +226,16 @@ class _Api:
             surface=surface.name,
             dialect=surface.dialect or dialect_of(document, dict(facts.forwarded)),
             document=document,
-            headers=facts.forwarded,
+            headers=facts.forwarded if exchange.trace is None else exchange.headers,
             hint=facts.hint,
             arrived=arrived,
             deciding_headers=facts.deciding,
             client=admitted.client,
+            id=exchange.id,
+            at=exchange.at,
             credential=admitted.credential,
-            is_beta=b"beta=true" in query.split(b"&"),
+            trace=exchange.trace,
+            is_beta=b"beta=true" in exchange.query.split(b"&"),
         )
 
     async def _answer(self, surface: Surface, request: ClientRequest) -> Answer:

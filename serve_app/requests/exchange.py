@@ -96,9 +96,7 @@ async def open_exchange(
             return replace(failure, verdict=ELSEWHERE)
         return failure
     if isinstance(outcome, CompleteAnswer):
-        progress.counter = TokenCounter(dialects.upstream.read_usage)
-        progress.counter.feed_body(outcome.body)
-        return _translated(outcome, asked, progress)
+        return _translated(outcome, dialects.upstream, asked, progress)
     progress.counter = outcome.pipe.counter
     return outcome
 
@@ -123,9 +121,11 @@ def _for_client(failure: Failure, dialect: UpstreamDialect, asked: Asked) -> Fai
 
 
 def _translated(
-    answer: CompleteAnswer, asked: Asked, progress: RequestProgress
+    answer: CompleteAnswer, dialect: UpstreamDialect, asked: Asked, progress: RequestProgress
 ) -> CompleteAnswer | Failure:
-    """The answer in the client's dialect."""
+    """The answer in the client's dialect, its tokens counted."""
+    progress.counter = TokenCounter(dialect.read_usage)
+    progress.counter.feed_body(answer.body)
     try:
         body, dropped = asked.answer(answer.body)
     except ValueError as error:

@@ -16,7 +16,7 @@ from serve_app.config.schema.telemetry import CollectorSection, Telemetry
 from serve_app.telemetry.metric_store import MetricStore
 from serve_app.telemetry.metrics import GaugeMeter
 from serve_app.telemetry.record import Observer
-from serve_app.telemetry.trace_context import Tracing
+from serve_app.telemetry.trace_context import Tracer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -40,7 +40,7 @@ class Destination(NamedTuple):
 class Exports:
     """What is exported; all empty where nothing is."""
 
-    tracing: Tracing | None = None
+    tracing: Tracer | None = None
     observers: tuple[Observer, ...] = ()
     meters: tuple[GaugeMeter, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -108,7 +108,7 @@ def _traces(telemetry: Telemetry, environ: Mapping[str, str], resource: "Resourc
 
     exporter = span_exporter(destination(section, "traces", environ))
     observer = SpanObserver(exporter, resource, section.max_queue)
-    tracing = Tracing(
+    tracing = Tracer(
         section.sample, follow_client=section.follow_client, with_content=telemetry.content
     )
     return Exports(tracing, (observer,), closers=(observer.close,))

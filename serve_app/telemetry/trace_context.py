@@ -57,11 +57,11 @@ class TraceContext(NamedTuple):
         return f"00-{self.trace_id:032x}-{span_id:016x}-{self.flags:02x}"
 
     def headers_of_attempt(self, headers: Headers, ordinal: int) -> Headers:
-        """The headers for a provider; ``headers`` are those that ``Tracing.begin`` returned."""
+        """The headers for a provider; ``headers`` are those that ``Tracer.begin`` returned."""
         return (*headers[:-1], ("traceparent", self.traceparent(self.attempt_id(ordinal))))
 
 
-class Tracing:
+class Tracer:
     """Begins the trace of each request, or continues the client's, and decides about sampling.
 
     The decision depends on the trace id alone, so that it is the same wherever the share is.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -204,15 +204,9 @@ def serve_api(
         return {"status": "ok", "providers": snapshot.providers.data_paths()}
 
     assembly = assemble(lambda: snapshot, ports)
-    parts = ApiDependencies(
-        assembly.gateway,
-        assembly.stored,
-        lambda: snapshot,
-        observer,
-        health,
-        tracing=exports.tracing,
-        metrics=lambda: prometheus_text(store, "replica-1"),
-    )
+    parts = ApiDependencies(assembly.gateway, assembly.stored, lambda: snapshot, observer, health)
+    text = partial(prometheus_text, store, "replica-1")
+    parts = replace(parts, tracing=exports.tracing, metrics=text)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if peer is not None:

@@ -12,7 +12,14 @@ from serve_app.dialects.json_values import objects_of
 from serve_app.dialects.openai_chat.finish_reasons import failure_in
 from serve_app.dialects.openai_errors import event_error
 from serve_app.dialects.protocol import ErrorInfo, StreamState
-from serve_app.dialects.sse import Event, Framer, events_before, iterate_events, parse_event
+from serve_app.dialects.sse import (
+    Event,
+    Framer,
+    events_before,
+    iterate_blocks,
+    iterate_events,
+    parse_event,
+)
 from serve_app.domain import Json
 from serve_app.errors import GatewayError
 
@@ -132,7 +139,10 @@ class _Ending:
         return failed
 
     def _parse(self, events: bytes) -> Event | None:
-        for event in iterate_events(events):
+        for block in iterate_blocks(events):
+            if not self._parse_all and not _may_finish(block):
+                continue  # a provider may send a whole answer at once
+            event = parse_event(block)
             chunk = read_object(event.data or b"")
             if chunk is None:
                 continue

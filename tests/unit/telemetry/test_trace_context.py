@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 from serve_app.domain import Headers
-from serve_app.telemetry.trace_context import TraceContext, Tracing
+from serve_app.telemetry.trace_context import TraceContext, Tracer
 
 TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 PARENT: Final = "b7ad6b7169203331"
@@ -18,7 +18,7 @@ PATH: Final = "/v1/chat/completions"
 
 
 def begin(value: str, *more: tuple[str, str], sample: float = 0) -> tuple[TraceContext, Headers]:
-    return Tracing(sample).begin((("traceparent", value), *OTHER, *more), PATH)
+    return Tracer(sample).begin((("traceparent", value), *OTHER, *more), PATH)
 
 
 def test_valid_header_is_continued() -> None:
@@ -105,7 +105,7 @@ def test_sampling_agrees_with_the_official_sampler() -> None:
         next(calls)
         return chance.randbytes(size)
 
-    tracing = Tracing(0.3, random_bytes=random_bytes)
+    tracing = Tracer(0.3, random_bytes=random_bytes)
     sampled = 0
     for _ in range(2000):
         context, _ = tracing.begin((), PATH)
