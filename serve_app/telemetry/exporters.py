@@ -96,7 +96,7 @@ class _ReportedSpans(SpanExporter):
 
     def shutdown(self) -> None:
         """Ends the exporter."""
-        self._inner.shutdown()
+        self._inner.shutdown()  # type: ignore[no-untyped-call]  # the SDK's, without types
 
 
 class _ReportedMetrics(OTLPMetricExporter):
