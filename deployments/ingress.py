@@ -77,9 +77,9 @@ class Ingress:
         self._config = config
         self._host = host
         self._own = frozenset(providers)
-        serve_meter, store, replica = ServeMeter(), MetricStore(), _replica()
+        store, replica = MetricStore(), _replica()
         self._metrics = partial(prometheus_text, store, replica)
-        meter = Meters(serve_meter, store)
+        meter = Meters(ServeMeter(), store)
         self._watch = watch(config, meter, compile_=self._compile, adopt=self._adopt)
         self._started = self._watch.current
         telemetry = telemetry_of(self._started.config)
@@ -89,9 +89,7 @@ class Ingress:
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._clients = {**paths, SHARED_SLUG: HandleUpstream(shared, max_bytes)}
         self._starts_until = time.monotonic() + _START_S
-        self._observer = _observers(
-            Meters(serve_meter, store, *self._exports.meters), self._exports
-        )
+        self._observer = _observers(meter, self._exports)
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(

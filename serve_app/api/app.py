@@ -99,9 +99,9 @@ class _Exchange:
     query: bytes
     client: Client = ANONYMOUS
     trace: TraceContext | None = None
-    """None without tracing."""
+    """None if it is not sampled."""
     headers: Headers = ()
-    """Those for the provider, in the trace."""
+    """Those that go on to the provider."""
     answered: bool = False
     """The use case has made an answer, and the record with it."""
 
@@ -195,6 +195,7 @@ class _Api:
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
+        exchange.headers = facts.forwarded
         if self._tracing is not None:
             exchange.trace, exchange.headers = self._tracing.begin(facts.forwarded, path)
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
@@ -226,7 +227,7 @@ class _Api:
             surface=surface.name,
             dialect=surface.dialect or dialect_of(document, dict(facts.forwarded)),
             document=document,
-            headers=facts.forwarded if exchange.trace is None else exchange.headers,
+            headers=exchange.headers,
             hint=facts.hint,
             arrived=arrived,
             deciding_headers=facts.deciding,

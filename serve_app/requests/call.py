@@ -57,7 +57,7 @@ class ClientRequest:
     credential: str | None = field(default=None, repr=False)
     """The client's own key, for providers with ``passthrough_auth``."""
     trace: TraceContext | None = None
-    """Its place in a trace; None without tracing. ``headers`` then end with ours."""
+    """Its place in a trace, if it is sampled; ``headers`` then end with its ``traceparent``."""
 
     @property
     def scope(self) -> str:

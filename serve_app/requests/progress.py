@@ -180,7 +180,7 @@ def _tried_record(tried: Tried) -> TriedRecord:
 def _turns_of(request: ClientRequest) -> tuple[Turn, ...]:
     """The conversation, if it is to be in the request's spans."""
     trace, dialect = request.trace, request.dialect
-    if trace is None or not (trace.with_content and trace.is_sampled):
+    if trace is None or not trace.with_content:
         return ()
     if not dialect.holds_conversations:
         return ()

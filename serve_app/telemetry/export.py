@@ -14,7 +14,6 @@ from urllib.parse import urlsplit, urlunsplit
 from serve_app.config.references import CONTROL_CHARACTER, MissingEnvironmentError, expand
 from serve_app.config.schema.telemetry import CollectorSection, Telemetry
 from serve_app.telemetry.metric_store import MetricStore
-from serve_app.telemetry.metrics import GaugeMeter
 from serve_app.telemetry.record import Observer
 from serve_app.telemetry.trace_context import Tracer
 
@@ -42,8 +41,9 @@ class Exports:
 
     tracing: Tracer | None = None
     observers: tuple[Observer, ...] = ()
-    meters: tuple[GaugeMeter, ...] = ()
     warnings: tuple[str, ...] = ()
+    flushers: tuple[Callable[[], None], ...] = ()
+    """Each exports what waits."""
     closers: tuple[Callable[[], None], ...] = ()
 
     def close(self, within_s: float = CLOSE_S) -> None:
@@ -72,7 +72,7 @@ def start_exports(
     return Exports(
         traces.tracing,
         traces.observers,
-        metrics.meters,
+        flushers=(*traces.flushers, *metrics.flushers),
         closers=(*traces.closers, *metrics.closers),
     )
 
@@ -111,7 +111,7 @@ def _traces(telemetry: Telemetry, environ: Mapping[str, str], resource: "Resourc
     tracing = Tracer(
         section.sample, follow_client=section.follow_client, with_content=telemetry.content
     )
-    return Exports(tracing, (observer,), closers=(observer.close,))
+    return Exports(tracing, (observer,), flushers=(observer.flush,), closers=(observer.close,))
 
 
 def _metrics(
@@ -121,11 +121,11 @@ def _metrics(
     if section is None:
         return Exports()
     from serve_app.telemetry.exporters import metric_exporter  # noqa: PLC0415 - the SDK is large
-    from serve_app.telemetry.otlp_meter import OtlpMeter  # noqa: PLC0415 - as above
+    from serve_app.telemetry.metric_export import MetricExport  # noqa: PLC0415 - as above
 
     exporter = metric_exporter(destination(section, "metrics", environ))
-    meter = OtlpMeter(exporter, resource, store, section.interval_s)
-    return Exports(meters=(meter,), closers=(meter.close,))
+    export = MetricExport(exporter, resource, store, section.interval_s)
+    return Exports(flushers=(export.flush,), closers=(export.close,))
 
 
 def _resource(telemetry: Telemetry, environ: Mapping[str, str], replica: str) -> "Resource":

@@ -1,6 +1,7 @@
 """The metrics of this process, kept here for ``/metrics`` and for export."""
 
 from bisect import bisect_left
+from math import inf
 from typing import Final
 
 from serve_app.telemetry.metrics import METRICS, Metric
@@ -14,18 +15,20 @@ _OTHER: Final = "other"
 class Histogram:
     """How many values are at or below each bound, and their sum."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "least", "most", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         """Values by the bound that they do not exceed; the last ones exceed all bounds."""
         self.total = 0.0
+        self.least, self.most = inf, -inf
 
     def observe(self, value: float) -> None:
         """Takes one more value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+        self.least, self.most = min(self.least, value), max(self.most, value)
 
 
 class MetricStore:

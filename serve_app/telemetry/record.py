@@ -126,7 +126,7 @@ class RequestRecord(NamedTuple):
     decision_reason: str = ""
     """Why the first candidate was chosen; ``reason``, unless another one answers."""
     context: TraceContext | None = None
-    """Its place in its trace; None without tracing."""
+    """Its place in its trace; None if it is not sampled."""
     turns: tuple[Turn, ...] = ()
     """The conversation, only where ``telemetry.content`` puts it in spans."""
 

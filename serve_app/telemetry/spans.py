@@ -8,17 +8,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
-from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
-    NonRecordingSpan,
     SpanContext,
     SpanKind,
     Status,
@@ -46,6 +42,8 @@ _BATCH: Final = 512
 _DECISION: Final = -1
 """The ordinal of the decision's span; attempts begin at 1."""
 _FAULTS_FROM: Final = 500
+_SCOPE: Final = InstrumentationScope("fingerpost")
+_UNSET: Final = Status()
 _OPERATIONS: Final[Mapping[str, str]] = {
     "chat": "chat",
     "messages": "chat",
@@ -58,42 +56,18 @@ _OPERATIONS: Final[Mapping[str, str]] = {
 _Attribute = str | bool | int | float | Sequence[str] | Sequence[float]
 
 
-class PresetIds(IdGenerator):
-    """Gives the next span the ids that were told to providers before it was made."""
-
-    trace_id = 1
-    span_id = 1
-
-    def generate_trace_id(self) -> int:
-        """Returns the preset id."""
-        return self.trace_id
-
-    def generate_span_id(self) -> int:
-        """Returns the preset id."""
-        return self.span_id
-
-    def is_trace_id_random(self) -> bool:
-        """True: those that we make are."""
-        return True
-
-
 class SpanObserver:
-    """Exports the spans of sampled requests; keeps at most ``max_queue`` of them."""
+    """Exports the spans of sampled requests; keeps at most ``max_queue`` of them.
+
+    A request's spans are made when it is over, with ids that its providers were told before. So
+    they are made as finished ones, which is also much cheaper than to start and end each.
+    """
 
     def __init__(self, exporter: SpanExporter, resource: Resource, max_queue: int) -> None:
-        self._ids = PresetIds()
+        self._resource = resource
         self._processor = BatchSpanProcessor(
             exporter, max_queue_size=max_queue, max_export_batch_size=_BATCH
         )
-        self._provider = TracerProvider(
-            sampler=ALWAYS_ON,  # what is not sampled does not come here
-            resource=resource,
-            id_generator=self._ids,
-            shutdown_on_exit=False,
-            span_limits=SpanLimits(),
-        )
-        self._provider.add_span_processor(self._processor)
-        self._tracer = self._provider.get_tracer("fingerpost")
 
     def decided(self, decision: DecisionRecord) -> None:
         """Does nothing: the request's record has its decision."""
@@ -107,93 +81,108 @@ class SpanObserver:
     def ended(self, request: RequestRecord) -> None:
         """Makes the spans of a request, if it is sampled."""
         context = request.context
-        if context is None or not context.is_sampled:
+        if context is None:
             return
         began = context.read_at or request.at
         ended = time.time() if request.seconds is None else began + request.seconds
-        server = self._start(
-            f"POST {context.route}",
-            context,
-            (context.parent_id, True),
-            (context.span_id, SpanKind.SERVER, request.at),
-            _server_attributes(request),
+        state = TraceState.from_header([context.state]) if context.state else None
+        trace = _Trace(context, TraceFlags(context.flags), state)
+        above = trace.span(context.parent_id, is_remote=True) if context.parent_id else None
+        server = trace.span(context.span_id)
+        if request.reason:
+            self._export(_decision(request, trace, server, began))
+        for index in range(len(request.tried)):
+            self._export(_attempt(request, trace, server, index, ended))
+        self._export(
+            _Draft(
+                f"POST {context.route}",
+                SpanKind.SERVER,
+                server,
+                above,
+                _Times(request.at, ended),
+                _server_attributes(request),
+                request.error_type if _is_fault(request) else "",
+            )
         )
-        if request.error_type and _is_fault(request):
-            server.set_status(Status(StatusCode.ERROR, request.error_type))
-        self._decision(request, context, began)
-        for index, tried in enumerate(request.tried):
-            self._attempt(request, context, index, tried, ended)
-        server.end(_ns(ended))
+
+    def flush(self) -> None:
+        """Exports what waits; may take as long as the exporter's timeout."""
+        self._processor.force_flush()
 
     def close(self) -> None:
         """Exports what is left, and ends the exporter; may take as long as its timeout."""
-        self._provider.shutdown()
+        self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK's, without types
 
-    def _decision(self, request: RequestRecord, context: TraceContext, began: float) -> None:
-        if not request.reason:
-            return
-        span = self._start(
-            "decide",
-            context,
-            (context.span_id, False),
-            (context.attempt_id(_DECISION), SpanKind.INTERNAL, began),
-            _decision_attributes(request),
+    def _export(self, draft: "_Draft") -> None:
+        span = ReadableSpan(
+            draft.name,
+            draft.own,
+            draft.above,
+            self._resource,
+            draft.attributes,
+            kind=draft.kind,
+            status=Status(StatusCode.ERROR, draft.fault) if draft.fault else _UNSET,
+            start_time=int(draft.times.began * 1e9),
+            end_time=int(max(draft.times) * 1e9),
+            instrumentation_scope=_SCOPE,
         )
-        span.end(_ns(began + request.decided_s))
-
-    def _attempt(
-        self,
-        request: RequestRecord,
-        context: TraceContext,
-        index: int,
-        tried: TriedRecord,
-        request_ended: float,
-    ) -> None:
-        """The span of an attempt; the one that answers ends with the answer."""
-        began = context.read_at + tried.began_s
-        is_answer = tried is _answering(request)
-        ended = request_ended if is_answer else began + tried.seconds
-        error = tried.outcome if tried.outcome != "ok" else request.error_type if is_answer else ""
-        span = self._start(
-            f"{_operation(request)} {_bare(tried.model)}",
-            context,
-            (context.span_id, False),
-            (context.attempt_id(index + 1), SpanKind.CLIENT, began),
-            _attempt_attributes(request, index, tried, error, is_answer=is_answer),
-        )
-        if error and error != CLIENT_GONE:
-            span.set_status(Status(StatusCode.ERROR, error))
-        span.end(_ns(max(began, ended)))
-
-    def _start(
-        self,
-        name: str,
-        context: TraceContext,
-        parent: tuple[int, bool],
-        own: tuple[int, SpanKind, float],
-        attributes: Mapping[str, _Attribute],
-    ) -> trace.Span:
-        """A span below ``parent`` (its id, and whether it is the client's), begun at a time."""
-        parent_id, is_remote = parent
-        span_id, kind, began = own
-        self._ids.trace_id, self._ids.span_id = context.trace_id, span_id
-        inside = Context()
-        if parent_id:
-            above = SpanContext(
-                context.trace_id,
-                parent_id,
-                is_remote=is_remote,
-                trace_flags=TraceFlags(context.flags),
-                trace_state=TraceState.from_header([context.state]) if context.state else None,
-            )
-            inside = trace.set_span_in_context(NonRecordingSpan(above), inside)
-        return self._tracer.start_span(
-            name, inside, kind, attributes=attributes, start_time=_ns(began)
-        )
+        self._processor.on_end(span)
 
 
-def _ns(seconds: float) -> int:
-    return int(seconds * 1e9)
+class _Times(NamedTuple):
+    """Seconds since the epoch."""
+
+    began: float
+    ended: float
+
+
+class _Trace(NamedTuple):
+    """What the spans of a request have in common."""
+
+    context: TraceContext
+    flags: TraceFlags
+    state: TraceState | None
+
+    def span(self, span_id: int, *, is_remote: bool = False) -> SpanContext:
+        """A span of this trace."""
+        return SpanContext(self.context.trace_id, span_id, is_remote, self.flags, self.state)
+
+
+class _Draft(NamedTuple):
+    """What becomes a span."""
+
+    name: str
+    kind: SpanKind
+    own: SpanContext
+    above: SpanContext | None
+    times: _Times
+    attributes: Mapping[str, _Attribute]
+    fault: str
+    """What makes it an error; empty for none."""
+
+
+def _decision(request: RequestRecord, trace: _Trace, server: SpanContext, began: float) -> _Draft:
+    own = trace.span(trace.context.attempt_id(_DECISION))
+    times = _Times(began, began + request.decided_s)
+    attributes = _decision_attributes(request)
+    return _Draft("decide", SpanKind.INTERNAL, own, server, times, attributes, "")
+
+
+def _attempt(
+    request: RequestRecord, trace: _Trace, server: SpanContext, index: int, request_ended: float
+) -> _Draft:
+    """The span of an attempt; the one that answers ends with the answer."""
+    tried = request.tried[index]
+    began = trace.context.read_at + tried.began_s
+    is_answer = tried is _answering(request)
+    ended = request_ended if is_answer else began + tried.seconds
+    error = tried.outcome if tried.outcome != "ok" else request.error_type if is_answer else ""
+    attributes = _attempt_attributes(request, index, tried, error, is_answer=is_answer)
+    fault = "" if error == CLIENT_GONE else error
+    own = trace.span(trace.context.attempt_id(index + 1))
+    name = f"{_operation(request)} {_bare(tried.model)}"
+    times = _Times(began, ended)
+    return _Draft(name, SpanKind.CLIENT, own, server, times, attributes, fault)
 
 
 def _operation(request: RequestRecord) -> str:

@@ -4,7 +4,7 @@ Source: W3C Trace Context. Ids are known before a provider is asked, because the
 them; the spans themselves are made of the record when the request is over.
 """
 
-import os
+import random
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -16,8 +16,8 @@ TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
 _SAMPLED: Final = 1
 _RANDOM: Final = 2
 """The flag that says that the trace id is random, which goes on as it came."""
-_TRACE_BYTES: Final = 16
-_SPAN_BYTES: Final = 8
+_TRACE_BITS: Final = 128
+_SPAN_BITS: Final = 64
 _SPAN_IDS: Final = 1 << 64
 _STEP: Final = 0x9E3779B97F4A7C15
 """Odd, so that the spans of the attempts of one request have different ids."""
@@ -57,7 +57,7 @@ class TraceContext(NamedTuple):
         return f"00-{self.trace_id:032x}-{span_id:016x}-{self.flags:02x}"
 
     def headers_of_attempt(self, headers: Headers, ordinal: int) -> Headers:
-        """The headers for a provider; ``headers`` are those that ``Tracer.begin`` returned."""
+        """The headers for the provider of an attempt; ``headers`` are what ``Tracer.begin`` made."""
         return (*headers[:-1], ("traceparent", self.traceparent(self.attempt_id(ordinal))))
 
 
@@ -73,36 +73,44 @@ class Tracer:
         *,
         follow_client: bool = True,
         with_content: bool = False,
-        random_bytes: Callable[[int], bytes] = os.urandom,
+        random_bits: Callable[[int], int] | None = None,
     ) -> None:
-        """``sample`` is the share of requests that are traced."""
+        """``sample`` is the share of requests that is traced."""
         self._bound = round(sample * _SPAN_IDS)
         self._follow_client = follow_client
         self._with_content = with_content
-        self._random_bytes = random_bytes
+        # an instance of its own, because processes that are forked share the state of the module's
+        self._random_bits = random_bits or random.Random().getrandbits  # noqa: S311 - no secrets
 
-    def begin(self, headers: Headers, route: str) -> tuple[TraceContext, Headers]:
-        """The context of a request, and its headers for providers: ``traceparent`` is the last.
+    def begin(self, headers: Headers, route: str) -> tuple[TraceContext | None, Headers]:
+        """The context of a sampled request, else None; and its headers for providers.
 
-        ``route`` is the path of its surface.
+        Their last one is the ``traceparent`` of the request. ``route`` is the path of its surface.
         """
         found = [pair for pair in headers if pair[0] in TRACE_HEADERS]
-        context = (self._continued(found) if found else None) or self._new()
-        context = context._replace(route=route)
-        if found:
-            headers = tuple(pair for pair in headers if pair[0] not in TRACE_HEADERS)
+        if not found:
+            return self._begun(headers, route)
+        others = tuple(pair for pair in headers if pair[0] not in TRACE_HEADERS)
+        context = self._continued(found, route)
+        if context is None:
+            return self._begun(others, route)
         if context.state:
-            headers = (*headers, ("tracestate", context.state))
-        return context, (*headers, ("traceparent", context.traceparent(context.span_id)))
+            others = (*others, ("tracestate", context.state))
+        own = (*others, ("traceparent", context.traceparent(context.span_id)))
+        return (context if context.is_sampled else None), own
 
-    def _new(self) -> TraceContext:
-        trace_id = self._id(_TRACE_BYTES)
-        flags = _RANDOM | self._sampled(trace_id)
-        return TraceContext(
-            trace_id, self._id(_SPAN_BYTES), 0, flags, with_content=self._with_content
-        )
+    def _begun(self, headers: Headers, route: str) -> tuple[TraceContext | None, Headers]:
+        """A trace that begins here; what is not sampled costs one string."""
+        bits = self._random_bits(_TRACE_BITS + _SPAN_BITS) | 1
+        trace_id = bits >> _SPAN_BITS or 1
+        if trace_id % _SPAN_IDS >= self._bound:
+            digits = f"{bits:048x}"
+            return None, (*headers, ("traceparent", f"00-{digits[:32]}-{digits[32:]}-02"))
+        span_id, flags = bits % _SPAN_IDS, _RANDOM | _SAMPLED
+        context = TraceContext(trace_id, span_id, 0, flags, "", self._with_content, route)
+        return context, (*headers, ("traceparent", context.traceparent(span_id)))
 
-    def _continued(self, headers: list[tuple[str, str]]) -> TraceContext | None:
+    def _continued(self, headers: list[tuple[str, str]], route: str) -> TraceContext | None:
         """The context that continues the client's trace; None if its header is not valid."""
         parents = [value for name, value in headers if name == "traceparent"]
         match = _PARENT.fullmatch(parents[0].strip()) if len(parents) == 1 else None
@@ -111,19 +119,15 @@ class Tracer:
         trace_id, parent_id, flags = int(match[2], 16), int(match[3], 16), int(match[4], 16)
         if not trace_id or not parent_id:
             return None
-        sampled = flags & _SAMPLED if self._follow_client else self._sampled(trace_id)
+        own = _SAMPLED if trace_id % _SPAN_IDS < self._bound else 0
+        sampled = flags & _SAMPLED if self._follow_client else own
         state = ",".join(value for name, value in headers if name == "tracestate")
         return TraceContext(
             trace_id,
-            self._id(_SPAN_BYTES),
+            self._random_bits(_SPAN_BITS) | 1,
             parent_id,
             (flags & _RANDOM) | sampled,
             state if len(state) <= _MAX_STATE else "",
             self._with_content,
+            route,
         )
-
-    def _sampled(self, trace_id: int) -> int:
-        return _SAMPLED if trace_id % _SPAN_IDS < self._bound else 0
-
-    def _id(self, size: int) -> int:
-        return int.from_bytes(self._random_bytes(size)) or 1

@@ -35,7 +35,7 @@ from serve_app.requests.assembly import Ports, assemble
 from serve_app.snapshot import Snapshot, compile_snapshot
 from serve_app.telemetry.export import Exports, start_exports
 from serve_app.telemetry.metric_store import MetricStore
-from serve_app.telemetry.metrics import METRICS, Meter, Meters, Metric, MetricsObserver
+from serve_app.telemetry.metrics import METRICS, Meter, Metric, MetricsObserver
 from serve_app.telemetry.prometheus_text import prometheus_text
 from serve_app.telemetry.record import Observer, Observers
 from tests.scripted_provider import ScriptedProvider
@@ -174,7 +174,7 @@ def telemetry_in(
     store = MetricStore()
     exports = start_exports(telemetry_of(snapshot.config), environ, store, "replica-1")
     assert not exports.warnings
-    own = MetricsObserver(Meters(store, *exports.meters))
+    own = MetricsObserver(store)
     return store, exports, Observers(MetricsObserver(meter), own, *exports.observers)
 
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
+from serve_app.telemetry.metric_export import otel_name
 from serve_app.telemetry.metrics import METRICS, Metric
-from serve_app.telemetry.otlp_meter import otel_name
 from tests.collector import collecting
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config

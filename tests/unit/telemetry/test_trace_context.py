@@ -1,7 +1,7 @@
 """The place of a request in its trace."""
 
 import random
-from itertools import count
+import re
 from typing import Final
 
 import pytest
@@ -17,8 +17,10 @@ OTHER: Final = (("accept", "*/*"),)
 PATH: Final = "/v1/chat/completions"
 
 
-def begin(value: str, *more: tuple[str, str], sample: float = 0) -> tuple[TraceContext, Headers]:
-    return Tracer(sample).begin((("traceparent", value), *OTHER, *more), PATH)
+def begin(value: str, *more: tuple[str, str], sample: float = 1) -> tuple[TraceContext, Headers]:
+    context, headers = Tracer(sample).begin((("traceparent", value), *OTHER, *more), PATH)
+    assert context is not None
+    return context, headers
 
 
 def test_valid_header_is_continued() -> None:
@@ -81,9 +83,21 @@ def test_long_tracestate_is_dropped() -> None:
 @pytest.mark.parametrize("flags", ["00", "01", "02", "03", "ff"])
 def test_flags_of_the_client_go_on(flags: str) -> None:
     """Of the client's flags those that are known go on; the client's decision is ours."""
-    context, headers = begin(f"00-{TRACE}-{PARENT}-{flags}", sample=1)
-    assert context.is_sampled is bool(int(flags, 16) & 1)
+    parent = ("traceparent", f"00-{TRACE}-{PARENT}-{flags}")
+    context, headers = Tracer(1).begin((*OTHER, parent), PATH)
+    assert (context is not None) is bool(int(flags, 16) & 1)
     assert int(headers[-1][1][-2:], 16) == int(flags, 16) & 3
+    assert headers[-1][1][:35] == f"00-{TRACE}"
+    assert headers[-1][1][36:52] != PARENT
+
+
+def test_unsampled_request_tells_its_provider() -> None:
+    """A request that is not sampled has a trace of its own, marked as such."""
+    headers = [Tracer(0).begin(OTHER, PATH) for _ in range(20)]
+    assert {context for context, _ in headers} == {None}
+    values = [found[-1][1] for _, found in headers]
+    assert all(re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-02", value) for value in values)
+    assert len(set(values)) == 20
 
 
 def test_each_attempt_has_a_span_of_its_own() -> None:
@@ -99,18 +113,12 @@ def test_each_attempt_has_a_span_of_its_own() -> None:
 def test_sampling_agrees_with_the_official_sampler() -> None:
     """Our decision for a trace id is that of OpenTelemetry's sampler with the same share."""
     official = TraceIdRatioBased(0.3)
-    chance, calls = random.Random(7), count()
-
-    def random_bytes(size: int) -> bytes:
-        next(calls)
-        return chance.randbytes(size)
-
-    tracing = Tracer(0.3, random_bytes=random_bytes)
+    tracer = Tracer(0.3, random_bits=random.Random(7).getrandbits)
     sampled = 0
     for _ in range(2000):
-        context, _ = tracing.begin((), PATH)
-        expected = official.should_sample(None, context.trace_id, "x").decision
-        assert context.is_sampled is (expected is Decision.RECORD_AND_SAMPLE)
-        sampled += context.is_sampled
+        context, headers = tracer.begin((), PATH)
+        trace_id = int(headers[-1][1].split("-")[1], 16)
+        expected = official.should_sample(None, trace_id, "x").decision
+        assert (context is not None) is (expected is Decision.RECORD_AND_SAMPLE)
+        sampled += context is not None
     assert 500 < sampled < 700
-    assert next(calls) == 4000
