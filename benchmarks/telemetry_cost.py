@@ -225,8 +225,11 @@ async def turn_us(gateways: Mapping[str, Variant], *, stream: bool) -> dict[str,
     ).encode()
     spent = dict.fromkeys(gateways, 0.0)
     gc.collect()
+    order = list(gateways)
     for left in reversed(range(_SLICES)):
-        for name, gateway in gateways.items():
+        order.append(order.pop(0))  # none profits from its place
+        for name in order:
+            gateway = gateways[name]
             started = time.process_time()
             for _ in range(_SLICE):
                 await send_one(gateway.api, body)

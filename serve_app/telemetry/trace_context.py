@@ -76,7 +76,9 @@ class Tracer:
         random_bits: Callable[[int], int] | None = None,
     ) -> None:
         """``sample`` is the share of requests that is traced."""
-        self._bound = round(sample * _SPAN_IDS)
+        bound = round(sample * _SPAN_IDS)
+        self._bound = f"{bound:016x}" if bound < _SPAN_IDS else "g"
+        """In hexadecimal digits, of which ``g`` is above all; equally long ones sort as numbers."""
         self._follow_client = follow_client
         self._with_content = with_content
         # an instance of its own, because processes that are forked share the state of the module's
@@ -87,28 +89,27 @@ class Tracer:
 
         Their last one is the ``traceparent`` of the request. ``route`` is the path of its surface.
         """
+        if [pair for pair in headers if pair[0] in TRACE_HEADERS]:
+            return self._joined(headers, route)
+        digits = f"{self._random_bits(_TRACE_BITS + _SPAN_BITS):048x}"
+        if digits[16:32] >= self._bound:
+            return None, (*headers, ("traceparent", f"00-{digits[:32]}-{digits[32:]}-02"))
+        trace_id, span_id = int(digits[:32], 16), int(digits[32:], 16) or 1
+        flags = _RANDOM | _SAMPLED
+        context = TraceContext(trace_id, span_id, 0, flags, "", self._with_content, route)
+        return context, (*headers, ("traceparent", context.traceparent(span_id)))
+
+    def _joined(self, headers: Headers, route: str) -> tuple[TraceContext | None, Headers]:
+        """Goes on with the client's trace, unless its headers are invalid."""
         found = [pair for pair in headers if pair[0] in TRACE_HEADERS]
-        if not found:
-            return self._begun(headers, route)
         others = tuple(pair for pair in headers if pair[0] not in TRACE_HEADERS)
         context = self._continued(found, route)
         if context is None:
-            return self._begun(others, route)
+            return self.begin(others, route)
         if context.state:
             others = (*others, ("tracestate", context.state))
         own = (*others, ("traceparent", context.traceparent(context.span_id)))
         return (context if context.is_sampled else None), own
-
-    def _begun(self, headers: Headers, route: str) -> tuple[TraceContext | None, Headers]:
-        """A trace that begins here; what is not sampled costs one string."""
-        bits = self._random_bits(_TRACE_BITS + _SPAN_BITS) | 1
-        trace_id = bits >> _SPAN_BITS or 1
-        if trace_id % _SPAN_IDS >= self._bound:
-            digits = f"{bits:048x}"
-            return None, (*headers, ("traceparent", f"00-{digits[:32]}-{digits[32:]}-02"))
-        span_id, flags = bits % _SPAN_IDS, _RANDOM | _SAMPLED
-        context = TraceContext(trace_id, span_id, 0, flags, "", self._with_content, route)
-        return context, (*headers, ("traceparent", context.traceparent(span_id)))
 
     def _continued(self, headers: list[tuple[str, str]], route: str) -> TraceContext | None:
         """The context that continues the client's trace; None if its header is not valid."""
@@ -119,7 +120,7 @@ class Tracer:
         trace_id, parent_id, flags = int(match[2], 16), int(match[3], 16), int(match[4], 16)
         if not trace_id or not parent_id:
             return None
-        own = _SAMPLED if trace_id % _SPAN_IDS < self._bound else 0
+        own = _SAMPLED if match[2][16:] < self._bound else 0
         sampled = flags & _SAMPLED if self._follow_client else own
         state = ",".join(value for name, value in headers if name == "tracestate")
         return TraceContext(
