@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ from serve_app.access.exposure import exposure_problem
 from serve_app.affinity.guarded import NoStore
 from serve_app.api.app import ApiDependencies, create_api
 from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.plano_tracing import telemetry_of
 from serve_app.config.references import MissingEnvironmentError, expand
 from serve_app.config.warnings import config_warnings, unset_provider_keys
 from serve_app.conversations.memory import MemoryConversations
@@ -41,8 +43,11 @@ from serve_app.providers.endpoints import SHARED_SLUG
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.requests.health import Health
 from serve_app.snapshot import Snapshot, compile_snapshot
+from serve_app.telemetry.export import Exports, start_exports
 from serve_app.telemetry.logs import OpenLogs
-from serve_app.telemetry.metrics import MetricsObserver
+from serve_app.telemetry.metric_store import MetricStore
+from serve_app.telemetry.metrics import Meter, Meters, MetricsObserver
+from serve_app.telemetry.prometheus_text import prometheus_text
 from serve_app.telemetry.record import Observer, Observers
 
 _START_S: Final = 60.0
@@ -73,16 +78,20 @@ class Ingress:
         self._config = config
         self._host = host
         self._own = frozenset(providers)
-        meter = ServeMeter()
+        store, replica = MetricStore(), _replica()
+        self._metrics = partial(prometheus_text, store, replica)
+        meter = Meters(ServeMeter(), store)
         self._watch = watch(config, meter, compile_=self._compile, adopt=self._adopt)
         self._started = self._watch.current
+        telemetry = telemetry_of(self._started.config)
+        self._exports = start_exports(telemetry, os.environ, store, replica)
         self._adopt(self._started)
         max_bytes = hop_bytes(os.environ)
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._clients = {**paths, SHARED_SLUG: HandleUpstream(shared, max_bytes)}
         self._starts_until = time.monotonic() + _START_S
-        self._logs = OpenLogs(self._started.config.logs, meter, _replica_id())
-        self._observer = _observers(meter, self._logs)
+        self._logs = OpenLogs(self._started.config.logs, meter, replica)
+        self._observer = _observers(meter, self._logs, self._exports)
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(
@@ -97,11 +106,6 @@ class Ingress:
         self._watch.start()
         calm_collector()
 
-    def __del__(self) -> None:
-        """Writes the last lines of the logs; Serve calls this before the replica ends."""
-        if hasattr(self, "_logs"):  # the constructor may have failed
-            self._logs.close()
-
     def _compile(self) -> Snapshot:
         snapshot = compile_snapshot(self._config)
         problem = None if self._host is None else exposure_problem(self._host, snapshot.config)
@@ -114,6 +118,7 @@ class Ingress:
         warnings = [
             *unmet(os.environ),
             *config_warnings(snapshot.config, os.environ),
+            *self._exports.warnings,
             *snapshot.threshold.warnings,
             *_tuning_warnings(snapshot),
             *unset_provider_keys(snapshot.providers.endpoints(), os.environ),
@@ -134,9 +139,17 @@ class Ingress:
                 observer=self._observer,
                 health=self._health,
                 new_id=_request_id,
+                tracing=self._exports.tracing,
+                metrics=self._metrics,
                 watched_by_server=True,
             )
         )
+
+    def __del__(self) -> None:
+        """Writes and exports what is left; Serve calls this when the last request is answered."""
+        for name in ("_logs", "_exports"):
+            if hasattr(self, name):  # the constructor may have failed
+                getattr(self, name).close()
 
     async def _health(self) -> Json:
         snapshot = self._watch.current
@@ -189,16 +202,17 @@ class Ingress:
         }
 
 
-def _observers(meter: ServeMeter, logs: OpenLogs) -> Observer:
+def _observers(meter: Meter, logs: OpenLogs, exports: Exports) -> Observer:
     """Everything that records are handed to."""
     return Observers(
         MetricsObserver(meter),
         *logs.observers,
+        *exports.observers,
     )
 
 
-def _replica_id() -> str:
-    """The name of this replica, as Serve's own metrics have it."""
+def _replica() -> str:
+    """The id of this replica, as Serve's own metrics have it."""
     return str(serve.get_replica_context().replica_id.unique_id)
 
 

@@ -17,6 +17,7 @@ from deployments.frame import (
 from deployments.meter import ServeMeter
 from deployments.reload import watch
 from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault, UpstreamRequest
+from serve_app.telemetry.metrics import Meters
 
 _MIN_LOOK_INTERVAL_S = 0.5
 _UNREADABLE = encode_reply(UpstreamFault(FaultKind.HOP, "the ingress runs another version"))
@@ -29,7 +30,7 @@ class ProviderClient:
     """
 
     def __init__(self, config: str | None) -> None:
-        self._watch = watch(config, ServeMeter())
+        self._watch = watch(config, Meters(ServeMeter()))
         self._last_look = -_MIN_LOOK_INTERVAL_S
         self._transport = transport(self._watch)
         self._watch.start()

@@ -40,7 +40,7 @@ from serve_app.api.surfaces import SURFACES, Surface, SurfaceAction, surface_nam
 from serve_app.api.websocket import denial_of, wants_websocket
 from serve_app.dialects.json_edits import read_document
 from serve_app.dialects.registry import dialect_of, error_dialect
-from serve_app.domain import OWN_MODEL, Json
+from serve_app.domain import OWN_MODEL, Headers, Json
 from serve_app.errors import (
     GatewayError,
     MethodNotAllowed,
@@ -53,9 +53,12 @@ from serve_app.requests.call import ClientRequest
 from serve_app.requests.gateway import Gateway
 from serve_app.requests.stored import Stored
 from serve_app.snapshot import Snapshot
+from serve_app.telemetry.prometheus_text import CONTENT_TYPE
 from serve_app.telemetry.record import CLIENT_GONE, Observer, RequestRecord
+from serve_app.telemetry.trace_context import TraceContext, Tracer
 
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
+_METRICS: Final = "/metrics"
 _UNAVAILABLE: Final = 503
 _FAULT: Final = "fault"
 """Where the state of a request has what its endpoint raised."""
@@ -74,6 +77,10 @@ class ApiDependencies:
     health: Callable[[], Awaitable[Json]]
     new_id: Callable[[], str] = lambda: uuid4().hex
     """The id of the request that is being answered, as ``x-request-id`` has it."""
+    tracing: Tracer | None = None
+    """Begins the traces of requests; None: nothing is traced."""
+    metrics: Callable[[], str] | None = None
+    """Returns the metrics of this process as Prometheus text; None: there is no ``/metrics``."""
     watched_by_server: bool = False
     """True if the server cancels a request whose client leaves, unless a header forbids it."""
 
@@ -93,6 +100,10 @@ class _Exchange:
     """Seconds since the epoch."""
     query: bytes
     client: Client = ANONYMOUS
+    trace: TraceContext | None = None
+    """None if it is not sampled."""
+    headers: Headers = ()
+    """Those that go on to the provider."""
     answered: bool = False
     """The use case has made an answer, and the record with it."""
 
@@ -106,6 +117,7 @@ class _Exchange:
             at=self.at,
             client=self.client.name,
             team=self.client.team,
+            context=self.trace,
         )
 
 
@@ -115,6 +127,7 @@ class _Api:
         self._gateway = dependencies.gateway
         self._observer = dependencies.observer
         self._new_id = dependencies.new_id
+        self._tracing = dependencies.tracing
         self._watched_by_server = dependencies.watched_by_server
         self._rest = _create_rest(dependencies)
 
@@ -179,7 +192,8 @@ class _Api:
                 snapshot.access.check(_caller(scope, facts))
             await send_answer(send, preflight_answer(scope, snapshot.access.origins))
             return
-        if path not in _OPEN_PATHS:
+        is_open = path == _METRICS and snapshot.config.telemetry.open_metrics
+        if path not in _OPEN_PATHS and not is_open:
             exchange.client = snapshot.access.check(_caller(scope, facts))
         if wants_websocket(scope):
             raise WebSocketUnsupported(path)
@@ -193,7 +207,12 @@ class _Api:
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
+        exchange.headers = facts.forwarded
+        if self._tracing is not None:
+            exchange.trace, exchange.headers = self._tracing.begin(facts.forwarded, path)
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
+        if exchange.trace is not None:
+            exchange.trace = exchange.trace._replace(read_at=time.time())
         request = self._request(surface, admitted, body, exchange)
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
@@ -220,7 +239,7 @@ class _Api:
             surface=surface.name,
             dialect=surface.dialect or dialect_of(document, dict(facts.forwarded)),
             document=document,
-            headers=facts.forwarded,
+            headers=exchange.headers,
             hint=facts.hint,
             arrived=arrived,
             deciding_headers=facts.deciding,
@@ -228,6 +247,7 @@ class _Api:
             id=exchange.id,
             at=exchange.at,
             credential=admitted.credential,
+            trace=exchange.trace,
             is_beta=b"beta=true" in exchange.query.split(b"&"),
         )
 
@@ -283,6 +303,12 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
         if health["status"] != "ok":
             response.status_code = _UNAVAILABLE
         return health
+
+    @app.get(_METRICS)
+    async def metrics() -> Response:
+        if dependencies.metrics is None:
+            raise UnknownPath(_METRICS, tuple(SURFACES))
+        return Response(dependencies.metrics(), media_type=CONTENT_TYPE)
 
     @app.get("/v1/models")
     async def models(request: Request) -> Json:

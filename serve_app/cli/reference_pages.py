@@ -51,6 +51,7 @@ SERVED: Final = (
     ServedPath(("POST",), "/routing/v1/responses", "the same for the body of a response"),
     ServedPath(("POST",), "/routing/v1/completions", "the same for the body of a legacy completion"),
     ServedPath(("POST",), "/v1/route", "what the gateway would do with a body of any of these, and why"),
+    ServedPath(("GET",), "/metrics", "the metrics of one ingress replica, as Prometheus text; open to all with `telemetry.open_metrics`"),
     ServedPath(("GET",), "/v1/models", "models, then aliases, in the order of the configuration; then `auto`, if there are routes"),
     ServedPath(("GET",), "/v1/models/NAME", "one of them, or any other name that a request may use"),
     ServedPath(("GET", "HEAD"), "/healthz", "the state of the ingress, the Orchestrator and the session store", is_open=True),
@@ -84,7 +85,6 @@ class MissingFeature:
 MISSING: Final = (
     MissingFeature("Images, audio, files, batches, moderations", ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files", "/v1/batches", "/v1/moderations"), "call the provider directly"),
     MissingFeature("Rate limits and budgets for each client key", (), "`client_keys` is a plain list; Plano's `ratelimits` is refused unless `ignore_unsupported: true`"),
-    MissingFeature("Traces", (), "[logs](docs/operate/logs.md), metrics and response headers; Plano's `tracing` is ignored"),
     MissingFeature("A user interface", ("/playground", "/ui"), "`fingerpost route`, and Ray's dashboard"),
 )  # fmt: skip
 """Shown at the top of README. Remove a row when its paths are served: a test says when."""
@@ -172,12 +172,15 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "gen_ai_operation_name": "surface of the request, as `surface`: `chat`, `messages`, `count_tokens`, `responses`, `embeddings`, `completions` or `decisions`",
         "gen_ai_provider_name": "part of the model's name before the slash",
         "gen_ai_request_model": "full name of a configured model; `other` for a name that only a wildcard matches, because such names are unbounded",
+        "gen_ai_token_type": "`input` (without what was cached), `output`, `cache_read` or `cache_write`",
         "error_type": "empty for success; the status of an error; `broken` for a stream that broke; `client_gone` for a stream whose client left",
         "surface": "`chat`, `messages`, `count_tokens`, `responses`, `embeddings`, `completions`, `decisions`, `systemone`, `routing`, `route` or `other`; of `other` only failures are counted, and the overhead is measured for surfaces on which a provider answers",
         "status": "status of the answer",
         "reason": "value of `x-fingerpost-reason`; empty for a request that was refused before a decision",
         "provider": "as `gen_ai_provider_name`",
         "model": "as `gen_ai_request_model`; of a tier the model that it asks, `provider/name` or `server/name`",
+        "route": "name of a configured route; `other` for one that the request defines itself",
+        "team": "team of the client key; empty without one",
         "tier": "name of an engine, or `when_unsure` for the engine of close calls",
         "kind": "`input` or `output`",
         "outcome": f"of an attempt: `ok`, the status of an error, or the fault: {_listed(FaultKind)}; of a question for a tier: as of a decision, or `cancelled`; of a decision: `scored`, `cached` (by the ingress), `joined` (an equal question was under way), or the reason why there is none: `orchestrator_timeout`, `orchestrator_error`, `orchestrator_busy`, `breaker_open` (the histogram has `scored` and the three with `orchestrator_`); of a reload: `good` or `refused`",
@@ -276,7 +279,8 @@ def _metrics() -> Iterator[str]:
     yield "[operate/metrics.md](../operate/metrics.md) says how to scrape them and what to watch."
     yield ""
     yield "Ray exports them as Prometheus text with the prefix `ray_`, for example `ray_fingerpost_requests_total`, and adds labels such as `application`, `deployment` and `replica`."
-    yield "Histograms are in seconds."
+    yield "`/metrics` of the gateway itself has those of one ingress replica under the names below, with the label `replica`."
+    yield "Histograms are in seconds, except `gen_ai_client_token_usage`, which is in tokens."
     yield ""
     rows = [
         (

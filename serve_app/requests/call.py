@@ -13,6 +13,7 @@ from serve_app.exchange import Operation
 from serve_app.providers.table import ANTHROPIC_OPERATIONS
 from serve_app.requests.earlier import Earlier
 from serve_app.snapshot import Snapshot
+from serve_app.telemetry.trace_context import TraceContext
 
 
 def scope_of(
@@ -55,11 +56,18 @@ class ClientRequest:
     """Its address ends in ``?beta=true``, as Anthropic's clients write it for betas."""
     credential: str | None = field(default=None, repr=False)
     """The client's own key, for providers with ``passthrough_auth``."""
+    trace: TraceContext | None = None
+    """Its place in a trace, if it is sampled; ``headers`` then end with its ``traceparent``."""
 
     @property
     def scope(self) -> str:
         """Whose earlier answers it may refer to."""
         return scope_of(self.snapshot, self.client.id, self.deciding_headers, self.credential)
+
+    def headers_for(self, attempt: int) -> Headers:
+        """The headers that go on to the provider of an attempt; the first one is number 1."""
+        trace = self.trace
+        return self.headers if trace is None else trace.headers_of_attempt(self.headers, attempt)
 
     def query_for(self, operation: Operation) -> str:
         """What of the query goes on to an operation of a provider."""

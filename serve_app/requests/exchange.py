@@ -68,7 +68,7 @@ async def open_exchange(
             model=candidate,
             operation=operation,
             path=f"{path}{progress.request.query_for(operation)}",
-            headers=progress.request.headers,
+            headers=progress.request.headers_for(progress.attempts),
             body=asked.body,
             stream=stream,
             deadline_s=left.total_s,

@@ -9,7 +9,8 @@ from serve_app.dialects import ir
 from serve_app.dialects.fields import Intent
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.token_counter import TokenCounter
-from serve_app.domain import Headers, ModelRef, Reason, RouteDecision
+from serve_app.domain import Headers, ModelRef, Reason, RouteDecision, Turn
+from serve_app.errors import InvalidRequest
 from serve_app.providers.endpoints import Endpoint
 from serve_app.requests.cache_home import CacheHome
 from serve_app.requests.call import ClientRequest
@@ -90,6 +91,15 @@ class RequestProgress:
         name = str(self.candidate)
         return name if name in self.request.snapshot.policy.models else "other"
 
+    @property
+    def route_label(self) -> str:
+        """The route for records; ``other`` for one that the request itself defines."""
+        name = self.decision.route
+        if name is None:
+            return ""
+        routes = self.request.snapshot.policy.routes
+        return name if any(route.name == name for route in routes) else "other"
+
     def usage(self, error_type: str) -> tuple[ir.Usage | None, bool]:
         """The tokens of the answer, and True if they are estimated.
 
@@ -153,6 +163,10 @@ class RequestProgress:
             tier=self.decision.tier,
             rule=self.decision.rule,
             trace=_trace_of(request.headers),
+            route_label=self.route_label,
+            decision_reason=self.decision.reason,
+            context=request.trace,
+            turns=_turns_of(request),
         )
 
 
@@ -161,6 +175,19 @@ def _tried_record(tried: Tried) -> TriedRecord:
     return TriedRecord(
         candidate.provider, str(candidate), tried.outcome, tried.began_s, tried.seconds
     )
+
+
+def _turns_of(request: ClientRequest) -> tuple[Turn, ...]:
+    """The conversation, if it is to be in the request's spans."""
+    trace, dialect = request.trace, request.dialect
+    if trace is None or not trace.with_content:
+        return ()
+    if not dialect.holds_conversations:
+        return ()
+    try:
+        return dialect.read_conversation(request.document).turns
+    except InvalidRequest:  # nothing has read it yet, because the request names its model
+        return ()
 
 
 def _trace_of(headers: Headers) -> str:

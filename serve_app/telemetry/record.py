@@ -6,7 +6,8 @@ Records are named tuples, because making one is part of every request.
 from typing import Final, NamedTuple, Protocol
 
 from serve_app.dialects import ir
-from serve_app.domain import Question, Scores, TokenUsage, Unavailable
+from serve_app.domain import Question, Scores, TokenUsage, Turn, Unavailable
+from serve_app.telemetry.trace_context import TraceContext
 
 BROKEN: Final = "broken"
 """The provider broke its stream off after the commit."""
@@ -119,7 +120,15 @@ class RequestRecord(NamedTuple):
     rule: str = ""
     """The routing rule that decided; empty if none did."""
     trace: str = ""
-    """The request's ``traceparent``; empty without one."""
+    """The request's ``traceparent``; empty without one. With tracing, that of its own span."""
+    route_label: str = ""
+    """``route`` for metrics: ``other`` for one of the request's own, empty without a route."""
+    decision_reason: str = ""
+    """Why the first candidate was chosen; ``reason``, unless another one answers."""
+    context: TraceContext | None = None
+    """Its place in its trace; None if it is not sampled."""
+    turns: tuple[Turn, ...] = ()
+    """The conversation, only where ``telemetry.content`` puts it in spans."""
 
 
 class Observer(Protocol):

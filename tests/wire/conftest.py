@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
 from serve_app.affinity.memory import MemoryStore
 from serve_app.api.app import ApiDependencies, create_api
+from serve_app.config.plano_tracing import telemetry_of
 from serve_app.conversations.memory import MemoryConversations
 from serve_app.conversations.shared import SharedConversations
 from serve_app.domain import Binding, ModelRef, Question, Scores, Unavailable
@@ -32,9 +33,12 @@ from serve_app.ports import Orchestrator
 from serve_app.providers.transport import Transport, fixed
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.snapshot import Snapshot, compile_snapshot
+from serve_app.telemetry.export import Exports, start_exports
 from serve_app.telemetry.logs import OpenLogs
-from serve_app.telemetry.metrics import METRICS, Metric, MetricsObserver
-from serve_app.telemetry.record import Observers
+from serve_app.telemetry.metric_store import MetricStore
+from serve_app.telemetry.metrics import METRICS, Meter, Metric, MetricsObserver
+from serve_app.telemetry.prometheus_text import prometheus_text
+from serve_app.telemetry.record import Observer, Observers
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
 
@@ -164,6 +168,17 @@ class _Paths:
         return await path.open(request)
 
 
+def telemetry_in(
+    snapshot: Snapshot, environ: Mapping[str, str], meter: Meter
+) -> tuple[MetricStore, Exports, Observer]:
+    """What an ingress records into, with a meter of the test's own."""
+    store = MetricStore()
+    exports = start_exports(telemetry_of(snapshot.config), environ, store, "replica-1")
+    assert not exports.warnings
+    own = MetricsObserver(store)
+    return store, exports, Observers(MetricsObserver(meter), own, *exports.observers)
+
+
 @contextmanager
 def serve_api(
     config: Path,
@@ -183,7 +198,8 @@ def serve_api(
     client._transport._environ = environ
     meter = meter or FakeMeter()
     logs = OpenLogs(snapshot.config.logs, meter, "wire")
-    observer = Observers(MetricsObserver(meter), *logs.observers)
+    store, exports, observer = telemetry_in(snapshot, environ, meter)
+    observer = Observers(observer, *logs.observers)
     paths = _Paths(transport, FramedUpstream(client))
     asked = orchestrator or orchestrator_of(snapshot)
     ports = Ports(paths, asked, _Memory(snapshot), observer, conversations_of(snapshot))
@@ -193,6 +209,8 @@ def serve_api(
 
     assembly = assemble(lambda: snapshot, ports)
     parts = ApiDependencies(assembly.gateway, assembly.stored, lambda: snapshot, observer, health)
+    text = partial(prometheus_text, store, "replica-1")
+    parts = replace(parts, tracing=exports.tracing, metrics=text)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if peer is not None:
@@ -224,6 +242,7 @@ def serve_api(
             server.should_exit = True
             thread.join(10)
             logs.close()
+            exports.close()
 
 
 @pytest.fixture(scope="module")

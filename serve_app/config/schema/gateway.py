@@ -30,6 +30,7 @@ from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
 from serve_app.config.schema.section import Section, Text
 from serve_app.config.schema.sessions import PromptCaching, Routing, StateStorage
+from serve_app.config.schema.telemetry import Telemetry
 from serve_app.config.schema.timeouts import ProviderTimeouts, Timeouts
 from serve_app.domain import DataPath, Need
 from serve_app.exchange import Operation
@@ -293,6 +294,7 @@ class GatewayConfig(Section):
         description="limits of tokens per time; refused unless `ignore_unsupported` is set",
     )
     prompt_guards: PromptGuards | None = None
+    telemetry: Telemetry = Telemetry()
     tracing: Tracing | None = None
     state_storage: StateStorage = StateStorage()
     endpoints: dict[str, PlanoEndpoint] = Field(
