@@ -28,6 +28,7 @@ from deployments.reload import needs_restart, watch
 from serve_app.access.exposure import exposure_problem
 from serve_app.affinity.guarded import NoStore
 from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.playground.page import Page
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.references import MissingEnvironmentError, expand
 from serve_app.config.warnings import config_warnings, unset_provider_keys
@@ -41,6 +42,7 @@ from serve_app.requests.assembly import Ports, assemble
 from serve_app.requests.health import Health
 from serve_app.snapshot import Snapshot, compile_snapshot
 from serve_app.telemetry.metrics import MetricsObserver
+from serve_app.telemetry.recent import RecentDecisions
 from serve_app.telemetry.record import Observer, Observers
 
 _START_S: Final = 60.0
@@ -79,7 +81,8 @@ class Ingress:
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._clients = {**paths, SHARED_SLUG: HandleUpstream(shared, max_bytes)}
         self._starts_until = time.monotonic() + _START_S
-        self._observer = _observers(meter)
+        self._recent = RecentDecisions(lambda: self._watch.current.config)
+        self._observer = _observers(meter, self._recent)
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(
@@ -126,6 +129,7 @@ class Ingress:
                 health=self._health,
                 new_id=_request_id,
                 watched_by_server=True,
+                page=Page(self._recent, self._assembly.trials),
             )
         )
 
@@ -180,10 +184,11 @@ class Ingress:
         }
 
 
-def _observers(meter: ServeMeter) -> Observer:
+def _observers(meter: ServeMeter, recent: RecentDecisions) -> Observer:
     """Everything that records are handed to."""
     return Observers(
         MetricsObserver(meter),
+        recent,
     )
 
 

@@ -15,6 +15,7 @@
     ├── NoModel                     400 no_model
     ├── InvalidClientKey            401 invalid_api_key
     ├── AnonymousRefused            403 anonymous_refused
+    ├── PageRefused                 403 page_refused
     ├── UnknownPath                 404 unknown_path
     ├── UnknownModel                404 model_not_found
     ├── MethodNotAllowed            405 method_not_allowed
@@ -24,6 +25,7 @@
     ├── WebSocketUnsupported        426 websocket_unsupported
     ├── SpendingCapReached          429 spending_cap_reached
     ├── GatewayBusy                 429 gateway_busy
+    ├── PageBusy                    429 page_busy
     ├── HeadersTooLarge             431 headers_too_large
     ├── StateUnavailable            503 state_unavailable
     ├── OrchestratorUnavailable     503 orchestrator_unavailable
@@ -174,6 +176,18 @@ class AnonymousRefused(GatewayError):
 
 
 @dataclass(eq=False)
+class PageRefused(GatewayError):
+    """The page at ``/ui`` was called from elsewhere than the page, or from another machine."""
+
+    status = 403
+    code = "page_refused"
+    detail: str
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+@dataclass(eq=False)
 class UnknownPath(GatewayError):
     """The path is not one that the gateway serves."""
 
@@ -302,6 +316,14 @@ class GatewayBusy(GatewayError):
             "all models that may answer are at the `limits` of their entries in model_providers, "
             f"and {self.detail}; retry in {self.retry_after_s} s"
         )
+
+
+class PageBusy(GatewayError):
+    """The page at ``/ui`` is open too often at once."""
+
+    status = 429
+    code = "page_busy"
+    text = "the page is open too often at once; close another tab, or retry in a minute"
 
 
 @dataclass(eq=False)

@@ -24,6 +24,9 @@ from serve_app.api.errors import send_error
 from serve_app.api.headers import HeaderFacts, read_headers
 from serve_app.api.model_directory import CurrentDirectory
 from serve_app.api.models import render_model, render_models
+from serve_app.api.playground.checks import with_guards
+from serve_app.api.playground.page import Page, is_below_page, is_open_file
+from serve_app.api.playground.paths import add_page_paths
 from serve_app.api.send import (
     AnswerTornError,
     Receive,
@@ -74,6 +77,8 @@ class ApiDependencies:
     """The id of the request that is being answered, as ``x-request-id`` has it."""
     watched_by_server: bool = False
     """True if the server cancels a request whose client leaves, unless a header forbids it."""
+    page: Page | None = None
+    """The page at ``/ui``; None: there is none."""
 
 
 def create_api(dependencies: ApiDependencies) -> Asgi:
@@ -122,6 +127,8 @@ class _Api:
         if scope["type"] == "websocket":
             send = denial_of(scope, send)
         path = path_of(scope)
+        if is_below_page(path):
+            send = with_guards(path, send)
         snapshot = self._snapshot()
         exchange = _Exchange(surface_name(path), self._new_id(), time.time())
         try:
@@ -167,7 +174,7 @@ class _Api:
     ) -> None:
         limits = snapshot.config.limits
         facts = read_headers(scope["headers"], limits.header_bytes, snapshot.deciding_headers)
-        if path not in _OPEN_PATHS:
+        if path not in _OPEN_PATHS and not is_open_file(path, snapshot):
             exchange.client = snapshot.access.check(_caller(scope, facts))
         if wants_websocket(scope):
             raise WebSocketUnsupported(path)
@@ -268,6 +275,7 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
         return render_model(entry, anthropic=_is_anthropic(request))
 
     add_stored_paths(app, dependencies.stored, dependencies.observer)
+    add_page_paths(app, dependencies.page, dependencies.gateway, dependencies.snapshot)
     app.add_exception_handler(GatewayError, partial(_refuse, dependencies))
     app.add_exception_handler(HTTPException, partial(_refuse_path, dependencies))
     return app

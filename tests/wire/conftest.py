@@ -18,6 +18,7 @@ from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
 from serve_app.affinity.memory import MemoryStore
 from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.playground.page import Page
 from serve_app.conversations.memory import MemoryConversations
 from serve_app.conversations.shared import SharedConversations
 from serve_app.domain import Binding, ModelRef, Question, Scores, Unavailable
@@ -33,6 +34,8 @@ from serve_app.providers.transport import Transport, fixed
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.snapshot import Snapshot, compile_snapshot
 from serve_app.telemetry.metrics import METRICS, Metric, MetricsObserver
+from serve_app.telemetry.recent import RecentDecisions
+from serve_app.telemetry.record import Observers
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
 
@@ -179,7 +182,8 @@ def serve_api(
     transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), environ)
     client = ProviderClient(str(config))
     client._transport._environ = environ
-    observer = MetricsObserver(meter or FakeMeter())
+    recent = RecentDecisions(lambda: snapshot.config)
+    observer = Observers(MetricsObserver(meter or FakeMeter()), recent)
     paths = _Paths(transport, FramedUpstream(client))
     asked = orchestrator or orchestrator_of(snapshot)
     ports = Ports(paths, asked, _Memory(snapshot), observer, conversations_of(snapshot))
@@ -188,7 +192,14 @@ def serve_api(
         return {"status": "ok", "providers": snapshot.providers.data_paths()}
 
     assembly = assemble(lambda: snapshot, ports)
-    parts = ApiDependencies(assembly.gateway, assembly.stored, lambda: snapshot, observer, health)
+    parts = ApiDependencies(
+        assembly.gateway,
+        assembly.stored,
+        lambda: snapshot,
+        observer,
+        health,
+        page=Page(recent, assembly.trials),
+    )
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if peer is not None:

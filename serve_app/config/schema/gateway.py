@@ -2,7 +2,7 @@
 
 The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have:
 ``client_keys``, ``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``,
-``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy`` and those that only lists of models show.
+``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy``, ``ui`` and those that only lists of models show.
 upgrade.py converts older formats first. Checks that need more than one value (duplicates, unknown names) are made where the values
 are used: load.py, providers/checks.py and routing/policy.py.
 
@@ -26,6 +26,7 @@ from serve_app.config.schema.inert import (
     Tracing,
 )
 from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.page import PageSection
 from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
 from serve_app.config.schema.section import Section, Text
@@ -274,6 +275,7 @@ class GatewayConfig(Section):
     limits: Limits = Limits()
     queue: Queue = Queue()
     timeouts: Timeouts = Timeouts()
+    ui: PageSection = PageSection()
     ignore_unsupported: bool = Field(
         default=False,
         description="whether to start although `ratelimits` and `prompt_guards` are ignored",
@@ -319,6 +321,12 @@ class GatewayConfig(Section):
     def state_url(self) -> str | None:
         """The address of Redis for these answers, as configured; None if there is none."""
         return self.state_storage.url or self.routing.session_cache.url
+
+    @property
+    def page_keeps_texts(self) -> bool:
+        """True if the page at ``/ui`` keeps what users wrote."""
+        keep = self.ui.keep_texts
+        return self.client_keys is None and not self.allow_anonymous if keep is None else keep
 
     @property
     def forms(self) -> tuple[str, ...]:
