@@ -5,7 +5,7 @@ import { announce, debounce, h, newId, show } from "./dom.js";
 import { NO_ROUTE, clock, dollars, median, milliseconds, plural, score } from "./format.js";
 import { putIntoPlayground } from "./playground.js";
 
-const MAX_SHOWN = 200;
+const PAGE = 50;
 const HEALTH_MS = 5000;
 const AGAIN_MS = 2000;
 const MAX_SESSIONS = 8;
@@ -20,6 +20,7 @@ class Live {
     this.filter = { text: "", kind: "" };
     this.closing = new AbortController();
     this.openRows = new Set();
+    this.shown = PAGE;
     this.drawSoon = debounce(30, () => this.draw());
     this.build(root);
     this.follow();
@@ -41,6 +42,7 @@ class Live {
     this.figures = h("dl", { class: "figures" });
     this.list = h("ul", { class: "rows", "aria-label": "Decisions, newest first" });
     this.empty = h("p", { class: "empty", hidden: true });
+    this.more = h("button", { type: "button", class: "more-rows", hidden: true, onclick: () => { this.shown += PAGE; this.draw(); } });
     this.providers = h("div");
     this.costs = h("div");
     this.sessions = h("div");
@@ -50,7 +52,7 @@ class Live {
       section("decisions", "Decisions", [this.state, this.pause],
         h("div", { class: "filters" }, h("label", { for: filterId }, "Filter"), this.search, this.kind), 
         h("div", { class: "row-head", "aria-hidden": "true" }, ["Time", "Decision", "Model", "Status", "Took", "Cost"].map((word) => h("span", {}, word))),
-        this.list, this.empty),
+        this.list, this.more, this.empty),
       section("providers", "Providers", null, this.providers),
       section("costs", "Costs by route", null, this.costs),
       section("sessions", "Sessions", null, this.sessions));
@@ -105,9 +107,11 @@ class Live {
     const all = this.frozen ?? this.decisions;
     this.showState();
     this.note.textContent = this.noteText();
-    const shown = all.filter((one) => matches(one, this.filter)).slice(-MAX_SHOWN).reverse();
+    const shown = all.filter((one) => matches(one, this.filter)).reverse();
     const focused = document.activeElement?.closest?.(".row")?.dataset.number;
-    show(this.list, shown.map((one) => this.row(one)));
+    show(this.list, shown.slice(0, this.shown).map((one) => this.row(one)));
+    this.more.hidden = shown.length <= this.shown;
+    this.more.textContent = `Show ${Math.min(PAGE, shown.length - this.shown)} more of ${shown.length}`;
     if (focused) this.list.querySelector(`[data-number="${focused}"] summary`)?.focus();
     this.empty.hidden = shown.length > 0;
     this.empty.textContent = all.length ? "No decision matches the filter." : "No requests yet. They appear here as they are answered.";
@@ -185,7 +189,7 @@ function detail(one) {
   const scores = Object.entries(one.scores).sort((a, b) => b[1] - a[1]).slice(0, 6);
   return h("div", { class: "row-detail" },
     one.text && h("blockquote", { class: "seen" }, h("span", { class: "role" }, "user"), h("span", { class: "seen-text" }, one.text)),
-    h("dl", { class: "pairs" }, pairs.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+    h("dl", { class: "pairs" }, pairs.filter(([, value]) => value !== "–").map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
     scores.length > 0 && h("p", { class: "small" }, "Scores: ",
       [...scores, ...(one.none === null ? [] : [[NO_ROUTE, one.none]])].map(([name, value]) => `${name} ${score(value)}`).join(", ")),
     one.attempts.length > 0 && h("ol", { class: "attempts" }, one.attempts.map((attempt) => h("li", {},
