@@ -8,8 +8,7 @@ const shownRoute = (route) => (route === null
 
 export function summaryOf(compared) {
   if (!compared.decided) return "None of the last decisions can be decided again.";
-  const some = compared.changed === 0 ? "Nothing changes" : `${compared.changed} of ${compared.decided} would change`;
-  return `${some} about the last ${plural(compared.decided, "decision")}.`;
+  return `${compared.changed || "None"} of the last ${plural(compared.decided, "decision")} would change.`;
 }
 
 export function changesView(compared, config) {

@@ -118,7 +118,7 @@ function nodeBox(node, x, y, width, graph) {
   const room = Math.max(3, Math.floor((width - 20) / CHARACTER));
   const characters = [...node.text];
   const text = characters.length <= room ? node.text : `${characters.slice(0, room - 1).join("")}…`;
-  const to = graph.lines.filter(([from]) => from === node.id).map(([, id]) => id.slice(id.indexOf(":") + 1));
+  const to = graph.lines.filter(([from]) => from === node.id).map(([, id]) => (id === "none" ? "no route" : id.slice(id.indexOf(":") + 1)));
   const words = `${node.words}${to.length ? `, to ${to.join(", ")}` : ""}`;
   return s("g", {
     class: `node${node.isStrong ? " strong" : ""}${node.isNone ? " is-none" : ""}`, role: "listitem", tabindex: "-1", "aria-label": words, "data-id": node.id,

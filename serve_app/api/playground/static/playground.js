@@ -37,7 +37,8 @@ class Playground {
     this.decideSoon = debounce(250, () => this.decide());
     this.compareSoon = debounce(700, () => this.compare());
     this.build(root);
-    this.changed({ isEdit: true, isFirst: true });
+    this.showResult({ decision: null, yaml: "" }, null);
+    this.changed({ isEdit: true });
   }
 
   build(root) {
@@ -67,7 +68,7 @@ class Playground {
       id, rows: "7", spellcheck: "false", value: kept.text, "aria-describedby": `${id}-hint`,
       placeholder: `${EXAMPLE}\n\nOr a whole request body: {"messages": [ … ]}`,
       oninput: () => { kept.text = this.text.value; kept.byContent = false; this.changed({}); },
-      onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.decide(); } },
+      onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.decide(true); } },
     });
     this.hint = h("span", { class: "hint", id: `${id}-hint` }, "Plain text, lines that begin with “User:” and “Assistant:”, a list of messages, or a request body.");
     const dialect = h("select", {
@@ -80,7 +81,7 @@ class Playground {
         h("label", { class: "inline" }, "Dialect of a body ", dialect),
         h("span", { class: "spring" }),
         h("button", { type: "button", class: "quiet", onclick: () => this.fillIn(EXAMPLE) }, "Example"),
-        h("button", { type: "button", class: "primary", onclick: () => this.decide() }, "Decide")),
+        h("button", { type: "button", class: "primary", onclick: () => this.decide(true) }, "Decide")),
       !this.isAuto && h("p", { class: "notice-line" }, "Each decision asks a model, which may cost money. Press Decide, or Ctrl and Enter."),
     ];
   }
@@ -115,10 +116,10 @@ class Playground {
     announce("The routes are as configured again.");
   }
 
-  changed({ isEdit = false, isFirst = false }) {
+  changed({ isEdit = false }) {
     const isEdited = this.isEdited();
     this.badge.hidden = this.reset.hidden = !isEdited;
-    if (this.isAuto || isFirst) this.decideSoon();
+    if (this.isAuto || isEdit) this.decideSoon();
     if (!isEdit) return;
     this.comparing.abort();
     if (!isEdited) {
@@ -129,25 +130,29 @@ class Playground {
     } else if (this.isAuto) this.compareSoon();
   }
 
-  async ask(edit, signal) {
-    const body = { input: this.isAuto || this.pressed ? kept.text : "", dialect: kept.dialect || null, by_content: kept.byContent, edit };
+  async ask(input, edit, signal) {
+    const body = { input, dialect: kept.dialect || null, by_content: kept.byContent, edit };
     const result = await call("decide", { body, signal });
     return { ...result, by_content: kept.byContent };
   }
 
-  async decide() {
-    this.pressed = document.activeElement !== document.body || this.isAuto;
+  // Without being asked, an engine that may cost money only gets the routes checked, and the YAML written.
+  async decide(isAsked = this.isAuto) {
     this.decideSoon.cancel();
     this.running.abort();
     const { signal } = (this.running = new AbortController());
     this.decision.setAttribute("aria-busy", "true");
     try {
       const edit = this.edit();
-      const key = JSON.stringify([kept.text, kept.dialect, kept.byContent, this.pressed]);
-      if (this.configured.key !== key) this.configured = { key, result: await this.ask(null, signal) };
-      const configured = this.configured.result;
-      const result = edit === null ? configured : await this.ask(edit, signal);
-      this.showResult(result, edit === null ? null : configured);
+      if (!isAsked) {
+        this.showYaml(await this.ask("", edit, signal));
+      } else {
+        const key = JSON.stringify([kept.text, kept.dialect, kept.byContent]);
+        if (this.configured.key !== key) this.configured = { key, result: await this.ask(kept.text, null, signal) };
+        const configured = this.configured.result;
+        const result = edit === null ? configured : await this.ask(kept.text, edit, signal);
+        this.showResult(result, edit === null ? null : configured);
+      }
     } catch (error) {
       if (error.name === "AbortError") return;
       this.showError(error);
@@ -155,16 +160,20 @@ class Playground {
     this.decision.removeAttribute("aria-busy");
   }
 
-  showResult(result, configured) {
+  showYaml(result) {
     this.editor.showProblem(null);
     this.yaml.textContent = result.yaml;
+  }
+
+  showResult(result, configured) {
+    this.showYaml(result);
     this.editor.showScores(result.decision);
     if (!result.decision) {
       show(this.decision, h("p", { class: "empty" }, "Write or paste a conversation to see which model would answer, and why."));
       return;
     }
     this.hint.textContent = readAs(result, kept.text);
-    show(this.decision, decisionView(result, configured, { onByContent: (choice) => { kept.byContent = choice; this.decide(); } }));
+    show(this.decision, decisionView(result, configured, { onByContent: (choice) => { kept.byContent = choice; this.decide(true); } }));
     const { route, model, orchestrator } = result.decision;
     announce(`${route ?? (orchestrator ? NO_ROUTE : "decided")}: ${model}`);
   }
