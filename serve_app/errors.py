@@ -8,6 +8,7 @@
     │   ├── ResponseNotFound        400 previous_response_not_found
     │   ├── AnswerNotFound          404 response_not_found
     │   ├── ConversationNotFound    404 conversation_not_found
+    │   ├── PageRefused             403 page_refused
     │   ├── ThreadUnsupported       400 thread_unsupported_request
     │   └── ThreadNotFound          404 thread_not_found
     ├── DuplicateKey                400 duplicate_key
@@ -15,7 +16,6 @@
     ├── NoModel                     400 no_model
     ├── InvalidClientKey            401 invalid_api_key
     ├── AnonymousRefused            403 anonymous_refused
-    ├── PageRefused                 403 page_refused
     ├── UnknownPath                 404 unknown_path
     ├── UnknownModel                404 model_not_found
     ├── MethodNotAllowed            405 method_not_allowed
@@ -175,16 +175,11 @@ class AnonymousRefused(GatewayError):
     )
 
 
-@dataclass(eq=False)
-class PageRefused(GatewayError):
+class PageRefused(InvalidRequest):
     """The page at ``/ui`` was called from elsewhere than the page, or from another machine."""
 
     status = 403
     code = "page_refused"
-    detail: str
-
-    def __str__(self) -> str:
-        return self.detail
 
 
 @dataclass(eq=False)

@@ -192,13 +192,9 @@ def serve_api(
         return {"status": "ok", "providers": snapshot.providers.data_paths()}
 
     assembly = assemble(lambda: snapshot, ports)
+    page = Page(recent, assembly.trials)
     parts = ApiDependencies(
-        assembly.gateway,
-        assembly.stored,
-        lambda: snapshot,
-        observer,
-        health,
-        page=Page(recent, assembly.trials),
+        assembly.gateway, assembly.stored, lambda: snapshot, observer, health, page=page
     )
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
