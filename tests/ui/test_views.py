@@ -192,7 +192,7 @@ def test_every_control_has_a_name(site: Site, open_page: Open) -> None:
         page.goto(f"{site.url}/ui/#{view}")
         expect(page.get_by_role("heading", level=1)).to_have_count(1)
         for role in ("button", "link", "textbox", "combobox", "slider", "meter"):
-            for control in page.get_by_role(role).all():  # type: ignore[arg-type]
+            for control in page.get_by_role(role).all():
                 assert re.search(r'\w "[^"]', control.aria_snapshot()), control
 
 

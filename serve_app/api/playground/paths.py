@@ -21,7 +21,6 @@ from serve_app.api.playground.views import render_configuration, render_health, 
 from serve_app.api.send import Receive, Scope, Send, send_answer, while_client_stays
 from serve_app.domain import Json
 from serve_app.errors import UnknownPath
-from serve_app.exchange import Chunks
 from serve_app.requests.answer import EVENT_STREAM, Answer
 from serve_app.requests.call import ClientRequest
 from serve_app.requests.gateway import Gateway
@@ -77,7 +76,7 @@ class _Api:
         is_known = query.get("replica") == self.page.replica
         after = query.get("after", "")
         seen = int(after) if is_known and after.isdecimal() else 0
-        events: Chunks = self.streams.events(admitted.client, seen)
+        events = self.streams.events(admitted.client, seen)
         return _Streamed(Answer(_OK, (EVENT_STREAM,), events, KEEP_ALIVE))
 
     async def decide(self, request: Request, admitted: Admitted) -> Response:

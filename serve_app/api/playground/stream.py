@@ -8,13 +8,14 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from serve_app.access.client import Client
 from serve_app.api.playground.page import Page, decisions_for
 from serve_app.api.playground.views import render_decision
 from serve_app.domain import Json
 from serve_app.errors import PageBusy
+from serve_app.exchange import Chunks
 from serve_app.snapshot import Snapshot
 
 MAX_STREAMS: Final = 16
@@ -36,11 +37,11 @@ class LiveStreams:
     current: Callable[[], Snapshot]
     open: int = 0
 
-    def events(self, client: Client, after: int) -> AsyncGenerator[bytes]:
+    def events(self, client: Client, after: int) -> Chunks:
         """Decisions with a number above ``after``, in batches. Raises PageBusy."""
         if self.open >= MAX_STREAMS:
             raise PageBusy
-        return self._counted(client, after)
+        return _Events(self._counted(client, after))
 
     async def _counted(self, client: Client, after: int) -> AsyncGenerator[bytes]:
         self.open += 1
@@ -73,6 +74,22 @@ class LiveStreams:
                     await asyncio.sleep(_BATCH_S)
             except TimeoutError:
                 return
+
+
+class _Events:
+    """A generator as the body of an answer."""
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        self._events = events
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        await self._events.aclose()
 
 
 def _event(content: Json) -> bytes:
