@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from serve_app.ports import Orchestrator
 from tests.scripted_provider import ScriptedProvider
@@ -42,6 +42,8 @@ def browser() -> Iterator[Browser]:
         yield running
         running.close()
 
+
+expect.set_options(timeout=15_000)  # a busy machine must not fail a test
 
 Serve = Callable[..., Site]
 
@@ -108,7 +110,7 @@ def open_page(browser: Browser, watch: Watch) -> Iterator[Open]:
     def start(site: Site, view: str = "playground", **options: Any) -> Page:
         settings = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", **options}
         context = browser.new_context(**settings)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(15_000)
         contexts.append((context, f"http://{site.host}:{site.port}"))
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()

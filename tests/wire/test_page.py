@@ -104,6 +104,8 @@ def test_address_without_slash_leads_to_the_page(site: Site) -> None:
     """The redirect is relative, so that it holds below any prefix."""
     answer = site.send(method="GET", path="/ui")
     assert (answer.status, answer.headers["location"]) == (307, "ui/")
+    assert site.send(method="GET", path="/prefix/ui/app.js").status == 200
+    assert get(site, "/prefix/ui/api/config").status == 200
     assert site.send(method="GET", path="/ui/nothing.js").status == 404
     assert site.send(method="GET", path="/ui/../secret").status == 404
     assert get(site, "/ui/api/nothing").status == 404
