@@ -124,6 +124,7 @@ def test_faulty_edit_names_its_field(site: Site, open_page: Open, watch: Watch) 
     page.get_by_label("Model 1", exact=True).first.fill("dedicated/codr")
     expect(page.get_by_role("alert").first).to_contain_text("did you mean 'dedicated/coder'")
     expect(page.get_by_label("Model 1", exact=True).first).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("[aria-invalid]")).to_have_count(1)
     expect(page.locator(".verdict")).to_contain_text("code")
 
 

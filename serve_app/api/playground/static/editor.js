@@ -44,10 +44,10 @@ export class Editor {
     this.problem.hidden = !error;
     this.problem.textContent = error ? error.message : "";
     for (const marked of this.element.querySelectorAll("[aria-invalid]")) marked.removeAttribute("aria-invalid");
-    const place = /^routing_preferences\[(\d+)\](?:\.(\w+))?/.exec(error?.param ?? "");
+    const place = /^routing_preferences\[(\d+)\](?:\.(\w+))?(?:\[(\d+)\])?/.exec(error?.param ?? "");
     if (!place) return;
-    const route = this.list.children[Number(place[1])];
-    for (const field of route?.querySelectorAll(`[data-field="${place[2] ?? "name"}"]`) ?? []) field.setAttribute("aria-invalid", "true");
+    const fields = this.list.children[Number(place[1])]?.querySelectorAll(`[data-field="${place[2] ?? "name"}"]`) ?? [];
+    (fields[Number(place[3] ?? 0)] ?? fields[0])?.setAttribute("aria-invalid", "true");
   }
 
   add() {
