@@ -70,7 +70,7 @@ class Live {
         for await (const batch of events(query, this.closing.signal)) this.receive(batch);
       } catch (error) {
         if (error.name === "AbortError" || error.status === 401) return;
-        this.state.textContent = "Connection lost, trying again…";
+        this.state.textContent = error.status ? error.message : "Connection lost, trying again…";
         this.state.className = "state off";
       }
       await new Promise((resolve) => { setTimeout(resolve, AGAIN_MS); });
