@@ -49,7 +49,7 @@ export function bars(decision, configured) {
         h("span", { class: `axis-mark${threshold > 0.7 ? " at-end" : ""}`, style: { left: percent(threshold) } },
           h("span", {}, `threshold ${threshold.toFixed(2)}`)))),
     h("ul", { class: "bar-list", "aria-label": "Scores", style: { "--threshold": percent(threshold) } }, rows),
-    h("p", { class: "hint" }, rule(found, limits), before && " A dark mark is the score as configured."));
+    h("p", { class: "hint" }, rule(found, limits), before && " A tick marks the score as configured."));
 }
 
 function rule(found, limits) {
