@@ -30,6 +30,7 @@ from deployments.reload import needs_restart, watch
 from serve_app.access.exposure import exposure_problem
 from serve_app.affinity.guarded import NoStore
 from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.playground.page import Page
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.plano_tracing import telemetry_of
 from serve_app.config.references import MissingEnvironmentError, expand
@@ -43,12 +44,13 @@ from serve_app.providers.endpoints import SHARED_SLUG
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.requests.health import Health
 from serve_app.snapshot import Snapshot, compile_snapshot
-from serve_app.telemetry.export import Exports, start_exports
+from serve_app.telemetry.export import start_exports
 from serve_app.telemetry.logs import OpenLogs
 from serve_app.telemetry.metric_store import MetricStore
-from serve_app.telemetry.metrics import Meter, Meters, MetricsObserver
+from serve_app.telemetry.metrics import Meters, MetricsObserver
 from serve_app.telemetry.prometheus_text import prometheus_text
-from serve_app.telemetry.record import Observer, Observers
+from serve_app.telemetry.recent import RecentDecisions
+from serve_app.telemetry.record import Observers
 
 _START_S: Final = 60.0
 """A provider client that has not answered after this time does not delay the start any more."""
@@ -91,7 +93,10 @@ class Ingress:
         self._clients = {**paths, SHARED_SLUG: HandleUpstream(shared, max_bytes)}
         self._starts_until = time.monotonic() + _START_S
         self._logs = OpenLogs(self._started.config.logs, meter, replica)
-        self._observer = _observers(meter, self._logs, self._exports)
+        self._recent = RecentDecisions(lambda: self._watch.current.config)
+        self._observer = Observers(
+            MetricsObserver(meter), self._recent, *self._logs.observers, *self._exports.observers
+        )
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(
@@ -142,6 +147,7 @@ class Ingress:
                 tracing=self._exports.tracing,
                 metrics=self._metrics,
                 watched_by_server=True,
+                page=Page(self._recent, self._assembly.trials),
             )
         )
 
@@ -200,15 +206,6 @@ class Ingress:
             "breaker": guard.breaker_state,
             "asked": guard.asked,
         }
-
-
-def _observers(meter: Meter, logs: OpenLogs, exports: Exports) -> Observer:
-    """Everything that records are handed to."""
-    return Observers(
-        MetricsObserver(meter),
-        *logs.observers,
-        *exports.observers,
-    )
 
 
 def _replica() -> str:

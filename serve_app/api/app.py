@@ -25,6 +25,9 @@ from serve_app.api.errors import send_error
 from serve_app.api.headers import HeaderFacts, read_headers
 from serve_app.api.model_directory import CurrentDirectory
 from serve_app.api.models import render_model, render_models
+from serve_app.api.playground.checks import with_guards
+from serve_app.api.playground.page import Page, is_below_page, is_open_file
+from serve_app.api.playground.paths import add_page_paths
 from serve_app.api.send import (
     AnswerTornError,
     Asgi,
@@ -83,6 +86,8 @@ class ApiDependencies:
     """Returns the metrics of this process as Prometheus text; None: there is no ``/metrics``."""
     watched_by_server: bool = False
     """True if the server cancels a request whose client leaves, unless a header forbids it."""
+    page: Page | None = None
+    """The page at ``/ui``; None: there is none."""
 
 
 def create_api(dependencies: ApiDependencies) -> Asgi:
@@ -106,6 +111,17 @@ class _Exchange:
     """Those that go on to the provider."""
     answered: bool = False
     """The use case has made an answer, and the record with it."""
+
+    def begin(self, tracing: Tracer | None, headers: Headers, path: str) -> None:
+        """Begins its trace, if requests are traced."""
+        self.headers = headers
+        if tracing is not None:
+            self.trace, self.headers = tracing.begin(headers, path)
+
+    def has_read(self) -> None:
+        """Its body has been read."""
+        if self.trace is not None:
+            self.trace = self.trace._replace(read_at=time.time())
 
     def record(self, status: int | None, error_type: str = "") -> RequestRecord:
         """The record of a request that the use case did not get, or that it refused."""
@@ -138,6 +154,8 @@ class _Api:
         if scope["type"] == "websocket":
             send = denial_of(scope, send)
         path = path_of(scope)
+        if is_below_page(path):
+            send = with_guards(path, send)
         snapshot = self._snapshot()
         query = scope.get("query_string", b"")
         exchange = _Exchange(surface_name(path), self._new_id(), time.time(), query)
@@ -192,27 +210,20 @@ class _Api:
                 snapshot.access.check(_caller(scope, facts))
             await send_answer(send, preflight_answer(scope, snapshot.access.origins))
             return
-        is_open = path == _METRICS and snapshot.config.telemetry.open_metrics
-        if path not in _OPEN_PATHS and not is_open:
+        if not _is_open(path, snapshot):
             exchange.client = snapshot.access.check(_caller(scope, facts))
         if wants_websocket(scope):
             raise WebSocketUnsupported(path)
         admitted = Admitted(snapshot, facts, exchange.client)
         surface = SURFACES.get(path)
         if surface is None:
-            state = {**scope.get("state", {}), "admitted": admitted, "exchange": exchange}
-            await self._rest({**scope, "state": state}, receive, send)
-            if _FAULT in state:
-                raise state[_FAULT]
+            await self._serve_rest(admitted, exchange, scope, receive, send)
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
-        exchange.headers = facts.forwarded
-        if self._tracing is not None:
-            exchange.trace, exchange.headers = self._tracing.begin(facts.forwarded, path)
+        exchange.begin(self._tracing, facts.forwarded, path)
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
-        if exchange.trace is not None:
-            exchange.trace = exchange.trace._replace(read_at=time.time())
+        exchange.has_read()
         request = self._request(surface, admitted, body, exchange)
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
@@ -223,6 +234,20 @@ class _Api:
             answer = await self._answer(surface, request)
             exchange.answered = True
             await send_answer(send, answer)
+
+    async def _serve_rest(
+        self,
+        admitted: Admitted,
+        exchange: _Exchange,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Serves what is not a surface; a fault of its endpoint is raised."""
+        state = {**scope.get("state", {}), "admitted": admitted, "exchange": exchange}
+        await self._rest({**scope, "state": state}, receive, send)
+        if _FAULT in state:
+            raise state[_FAULT]
 
     def _request(
         self,
@@ -261,6 +286,13 @@ class _Api:
                 return await self._gateway.explain(request)
             case SurfaceAction.ASK:
                 return await self._gateway.answer_questions(request)
+
+
+def _is_open(path: str, snapshot: Snapshot) -> bool:
+    """True for a path that needs no client key."""
+    if path == _METRICS:
+        return snapshot.config.telemetry.open_metrics
+    return path in _OPEN_PATHS or is_open_file(path, snapshot)
 
 
 def _caller(scope: Scope, facts: HeaderFacts) -> Caller:
@@ -326,6 +358,7 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
         return render_model(entry, anthropic=_is_anthropic(request))
 
     add_stored_paths(app, dependencies.stored, dependencies.observer)
+    add_page_paths(app, dependencies.page, dependencies.gateway, dependencies.snapshot)
     app.add_exception_handler(GatewayError, partial(_refuse, dependencies))
     app.add_exception_handler(HTTPException, partial(_refuse_path, dependencies))
     return app

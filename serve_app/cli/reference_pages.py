@@ -56,6 +56,7 @@ SERVED: Final = (
     ServedPath(("GET",), "/v1/models/NAME", "one of them, or any other name that a request may use"),
     ServedPath(("GET", "HEAD"), "/healthz", "the state of the ingress, the Orchestrator and the session store", is_open=True),
     ServedPath(("GET", "HEAD"), "/", "200, for probes", is_open=True),
+    ServedPath(("GET", "HEAD"), "/ui/", "the [page](../guides/page.md) for people; its files need no key, what it shows does", is_open=True),
 )  # fmt: skip
 
 STORED: Final = (
@@ -85,7 +86,6 @@ class MissingFeature:
 MISSING: Final = (
     MissingFeature("Images, audio, files, batches, moderations", ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files", "/v1/batches", "/v1/moderations"), "call the provider directly"),
     MissingFeature("Rate limits and budgets for each client key", (), "`client_keys` is a plain list; Plano's `ratelimits` is refused unless `ignore_unsupported: true`"),
-    MissingFeature("A user interface", ("/playground", "/ui"), "`fingerpost route`, and Ray's dashboard"),
 )  # fmt: skip
 """Shown at the top of README. Remove a row when its paths are served: a test says when."""
 
@@ -101,6 +101,7 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.NoModel: ("the request leaves the model open, and the gateway has neither a default model nor routes", "name a model of `GET /v1/models`, or configure `default: true`"),
         errors.InvalidClientKey: ("the gateway has `client_keys`, and the request has none of them", "send a client key as `Authorization: Bearer KEY`, `x-api-key: KEY` or `x-fingerpost-key: KEY`"),
         errors.AnonymousRefused: ("the gateway has no `client_keys`, and the request comes from another machine, from a web page of another site, or for a host that is not this machine", "call the gateway at `localhost`, or configure [client keys](../guides/security.md#client-keys) or, for a page, [`cors.allow_origins`](../guides/security.md#web-pages)"),
+        errors.PageRefused: ("a call below `/ui` comes from another machine or under another host name while there are no `client_keys`, or from another web page", "open the [page](../guides/page.md) at a loopback address, such as `http://127.0.0.1:8000/ui`; scripts use `POST /v1/route`"),
         errors.UnknownPath: ("the path is not served", "use a path of the [surfaces](api.md#surfaces)"),
         errors.UnknownModel: ("no model, alias or wildcard has this name; `param` is `model`, `models` or `x-arch-llm-provider-hint`", "use one of the names that the message suggests, or one of `GET /v1/models`"),
         errors.AnswerNotFound: ("the path names a response that is not [kept](api.md#kept-responses) for this client, or that its provider alone keeps, with an endpoint that has left the configuration", "create it again"),
@@ -112,6 +113,7 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.WebSocketUnsupported: ("the client opened a WebSocket", "use HTTP; Codex does by itself, and at once with `supports_websockets = false`"),
         errors.SpendingCapReached: ("the client has spent its cap", "wait until `retry-after` is over, or have the cap raised"),
         errors.GatewayBusy: ("all models that may answer are at the [limits](../guides/providers.md#limits) of their entries, and the queue is full or the wait has ended", "retry after `retry-after` seconds, or raise the limits or [`queue`](configuration.md#queue)"),
+        errors.PageBusy: ("the [page](../guides/page.md) is open too often at once", "close another tab"),
         errors.HeadersTooLarge: ("the headers together are larger than `limits.header_bytes`", "send less, or raise [`limits.header_bytes`](configuration.md#limits)"),
         errors.OrchestratorUnavailable: ("[typed questions](../guides/decisions.md) for the gateway's own orchestrator, which could not answer", "retry; the message says why"),
         GatewayError: ("a fault of the gateway", "read the gateway's log"),

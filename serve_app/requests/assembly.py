@@ -16,6 +16,7 @@ from serve_app.providers.prices import CurrentPrices
 from serve_app.requests.gateway import Gateway
 from serve_app.requests.state import EarlierAnswers
 from serve_app.requests.stored import ClientConversations, Stored, StoredAnswers
+from serve_app.requests.trial import Trials
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.record import Observer
 
@@ -46,6 +47,8 @@ class Assembly:
     store: GuardedStore
     conversations: SharedConversations | None
     stored: Stored
+    trials: Trials
+    """What edited routes would do, for the page."""
 
     @property
     def answers_trouble(self) -> str | None:
@@ -103,5 +106,11 @@ def assemble(
         Stored(
             StoredAnswers(ports.conversations, ports.upstream),
             ClientConversations(ports.conversations),
+        ),
+        Trials(
+            Guard(ports.orchestrator, deadline_s=deadline_s, clock=clock),
+            gateway.selection,
+            prices,
+            clock,
         ),
     )

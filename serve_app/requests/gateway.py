@@ -75,6 +75,11 @@ class Gateway:
         self._earlier = earlier or EarlierAnswers(None)
         self.clock = clock
 
+    @property
+    def selection(self) -> Selection:
+        """What is known of models, for the order of candidates."""
+        return self._selection
+
     def share_health(self, board: RestBoard) -> None:
         """Tells other replicas which endpoints rest, and hears of theirs, from now on."""
         self._failover.shared = SharedHealth(self.health, board, self.clock)

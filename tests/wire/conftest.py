@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -18,6 +18,7 @@ from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
 from serve_app.affinity.memory import MemoryStore
 from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.playground.page import Page
 from serve_app.config.plano_tracing import telemetry_of
 from serve_app.conversations.memory import MemoryConversations
 from serve_app.conversations.shared import SharedConversations
@@ -38,6 +39,7 @@ from serve_app.telemetry.logs import OpenLogs
 from serve_app.telemetry.metric_store import MetricStore
 from serve_app.telemetry.metrics import METRICS, Meter, Metric, MetricsObserver
 from serve_app.telemetry.prometheus_text import prometheus_text
+from serve_app.telemetry.recent import RecentDecisions
 from serve_app.telemetry.record import Observer, Observers
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
@@ -197,9 +199,12 @@ def serve_api(
     client = ProviderClient(str(config))
     client._transport._environ = environ
     meter = meter or FakeMeter()
-    logs = OpenLogs(snapshot.config.logs, meter, "wire")
+    logs, recent = (
+        OpenLogs(snapshot.config.logs, meter, "wire"),
+        RecentDecisions(lambda: snapshot.config),
+    )
     store, exports, observer = telemetry_in(snapshot, environ, meter)
-    observer = Observers(observer, *logs.observers)
+    observer = Observers(observer, recent, *logs.observers)
     paths = _Paths(transport, FramedUpstream(client))
     asked = orchestrator or orchestrator_of(snapshot)
     ports = Ports(paths, asked, _Memory(snapshot), observer, conversations_of(snapshot))
@@ -210,7 +215,8 @@ def serve_api(
     assembly = assemble(lambda: snapshot, ports)
     parts = ApiDependencies(assembly.gateway, assembly.stored, lambda: snapshot, observer, health)
     text = partial(prometheus_text, store, "replica-1")
-    parts = replace(parts, tracing=exports.tracing, metrics=text)
+    page = Page(recent, assembly.trials)
+    parts = replace(parts, tracing=exports.tracing, metrics=text, page=page)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if peer is not None:
@@ -220,6 +226,22 @@ def serve_api(
         await create(scope, receive, send)
 
     create = create_api(parts)
+
+    async def close() -> None:
+        await transport.close()
+        await client._transport.close()
+
+    try:
+        with serving(app, close) as port:
+            yield Site("127.0.0.1", port, providers)
+    finally:
+        logs.close()
+        exports.close()
+
+
+@contextmanager
+def serving(app: Any, close: Callable[[], Awaitable[None]]) -> Iterator[int]:
+    """Runs an application in a thread of its own; yields its port, and calls ``close`` at the end."""
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # else asyncio leaves Nagle on
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
@@ -228,8 +250,7 @@ def serve_api(
 
         async def run() -> None:
             await server.serve(sockets=[listener])
-            await transport.close()
-            await client._transport.close()
+            await close()
             await asyncio.sleep(0.05)  # the closed sockets' last callbacks
 
         thread = threading.Thread(target=asyncio.run, args=(run(),))
@@ -237,12 +258,10 @@ def serve_api(
         while not server.started:
             time.sleep(0.01)
         try:
-            yield Site("127.0.0.1", listener.getsockname()[1], providers)
+            yield listener.getsockname()[1]
         finally:
             server.should_exit = True
             thread.join(10)
-            logs.close()
-            exports.close()
 
 
 @pytest.fixture(scope="module")

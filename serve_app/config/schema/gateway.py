@@ -26,6 +26,7 @@ from serve_app.config.schema.inert import (
 )
 from serve_app.config.schema.logs import Logs
 from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.page import PageSection
 from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
 from serve_app.config.schema.section import Section, Text
@@ -282,6 +283,7 @@ class GatewayConfig(Section):
     queue: Queue = Queue()
     timeouts: Timeouts = Timeouts()
     logs: Logs = Logs()
+    ui: PageSection = PageSection()
     ignore_unsupported: bool = Field(
         default=False,
         description="whether to start although `ratelimits` and `prompt_guards` are ignored",
@@ -328,6 +330,12 @@ class GatewayConfig(Section):
     def state_url(self) -> str | None:
         """The address of Redis for these answers, as configured; None if there is none."""
         return self.state_storage.url or self.routing.session_cache.url
+
+    @property
+    def page_keeps_texts(self) -> bool:
+        """True if the page at ``/ui`` keeps what users wrote."""
+        keep = self.ui.keep_texts
+        return self.client_keys is None and not self.allow_anonymous if keep is None else keep
 
     @property
     def forms(self) -> tuple[str, ...]:
