@@ -4,14 +4,11 @@ No clock and no I/O: the gateway asks for the next try, makes it, and records it
 """
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
-from itertools import count
 from typing import Final, NamedTuple, TypeAlias
 
 from serve_app.domain import ModelRef
-from serve_app.providers.endpoints import Endpoint, ProviderTable
+from serve_app.requests.endpoint_order import EndpointTest, never
 from serve_app.requests.verdict import NEXT, Action, Verdict
 
 MAX_ATTEMPTS: Final = 4
@@ -22,7 +19,7 @@ MAX_PAUSE_S: Final = 2.0
 
 _FIRST_PAUSE_S: Final = 0.25
 
-EndpointOrder: TypeAlias = Callable[[ModelRef], Sequence[int]]
+OrdinalsOf: TypeAlias = Callable[[ModelRef], Sequence[int]]
 """The ordinals of a model's endpoints, in the order in which they are tried; at least one."""
 
 
@@ -38,16 +35,6 @@ class Try(NamedTuple):
     """How long to wait before it."""
 
 
-EndpointTest: TypeAlias = Callable[[ModelRef, int], bool]
-"""A property of a model's endpoint, at the moment of the call."""
-
-
-def never(candidate: ModelRef, endpoint: int) -> bool:
-    """False for every endpoint."""
-    del candidate, endpoint
-    return False
-
-
 class Attempts:
     """The tries of one request, in order: first every endpoint of every candidate once.
 
@@ -59,7 +46,7 @@ class Attempts:
     def __init__(
         self,
         candidates: Sequence[ModelRef],
-        order: EndpointOrder,
+        order: OrdinalsOf,
         limit: int = MAX_ATTEMPTS,
         *,
         rests: EndpointTest = never,
@@ -131,7 +118,7 @@ _Planned: TypeAlias = tuple[Try, bool]
 
 def _in_order(
     candidates: Sequence[ModelRef],
-    order: EndpointOrder,
+    order: OrdinalsOf,
     rests: EndpointTest,
     is_full: EndpointTest,
     full: list[_Planned],
@@ -158,47 +145,3 @@ def _in_order(
             yield found
     while full:
         yield full.pop(0)
-
-
-def by_affinity(home: str, endpoints: Sequence[Endpoint]) -> tuple[int, ...]:
-    """The ordinals of endpoints in the order of a conversation, which all its requests share.
-
-    Rendezvous hashing: every process has the same order, and an endpoint that is added or removed
-    moves only the conversations that begin at it. ``home`` names the conversation.
-    """
-
-    def weight(ordinal: int) -> bytes:
-        name = f"{home}\0{endpoints[ordinal].fingerprint}"
-        return blake2b(name.encode("utf-8", "replace"), digest_size=8).digest()
-
-    return tuple(sorted(range(len(endpoints)), key=weight, reverse=True))
-
-
-class EndpointTurns:
-    """Orders the endpoints of a model that has several.
-
-    Requests of one conversation begin at the same one, which has its prompt in a cache; others
-    take turns.
-    """
-
-    def __init__(self) -> None:
-        self._turns: dict[ModelRef | str, Iterator[int]] = defaultdict(count)
-
-    def order(
-        self, providers: ProviderTable, candidate: ModelRef, home: Callable[[], str | None]
-    ) -> tuple[int, ...]:
-        """The ordinals of a candidate's endpoints, in the order for this request.
-
-        ``home`` names its conversation, and is called only where there are several endpoints.
-        """
-        endpoints = providers.endpoints_of(candidate)
-        size = len(endpoints)
-        if size <= 1:
-            return (0,)
-        conversation = home()
-        if conversation is not None:
-            return by_affinity(conversation, endpoints)
-        # names below a wildcard share one counter: there is no limit to their number
-        key = candidate if candidate in providers.of_models else candidate.provider
-        first = next(self._turns[key])
-        return tuple((first + step) % size for step in range(size))

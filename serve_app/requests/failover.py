@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Final, NamedTuple
 
 from serve_app.dialects import registry
@@ -9,8 +10,9 @@ from serve_app.domain import ModelRef
 from serve_app.errors import GatewayBusy
 from serve_app.ports import Clock, Upstream
 from serve_app.providers.endpoints import Endpoint
-from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, EndpointTurns, Try, never
+from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, Try
 from serve_app.requests.commit import Held
+from serve_app.requests.endpoint_order import EndpointOrder, never
 from serve_app.requests.exchange import Outcome, TimeLeft, open_exchange
 from serve_app.requests.failures import Failure
 from serve_app.requests.health import Health
@@ -62,7 +64,7 @@ class Failover:
         self._latencies = latencies
         self.shared: SharedHealth | None = None
         """None where this replica is the only one."""
-        self._turns = EndpointTurns()
+        self._order = EndpointOrder()
         self._slots = Slots(clock)
 
     async def run(self, progress: RequestProgress) -> Outcome:
@@ -70,17 +72,16 @@ class Failover:
         if self.shared is not None:
             self.shared.touch()
         providers = progress.request.snapshot.providers
+        rests = partial(self._rests, progress)
         attempts = Attempts(
             _candidates(progress),
             lambda candidate: preferred_endpoints(
                 progress.request,
                 candidate,
-                self._turns.order(providers, candidate, lambda: progress.home.name),
+                self._order.order(providers, candidate, lambda: progress.home.name, rests),
             ),
-            rests=lambda candidate, endpoint: self._rests(progress, candidate, endpoint),
-            is_full=(lambda candidate, endpoint: self._is_full(progress, candidate, endpoint))
-            if providers.has_limits
-            else never,
+            rests=rests,
+            is_full=partial(self._is_full, progress) if providers.has_limits else never,
         )
         outcome: Outcome = Failure(FINAL)
         reported: _Reported | None = None

@@ -2,7 +2,7 @@
 
 The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have:
 ``client_keys``, ``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``,
-``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy`` and those that only lists of models show.
+``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy``, ``weight`` and those that only lists of models show.
 upgrade.py converts older formats first. Checks that need more than one value (duplicates, unknown names) are made where the values
 are used: load.py, providers/checks.py and routing/policy.py.
 
@@ -102,6 +102,14 @@ class ModelProvider(Section):
         repr=False,
     )
     timeouts: ProviderTimeouts = ProviderTimeouts()
+    weight: float = Field(
+        default=1.0,
+        ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="share of the requests for this model that begin at this entry, in proportion to its other "
+        "entries; 0: only if all others of the model fail, rest or are full",
+    )
     limits: EntryLimits | None = None
     data_path: DataPath | None = Field(
         None,
