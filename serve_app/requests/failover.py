@@ -17,6 +17,7 @@ from serve_app.requests.exchange import Outcome, TimeLeft, open_exchange
 from serve_app.requests.failures import Failure
 from serve_app.requests.health import Health
 from serve_app.requests.latencies import Latencies
+from serve_app.requests.probes import Probes
 from serve_app.requests.progress import RequestProgress, Tried
 from serve_app.requests.quota_headers import spent_until
 from serve_app.requests.shared_health import SharedHealth
@@ -64,6 +65,8 @@ class Failover:
         self._latencies = latencies
         self.shared: SharedHealth | None = None
         """None where this replica is the only one."""
+        self.probes: Probes | None = None
+        """None where resting endpoints are not probed."""
         self._order = EndpointOrder()
         self._slots = Slots(clock)
 
@@ -71,6 +74,8 @@ class Failover:
         """The outcome of the last exchange that was made."""
         if self.shared is not None:
             self.shared.touch()
+        if self.probes is not None:
+            self.probes.touch()
         providers = progress.request.snapshot.providers
         rests = partial(self._rests, progress)
         attempts = Attempts(
@@ -218,6 +223,8 @@ class Failover:
             self._health.succeeded(endpoint.fingerprint, model)
         else:
             self._health.failed(endpoint.fingerprint, model, verdict)
+            if self.probes is not None:
+                self.probes.touch()
 
     def _measure(self, progress: RequestProgress, verdict: Verdict | None, took_s: float) -> None:
         """How long the model took, unless its answer says nothing about that."""

@@ -26,6 +26,7 @@ from serve_app.config.schema.inert import (
     Tracing,
 )
 from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.probes import ProbesSection
 from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
 from serve_app.config.schema.section import Section, Text
@@ -281,6 +282,7 @@ class GatewayConfig(Section):
     )
     limits: Limits = Limits()
     queue: Queue = Queue()
+    probes: ProbesSection = ProbesSection()
     timeouts: Timeouts = Timeouts()
     ignore_unsupported: bool = Field(
         default=False,

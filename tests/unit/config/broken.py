@@ -8,7 +8,7 @@ __all__ = ["BROKEN", "KEYS", "Found", "G", "V"]
 
 KEYS = (
     "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, routing_rules, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
-    "allow_anonymous, limits, queue, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "
+    "allow_anonymous, limits, queue, probes, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "
     "filters, prompt_targets, system_prompt, mode"
 )
 OVERRIDES = (
