@@ -11,7 +11,7 @@ from typing import Any, Final
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.environment import hop_bytes, unmet
+from deployments.environment import hop_bytes, splicing_warnings, unmet
 from deployments.exchanges import transport
 from deployments.handles import (
     DataPaths,
@@ -101,6 +101,7 @@ class Ingress:
         """Logs what is ignored or unset in a configuration; runs in the watch's thread."""
         warnings = [
             *unmet(os.environ),
+            *splicing_warnings(os.environ),
             *config_warnings(snapshot.config, os.environ),
             *snapshot.threshold.warnings,
             *_tuning_warnings(snapshot),
