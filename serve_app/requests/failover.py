@@ -258,8 +258,8 @@ def _has_others(progress: RequestProgress) -> bool:
     """True while an endpoint has not been asked that may answer in place of the current one."""
     if progress.attempts >= MAX_ATTEMPTS:
         return False
-    candidates, providers = _candidates(progress), progress.request.snapshot.providers
-    if len(candidates) == 1:
+    providers, candidates = progress.request.snapshot.providers, progress.decision.candidates
+    if len(candidates) == 1 or not progress.intent.falls_back:
         return len(progress.tried) + 1 < len(providers.endpoints_of(candidates[0]))
     asked = [*(tried.candidate for tried in progress.tried), progress.candidate]
     return any(
