@@ -45,7 +45,8 @@ def _binary() -> str:
     """HAProxy itself: the package's, else the system's, whatever the environment names."""
     named = os.environ.pop(VARIABLE, None)
     try:
-        return get_haproxy_binary()
+        binary: str = get_haproxy_binary()
+        return binary
     finally:
         if named is not None:
             os.environ[VARIABLE] = named

@@ -118,7 +118,8 @@ class Probes:
     async def _probe(self, snapshot: Snapshot, place: _Place, every_s: float) -> None:
         model, ordinal, endpoint, why = place
         name, timeout_s = endpoint.fingerprint, snapshot.config.probes.timeout_s
-        if self.shared is not None and not await self.shared.claim(name, every_s):
+        claim_s = max(every_s, timeout_s)  # not while this one may still run
+        if self.shared is not None and not await self.shared.claim(name, claim_s):
             return
         reply = await self._upstream.open(
             UpstreamRequest(
