@@ -155,11 +155,11 @@ async def test_redis_board_gives_an_endpoint_to_one_replica(
 ) -> None:
     """A claim holds for its time, whichever replica asks."""
     one, two, _ = redis
-    assert await one.claim("e", 0.2)
-    assert not await two.claim("e", 0.2)
-    assert await two.claim("f", 0.2)
-    await asyncio.sleep(0.25)
-    assert await two.claim("e", 0.2)
+    assert await one.claim("e", 2.0)
+    assert not await two.claim("e", 2.0)
+    assert await two.claim("f", 0.05)
+    await asyncio.sleep(0.1)
+    assert await one.claim("f", 2.0)
 
 
 async def test_claim_without_a_board_is_granted(caplog: pytest.LogCaptureFixture) -> None:
