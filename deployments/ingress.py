@@ -15,7 +15,7 @@ from ray.serve.context import _get_serve_request_context
 from ray.serve.handle import DeploymentHandle
 
 from deployments.collector import calm_collector
-from deployments.environment import hop_bytes, unmet
+from deployments.environment import hop_bytes, splicing_warnings, unmet
 from deployments.exchanges import transport
 from deployments.handles import (
     DataPaths,
@@ -122,6 +122,7 @@ class Ingress:
         """Logs what is ignored or unset in a configuration; runs in the watch's thread."""
         warnings = [
             *unmet(os.environ),
+            *splicing_warnings(os.environ),
             *config_warnings(snapshot.config, os.environ),
             *self._exports.warnings,
             *snapshot.threshold.warnings,

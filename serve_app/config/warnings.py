@@ -3,6 +3,7 @@
 ``fingerpost check`` prints them, and the ingress logs them and lists them in ``/healthz``.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -138,7 +139,12 @@ def _listeners(config: GatewayConfig) -> Iterator[str]:
 
 
 def _models(config: GatewayConfig) -> Iterator[str]:
+    entries = Counter(entry.model for entry in config.model_providers)
     for entry in config.model_providers:
+        if "weight" in entry.model_fields_set and entries[entry.model] == 1:
+            yield (
+                f"weight under {entry.model!r} is ignored: the model has no other entry; add one, or remove it"
+            )
         if entry.routing_preferences:
             yield (
                 f"routing_preferences under {entry.model!r} is ignored since v0.4.0; "

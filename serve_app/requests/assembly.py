@@ -14,6 +14,7 @@ from serve_app.engines.guard import Guard, breaker
 from serve_app.ports import AffinityStore, Clock, Orchestrator, RestBoard, Upstream
 from serve_app.providers.prices import CurrentPrices
 from serve_app.requests.gateway import Gateway
+from serve_app.requests.probes import Probes
 from serve_app.requests.state import EarlierAnswers
 from serve_app.requests.stored import ClientConversations, Stored, StoredAnswers
 from serve_app.requests.trial import Trials
@@ -98,6 +99,7 @@ def assemble(
     gateway.price = prices.cost_usd
     if ports.rests is not None:
         gateway.share_health(ports.rests)
+    gateway.probe(Probes(ports.upstream, gateway.health, clock, current))
     return Assembly(
         gateway,
         guard,

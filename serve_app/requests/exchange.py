@@ -130,8 +130,9 @@ def _translated(
         body, dropped = asked.answer(answer.body)
     except ValueError as error:
         return unusable(str(error))
-    progress.dropped = tuple(dict.fromkeys((*asked.dropped, *dropped)))
-    return answer._replace(body=body)
+    if dropped or asked.dropped:
+        progress.dropped = tuple(dict.fromkeys((*asked.dropped, *dropped)))
+    return answer if body is answer.body else answer._replace(body=body)
 
 
 def _not_asked(endpoint: Endpoint | None) -> UpstreamFault:

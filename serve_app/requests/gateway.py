@@ -38,6 +38,7 @@ from serve_app.requests.health import Health
 from serve_app.requests.intent import read_intent
 from serve_app.requests.latencies import Latencies
 from serve_app.requests.own_decisions import OwnDecisions, own_decision
+from serve_app.requests.probes import Probes
 from serve_app.requests.progress import RequestProgress
 from serve_app.requests.relay import Relay
 from serve_app.requests.selection import Selection
@@ -83,6 +84,11 @@ class Gateway:
     def share_health(self, board: RestBoard) -> None:
         """Tells other replicas which endpoints rest, and hears of theirs, from now on."""
         self._failover.shared = SharedHealth(self.health, board, self.clock)
+
+    def probe(self, probes: Probes) -> None:
+        """Has endpoints probed that rest, from now on."""
+        probes.shared = self._failover.shared
+        self._failover.probes = probes
 
     async def complete(self, request: ClientRequest) -> Answer:
         """The answer of a model. Raises GatewayError only for a fault of the request."""

@@ -27,6 +27,7 @@ from serve_app.config.schema.inert import (
 from serve_app.config.schema.logs import Logs
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.schema.page import PageSection
+from serve_app.config.schema.probes import ProbesSection
 from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
 from serve_app.config.schema.section import Section, Text
@@ -109,6 +110,14 @@ class ModelProvider(Section):
         "a relative path starts at this file; null: `overrides.upstream_tls_ca_path`",
     )
     timeouts: ProviderTimeouts = ProviderTimeouts()
+    weight: float = Field(
+        default=1.0,
+        ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="share of the requests for this model that begin at this entry, in proportion to its other "
+        "entries; 0: only if all others of the model fail, rest or are full",
+    )
     limits: EntryLimits | None = None
     data_path: DataPath | None = Field(
         None,
@@ -281,6 +290,7 @@ class GatewayConfig(Section):
     cors: Cors = Cors()
     limits: Limits = Limits()
     queue: Queue = Queue()
+    probes: ProbesSection = ProbesSection()
     timeouts: Timeouts = Timeouts()
     logs: Logs = Logs()
     ui: PageSection = PageSection()

@@ -142,6 +142,15 @@ def test_a_key_that_is_used_or_empty_gives_no_warning(text: str, tmp_path: Path)
     assert config_warnings(snapshot_of(tmp_path, f"{ONE_MODEL}{text}\n").config, {}) == []
 
 
+def test_a_weight_without_another_entry_is_named(tmp_path: Path) -> None:
+    """A weight spreads the requests for one model over its entries, not over different models."""
+    entries = "{model: openai/a, weight: 2}, {model: openai/b}"
+    text = f"{VERSION}model_providers: [{entries}, {{model: openai/b, base_url: 'http://h', weight: 3}}]\n"
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
+        "weight under 'openai/a' is ignored: the model has no other entry; add one, or remove it"
+    ]
+
+
 def test_plano_s_connect_timeout_is_used(tmp_path: Path) -> None:
     """It becomes timeouts.connect_s, unless that is set."""
     texts = {
