@@ -1,4 +1,6 @@
-"""Every error that the gateway itself answers with, as one tree.
+"""The errors that the gateway itself answers with, as one tree.
+
+Those about who may ask and how much are in access_errors.py.
 
 ::
 
@@ -13,8 +15,6 @@
     ├── DuplicateKey                400 duplicate_key
     ├── NestingTooDeep              400 nesting_too_deep
     ├── NoModel                     400 no_model
-    ├── InvalidClientKey            401 invalid_api_key
-    ├── AnonymousRefused            403 anonymous_refused
     ├── UnknownPath                 404 unknown_path
     ├── UnknownModel                404 model_not_found
     ├── MethodNotAllowed            405 method_not_allowed
@@ -22,7 +22,6 @@
     ├── BodyTooLarge                413 body_too_large
     ├── UnsupportedEncoding         415 unsupported_encoding
     ├── WebSocketUnsupported        426 websocket_unsupported
-    ├── SpendingCapReached          429 spending_cap_reached
     ├── GatewayBusy                 429 gateway_busy
     ├── HeadersTooLarge             431 headers_too_large
     ├── StateUnavailable            503 state_unavailable
@@ -41,8 +40,6 @@ whatever its constructor takes, and is rendered by dialects only.
 import copyreg
 from dataclasses import dataclass
 from typing import Final
-
-from serve_app.domain import SpentCap
 
 _TWICE: Final = "/v1/v1/"
 """Part of paths where base URL and client both add ``/v1``."""
@@ -150,29 +147,6 @@ class NoModel(GatewayError):
     )
 
 
-class InvalidClientKey(GatewayError):
-    """The gateway requires a client key, and the request has none that it knows."""
-
-    status = 401
-    code = "invalid_api_key"
-    is_final = True
-    text = (
-        "this gateway requires a client key; send one of its client_keys as "
-        "`Authorization: Bearer ...`, `x-api-key: ...` or `x-fingerpost-key: ...`"
-    )
-
-
-class AnonymousRefused(GatewayError):
-    """A gateway without client keys was called from another machine, or for a web page."""
-
-    status = 403
-    code = "anonymous_refused"
-    text = (
-        "this gateway has no client_keys and answers programs on this machine only; "
-        "configure client_keys, or allow_anonymous: true"
-    )
-
-
 @dataclass(eq=False)
 class UnknownPath(GatewayError):
     """The path is not one that the gateway serves."""
@@ -273,19 +247,6 @@ class WebSocketUnsupported(GatewayError):
             f"{self.path} does not support WebSocket; send each request as a POST over HTTP, and "
             "set `supports_websockets = false` in the configuration of Codex"
         )
-
-
-@dataclass(eq=False)
-class SpendingCapReached(GatewayError):
-    """The client has spent its cap, and the gateway does not ask a provider."""
-
-    status = 429
-    code = "spending_cap_reached"
-    is_final = True
-    cap: SpentCap
-
-    def __str__(self) -> str:
-        return self.cap.message
 
 
 @dataclass(eq=False)

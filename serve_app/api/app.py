@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from serve_app.access.client import ANONYMOUS, Client
 from serve_app.access.keys import Caller
+from serve_app.access_errors import ModelNotAllowed
 from serve_app.api.admitted import Admitted
 from serve_app.api.body import ClientGoneError, read_body
 from serve_app.api.errors import send_error
@@ -254,9 +255,15 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
 
     @app.get("/v1/models")
     async def models(request: Request) -> Json:
-        directory = await directories.of(dependencies.snapshot())
+        snapshot = dependencies.snapshot()
+        directory = await directories.of(snapshot)
         is_anthropic, query = _is_anthropic(request), request.query_params
-        return render_models(directory.entries, anthropic=is_anthropic, query=query)
+        allowance = _client(request).allowance
+        entries = directory.entries
+        if allowance is not None:
+            known = snapshot.policy
+            entries = tuple(one for one in entries if allowance.permits_name(known, one.name))
+        return render_models(entries, anthropic=is_anthropic, query=query)
 
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Json:
@@ -264,6 +271,9 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
         policy = snapshot.policy
         if not name or not (policy.knows(name) or name == str(OWN_MODEL)):
             raise UnknownModel(name, policy.nearest(name))
+        allowance = _client(request).allowance
+        if allowance is not None and not allowance.permits_name(policy, name):
+            raise ModelNotAllowed(name, allowance.names)
         entry = (await directories.of(snapshot)).entry(name)
         return render_model(entry, anthropic=_is_anthropic(request))
 
@@ -271,6 +281,11 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
     app.add_exception_handler(GatewayError, partial(_refuse, dependencies))
     app.add_exception_handler(HTTPException, partial(_refuse_path, dependencies))
     return app
+
+
+def _client(request: Request) -> Client:
+    admitted: Admitted = request.state.admitted
+    return admitted.client
 
 
 def _is_anthropic(request: Request) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from serve_app import errors
+from serve_app import access_errors, errors
 from serve_app.cli.main import build_parser
 from serve_app.domain import Reason
 from serve_app.errors import GatewayError
@@ -83,7 +83,6 @@ class MissingFeature:
 
 MISSING: Final = (
     MissingFeature("Images, audio, files, batches, moderations", ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files", "/v1/batches", "/v1/moderations"), "call the provider directly"),
-    MissingFeature("Rate limits and budgets for each client key", (), "`client_keys` is a plain list; Plano's `ratelimits` is refused unless `ignore_unsupported: true`"),
     MissingFeature("Traces and a log of requests", (), "metrics and response headers; Plano's `tracing` is ignored"),
     MissingFeature("A user interface", ("/playground", "/ui"), "`fingerpost route`, and Ray's dashboard"),
 )  # fmt: skip
@@ -99,8 +98,8 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.DuplicateKey: ("the body has a field that the gateway reads twice, or in other letter case", "send the field once, in lower case"),
         errors.NestingTooDeep: ("the body is nested more deeply than the parser supports", "flatten the body"),
         errors.NoModel: ("the request leaves the model open, and the gateway has neither a default model nor routes", "name a model of `GET /v1/models`, or configure `default: true`"),
-        errors.InvalidClientKey: ("the gateway has `client_keys`, and the request has none of them", "send a client key as `Authorization: Bearer KEY`, `x-api-key: KEY` or `x-fingerpost-key: KEY`"),
-        errors.AnonymousRefused: ("the gateway has no `client_keys`, and the request comes from another machine or from a web page of another site", "configure [client keys](../guides/security.md#client-keys)"),
+        access_errors.InvalidClientKey: ("the gateway has `client_keys`, and the request has none of them", "send a client key as `Authorization: Bearer KEY`, `x-api-key: KEY` or `x-fingerpost-key: KEY`"),
+        access_errors.AnonymousRefused: ("the gateway has no `client_keys`, and the request comes from another machine or from a web page of another site", "configure [client keys](../guides/security.md#client-keys)"),
         errors.UnknownPath: ("the path is not served", "use a path of the [surfaces](api.md#surfaces)"),
         errors.UnknownModel: ("no model, alias or wildcard has this name; `param` is `model`, `models` or `x-arch-llm-provider-hint`", "use one of the names that the message suggests, or one of `GET /v1/models`"),
         errors.AnswerNotFound: ("the path names a response that is not [kept](api.md#kept-responses) for this client, or that its provider alone keeps, with an endpoint that has left the configuration", "create it again"),
@@ -110,7 +109,11 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.UnsupportedEncoding: ("`content-encoding` names something else than `gzip`, `deflate` or `identity`", "use an encoding of the header `accept-encoding`, or send the body as it is"),
         errors.BodyTooLarge: ("the body, as sent or unpacked, is larger than `limits.body_bytes`", "send less, or raise [`limits.body_bytes`](configuration.md#limits)"),
         errors.WebSocketUnsupported: ("the client opened a WebSocket", "use HTTP; Codex does by itself, and at once with `supports_websockets = false`"),
-        errors.SpendingCapReached: ("the client has spent its cap", "wait until `retry-after` is over, or have the cap raised"),
+        access_errors.ModelNotAllowed: ("`allow` of the [client key](../guides/keys.md) lists neither what the request names nor a model that it could get", "use one of the names in the message, or one of `GET /v1/models`"),
+        access_errors.ModelUnpriced: ("the client key or its team has a [budget](../guides/keys.md#budgets), and the prices of all models that may answer are unknown", "name another model, or configure [`prices`](configuration.md#prices)"),
+        access_errors.LimitReached: ("a [limit](../guides/keys.md#limits) of the client key, its team or the model is used up", "retry after `retry-after` seconds"),
+        access_errors.SpendingCapReached: ("the client key or its team has spent its [budget](../guides/keys.md#budgets)", "wait until `retry-after` is over, or have the budget raised"),
+        access_errors.LimitsUnavailable: ("the client has limits, Redis is unavailable, and `limit_storage.unavailable` is `closed`", "retry; look at the ingress log for the fault"),
         errors.GatewayBusy: ("all models that may answer are at the [limits](../guides/providers.md#limits) of their entries, and the queue is full or the wait has ended", "retry after `retry-after` seconds, or raise the limits or [`queue`](configuration.md#queue)"),
         errors.HeadersTooLarge: ("the headers together are larger than `limits.header_bytes`", "send less, or raise [`limits.header_bytes`](configuration.md#limits)"),
         errors.OrchestratorUnavailable: ("[typed questions](../guides/decisions.md) for the gateway's own orchestrator, which could not answer", "retry; the message says why"),
@@ -140,6 +143,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "x-fingerpost-attempts": "number of attempts so far; a second try of the same candidate counts",
         "x-fingerpost-dropped": "only if the request was [translated](api.md#translation): fields of the request, and kinds of parts of a complete answer, that the other dialect cannot say and that were left out, at most 32 of them; left out itself without any",
         "x-fingerpost-upstream-request-id": "the provider's `x-request-id`, or `request-id` without one; Serve sets an `x-request-id` of its own",
+        "x-fingerpost-cost-usd": "cost of a complete answer in US dollars, with `cost_header: true`; left out if the price or the tokens are unknown",
         "server-timing": "milliseconds since the whole body had arrived: `decide` until the decision, `upstream` in all attempts until the commit point, `gateway` for the rest until the answer began",
     }
 )
@@ -178,6 +182,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "reason": "value of `x-fingerpost-reason`; empty for a request that was refused before a decision",
         "provider": "as `gen_ai_provider_name`",
         "model": "as `gen_ai_request_model`; of a tier the model that it asks, `provider/name` or `server/name`",
+        "route": "route that decided; `other` for one of a request's own `routing_preferences`; empty without a route",
         "tier": "name of an engine, or `when_unsure` for the engine of close calls",
         "kind": "`input` or `output`",
         "outcome": f"of an attempt: `ok`, the status of an error, or the fault: {_listed(FaultKind)}; of a question for a tier: as of a decision, or `cancelled`; of a decision: `scored`, `cached` (by the ingress), `joined` (an equal question was under way), or the reason why there is none: `orchestrator_timeout`, `orchestrator_error`, `orchestrator_busy`, `breaker_open` (the histogram has `scored` and the three with `orchestrator_`); of a reload: `good` or `refused`",
@@ -238,16 +243,25 @@ def _source(path: str) -> str:
     return f"[{path}](../../{path})"
 
 
+_MODULES: Final = frozenset({errors.__name__, access_errors.__name__})
+"""The modules of the gateway's errors."""
+
+
 def _tree(root: type[GatewayError]) -> Iterator[type[GatewayError]]:
     """Yields the errors of the gateway; other modules, such as tests, may have their own."""
     yield root
     for error in root.__subclasses__():
-        if error.__module__ == root.__module__:
+        if error.__module__ in _MODULES:
             yield from _tree(error)
 
 
 def _headers_and_errors() -> Iterator[str]:
-    sources = ("serve_app/cli/reference_pages.py", "serve_app/domain.py", "serve_app/errors.py")
+    sources = (
+        "serve_app/cli/reference_pages.py",
+        "serve_app/domain.py",
+        "serve_app/errors.py",
+        "serve_app/access_errors.py",
+    )
     yield from _made_from("Response headers, reasons and errors", ", ".join(map(_source, sources)))
     yield "[api.md](api.md) describes requests and answers, and which headers of a provider come back."
     yield from ("", "## Headers", "")

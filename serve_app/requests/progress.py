@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from serve_app.access.limiter import Hold
 from serve_app.affinity.sessions import SessionState
 from serve_app.dialects import ir
 from serve_app.dialects.fields import Intent
@@ -70,6 +71,8 @@ class RequestProgress:
     """What the answer reports of its tokens; None before there is one."""
     answered_s: float | None = None
     """From arrival to the answer's head; None before."""
+    hold: Hold | None = None
+    """What it has reserved of its client's limits; None without limits."""
 
     def __post_init__(self) -> None:
         self.candidate = self.decision.candidates[0]
@@ -119,6 +122,10 @@ class RequestProgress:
         answered, decided, request = self.answered_s, self.decided, self.request
         usage, is_estimated = self.usage(error_type)
         usd = None if price is None or usage is None else price(self.candidate, usage)
+        baseline = request.snapshot.baseline
+        saved_from = None
+        if baseline is not None and price is not None and usage is not None:
+            saved_from = price(baseline, usage)
         return RequestRecord(
             surface=self.request.surface,
             status=status,
@@ -153,6 +160,8 @@ class RequestProgress:
             tier=self.decision.tier,
             rule=self.decision.rule,
             trace=_trace_of(request.headers),
+            baseline_usd=saved_from,
+            route_label=_route_label(self.decision, request),
         )
 
 
@@ -161,6 +170,14 @@ def _tried_record(tried: Tried) -> TriedRecord:
     return TriedRecord(
         candidate.provider, str(candidate), tried.outcome, tried.began_s, tried.seconds
     )
+
+
+def _route_label(decision: RouteDecision, request: ClientRequest) -> str:
+    """The route for metrics: there is no limit to the names of a request's own routes."""
+    if decision.route is None:
+        return ""
+    known = any(route.name == decision.route for route in request.snapshot.policy.routes)
+    return decision.route if known else "other"
 
 
 def _trace_of(headers: Headers) -> str:

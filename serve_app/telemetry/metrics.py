@@ -35,6 +35,10 @@ class Metric(StrEnum):
     TIER_TOKENS = "fingerpost_tier_tokens_total"
     TIER_COST = "fingerpost_tier_cost_usd_total"
     TIER_UNPRICED = "fingerpost_tier_unpriced_total"
+    COST = "fingerpost_cost_usd_total"
+    UNPRICED = "fingerpost_unpriced_total"
+    COMPARED_COST = "fingerpost_compared_cost_usd_total"
+    BASELINE_COST = "fingerpost_baseline_cost_usd_total"
     SESSIONS = "fingerpost_session_events_total"
     CLIENT_GONE = "fingerpost_client_gone_total"
     BROKEN_STREAMS = "fingerpost_broken_streams_total"
@@ -117,6 +121,26 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "counter",
             _TIER_LABELS,
             "Such questions whose cost is unknown: no price, or no count of tokens.",
+        ),
+        Metric.COST: MetricSpec(
+            "counter",
+            ("provider", "model"),
+            "Cost of answers in US dollars, where price and tokens are known.",
+        ),
+        Metric.UNPRICED: MetricSpec(
+            "counter",
+            ("provider", "model"),
+            "Answers with tokens whose cost is unknown, because the model has no price.",
+        ),
+        Metric.COMPARED_COST: MetricSpec(
+            "counter",
+            ("route",),
+            "Cost in US dollars of the answers that are compared with the baseline of `savings`.",
+        ),
+        Metric.BASELINE_COST: MetricSpec(
+            "counter",
+            ("route",),
+            "What the tokens of these answers cost at the price of the baseline, US dollars.",
         ),
         Metric.SESSIONS: MetricSpec(
             "counter",
@@ -219,3 +243,17 @@ class MetricsObserver:
             meter.count(Metric.BROKEN_STREAMS, (request.provider,))
         if request.seconds is not None:
             meter.observe(Metric.REQUEST_SECONDS, request.seconds, (*asked, request.error_type))
+        if request.usage is not None:
+            self._spent(request, request.provider)
+
+    def _spent(self, request: RequestRecord, provider: str) -> None:
+        """Counts the cost of an answer, and what the baseline of savings would have cost."""
+        meter, model = self._meter, (provider, request.model)
+        if request.usd is None:
+            meter.count(Metric.UNPRICED, model)
+            return
+        meter.count(Metric.COST, model, request.usd)
+        if request.baseline_usd is not None:
+            route = (request.route_label,)
+            meter.count(Metric.COMPARED_COST, route, request.usd)
+            meter.count(Metric.BASELINE_COST, route, request.baseline_usd)

@@ -1,7 +1,7 @@
 """The schema of ``gateway.yaml``. It is strict: unknown keys and wrong types are problems.
 
 The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have:
-``client_keys``, ``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``,
+``client_keys``, ``teams``, ``model_limits``, ``limit_storage``, ``savings``, ``allow_anonymous``, ``ignore_unsupported``, ``limits``, ``timeouts``,
 ``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy`` and those that only lists of models show.
 upgrade.py converts older formats first. Checks that need more than one value (duplicates, unknown names) are made where the values
 are used: load.py, providers/checks.py and routing/policy.py.
@@ -13,6 +13,13 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from serve_app.config.schema.access import (
+    ClientKey,
+    ClientKeyEntry,
+    LimitStorage,
+    RequestLimits,
+    Team,
+)
 from serve_app.config.schema.durations import Duration
 from serve_app.config.schema.entry_limits import EntryLimits, Queue
 from serve_app.config.schema.inert import (
@@ -26,6 +33,7 @@ from serve_app.config.schema.inert import (
     Tracing,
 )
 from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.prices import PriceOverride, Savings
 from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
 from serve_app.config.schema.section import Section, Text
@@ -154,23 +162,6 @@ class Alias(Section):
     )
 
 
-class PriceOverride(Section):
-    """Prices of a model, in US dollars per million tokens."""
-
-    input: float = Field(
-        ge=0, allow_inf_nan=False, description="price of input, US dollars per million tokens"
-    )
-    output: float = Field(
-        ge=0, allow_inf_nan=False, description="price of output, US dollars per million tokens"
-    )
-    cached_input: float | None = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="price of input that the provider has cached, US dollars per million tokens; null: unknown",
-    )
-
-
 class Overrides(Section):
     """Plano's switches, and the certificates to trust."""
 
@@ -263,10 +254,29 @@ class GatewayConfig(Section):
     prices: dict[str, PriceOverride] = Field(
         default={}, description="prices by `provider/name`, instead of the published ones"
     )
-    client_keys: Annotated[list[Text], Field(min_length=1)] | None = Field(
+    client_keys: Annotated[list[ClientKeyEntry], Field(min_length=1)] | None = Field(
         default=None,
-        description="keys of which each client must send one, best as `$NAME`; null: no key is needed",
+        description="keys of which each client must send one, best as `$NAME` or with a name; null: no key is "
+        "needed",
         repr=False,
+    )
+    key_secret: Text = Field(
+        default="$FINGERPOST_KEY_SECRET",
+        description="secret of the server with which client keys are hashed, as `$NAME` or `file:PATH`",
+        repr=False,
+    )
+    teams: dict[Text, Team] = Field(
+        default={}, description="teams by name, with the limits and budgets that their keys share"
+    )
+    model_limits: dict[Text, RequestLimits] = Field(
+        default={},
+        description="limits of models by `provider/name` or `provider/*`, for all clients together",
+    )
+    limit_storage: LimitStorage = LimitStorage()
+    savings: Savings | None = None
+    cost_header: bool = Field(
+        default=False,
+        description="whether complete answers have the header `x-fingerpost-cost-usd`",
     )
     allow_anonymous: bool = Field(
         default=False, description="whether to serve other machines without `client_keys`"
@@ -276,14 +286,14 @@ class GatewayConfig(Section):
     timeouts: Timeouts = Timeouts()
     ignore_unsupported: bool = Field(
         default=False,
-        description="whether to start although `ratelimits` and `prompt_guards` are ignored",
+        description="whether to start although `prompt_guards` is ignored",
     )
     model_metrics_sources: list[MetricsSource] = Field(
         default=[], description="sources of prices and latencies; ignored, see `prices`"
     )
     ratelimits: list[RateLimit] = Field(
         default=[],
-        description="limits of tokens per time; refused unless `ignore_unsupported` is set",
+        description="limits of the tokens of a model, by a header of the requests",
     )
     prompt_guards: PromptGuards | None = None
     tracing: Tracing | None = None
@@ -308,6 +318,28 @@ class GatewayConfig(Section):
     )
 
     _forms: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def keyed_clients(self) -> list[ClientKey]:
+        """The client keys that have a name."""
+        return [key for key in self.client_keys or () if isinstance(key, ClientKey)]
+
+    @property
+    def counts_in(self) -> Literal["memory", "redis"]:
+        """Where limits and budgets are counted."""
+        return self.limit_storage.type or self.routing.session_cache.type
+
+    @property
+    def counts_url(self) -> str | None:
+        """The address of Redis for these counts, as configured; None if there is none."""
+        return self.limit_storage.url or self.routing.session_cache.url
+
+    @property
+    def has_shared_limits(self) -> bool:
+        """True if something is limited that all replicas of the ingress have to count together."""
+        keyed = [*self.keyed_clients, *self.teams.values()]
+        limited = any(one.limits is not None or one.budget is not None for one in keyed)
+        return limited or bool(self.model_limits) or bool(self.ratelimits)
 
     @property
     def keeps_state_in(self) -> Literal["memory", "redis", "none"]:

@@ -94,7 +94,9 @@ class Selector(Section):
     """Requests that a limit counts, by one of their headers."""
 
     key: Text = Field(description="name of the request header")
-    value: str = Field(description="value of the request header")
+    value: str = Field(
+        description="value of the request header; empty: each value has a limit of its own"
+    )
 
 
 class TokenLimit(Section):

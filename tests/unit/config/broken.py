@@ -7,7 +7,7 @@ from tests.unit.config_texts import VERSION as V
 __all__ = ["BROKEN", "KEYS", "Found", "G", "V"]
 
 KEYS = (
-    "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, routing_rules, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
+    "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, routing_rules, orchestrator, overrides, routing, prompt_caching, prices, client_keys, key_secret, teams, model_limits, limit_storage, savings, cost_header, "
     "allow_anonymous, limits, queue, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "
     "filters, prompt_targets, system_prompt, mode"
 )

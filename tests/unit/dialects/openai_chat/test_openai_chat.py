@@ -15,10 +15,10 @@ from serve_app.dialects.openai_errors import event_error, read_error
 from serve_app.dialects.protocol import StreamState
 from serve_app.dialects.sse import Event, Framer
 from serve_app.domain import Json, Turn
+from serve_app.access_errors import InvalidClientKey
 from serve_app.errors import (
     BodyTooLarge,
     GatewayError,
-    InvalidClientKey,
     InvalidRequest,
     NoModel,
     UnknownModel,

@@ -1,0 +1,281 @@
+"""Counters in Redis, which all ingress replicas share; one script for each reservation."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha1
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from serve_app.access.counters import (
+    BUCKETS,
+    Charge,
+    Refusal,
+    Settlement,
+    Standing,
+    StoreAwayError,
+)
+from serve_app.access_errors import LimitKind
+from serve_app.affinity.redis import SOCKET_TIMEOUT_S, address_of, connection_pool
+from serve_app.breaker import Breaker, OutageLog
+from serve_app.ports import Clock
+
+KEY_PREFIX: Final = "{fingerpost:limits}:"
+"""The braces keep all counters of a request on one node of a cluster, as a script needs it."""
+
+DEADLINE_S: Final = 0.25
+MAX_WAITING: Final = 20_000
+"""Settlements that wait while Redis is away; the oldest are dropped."""
+
+_BATCH: Final = 64
+_RETRY_S: Final = 1.0
+_CLOSE_S: Final = 2.0
+_LOG_EVERY_S: Final = 10.0
+_LONGEST_PAUSE_S: Final = 2.0
+_KEPT_S: Final = 86400.0
+"""How long a budget's counter is kept after its window, for late settlements."""
+
+_WINDOW, _SLOT, _BUDGET = b"w", b"s", b"b"
+_FORMS: Final = {LimitKind.USD: _BUDGET, LimitKind.CONCURRENT: _SLOT}
+
+# Times are those of Redis, so that the clocks of the replicas don't matter.
+# ARGV: the holder, then for each key its form, limit, amount and span in ms.
+# Returns {0, used, reset, part, ...} with all charges made, or {index, used, retry in ms}.
+_RESERVE = f"""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local parts, reply = {BUCKETS}, {{0}}
+for i, key in ipairs(KEYS) do
+  local at = 4 * i - 2
+  local form, limit = ARGV[at], tonumber(ARGV[at + 1])
+  local amount, span = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local used, reset, part = 0, span, 0
+  if form == 'w' then
+    local width = span / parts
+    part = math.floor(now / width)
+    local fields, live = redis.call('HGETALL', key), {{}}
+    for j = 1, #fields, 2 do
+      local index = tonumber(fields[j])
+      if index < part - parts then redis.call('HDEL', key, fields[j])
+      else
+        used = used + tonumber(fields[j + 1])
+        live[#live + 1] = {{index, tonumber(fields[j + 1])}}
+      end
+    end
+    if used + amount > limit then
+      table.sort(live, function(a, b) return a[1] < b[1] end)
+      local left, free = used, part + 1
+      for _, one in ipairs(live) do
+        left, free = left - one[2], one[1] + parts + 1
+        if left + amount <= limit then break end
+      end
+      return {{i, used, math.max(math.ceil(width), math.ceil(free * width - now))}}
+    end
+    reset = math.ceil((part + parts + 1) * width - now)
+  elseif form == 's' then
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    used = redis.call('ZCARD', key)
+    if used >= limit then return {{i, used, 1000}} end
+  else
+    used = tonumber(redis.call('GET', key) or 0)
+    if used >= limit then return {{i, used, span}} end
+  end
+  reply[3 * i - 1], reply[3 * i], reply[3 * i + 1] = used + amount, reset, part
+end
+for i, key in ipairs(KEYS) do
+  local at = 4 * i - 2
+  local form, span = ARGV[at], tonumber(ARGV[at + 3])
+  if form == 'w' then
+    redis.call('HINCRBY', key, string.format('%d', reply[3 * i + 1]), ARGV[at + 2])
+    redis.call('PEXPIRE', key, math.ceil(span * (parts + 2) / parts))
+  elseif form == 's' then
+    redis.call('ZADD', key, now + span, ARGV[1])
+    redis.call('PEXPIRE', key, span)
+  else
+    redis.call('INCRBY', key, ARGV[at + 2])
+    redis.call('PEXPIRE', key, span + {int(_KEPT_S * 1000)})
+  end
+end
+return reply
+"""
+
+# ARGV: the holder, then for each key its form, the difference, the part and the span in ms.
+_SETTLE = f"""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i, key in ipairs(KEYS) do
+  local at = 4 * i - 2
+  local form, delta = ARGV[at], tonumber(ARGV[at + 1])
+  local part, span = ARGV[at + 2], tonumber(ARGV[at + 3])
+  if form == 's' then redis.call('ZREM', key, ARGV[1])
+  elseif form == 'b' then
+    if redis.call('EXISTS', key) == 1 then redis.call('INCRBY', key, ARGV[at + 1])
+    elseif delta > 0 then
+      redis.call('INCRBY', key, ARGV[at + 1])
+      redis.call('PEXPIRE', key, span + {int(_KEPT_S * 1000)})
+    end
+  elseif delta < 0 then
+    if redis.call('HEXISTS', key, part) == 1 then
+      redis.call('HINCRBY', key, part, ARGV[at + 1])
+    end
+  else
+    local newest = string.format('%d', math.floor(now * {BUCKETS} / span))
+    redis.call('HINCRBY', key, newest, ARGV[at + 1])
+    redis.call('PEXPIRE', key, math.ceil(span * {BUCKETS + 2} / {BUCKETS}))
+  end
+end
+return 1
+"""
+_SHA: Final = {
+    script: sha1(script.encode(), usedforsecurity=False).hexdigest()
+    for script in (_RESERVE, _SETTLE)
+}
+
+
+class RedisCounters:
+    """Counters of all ingress replicas.
+
+    A reservation is one round trip, and is cancelled after DEADLINE_S. Settlements are sent in the
+    background, some at a time, by one task that ends when there are none.
+    """
+
+    def __init__(self, url: str, clock: Clock = time.monotonic) -> None:
+        """Raises ValueError for an invalid address."""
+        pool = connection_pool(url, SOCKET_TIMEOUT_S)
+        self._client: Any = Redis.from_pool(pool)
+        self._free_connections = asyncio.Semaphore(pool.max_connections - 1)
+        self.address = address_of(pool.connection_kwargs)
+        self._breaker = Breaker(clock, longest_pause_s=_LONGEST_PAUSE_S)
+        self._outages = OutageLog("store of limits", clock, interval_s=_LOG_EVERY_S)
+        self._waiting: deque[tuple[list[bytes], list[bytes]]] = deque(maxlen=MAX_WAITING)
+        self._sender: asyncio.Task[None] | None = None
+        self._late: set[asyncio.Task[Any]] = set()
+        self.trouble: str | None = None
+        """The fault of the last operation; None if it was answered."""
+
+    def __repr__(self) -> str:
+        return f"<RedisCounters at {self.address}: {self._breaker.state}>"
+
+    async def reserve(self, charges: Sequence[Charge], holder: str) -> list[Standing] | Refusal:
+        """Makes all charges, or none of them. Raises StoreAwayError."""
+        if not self._breaker.lets_through():
+            raise StoreAwayError(self.trouble or "not asked after repeated failures")
+        keys = [_name(charge) for charge in charges]
+        arguments = [holder.encode()]
+        for charge in charges:
+            span = str(max(1, int(charge.span_s * 1000))).encode()
+            limit, amount = str(charge.limit).encode(), str(charge.amount).encode()
+            arguments += [_FORMS.get(charge.kind, _WINDOW), limit, amount, span]
+        # A task of its own: if the client leaves or the time is over, a charge that is made all the
+        # same has to be taken back.
+        task = asyncio.create_task(self._run(_RESERVE, keys, arguments))
+        try:
+            await asyncio.wait((task,), timeout=DEADLINE_S)
+        except asyncio.CancelledError:
+            self._breaker.forgotten()
+            self._give_back(task, charges, holder)
+            raise
+        if not task.done():
+            self._give_back(task, charges, holder)
+            raise self._failed(f"timed out after {DEADLINE_S * 1e3:g} ms at {self.address}")
+        error = task.exception()
+        if error is not None:
+            raise self._failed(f"{type(error).__name__} at {self.address}")
+        self._succeeded()
+        return _read(task.result())
+
+    def settle(self, settlements: Sequence[Settlement], holder: str) -> None:
+        """Corrects charges, and frees slots, in the background."""
+        keys = [_name(one.charge) for one in settlements]
+        arguments = [holder.encode()]
+        for charge, delta, mark in settlements:
+            span = str(max(1, int(charge.span_s * 1000))).encode()
+            form = _FORMS.get(charge.kind, _WINDOW)
+            arguments += [form, str(delta).encode(), str(mark).encode(), span]
+        self._waiting.append((keys, arguments))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send())
+
+    async def aclose(self) -> None:
+        """Sends what is waiting, for at most two seconds, and closes all connections."""
+        tasks = [task for task in (self._sender, *self._late) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSE_S)
+        if self._sender is not None:  # a late reservation may have begun another
+            self._sender.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sender
+        with suppress(Exception):
+            await self._client.aclose()
+
+    def _give_back(self, task: asyncio.Task[Any], charges: Sequence[Charge], holder: str) -> None:
+        self._late.add(task)  # asyncio itself holds tasks only weakly
+
+        def take_back(done: asyncio.Task[Any]) -> None:
+            self._late.discard(done)
+            if done.cancelled() or done.exception() is not None:
+                return
+            standings = _read(done.result())
+            if not isinstance(standings, Refusal):
+                both = zip(charges, standings, strict=True)
+                self.settle([Settlement(one, -one.amount, at.mark) for one, at in both], holder)
+
+        task.add_done_callback(take_back)
+
+    async def _send(self) -> None:
+        while self._waiting:
+            count = min(_BATCH, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(count)]
+            try:
+                await self._send_batch(batch)
+            except Exception as error:  # noqa: BLE001 - its text may contain the address
+                self.trouble = f"{type(error).__name__} at {self.address}"
+                room = MAX_WAITING - len(self._waiting)
+                self._waiting.extendleft(reversed(batch[:room]))
+                await asyncio.sleep(_RETRY_S)
+
+    async def _send_batch(self, batch: Sequence[tuple[list[bytes], list[bytes]]]) -> None:
+        for again in (False, True):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for keys, arguments in batch:
+                    if again:  # the server has lost the script, so none of the batch ran
+                        pipe.eval(_SETTLE, len(keys), *keys, *arguments)
+                    else:
+                        pipe.evalsha(_SHA[_SETTLE], len(keys), *keys, *arguments)
+                results = await pipe.execute(raise_on_error=False)
+            if not any(isinstance(result, NoScriptError) for result in results):
+                return
+
+    async def _run(self, script: str, keys: list[bytes], arguments: list[bytes]) -> Any:  # noqa: ANN401 - as Redis answers
+        async with self._free_connections:
+            try:
+                return await self._client.evalsha(_SHA[script], len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await self._client.eval(script, len(keys), *keys, *arguments)
+
+    def _failed(self, fault: str) -> StoreAwayError:
+        self._breaker.failed()
+        self.trouble = fault
+        self._outages.failed(fault)
+        return StoreAwayError(fault)
+
+    def _succeeded(self) -> None:
+        self._breaker.succeeded()
+        self.trouble = None
+        self._outages.succeeded()
+
+
+def _name(charge: Charge) -> bytes:
+    return f"{KEY_PREFIX}{charge.counter}".encode("utf-8", "surrogatepass")
+
+
+def _read(reply: list[int]) -> list[Standing] | Refusal:
+    if reply[0]:
+        return Refusal(reply[0] - 1, reply[1], reply[2] / 1000)
+    return [
+        Standing(reply[at], reply[at + 1] / 1000, reply[at + 2]) for at in range(1, len(reply), 3)
+    ]
