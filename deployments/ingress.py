@@ -25,7 +25,11 @@ from deployments.handles import (
 )
 from deployments.meter import ServeMeter
 from deployments.reload import needs_restart, watch
+from deployments.replicas import most_replicas
+from serve_app.access.counters import CounterStore, NoCounters
+from serve_app.access.enforcement import limits_problem
 from serve_app.access.exposure import exposure_problem
+from serve_app.access.limiter import Limiter
 from serve_app.affinity.guarded import NoStore
 from serve_app.api.app import ApiDependencies, create_api
 from serve_app.config.locations import ConfigError, Problem
@@ -46,6 +50,8 @@ from serve_app.telemetry.record import Observer, Observers
 _START_S: Final = 60.0
 """A provider client that has not answered after this time does not delay the start any more."""
 _PROBE_S: Final = 0.5
+_LONGEST_END_S: Final = 60.0
+"""Added to the total timeout: the longest time that a request counts as under way."""
 _PROBED = (Route("greeting", "greetings", ()),)
 _log = logging.getLogger("fingerpost")
 
@@ -71,15 +77,19 @@ class Ingress:
         self._config = config
         self._host = host
         self._own = frozenset(providers)
+        self._replicas = most_replicas()
+        self._counted_in: str | None = None
         meter = ServeMeter()
         self._watch = watch(config, meter, compile_=self._compile, adopt=self._adopt)
         self._started = self._watch.current
+        self._counted_in = self._started.config.counts_in
         self._adopt(self._started)
         max_bytes = hop_bytes(os.environ)
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._clients = {**paths, SHARED_SLUG: HandleUpstream(shared, max_bytes)}
         self._starts_until = time.monotonic() + _START_S
         self._observer = _observers(meter)
+        self._limiter = _limiter(self._started, self._replicas)
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(
@@ -89,6 +99,7 @@ class Ingress:
                 self._observer,
                 _conversations(self._started, affinity),
                 _rests(self._started, affinity),
+                self._limiter,
             ),
         )
         self._watch.start()
@@ -98,7 +109,14 @@ class Ingress:
         problem = None if self._host is None else exposure_problem(self._host, snapshot.config)
         if problem is not None:
             raise ConfigError(str(self._config), (Problem(0, "client_keys", problem),))
+        problem = limits_problem(snapshot.config, self._replicas, self._counted_in)
+        if problem is not None:
+            raise ConfigError(str(self._config), (Problem(0, "limit_storage", problem),))
         return snapshot
+
+    async def __del__(self) -> None:
+        """Serve calls this before it stops the replica: what is still to be counted is sent."""
+        await self._limiter.aclose()
 
     def _adopt(self, snapshot: Snapshot) -> None:
         """Logs what is ignored or unset in a configuration; runs in the watch's thread."""
@@ -148,6 +166,10 @@ class Ingress:
             "answers": {
                 "store": self._started.config.keeps_state_in,
                 "trouble": self._assembly.answers_trouble,
+            },
+            "limits": {
+                "store": self._started.config.counts_in,
+                "trouble": self._limiter.trouble,
             },
             "warnings": self._warnings,
         }
@@ -239,6 +261,24 @@ def _conversations(
         _log.warning("answers are not kept: address of state_storage: %s", error)
         return None
     return SharedConversations(inner, clock=clock)
+
+
+def _limiter(started: Snapshot, replicas: int) -> Limiter:
+    """What counts limits and budgets: Redis, or the memory of this replica."""
+    config = started.config
+    longest_s = config.timeouts.total_s + _LONGEST_END_S
+    if config.counts_in == "memory" or config.counts_url is None:
+        return Limiter(longest_s=longest_s)
+    from serve_app.access.redis_counters import (  # noqa: PLC0415 - redis is optional, and large
+        RedisCounters,
+    )
+
+    store: CounterStore
+    try:
+        store = RedisCounters(expand(config.counts_url, os.environ))
+    except (MissingEnvironmentError, ValueError) as error:
+        store = NoCounters(f"limit_storage.url: {error}")
+    return Limiter(store, replicas=replicas, longest_s=longest_s)
 
 
 def _rests(started: Snapshot, affinity: DeploymentHandle | None) -> RestBoard | None:

@@ -63,6 +63,11 @@ class StoreAwayError(Exception):
 class CounterStore(Protocol):
     """Where requests, tokens and money are counted."""
 
+    @property
+    def trouble(self) -> str | None:
+        """The fault of the last operation; None if it was answered."""
+        ...
+
     async def reserve(self, charges: Sequence[Charge], holder: str) -> list[Standing] | Refusal:
         """Makes all charges, or none of them. Raises StoreAwayError.
 
@@ -142,6 +147,8 @@ class _Slots:
 class MemoryCounters:
     """Counters of one ingress replica; they begin again with it."""
 
+    trouble: str | None = None
+
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._counters: dict[str, _Window | _Budget | _Slots] = {}
@@ -199,6 +206,24 @@ class MemoryCounters:
             windows = [name for name, kept in self._counters.items() if isinstance(kept, _Window)]
             for name in windows[: MAX_COUNTERS // 10]:
                 del self._counters[name]
+
+
+class NoCounters:
+    """A store whose address is not usable."""
+
+    def __init__(self, trouble: str) -> None:
+        self.trouble: str | None = trouble
+
+    async def reserve(self, charges: Sequence[Charge], holder: str) -> list[Standing] | Refusal:
+        """Raises StoreAwayError."""
+        del charges, holder
+        raise StoreAwayError(self.trouble)
+
+    def settle(self, settlements: Sequence[Settlement], holder: str) -> None:
+        """Does nothing."""
+
+    async def aclose(self) -> None:
+        """Does nothing."""
 
 
 def _new(charge: Charge, now: float) -> _Window | _Budget | _Slots:

@@ -17,13 +17,11 @@ from serve_app.access.counters import (
 )
 from serve_app.access.terms import NANO, Rule, window_of
 from serve_app.access_errors import LimitKind, LimitReached, LimitsUnavailable, SpendingCapReached
-from serve_app.breaker import OutageLog
 from serve_app.domain import SpentCap
 from serve_app.ports import Clock
 
 _PERIODS: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
 _MAX_BLOCKED: Final = 10_000
-_LOG_EVERY_S: Final = 10.0
 
 
 class Need(NamedTuple):
@@ -69,7 +67,6 @@ class Limiter:
         self._replicas = replicas
         self._longest_s = longest_s
         self._blocked: dict[str, float] = {}
-        self._outages = OutageLog("store of limits", clock, interval_s=_LOG_EVERY_S)
         self._count = 0
         self._salt = f"{time.time_ns():x}"
 
@@ -133,6 +130,11 @@ class Limiter:
             ]
         if settlements:
             hold.store.settle(settlements, hold.id)
+
+    @property
+    def trouble(self) -> str | None:
+        """The fault of the store, as last seen; None if there is none."""
+        return self.store.trouble
 
     async def aclose(self) -> None:
         """Sends what is still to be settled."""

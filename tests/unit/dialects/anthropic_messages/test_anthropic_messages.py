@@ -5,9 +5,9 @@ import json
 import pytest
 from anthropic.types import ErrorResponse
 
+from serve_app.access_errors import AnonymousRefused, InvalidClientKey
 from serve_app.dialects.anthropic_messages.errors import MessagesErrors, read_error
 from serve_app.domain import Json
-from serve_app.access_errors import AnonymousRefused, InvalidClientKey
 from serve_app.errors import (
     BodyTooLarge,
     GatewayError,
