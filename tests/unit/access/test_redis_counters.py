@@ -156,9 +156,7 @@ async def test_charge_of_a_client_that_left_is_given_back(own: Server, opened: O
             await task
         await asyncio.sleep(0.2)
         await settled(store)
-        (third,) = await reserve(
-            store, "third", charge("left", LimitKind.CONCURRENT, 9, 1, 600.0)
-        )
+        (third,) = await reserve(store, "third", charge("left", LimitKind.CONCURRENT, 9, 1, 600.0))
         assert third.used == 2
 
 
