@@ -30,6 +30,7 @@ from serve_app.access.counters import CounterStore, NoCounters
 from serve_app.access.enforcement import limits_problem
 from serve_app.access.exposure import exposure_problem
 from serve_app.access.limiter import Limiter
+from serve_app.access.spending_warnings import spending_warnings
 from serve_app.affinity.guarded import NoStore
 from serve_app.api.app import ApiDependencies, create_api
 from serve_app.config.locations import ConfigError, Problem
@@ -124,6 +125,7 @@ class Ingress:
             *unmet(os.environ),
             *config_warnings(snapshot.config, os.environ),
             *snapshot.threshold.warnings,
+            *spending_warnings(snapshot.config, snapshot.policy, snapshot.baseline),
             *_tuning_warnings(snapshot),
             *unset_provider_keys(snapshot.providers.endpoints(), os.environ),
             *needs_restart(self._started, snapshot, self._own),

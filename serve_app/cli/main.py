@@ -47,6 +47,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "tune": Command("serve_app.cli.tune", "learn from labelled conversations"),
     "suggest": Command("serve_app.cli.suggest", "let a model write examples of the routes"),
     "models": Command("serve_app.cli.models", "list and download models for the embedded engine"),
+    "keys": Command("serve_app.cli.keys", "make, list and replace client keys"),
 }
 
 
