@@ -42,8 +42,8 @@ class Standing(NamedTuple):
 class Refusal(NamedTuple):
     """A charge that is over its limit; none of the request's charges was made."""
 
-    index: int
-    """Which of the charges."""
+    at: int
+    """Which of the charges, by its index."""
     used: int
     retry_s: float
 

@@ -109,6 +109,11 @@ class Access:
             digest, holder = self._peppered(key), client or nameless_client(key)
         self._holders[digest] = _Holder(holder, digest, until)
 
+    @property
+    def clients(self) -> tuple[Client, ...]:
+        """The holders of all keys that are set, each once."""
+        return tuple(dict.fromkeys(holder.client for holder in self._holders.values()))
+
     def check(self, caller: Caller) -> Client:
         """Which client it is. Raises InvalidClientKey or AnonymousRefused."""
         if self._entries is None:

@@ -22,6 +22,7 @@ from serve_app.ports import Clock
 
 _PERIODS: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
 _MAX_BLOCKED: Final = 10_000
+"""Entries of each map of the limiter; a configuration has fewer."""
 
 
 class Need(NamedTuple):
@@ -41,6 +42,15 @@ class Hold:
     standings: list[Standing]
     store: CounterStore
     is_settled: bool = False
+
+
+class _Calendar(NamedTuple):
+    """The counter of a budget for a calendar window; times are seconds since the epoch."""
+
+    counter: str
+    begins_at: float
+    """When it was first needed."""
+    ends_at: float
 
 
 class Limiter:
@@ -67,6 +77,7 @@ class Limiter:
         self._replicas = replicas
         self._longest_s = longest_s
         self._blocked: dict[str, float] = {}
+        self._windows: dict[str, _Calendar] = {}
         self._count = 0
         self._salt = f"{time.time_ns():x}"
 
@@ -104,7 +115,7 @@ class Limiter:
             store, charges = self._memory, tuple(map(self._share, charges))
             result = await store.reserve(charges, holder)
         if isinstance(result, Refusal):
-            raise self._refused(rules[result.index], charges[result.index], result)
+            raise self._refused(rules[result.at], charges[result.at], result)
         return Hold(holder, rules, charges, result, store)
 
     def settle(
@@ -146,15 +157,25 @@ class Limiter:
     def _charge(self, rule: Rule, need: Need) -> Charge:
         kind = rule.kind
         if kind is LimitKind.USD:
-            now = self._wall_clock()
-            begin, ends_at = window_of(rule.window or "month", now)
-            counter = f"{rule.counter}:{begin}"
-            return Charge(counter, kind, rule.limit, _nano(need.usd), max(1.0, ends_at - now))
+            counter, left_s = self._calendar(rule)
+            return Charge(counter, kind, rule.limit, _nano(need.usd), left_s)
         if kind is LimitKind.TOKENS:  # one that is over the limit alone may have all of it
             amount = max(1, min(need.tokens, rule.limit)) if need.tokens else 0
             return Charge(rule.counter, kind, rule.limit, amount, rule.span_s)
         span_s = self._longest_s if kind is LimitKind.CONCURRENT else rule.span_s
         return Charge(rule.counter, kind, rule.limit, 1, span_s)
+
+    def _calendar(self, rule: Rule) -> tuple[str, float]:
+        """The counter of a budget's window of the moment, and the seconds until that ends."""
+        now = self._wall_clock()
+        known = self._windows.get(rule.counter)
+        if known is None or not known.begins_at <= now < known.ends_at:
+            begin, ends_at = window_of(rule.window or "month", now)
+            if len(self._windows) >= _MAX_BLOCKED:
+                self._windows.clear()
+            known = _Calendar(f"{rule.counter}:{begin}", now, ends_at)
+            self._windows[rule.counter] = known
+        return known.counter, max(1.0, known.ends_at - now)
 
     def _share(self, charge: Charge) -> Charge:
         limit = max(1, charge.limit // self._replicas) if charge.limit else 0

@@ -20,14 +20,15 @@ from serve_app.access.counters import (
     StoreAwayError,
 )
 from serve_app.access_errors import LimitKind
-from serve_app.affinity.redis import SOCKET_TIMEOUT_S, address_of, connection_pool
+from serve_app.affinity.redis import address_of, connection_pool
 from serve_app.breaker import Breaker, OutageLog
 from serve_app.ports import Clock
 
 KEY_PREFIX: Final = "{fingerpost:limits}:"
 """The braces keep all counters of a request on one node of a cluster, as a script needs it."""
 
-DEADLINE_S: Final = 0.25
+DEADLINE_S: Final = 1.0
+"""Longer than for sessions, which a request can do without."""
 MAX_WAITING: Final = 20_000
 """Settlements that wait while Redis is away; the oldest are dropped."""
 
@@ -145,7 +146,7 @@ class RedisCounters:
 
     def __init__(self, url: str, clock: Clock = time.monotonic) -> None:
         """Raises ValueError for an invalid address."""
-        pool = connection_pool(url, SOCKET_TIMEOUT_S)
+        pool = connection_pool(url, DEADLINE_S)
         self._client: Any = Redis.from_pool(pool)
         self._free_connections = asyncio.Semaphore(pool.max_connections - 1)
         self.address = address_of(pool.connection_kwargs)
@@ -199,6 +200,11 @@ class RedisCounters:
         self._waiting.append((keys, arguments))
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
+
+    async def settled(self) -> None:
+        """Waits until all that was to be settled has been sent."""
+        while self._sender is not None and not self._sender.done():
+            await asyncio.wait((self._sender,))
 
     async def aclose(self) -> None:
         """Sends what is waiting, for at most two seconds, and closes all connections."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from serve_app.config.schema.access import ClientKey, Team
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.domain import ModelRef
 from serve_app.providers.prices import price_table
@@ -15,7 +16,7 @@ def spending_warnings(
     config: GatewayConfig, policy: Policy, baseline: ModelRef | None = None
 ) -> Iterator[str]:
     """What a configuration's budgets and savings lack; one line each."""
-    keyed = [*config.keyed_clients, *config.teams.values()]
+    keyed: list[ClientKey | Team] = [*config.keyed_clients, *config.teams.values()]
     has_budget = any(one.budget is not None for one in keyed)
     if not has_budget and baseline is None:
         return

@@ -4,7 +4,7 @@ What a request will take is estimated before it is made: its text at four bytes 
 output that it allows, at most MAX_OUTPUT_TOKENS. What it took is settled at its end.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final, TypeAlias
@@ -87,19 +87,19 @@ class Admission:
         """
         client, terms = request.client, request.snapshot.model_terms
         decided = self.permitted(request, decided)
-        usage = None
-        if client.has_budget and _is_billed(request):
-            usage = _estimate(request, intent)
-            decided = self._priced(decided, usage)
         if not client.rules and not terms:
             return decided, None
-        usage = usage or (_estimate(request, intent) if _is_billed(request) else ir.Usage())
+        usage = _estimate(request, intent) if _is_billed(request) else ir.Usage()
+        costs: Mapping[ModelRef, float] = {}
+        if client.has_budget and usage.all_input:
+            decided, costs = self._priced(decided, usage)
         candidates = decided.decision.candidates
         last = len(candidates) - 1 if intent.falls_back else 0
         for index, candidate in enumerate(candidates):
             own = terms.of(candidate, request.deciding_headers) if terms else ()
             try:
-                hold = await self._reserve(request, candidate, (*client.rules, *own), usage)
+                need = Need(usage.all_input + usage.output, costs.get(candidate, 0.0))
+                hold = await self._reserve(request, (*client.rules, *own), need)
             except LimitReached as error:
                 is_models = all(rule.whose != error.whose for rule in client.rules)
                 if not is_models or index >= last:
@@ -147,31 +147,29 @@ class Admission:
         self.limiter.settle(hold, tokens, usd)
 
     async def _reserve(
-        self,
-        request: ClientRequest,
-        candidate: ModelRef,
-        rules: tuple[Rule, ...],
-        usage: ir.Usage,
+        self, request: ClientRequest, rules: tuple[Rule, ...], need: Need
     ) -> Hold | None:
         if not rules:
             return None
-        usd = 0.0
-        if self._price is not None and request.client.has_budget and usage.all_input:
-            usd = self._price(candidate, usage) or 0.0
-        need = Need(usage.all_input + usage.output, usd)
         is_open = request.snapshot.config.limit_storage.unavailable == "open"
         return await self.limiter.reserve(rules, need, is_open=is_open)
 
-    def _priced(self, decided: Decided, usage: ir.Usage) -> Decided:
-        """The decision without the models whose price is unknown. Raises ModelUnpriced."""
-        price = self._price
-        candidates = decided.decision.candidates
-        kept = tuple(
-            model for model in candidates if price is not None and price(model, usage) is not None
-        )
-        if not kept:
+    def _priced(
+        self, decided: Decided, usage: ir.Usage
+    ) -> tuple[Decided, Mapping[ModelRef, float]]:
+        """The decision without the models whose price is unknown, and the cost of each other one.
+
+        Raises ModelUnpriced.
+        """
+        candidates, costs = decided.decision.candidates, dict[ModelRef, float]()
+        for model in candidates if self._price is not None else ():
+            usd = self._price(model, usage)
+            if usd is not None:
+                costs[model] = usd
+        if not costs:
             raise ModelUnpriced(str(candidates[0]))
-        return decided if len(kept) == len(candidates) else _with(decided, kept)
+        kept = tuple(costs)  # in the order of the candidates, each of which is there once
+        return (decided if len(kept) == len(candidates) else _with(decided, kept)), costs
 
     def _others(self, progress: RequestProgress) -> tuple[Rule, ...]:
         """The limits of the model that has answered, if it is not the one that was reserved."""

@@ -337,7 +337,7 @@ class GatewayConfig(Section):
     @property
     def has_shared_limits(self) -> bool:
         """True if something is limited that all replicas of the ingress have to count together."""
-        keyed = [*self.keyed_clients, *self.teams.values()]
+        keyed: list[ClientKey | Team] = [*self.keyed_clients, *self.teams.values()]
         limited = any(one.limits is not None or one.budget is not None for one in keyed)
         return limited or bool(self.model_limits) or bool(self.ratelimits)
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from serve_app.access.limiter import Limiter
-from serve_app.access.redis_counters import RedisCounters
 from serve_app.api.app import ApiDependencies, create_api
 from serve_app.domain import Reason, Scores, Unavailable
 from serve_app.ports import Upstream
@@ -138,15 +135,6 @@ class ApiRig:
 
         await self.api(scope, receive, send)
         return got
-
-
-async def settled(store: RedisCounters) -> None:
-    """Waits until everything that was to be settled in Redis has been sent."""
-    for _ in range(1000):
-        if not store._waiting and (store._sender is None or store._sender.done()):
-            return
-        await asyncio.sleep(0.005)
-    pytest.fail("settlements are still waiting")
 
 
 def rig_of(

@@ -21,7 +21,6 @@ from serve_app.access.counters import (
 )
 from serve_app.access.redis_counters import KEY_PREFIX, RedisCounters
 from serve_app.access_errors import LimitKind
-from tests.unit.access.api_rig import settled
 from tests.unit.affinity.redis_server import Server, relay, running
 
 Open = Callable[[str], RedisCounters]
@@ -100,7 +99,7 @@ async def test_redis_counts_as_memory_does(server: Server, opened: Open) -> None
         deltas = zip(charges, (0, -50, -1, -390), first, strict=True)
         store.settle([Settlement(one, delta, at.mark) for one, delta, at in deltas], "one")
         if isinstance(store, RedisCounters):
-            await settled(store)
+            await store.settled()
         second = await reserve(store, "three", *charges)
         seen.append([refused[:2], [one.used for one in first], [one.used for one in second]])
     assert seen[0] == seen[1]
@@ -128,7 +127,7 @@ async def test_keys_expire(server: Server, opened: Open) -> None:
         charge("gone:b", LimitKind.USD, 1000, 5, 3600.0),
     )
     store.settle([Settlement(charge("gone:late"), 5, 0)], "x")
-    await settled(store)
+    await store.settled()
     async with Redis.from_url(server.url) as redis:
         names = [name async for name in redis.scan_iter(f"{KEY_PREFIX}gone:*")]
         assert len(names) == 4
@@ -149,13 +148,16 @@ async def test_charge_of_a_client_that_left_is_given_back(own: Server, opened: O
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.sleep(0.2)
-        await settled(store)
+        await store.settled()
         (third,) = await reserve(store, "third", charge("left", LimitKind.CONCURRENT, 9, 1, 600.0))
         assert third.used == 2
 
 
-async def test_slow_redis_is_away_in_time(own: Server, opened: Open) -> None:
-    """A stopped Redis costs a request a quarter of a second, and then none any time."""
+async def test_slow_redis_is_away_in_time(
+    own: Server, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped Redis costs five requests the deadline each, and the next ones nothing."""
+    monkeypatch.setattr(redis_counters, "DEADLINE_S", 0.2)
     store = opened(own.url)
     await reserve(store, "x", charge("slow"))
     own.send(signal.SIGSTOP)
@@ -183,7 +185,7 @@ async def test_store_recovers_and_settles_what_waited(
     assert "127.0.0.1" in str(caught.value)
     store.settle([Settlement(used, 32, 0)], "x")
     own.start()
-    await settled(store)
+    await store.settled()
     for _ in range(100):
         with suppress(StoreAwayError):
             (standing,) = await reserve(store, "z", used)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from serve_app.access import redis_counters
 from serve_app.access.limiter import Limiter
 from serve_app.access.redis_counters import KEY_PREFIX, RedisCounters
-from tests.unit.access.api_rig import MESSAGES, ApiRig, ask_chat, rig_of, settled
+from tests.unit.access.api_rig import MESSAGES, ApiRig, ask_chat, rig_of
 from tests.unit.affinity.redis_server import Server, running
 from tests.unit.requests.test_admission import GPT_4O_USD, Provider, StreamingProvider, keyed
 
@@ -43,7 +43,7 @@ class Pair:
 
     async def settled(self) -> None:
         for store in self.stores:
-            await settled(store)
+            await store.settled()
 
     async def used(self, counter: str) -> int:
         await self.settled()
