@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from serve_app.access.allowance import Allowance
-from serve_app.access.terms import Rule
+from serve_app.access.terms import LimitRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Client:
     """Whose sessions its requests belong to; empty where no key is needed."""
     allowance: Allowance | None = None
     """What it may use; None for everything."""
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[LimitRule, ...] = ()
     """Its limits and budgets, and those of its team."""
     has_budget: bool = False
     """True if any of them is a budget, so that each of its requests needs a price."""

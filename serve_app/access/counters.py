@@ -39,7 +39,7 @@ class Standing(NamedTuple):
     """The part of the window that the charge is in."""
 
 
-class Refusal(NamedTuple):
+class LimitRefusal(NamedTuple):
     """A charge that is over its limit; none of the request's charges was made."""
 
     at: int
@@ -68,7 +68,9 @@ class CounterStore(Protocol):
         """The fault of the last operation; None if it was answered."""
         ...
 
-    async def reserve(self, charges: Sequence[Charge], holder: str) -> list[Standing] | Refusal:
+    async def reserve(
+        self, charges: Sequence[Charge], holder: str
+    ) -> list[Standing] | LimitRefusal:
         """Makes all charges, or none of them. Raises StoreAwayError.
 
         ``holder``: a unique name of the request, which has its slot among those at once.
@@ -156,7 +158,9 @@ class MemoryCounters:
     def __repr__(self) -> str:
         return f"<MemoryCounters {len(self._counters)}>"
 
-    async def reserve(self, charges: Sequence[Charge], holder: str) -> list[Standing] | Refusal:
+    async def reserve(
+        self, charges: Sequence[Charge], holder: str
+    ) -> list[Standing] | LimitRefusal:
         """Makes all charges, or none of them."""
         del holder  # this replica itself knows when a request ends
         now = self._clock()
@@ -214,7 +218,9 @@ class NoCounters:
     def __init__(self, trouble: str) -> None:
         self.trouble: str | None = trouble
 
-    async def reserve(self, charges: Sequence[Charge], holder: str) -> list[Standing] | Refusal:
+    async def reserve(
+        self, charges: Sequence[Charge], holder: str
+    ) -> list[Standing] | LimitRefusal:
         """Raises StoreAwayError."""
         del charges, holder
         raise StoreAwayError(self.trouble)
@@ -238,7 +244,7 @@ def _bucket(span_s: float, now: float) -> int:
 
 def _refusal(
     index: int, charge: Charge, counter: _Window | _Budget | _Slots, now: float
-) -> Refusal | None:
+) -> LimitRefusal | None:
     """Why a charge can't be made; None if it can.
 
     A budget refuses once it is spent, whatever the request may cost: so all of it can be used, and
@@ -250,10 +256,10 @@ def _refusal(
             return None
         width_s = charge.span_s / BUCKETS
         free_at = counter.free_at(charge.limit, charge.amount) * width_s
-        return Refusal(index, used, max(width_s, free_at - now))
+        return LimitRefusal(index, used, max(width_s, free_at - now))
     if used < charge.limit:
         return None
-    return Refusal(index, used, charge.span_s if isinstance(counter, _Budget) else 1.0)
+    return LimitRefusal(index, used, charge.span_s if isinstance(counter, _Budget) else 1.0)
 
 
 def _charge(charge: Charge, counter: _Window | _Budget | _Slots, now: float) -> Standing:

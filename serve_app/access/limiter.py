@@ -8,14 +8,14 @@ from typing import Final, NamedTuple
 from serve_app.access.counters import (
     Charge,
     CounterStore,
+    LimitRefusal,
     MemoryCounters,
-    Refusal,
     Settlement,
     Standing,
     StoreAwayError,
     whole_seconds,
 )
-from serve_app.access.terms import NANO, Rule, window_of
+from serve_app.access.terms import NANO, LimitRule, window_of
 from serve_app.access_errors import LimitKind, LimitReached, LimitsUnavailable, SpendingCapReached
 from serve_app.domain import SpentCap
 from serve_app.ports import Clock
@@ -25,7 +25,7 @@ _MAX_BLOCKED: Final = 10_000
 """Entries of each map of the limiter; a configuration has fewer."""
 
 
-class Need(NamedTuple):
+class Estimate(NamedTuple):
     """What a request will take, as far as that is known before it is answered."""
 
     tokens: int = 0
@@ -37,7 +37,7 @@ class Hold:
     """What a request has reserved; settled once."""
 
     id: str
-    rules: tuple[Rule, ...]
+    rules: tuple[LimitRule, ...]
     charges: tuple[Charge, ...]
     standings: list[Standing]
     store: CounterStore
@@ -81,7 +81,7 @@ class Limiter:
         self._count = 0
         self._salt = f"{time.time_ns():x}"
 
-    def refuse_known(self, rules: Sequence[Rule]) -> None:
+    def refuse_known(self, rules: Sequence[LimitRule]) -> None:
         """Refuses at once what was refused before and can't pass yet. Raises LimitReached.
 
         That is for limits of requests alone, because no request gives those back: a client that
@@ -95,10 +95,10 @@ class Limiter:
                 continue
             left_s = until - self._clock()
             if left_s > 0:
-                raise self._error(rule, Refusal(0, rule.limit, left_s), rule.span_s)
+                raise self._error(rule, LimitRefusal(0, rule.limit, left_s), rule.span_s)
             del self._blocked[f"{rule.counter}:{rule.limit}"]
 
-    async def reserve(self, rules: tuple[Rule, ...], need: Need, *, is_open: bool) -> Hold:
+    async def reserve(self, rules: tuple[LimitRule, ...], need: Estimate, *, is_open: bool) -> Hold:
         """Reserves for all rules, or for none.
 
         ``is_open``: while the store is away, a replica gives out its share of the limits; else
@@ -114,12 +114,12 @@ class Limiter:
                 raise LimitsUnavailable from None
             store, charges = self._memory, tuple(map(self._share, charges))
             result = await store.reserve(charges, holder)
-        if isinstance(result, Refusal):
+        if isinstance(result, LimitRefusal):
             raise self._refused(rules[result.at], charges[result.at], result)
         return Hold(holder, rules, charges, result, store)
 
     def settle(
-        self, hold: Hold, tokens: int | None, usd: float | None, more: tuple[Rule, ...] = ()
+        self, hold: Hold, tokens: int | None, usd: float | None, more: tuple[LimitRule, ...] = ()
     ) -> None:
         """Settles a request by what it took; None: as much as was reserved.
 
@@ -136,7 +136,7 @@ class Limiter:
         if more:
             settlements += [
                 Settlement(charge._replace(amount=0), charge.amount, 0)
-                for charge in self._charges(more, Need(tokens or 0, usd or 0.0))
+                for charge in self._charges(more, Estimate(tokens or 0, usd or 0.0))
                 if charge.kind is not LimitKind.CONCURRENT
             ]
         if settlements:
@@ -151,10 +151,10 @@ class Limiter:
         """Sends what is still to be settled."""
         await self.store.aclose()
 
-    def _charges(self, rules: Sequence[Rule], need: Need) -> tuple[Charge, ...]:
+    def _charges(self, rules: Sequence[LimitRule], need: Estimate) -> tuple[Charge, ...]:
         return tuple(self._charge(rule, need) for rule in rules)
 
-    def _charge(self, rule: Rule, need: Need) -> Charge:
+    def _charge(self, rule: LimitRule, need: Estimate) -> Charge:
         kind = rule.kind
         if kind is LimitKind.USD:
             counter, left_s = self._calendar(rule)
@@ -165,7 +165,7 @@ class Limiter:
         span_s = self._longest_s if kind is LimitKind.CONCURRENT else rule.span_s
         return Charge(rule.counter, kind, rule.limit, 1, span_s)
 
-    def _calendar(self, rule: Rule) -> tuple[str, float]:
+    def _calendar(self, rule: LimitRule) -> tuple[str, float]:
         """The counter of a budget's window of the moment, and the seconds until that ends."""
         now = self._wall_clock()
         known = self._windows.get(rule.counter)
@@ -182,13 +182,13 @@ class Limiter:
         amount = charge.amount if charge.kind is LimitKind.USD else min(charge.amount, limit)
         return charge._replace(counter=f"away:{charge.counter}", limit=limit, amount=amount)
 
-    def _refused(self, rule: Rule, charge: Charge, refusal: Refusal) -> Exception:
+    def _refused(self, rule: LimitRule, charge: Charge, refusal: LimitRefusal) -> Exception:
         if rule.kind is LimitKind.REQUESTS and len(self._blocked) < _MAX_BLOCKED:
             name = f"{rule.counter}:{rule.limit}"
             self._blocked[name] = self._clock() + refusal.retry_s
         return self._error(rule, refusal, charge.span_s)
 
-    def _error(self, rule: Rule, refusal: Refusal, span_s: float) -> Exception:
+    def _error(self, rule: LimitRule, refusal: LimitRefusal, span_s: float) -> Exception:
         if rule.window is None:
             retry_after_s = whole_seconds(refusal.retry_s)
             shown_s = 0.0 if rule.kind is LimitKind.CONCURRENT else span_s
@@ -205,7 +205,7 @@ class Limiter:
         )
 
 
-def _spent_message(rule: Rule, resets_at: float) -> str:
+def _spent_message(rule: LimitRule, resets_at: float) -> str:
     reset = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(resets_at))
     return (
         f"the {rule.whose} has spent its budget of {rule.limit / NANO:.2f} USD for this "

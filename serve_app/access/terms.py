@@ -27,7 +27,7 @@ _VALUE_DIGITS: Final = 16
 Window = Literal["day", "week", "month"]
 
 
-class Rule(NamedTuple):
+class LimitRule(NamedTuple):
     """One limit, and the name of what counts it."""
 
     counter: str
@@ -46,14 +46,14 @@ class SelectorRule(NamedTuple):
     header: str
     value: str
     """Empty: each value of the header has a limit of its own."""
-    rule: Rule
+    rule: LimitRule
 
 
 @dataclass(frozen=True, slots=True)
 class ModelTerms:
     """The limits of models."""
 
-    models: Mapping[str, tuple[Rule, ...]]
+    models: Mapping[str, tuple[LimitRule, ...]]
     """By full name, or ``provider/*``."""
     selectors: Mapping[str, tuple[SelectorRule, ...]]
 
@@ -66,7 +66,7 @@ class ModelTerms:
         rules = (one for several in self.selectors.values() for one in several)
         return frozenset(rule.header.encode() for rule in rules)
 
-    def of(self, model: ModelRef, headers: Mapping[str, str]) -> tuple[Rule, ...]:
+    def of(self, model: ModelRef, headers: Mapping[str, str]) -> tuple[LimitRule, ...]:
         """The limits of a request for a model; ``headers`` by their lower-case names."""
         name, wildcard = str(model), f"{model.provider}/*"
         own = self.models.get(name) or self.models.get(wildcard, ())
@@ -77,7 +77,7 @@ class ModelTerms:
 NO_TERMS: Final = ModelTerms(MappingProxyType({}), MappingProxyType({}))
 
 
-def _selected(rules: tuple[SelectorRule, ...], headers: Mapping[str, str]) -> Iterator[Rule]:
+def _selected(rules: tuple[SelectorRule, ...], headers: Mapping[str, str]) -> Iterator[LimitRule]:
     for header, value, rule in rules:
         sent = headers.get(header)
         if sent is None or (value and sent != value):
@@ -95,7 +95,7 @@ def client_rules(
     team: str | None,
     own: RequestLimits | None,
     budget: SpendingBudget | None,
-) -> tuple[Rule, ...]:
+) -> tuple[LimitRule, ...]:
     """The limits and budgets of a client key, then those of its team."""
     rules = [*_rules("key", name, own), *_budget("key", name, budget)]
     section = None if team is None else config.teams.get(team)
@@ -107,7 +107,7 @@ def client_rules(
 _NAMED: Final = MappingProxyType({"key": "client key", "team": "team", "model": "model"})
 
 
-def _rules(scope: str, name: str, limits: RequestLimits | None) -> Iterator[Rule]:
+def _rules(scope: str, name: str, limits: RequestLimits | None) -> Iterator[LimitRule]:
     if limits is None:
         return
     whose = f"{_NAMED[scope]} {name!r}"
@@ -118,20 +118,20 @@ def _rules(scope: str, name: str, limits: RequestLimits | None) -> Iterator[Rule
     ):
         if limit is not None:
             span_s = 0.0 if kind is LimitKind.CONCURRENT else MINUTE_S
-            yield Rule(f"{scope}:{name}:{kind.value}", kind, limit, whose, span_s)
+            yield LimitRule(f"{scope}:{name}:{kind.value}", kind, limit, whose, span_s)
 
 
-def _budget(scope: str, name: str, budget: SpendingBudget | None) -> Iterator[Rule]:
+def _budget(scope: str, name: str, budget: SpendingBudget | None) -> Iterator[LimitRule]:
     if budget is not None:
         counter, limit = f"{scope}:{name}:usd:{budget.window}", round(budget.usd * NANO)
         whose = f"{_NAMED[scope]} {name!r}"
-        yield Rule(counter, LimitKind.USD, max(1, limit), whose, 0.0, budget.window)
+        yield LimitRule(counter, LimitKind.USD, max(1, limit), whose, 0.0, budget.window)
 
 
 def compile_model_terms(loaded: LoadedConfig, policy: Policy) -> tuple[ModelTerms, list[Problem]]:
     """The limits of models, and the problems of their names."""
     problems: list[Problem] = []
-    models: dict[str, tuple[Rule, ...]] = {}
+    models: dict[str, tuple[LimitRule, ...]] = {}
     selectors: dict[str, tuple[SelectorRule, ...]] = {}
     for name, limits in loaded.config.model_limits.items():
         full = _full_name(loaded, policy, name, ("model_limits", name), problems)
@@ -143,7 +143,7 @@ def compile_model_terms(loaded: LoadedConfig, policy: Policy) -> tuple[ModelTerm
         if full is None:
             continue
         header, value, unit = entry.selector.key.lower(), entry.selector.value, entry.limit.unit
-        rule = Rule(
+        rule = LimitRule(
             f"ratelimit:{full}:{header}:{value}:{unit}",
             LimitKind.TOKENS,
             entry.limit.tokens,

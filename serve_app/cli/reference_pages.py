@@ -110,7 +110,7 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.BodyTooLarge: ("the body, as sent or unpacked, is larger than `limits.body_bytes`", "send less, or raise [`limits.body_bytes`](configuration.md#limits)"),
         errors.WebSocketUnsupported: ("the client opened a WebSocket", "use HTTP; Codex does by itself, and at once with `supports_websockets = false`"),
         access_errors.ModelNotAllowed: ("`allow` of the [client key](../guides/keys.md) lists neither what the request names nor a model that it could get", "use one of the names in the message, or one of `GET /v1/models`"),
-        access_errors.ModelUnpriced: ("the client key or its team has a [budget](../guides/keys.md#budgets), and the prices of all models that may answer are unknown", "name another model, or configure [`prices`](configuration.md#prices)"),
+        access_errors.ModelUnpriced: ("the client key or its team has a [budget](../guides/keys.md#budgets), and the prices of all models that may answer are unknown", "name another model, or configure [`prices`](configuration.md#pricesname)"),
         access_errors.LimitReached: ("a [limit](../guides/keys.md#limits) of the client key, its team or the model is used up", "retry after `retry-after` seconds"),
         access_errors.SpendingCapReached: ("the client key or its team has spent its [budget](../guides/keys.md#budgets)", "wait until `retry-after` is over, or have the budget raised"),
         access_errors.LimitsUnavailable: ("the client has limits, Redis is unavailable, and `limit_storage.unavailable` is `closed`", "retry; look at the ingress log for the fault"),

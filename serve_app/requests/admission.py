@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from typing import Final, TypeAlias
 
 from serve_app.access.allowance import Allowance
-from serve_app.access.limiter import Hold, Limiter, Need
-from serve_app.access.terms import Rule
+from serve_app.access.limiter import Estimate, Hold, Limiter
+from serve_app.access.terms import LimitRule
 from serve_app.access_errors import LimitKind, LimitReached, ModelNotAllowed, ModelUnpriced
 from serve_app.dialects import ir
 from serve_app.dialects.fields import Intent
@@ -98,7 +98,7 @@ class Admission:
         for index, candidate in enumerate(candidates):
             own = terms.of(candidate, request.deciding_headers) if terms else ()
             try:
-                need = Need(usage.all_input + usage.output, costs.get(candidate, 0.0))
+                need = Estimate(usage.all_input + usage.output, costs.get(candidate, 0.0))
                 hold = await self._reserve(request, (*client.rules, *own), need)
             except LimitReached as error:
                 is_models = all(rule.whose != error.whose for rule in client.rules)
@@ -113,12 +113,12 @@ class Admission:
         rules = tuple(rule for rule in request.client.rules if rule.kind is LimitKind.REQUESTS)
         if rules:
             is_open = request.snapshot.config.limit_storage.unavailable == "open"
-            await self.limiter.reserve(rules, Need(), is_open=is_open)
+            await self.limiter.reserve(rules, Estimate(), is_open=is_open)
 
     def settle(self, progress: RequestProgress, record: RequestRecord) -> None:
         """Settles a request that has been answered by what it took.
 
-        Tokens that nobody knows count as estimated; a refused request takes none.
+        Unknown tokens count as estimated; a refused request takes none.
         """
         hold = progress.hold
         if hold is None:
@@ -147,7 +147,7 @@ class Admission:
         self.limiter.settle(hold, tokens, usd)
 
     async def _reserve(
-        self, request: ClientRequest, rules: tuple[Rule, ...], need: Need
+        self, request: ClientRequest, rules: tuple[LimitRule, ...], need: Estimate
     ) -> Hold | None:
         if not rules:
             return None
@@ -162,8 +162,9 @@ class Admission:
         Raises ModelUnpriced.
         """
         candidates, costs = decided.decision.candidates, dict[ModelRef, float]()
-        for model in candidates if self._price is not None else ():
-            usd = self._price(model, usage)
+        price = self._price or _unknown_price
+        for model in candidates:
+            usd = price(model, usage)
             if usd is not None:
                 costs[model] = usd
         if not costs:
@@ -171,7 +172,7 @@ class Admission:
         kept = tuple(costs)  # in the order of the candidates, each of which is there once
         return (decided if len(kept) == len(candidates) else _with(decided, kept)), costs
 
-    def _others(self, progress: RequestProgress) -> tuple[Rule, ...]:
+    def _others(self, progress: RequestProgress) -> tuple[LimitRule, ...]:
         """The limits of the model that has answered, if it is not the one that was reserved."""
         request, model = progress.request, progress.candidate
         terms = request.snapshot.model_terms
@@ -179,6 +180,11 @@ class Admission:
             return ()
         own = terms.of(model, request.deciding_headers)
         return tuple(rule for rule in own if rule not in progress.hold.rules)
+
+
+def _unknown_price(model: ModelRef, usage: ir.Usage) -> None:
+    """The price of every model where no prices are known."""
+    del model, usage
 
 
 def _with(decided: Decided, candidates: tuple[ModelRef, ...]) -> Decided:

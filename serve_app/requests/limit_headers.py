@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from serve_app.access.limiter import Hold
-from serve_app.access.terms import Rule, window_of
+from serve_app.access.terms import LimitRule, window_of
 from serve_app.access_errors import LimitKind, LimitReached
 from serve_app.domain import Headers
 
@@ -29,8 +29,8 @@ def standing_headers(
 
     Of several limits of a kind the one with the least left is shown.
     """
-    tightest: dict[LimitKind, tuple[int, Rule, float]] = {}
-    spent: tuple[float, Rule] | None = None
+    tightest: dict[LimitKind, tuple[int, LimitRule, float]] = {}
+    spent: tuple[float, LimitRule] | None = None
     for rule, charge, standing in zip(hold.rules, hold.charges, hold.standings, strict=True):
         if rule.kind is LimitKind.USD:
             share = standing.used / charge.limit
@@ -57,14 +57,14 @@ def refusal_headers(
     """The same of the limit that refuses a request."""
     if error.kind not in _SHOWN:
         return ()
-    rule = Rule("", error.kind, error.limit, error.whose)
+    rule = LimitRule("", error.kind, error.limit, error.whose)
     return tuple(_of_kind(error.kind, 0, rule, error.retry_after_s, anthropic, now))
 
 
 def _of_kind(
     kind: LimitKind,
     left: int,
-    rule: Rule,
+    rule: LimitRule,
     reset_s: float,
     anthropic: bool,  # noqa: FBT001 - as above
     now: Callable[[], float],
@@ -89,7 +89,7 @@ def _duration(seconds: float) -> str:
     return f"{f'{hours}h' if hours else ''}{f'{minutes}m' if hours or minutes else ''}{rest}s"
 
 
-def _budget(share: float, rule: Rule, now: float) -> Iterator[tuple[str, str]]:
+def _budget(share: float, rule: LimitRule, now: float) -> Iterator[tuple[str, str]]:
     """How much of a cap is spent; the threshold is what makes Claude Code show a notice."""
     utilization = min(share, _MOST)
     passed = next((threshold for threshold in _WARNINGS if share >= threshold), None)

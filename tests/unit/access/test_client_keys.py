@@ -65,7 +65,7 @@ def test_hashed_key_admits_its_holder_alone(tmp_path: Path) -> None:
 
 
 def test_hashed_key_needs_the_secret_it_was_made_with(tmp_path: Path) -> None:
-    """With another secret, or without one, nobody has the key, and a warning says so."""
+    """With another secret, or without one, the key admits no client, and a warning says so."""
     config = compiled(tmp_path, f"client_keys: [{{key: '{HASH}', name: ide}}]\n").config
     for environ in ({"FINGERPOST_KEY_SECRET": "another"}, {}):
         with pytest.raises(InvalidClientKey):

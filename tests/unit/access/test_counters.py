@@ -10,8 +10,8 @@ from serve_app.access import counters
 from serve_app.access.counters import (
     BUCKETS,
     Charge,
+    LimitRefusal,
     MemoryCounters,
-    Refusal,
     Settlement,
     Standing,
 )
@@ -39,7 +39,7 @@ def money(limit: int, amount: int) -> Charge:
 
 async def reserve(store: MemoryCounters, *charges: Charge) -> list[Standing]:
     result = await store.reserve(charges, "x")
-    assert not isinstance(result, Refusal)
+    assert not isinstance(result, LimitRefusal)
     return result
 
 
@@ -51,7 +51,7 @@ async def test_window_is_used_until_all_of_it_is_older() -> None:
     for seconds in (0.0, 30.0, 59.9, 60.0, 60.0 + WIDTH_S - 0.01):
         clock.now = 600.0 + seconds
         refused = await store.reserve([requests(1)], "x")
-        assert isinstance(refused, Refusal)
+        assert isinstance(refused, LimitRefusal)
         assert refused.retry_s == pytest.approx(max(WIDTH_S, 60.0 + WIDTH_S - seconds))
     clock.now = 600.0 + 60.0 + WIDTH_S
     assert (await reserve(store, requests(1)))[0].used == 1
@@ -67,7 +67,7 @@ async def test_retry_is_when_the_amount_fits() -> None:
     waits = []
     for amount in (40, 41, 71):
         refused = await store.reserve([tokens(100, amount)], "x")
-        assert isinstance(refused, Refusal)
+        assert isinstance(refused, LimitRefusal)
         waits.append(refused.retry_s)
     assert waits == [60.0 + WIDTH_S - 40.0, 60.0 + WIDTH_S - 20.0, 60.0 + WIDTH_S]
 
@@ -77,7 +77,7 @@ async def test_refused_request_is_charged_nothing() -> None:
     store = MemoryCounters(FakeClock())
     await reserve(store, requests(5), slot(1))
     refused = await store.reserve([requests(5), slot(1)], "x")
-    assert refused == Refusal(1, 1, 1.0)
+    assert refused == LimitRefusal(1, 1, 1.0)
     store.settle([Settlement(slot(1), -1, 0)], "x")
     assert (await reserve(store, requests(5), slot(1)))[0].used == 2
 
@@ -101,7 +101,7 @@ async def test_tokens_beyond_the_estimate_count_from_now_on() -> None:
     (first,) = await reserve(store, tokens(100, 10))
     clock.now = 300.0
     store.settle([Settlement(tokens(100, 10), 90, first.mark)], "x")
-    assert isinstance(await store.reserve([tokens(100, 11)], "x"), Refusal)
+    assert isinstance(await store.reserve([tokens(100, 11)], "x"), LimitRefusal)
     assert (await reserve(store, tokens(100, 10)))[0].used == 100
 
 
@@ -110,7 +110,7 @@ async def test_budget_is_usable_to_its_end() -> None:
     store = MemoryCounters(FakeClock())
     assert (await reserve(store, money(100, 99)))[0].used == 99
     assert (await reserve(store, money(100, 500)))[0].used == 599
-    assert await store.reserve([money(100, 1)], "x") == Refusal(0, 599, 3600.0)
+    assert await store.reserve([money(100, 1)], "x") == LimitRefusal(0, 599, 3600.0)
     store.settle([Settlement(money(100, 500), -500, 0)], "x")
     assert (await reserve(store, money(100, 1)))[0].used == 100
 
@@ -120,9 +120,9 @@ async def test_changed_limit_keeps_counts() -> None:
     store = MemoryCounters(FakeClock())
     for _ in range(5):
         await reserve(store, requests(5))
-    assert isinstance(await store.reserve([requests(5)], "x"), Refusal)
+    assert isinstance(await store.reserve([requests(5)], "x"), LimitRefusal)
     assert (await reserve(store, requests(6)))[0].used == 6
-    assert isinstance(await store.reserve([requests(3)], "x"), Refusal)
+    assert isinstance(await store.reserve([requests(3)], "x"), LimitRefusal)
 
 
 async def test_number_of_counters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +149,10 @@ async def test_limit_holds_for_every_minute(limit: int, steps: list[tuple[float,
         clock.now += pause_s
         amount = min(asked, limit)
         result = await store.reserve([requests(limit, amount)], "x")
-        if isinstance(result, Refusal):
+        if isinstance(result, LimitRefusal):
             clock.now += result.retry_s + 0.001
             result = await store.reserve([requests(limit, amount)], "x")
-            assert not isinstance(result, Refusal)
+            assert not isinstance(result, LimitRefusal)
         log.append((clock.now, amount))
         recent = [one for at, one in log if at > clock.now - 60.0]
         assert sum(recent) <= limit

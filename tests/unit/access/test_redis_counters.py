@@ -13,8 +13,8 @@ from serve_app.access import redis_counters
 from serve_app.access.counters import (
     Charge,
     CounterStore,
+    LimitRefusal,
     MemoryCounters,
-    Refusal,
     Settlement,
     Standing,
     StoreAwayError,
@@ -63,7 +63,7 @@ def charge(
 
 async def reserve(store: CounterStore, holder: str, *charges: Charge) -> list[Standing]:
     result = await store.reserve(charges, holder)
-    assert not isinstance(result, Refusal)
+    assert not isinstance(result, LimitRefusal)
     return result
 
 
@@ -73,11 +73,11 @@ async def test_exactly_the_limit_passes_two_replicas(server: Server, opened: Ope
     results = await asyncio.gather(
         *(stores[at % 2].reserve([charge("both")], str(at)) for at in range(200))
     )
-    refused = [one for one in results if isinstance(one, Refusal)]
+    refused = [one for one in results if isinstance(one, LimitRefusal)]
     assert len(refused) == 150
     assert {one.used for one in refused} == {50}
     assert all(0 < one.retry_s <= 65.0 for one in refused)
-    granted = [one[0].used for one in results if not isinstance(one, Refusal)]
+    granted = [one[0].used for one in results if not isinstance(one, LimitRefusal)]
     assert sorted(granted) == list(range(1, 51))
 
 
@@ -95,7 +95,7 @@ async def test_redis_counts_as_memory_does(server: Server, opened: Open) -> None
         )
         first = await reserve(store, "one", *charges)
         refused = await store.reserve(charges, "two")
-        assert isinstance(refused, Refusal)
+        assert isinstance(refused, LimitRefusal)
         deltas = zip(charges, (0, -50, -1, -390), first, strict=True)
         store.settle([Settlement(one, delta, at.mark) for one, delta, at in deltas], "one")
         if isinstance(store, RedisCounters):
@@ -111,7 +111,7 @@ async def test_slot_of_a_dead_replica_becomes_free(server: Server, opened: Open)
     store = opened(server.url)
     brief = charge("dead", LimitKind.CONCURRENT, 1, 1, 0.1)
     await reserve(store, "dies", brief)
-    assert isinstance(await store.reserve([brief], "waits"), Refusal)
+    assert isinstance(await store.reserve([brief], "waits"), LimitRefusal)
     await asyncio.sleep(0.15)
     await reserve(store, "waits", brief)
 

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 from serve_app.access import redis_counters
 from serve_app.access.limiter import Limiter
 from serve_app.access.redis_counters import KEY_PREFIX, RedisCounters
+from tests.unit.access.answering import GPT_4O_USD, Provider, StreamingProvider, keyed
 from tests.unit.access.api_rig import MESSAGES, ApiRig, ask_chat, rig_of
 from tests.unit.affinity.redis_server import Server, running
-from tests.unit.requests.test_admission import GPT_4O_USD, Provider, StreamingProvider, keyed
 
 
 class Pair:
@@ -49,10 +49,10 @@ class Pair:
         await self.settled()
         async with Redis.from_url(self.server.url) as redis:
             name = f"{KEY_PREFIX}{counter}"
-            kind = (await redis.type(name)).decode()
-            if kind == "hash":
-                return sum(map(int, (await redis.hgetall(name)).values()))  # type: ignore[misc]
-            return int(await redis.get(name) or 0) if kind == "string" else await redis.zcard(name)
+            kind = str(await redis.type(name))
+            if "hash" in kind:
+                return sum(map(int, await redis.hvals(name)))
+            return int(await redis.get(name) or 0) if "string" in kind else await redis.zcard(name)
 
 
 @pytest.fixture
