@@ -83,11 +83,15 @@ def deployment_problems(
 
 
 def _most_replicas(options: Mapping[str, Json]) -> int:
-    """The most replicas that a deployment with these options may have; 1 if they do not say."""
+    """The most replicas that a deployment with these options may have; 1 if they do not say.
+
+    A number of replicas is ignored unless autoscaling is switched off.
+    """
     number, scaling = options.get("num_replicas"), options.get("autoscaling_config")
-    default = _MOST_OF_AUTO if number == "auto" else 1
-    most = scaling.get("max_replicas", default) if isinstance(scaling, dict) else default
-    if isinstance(number, int) and not isinstance(scaling, dict):
+    most: Json = _MOST_OF_AUTO if number == "auto" else 1
+    if isinstance(scaling, dict):
+        most = scaling.get("max_replicas", most)
+    elif "autoscaling_config" in options and number != "auto":
         most = number
     return most if isinstance(most, int) else 1
 

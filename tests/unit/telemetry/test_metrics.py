@@ -2,6 +2,7 @@
 
 import pytest
 
+from serve_app.dialects import ir
 from serve_app.telemetry.metrics import Metric, MetricsObserver
 from serve_app.telemetry.record import (
     BROKEN,
@@ -68,6 +69,31 @@ def test_answered_request_records_every_metric(
     assert meter.observed(Metric.OVERHEAD_SECONDS) == [(0.25, ("chat",))]
     assert meter.counted(Metric.BROKEN_STREAMS) == [("openai",)] * broken
     assert meter.counted(Metric.CLIENT_GONE) == []
+
+
+SPENT = RequestRecord(
+    "chat", 200, provider="openai", model="openai/a", usage=ir.Usage(10, output=5)
+)
+
+
+def test_cost_is_counted_beside_the_baseline(meter: FakeMeter) -> None:
+    """The cost of an answer counts for its model, and, with a baseline, both for its route."""
+    observer = MetricsObserver(meter)
+    observer.ended(SPENT._replace(usd=0.5))
+    observer.ended(SPENT._replace(usd=0.25, baseline_usd=1.0, route="code", route_label="code"))
+    assert meter.amounts[Metric.COST, ("openai", "openai/a")] == 0.75
+    assert meter.amounts[Metric.COMPARED_COST, ("code",)] == 0.25
+    assert meter.amounts[Metric.BASELINE_COST, ("code",)] == 1.0
+    assert not meter.counted(Metric.UNPRICED)
+
+
+def test_unknown_cost_is_not_zero(meter: FakeMeter) -> None:
+    """Tokens without a price are counted as such, and are left out of the comparison."""
+    observer = MetricsObserver(meter)
+    observer.ended(SPENT._replace(baseline_usd=1.0))
+    observer.ended(SPENT._replace(usage=None, usd=None))
+    assert meter.counted(Metric.UNPRICED) == [("openai", "openai/a")]
+    assert not meter.counted(Metric.COST) + meter.counted(Metric.BASELINE_COST)
 
 
 def test_early_disconnect_records_surface_only(meter: FakeMeter) -> None:
