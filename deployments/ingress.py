@@ -117,7 +117,9 @@ class Ingress:
 
     async def __del__(self) -> None:
         """Serve calls this before it stops the replica: what is still to be counted is sent."""
-        await self._limiter.aclose()
+        limiter = getattr(self, "_limiter", None)  # a replica that did not start has none
+        if limiter is not None:
+            await limiter.aclose()
 
     def _adopt(self, snapshot: Snapshot) -> None:
         """Logs what is ignored or unset in a configuration; runs in the watch's thread."""

@@ -1,5 +1,6 @@
 """Reserves what a request may use of its limits, and settles what it has used."""
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class Limiter:
         self._blocked: dict[str, float] = {}
         self._windows: dict[str, _Calendar] = {}
         self._count = 0
-        self._salt = f"{time.time_ns():x}"
+        self._salt = secrets.token_hex(8)
 
     def refuse_known(self, rules: Sequence[LimitRule]) -> None:
         """Refuses at once what was refused before and can't pass yet. Raises LimitReached.
@@ -115,7 +116,10 @@ class Limiter:
             store, charges = self._memory, tuple(map(self._share, charges))
             result = await store.reserve(charges, holder)
         if isinstance(result, LimitRefusal):
-            raise self._refused(rules[result.at], charges[result.at], result)
+            rule, span_s = rules[result.at], charges[result.at].span_s
+            if store is self.store:  # a share of the limit refuses only while the store is away
+                self._remember(rule, result)
+            raise self._error(rule, result, span_s)
         return Hold(holder, rules, charges, result, store)
 
     def settle(
@@ -182,11 +186,10 @@ class Limiter:
         amount = charge.amount if charge.kind is LimitKind.USD else min(charge.amount, limit)
         return charge._replace(counter=f"away:{charge.counter}", limit=limit, amount=amount)
 
-    def _refused(self, rule: LimitRule, charge: Charge, refusal: LimitRefusal) -> Exception:
+    def _remember(self, rule: LimitRule, refusal: LimitRefusal) -> None:
         if rule.kind is LimitKind.REQUESTS and len(self._blocked) < _MAX_BLOCKED:
             name = f"{rule.counter}:{rule.limit}"
             self._blocked[name] = self._clock() + refusal.retry_s
-        return self._error(rule, refusal, charge.span_s)
 
     def _error(self, rule: LimitRule, refusal: LimitRefusal, span_s: float) -> Exception:
         if rule.window is None:
