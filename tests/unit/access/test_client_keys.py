@@ -178,6 +178,10 @@ PROBLEMS = {
         "model_limits: {openai/gpt-5o: {concurrent: 1}}",
         "model_limits.openai/gpt-5o: no entry of model_providers is named 'openai/gpt-5o'; did you mean 'openai/gpt-4o'?",
     ),
+    "model_limits provider": (
+        "model_limits: {groq/*: {concurrent: 1}}",
+        "model_limits.groq/*: no entry of model_providers is of the provider 'groq'; correct it",
+    ),
     "redis": (
         "limit_storage: {type: redis}\nmodel_limits: {openai/gpt-4o: {concurrent: 1}}",
         "limit_storage: type redis needs `url: redis://host:6379`, or routing.session_cache.url",

@@ -233,3 +233,56 @@ async def test_key_without_limits_keeps_the_providers_headers(tmp_path: Path) ->
     got = await rig.ask(ask_chat(), key="fp-batch")
     assert got.headers["x-ratelimit-limit-requests"] == "9"
     assert used(rig) == {}
+
+
+async def test_requests_to_every_surface_count(tmp_path: Path) -> None:
+    """Decisions without an answer count as requests, too."""
+    rig = rig_of(tmp_path, keyed("limits: {requests_per_minute: 3}"), Provider())
+    paths = ["/v1/route", "/routing/v1/chat/completions", CHAT, "/v1/route", CHAT]
+    assert [(await rig.ask(ask_chat(), path=path)).status for path in paths] == [200] * 3 + [
+        429
+    ] * 2
+
+
+async def test_client_that_leaves_before_the_answer_pays_for_its_prompt(tmp_path: Path) -> None:
+    """What a provider was asked counts as read, and nothing as written."""
+    provider = Provider()
+    provider.pause_s = 5.0
+    rig = rig_of(tmp_path, keyed("limits: {tokens_per_minute: 100000}, budget: {usd: 1}"), provider)
+    text = "word " * 400
+    body = ask_chat(messages=[{"role": "user", "content": text}])
+    task = asyncio.create_task(rig.ask(body))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    tokens, nano_usd = used(rig).values()
+    assert 500 <= tokens <= 550
+    assert nano_usd == round(tokens * 2.5e-6 * 1e9)
+
+
+async def test_images_are_not_counted_as_text(tmp_path: Path) -> None:
+    """The bytes of an image are not four to a token."""
+    provider = Provider()
+    provider.pause_s = 0.01
+    rig = rig_of(tmp_path, keyed("limits: {tokens_per_minute: 100000}"), provider)
+    url = f"data:image/png;base64,{'A' * 800_000}"
+    content = [
+        {"type": "text", "text": "what is it"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
+    got = await rig.ask(ask_chat(max_tokens=10, messages=[{"role": "user", "content": content}]))
+    left = int(got.headers["x-ratelimit-remaining-tokens"])
+    assert 98_000 < left < 98_500
+
+
+async def test_wildcard_limits_all_models_of_a_provider(tmp_path: Path) -> None:
+    """One limit holds for all models of the provider together, unless a model has its own."""
+    text = (
+        "allow_anonymous: true\nmodel_limits:\n  openai/*: {requests_per_minute: 2}\n"
+        "  vllm/own: {requests_per_minute: 1}\n"
+    )
+    rig = rig_of(tmp_path, text, Provider())
+    models = ["openai/gpt-4o", "openai/gpt-4o-mini", "openai/gpt-4o", "vllm/own", "vllm/own"]
+    statuses = [(await rig.ask(ask_chat(model))).status for model in models]
+    assert statuses == [200, 200, 429, 200, 429]
