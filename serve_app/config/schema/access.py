@@ -172,3 +172,29 @@ class LimitStorage(Section):
         description="what happens to clients with limits while Redis is unavailable: `closed` refuses their requests "
         "with status 503, `open` lets each ingress replica give out its share of every limit",
     )
+
+
+class Selector(Section):
+    """Requests that a limit counts, by one of their headers."""
+
+    key: Text = Field(description="name of the request header")
+    value: str = Field(
+        description="value of the request header; empty: each value has a limit of its own"
+    )
+
+
+class TokenLimit(Section):
+    """Number of tokens that are allowed in a unit of time."""
+
+    tokens: int = Field(ge=0, description="maximum number of tokens per `unit`")
+    unit: Literal["second", "minute", "hour", "day"] = Field(
+        description="length of the window in which tokens are counted"
+    )
+
+
+class RateLimit(Section):
+    """Plano's limit of the tokens of a model, for requests that have a header."""
+
+    model: Text = Field(description="model whose tokens are limited")
+    selector: Selector
+    limit: TokenLimit

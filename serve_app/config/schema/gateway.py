@@ -17,6 +17,7 @@ from serve_app.config.schema.access import (
     ClientKey,
     ClientKeyEntry,
     LimitStorage,
+    RateLimit,
     RequestLimits,
     Team,
 )
@@ -29,7 +30,6 @@ from serve_app.config.schema.inert import (
     MetricsSource,
     PlanoEndpoint,
     PromptGuards,
-    RateLimit,
     Tracing,
 )
 from serve_app.config.schema.orchestrator import OrchestratorSection
