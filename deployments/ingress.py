@@ -27,9 +27,15 @@ from deployments.handles import (
 )
 from deployments.meter import ServeMeter
 from deployments.reload import needs_restart, watch
+from deployments.replicas import most_replicas
+from serve_app.access.counters import CounterStore, NoCounters
+from serve_app.access.enforcement import limits_problem
 from serve_app.access.exposure import exposure_problem
+from serve_app.access.limiter import Limiter
+from serve_app.access.spending_warnings import spending_warnings
 from serve_app.affinity.guarded import NoStore
-from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.app import create_api
+from serve_app.api.dependencies import ApiDependencies
 from serve_app.api.playground.page import Page
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.config.plano_tracing import telemetry_of
@@ -55,6 +61,8 @@ from serve_app.telemetry.record import Observers
 _START_S: Final = 60.0
 """A provider client that has not answered after this time does not delay the start any more."""
 _PROBE_S: Final = 0.5
+_LONGEST_END_S: Final = 60.0
+"""Added to the total timeout: the longest time that a request counts as under way."""
 _PROBED = (Route("greeting", "greetings", ()),)
 _log = logging.getLogger("fingerpost")
 
@@ -83,8 +91,11 @@ class Ingress:
         store, replica = MetricStore(), _replica()
         self._metrics = partial(prometheus_text, store, replica)
         meter = Meters(ServeMeter(), store)
+        self._replicas = most_replicas()
+        self._counted_in: str | None = None
         self._watch = watch(config, meter, compile_=self._compile, adopt=self._adopt)
         self._started = self._watch.current
+        self._counted_in = self._started.config.counts_in
         telemetry = telemetry_of(self._started.config)
         self._exports = start_exports(telemetry, os.environ, store, replica)
         self._adopt(self._started)
@@ -97,6 +108,7 @@ class Ingress:
         self._observer = Observers(
             MetricsObserver(meter), self._recent, *self._logs.observers, *self._exports.observers
         )
+        self._limiter = _limiter(self._started, self._replicas)
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(
@@ -106,6 +118,7 @@ class Ingress:
                 self._observer,
                 _conversations(self._started, affinity),
                 _rests(self._started, affinity),
+                self._limiter,
             ),
         )
         self._watch.start()
@@ -116,6 +129,9 @@ class Ingress:
         problem = None if self._host is None else exposure_problem(self._host, snapshot.config)
         if problem is not None:
             raise ConfigError(str(self._config), (Problem(0, "client_keys", problem),))
+        problem = limits_problem(snapshot.config, self._replicas, self._counted_in)
+        if problem is not None:
+            raise ConfigError(str(self._config), (Problem(0, "limit_storage", problem),))
         return snapshot
 
     def _adopt(self, snapshot: Snapshot) -> None:
@@ -126,6 +142,7 @@ class Ingress:
             *config_warnings(snapshot.config, os.environ),
             *self._exports.warnings,
             *snapshot.threshold.warnings,
+            *spending_warnings(snapshot.config, snapshot.policy, snapshot.baseline),
             *_tuning_warnings(snapshot),
             *unset_provider_keys(snapshot.providers.endpoints(), os.environ),
             *needs_restart(self._started, snapshot, self._own),
@@ -152,11 +169,13 @@ class Ingress:
             )
         )
 
-    def __del__(self) -> None:
-        """Writes and exports what is left; Serve calls this when the last request is answered."""
+    async def __del__(self) -> None:
+        """Writes, exports and counts what is left; Serve calls this after the last request."""
+        if hasattr(self, "_limiter"):  # the constructor may have failed
+            await self._limiter.aclose()
         for name in ("_logs", "_exports"):
-            if hasattr(self, name):  # the constructor may have failed
-                getattr(self, name).close()
+            if hasattr(self, name):
+                await asyncio.to_thread(getattr(self, name).close)
 
     async def _health(self) -> Json:
         snapshot = self._watch.current
@@ -177,6 +196,10 @@ class Ingress:
             "answers": {
                 "store": self._started.config.keeps_state_in,
                 "trouble": self._assembly.answers_trouble,
+            },
+            "limits": {
+                "store": self._started.config.counts_in,
+                "trouble": self._limiter.trouble,
             },
             "warnings": self._warnings,
         }
@@ -266,6 +289,24 @@ def _conversations(
         _log.warning("answers are not kept: address of state_storage: %s", error)
         return None
     return SharedConversations(inner, clock=clock)
+
+
+def _limiter(started: Snapshot, replicas: int) -> Limiter:
+    """What counts limits and budgets: Redis, or the memory of this replica."""
+    config = started.config
+    longest_s = config.timeouts.total_s + _LONGEST_END_S
+    if config.counts_in == "memory" or config.counts_url is None:
+        return Limiter(longest_s=longest_s)
+    from serve_app.access.redis_counters import (  # noqa: PLC0415 - redis is optional, and large
+        RedisCounters,
+    )
+
+    store: CounterStore
+    try:
+        store = RedisCounters(expand(config.counts_url, os.environ))
+    except (MissingEnvironmentError, ValueError) as error:
+        store = NoCounters(f"limit_storage.url: {error}")
+    return Limiter(store, replicas=replicas, longest_s=longest_s)
 
 
 def _rests(started: Snapshot, affinity: DeploymentHandle | None) -> RestBoard | None:

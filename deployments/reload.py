@@ -58,6 +58,10 @@ def needs_restart(started: Snapshot, now: Snapshot, own: Collection[str]) -> lis
         lines.append("logs has changed; restart the application to apply it")
     if before.telemetry != after.telemetry or before.tracing != after.tracing:
         lines.append("telemetry has changed; restart the application to apply it")
+    is_limited = before.has_shared_limits or after.has_shared_limits
+    counted = [(one.counts_in, one.counts_url) for one in (before, after)]
+    if is_limited and counted[0] != counted[1]:
+        lines.append("limit_storage has changed; restart the application to apply it")
     if before.state_storage != after.state_storage:
         lines.append("state_storage has changed; restart the application to apply it")
     lines += [

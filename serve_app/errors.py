@@ -1,4 +1,6 @@
-"""Every error that the gateway itself answers with, as one tree.
+"""The errors that the gateway itself answers with, as one tree.
+
+Those about who may ask and how much are in access_errors.py.
 
 ::
 
@@ -8,14 +10,11 @@
     │   ├── ResponseNotFound        400 previous_response_not_found
     │   ├── AnswerNotFound          404 response_not_found
     │   ├── ConversationNotFound    404 conversation_not_found
-    │   ├── PageRefused             403 page_refused
     │   ├── ThreadUnsupported       400 thread_unsupported_request
     │   └── ThreadNotFound          404 thread_not_found
     ├── DuplicateKey                400 duplicate_key
     ├── NestingTooDeep              400 nesting_too_deep
     ├── NoModel                     400 no_model
-    ├── InvalidClientKey            401 invalid_api_key
-    ├── AnonymousRefused            403 anonymous_refused
     ├── UnknownPath                 404 unknown_path
     ├── UnknownModel                404 model_not_found
     ├── MethodNotAllowed            405 method_not_allowed
@@ -23,7 +22,6 @@
     ├── BodyTooLarge                413 body_too_large
     ├── UnsupportedEncoding         415 unsupported_encoding
     ├── WebSocketUnsupported        426 websocket_unsupported
-    ├── SpendingCapReached          429 spending_cap_reached
     ├── GatewayBusy                 429 gateway_busy
     ├── PageBusy                    429 page_busy
     ├── HeadersTooLarge             431 headers_too_large
@@ -43,8 +41,6 @@ whatever its constructor takes, and is rendered by dialects only.
 import copyreg
 from dataclasses import dataclass
 from typing import Final
-
-from serve_app.domain import SpentCap
 
 _TWICE: Final = "/v1/v1/"
 """Part of paths where base URL and client both add ``/v1``."""
@@ -152,36 +148,6 @@ class NoModel(GatewayError):
     )
 
 
-class InvalidClientKey(GatewayError):
-    """The gateway requires a client key, and the request has none that it knows."""
-
-    status = 401
-    code = "invalid_api_key"
-    is_final = True
-    text = (
-        "this gateway requires a client key; send one of its client_keys as "
-        "`Authorization: Bearer ...`, `x-api-key: ...` or `x-fingerpost-key: ...`"
-    )
-
-
-class AnonymousRefused(GatewayError):
-    """A gateway without client keys was called from another machine, or by a web page."""
-
-    status = 403
-    code = "anonymous_refused"
-    text = (
-        "this gateway has no client_keys and answers programs on this machine only, at localhost; "
-        "configure client_keys, allow_anonymous: true, or cors.allow_origins for a web page"
-    )
-
-
-class PageRefused(InvalidRequest):
-    """The page at ``/ui`` was called from elsewhere than the page, or from another machine."""
-
-    status = 403
-    code = "page_refused"
-
-
 @dataclass(eq=False)
 class UnknownPath(GatewayError):
     """The path is not one that the gateway serves."""
@@ -282,19 +248,6 @@ class WebSocketUnsupported(GatewayError):
             f"{self.path} does not support WebSocket; send each request as a POST over HTTP, and "
             "set `supports_websockets = false` in the configuration of Codex"
         )
-
-
-@dataclass(eq=False)
-class SpendingCapReached(GatewayError):
-    """The client has spent its cap, and the gateway does not ask a provider."""
-
-    status = 429
-    code = "spending_cap_reached"
-    is_final = True
-    cap: SpentCap
-
-    def __str__(self) -> str:
-        return self.cap.message
 
 
 @dataclass(eq=False)

@@ -9,6 +9,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final
 
+from serve_app.access.enforcement import limits_problem
 from serve_app.domain import DataPath
 from serve_app.providers.endpoints import SHARED_SLUG
 from serve_app.snapshot import Snapshot
@@ -85,7 +86,7 @@ class DeploymentSpec:
 def deployments_of(snapshot: Snapshot) -> tuple[DeploymentSpec, ...]:
     """The deployments of a configuration, the ingress first."""
     specs = [
-        DeploymentSpec("Ingress", Role.INGRESS, _IO_BOUND),
+        DeploymentSpec("Ingress", Role.INGRESS, _ingress_options(snapshot)),
         DeploymentSpec("Orchestrator", Role.ORCHESTRATOR, _orchestrator_options(snapshot)),
     ]
     kinds = (snapshot.config.routing.session_cache.type, snapshot.config.keeps_state_in)
@@ -103,6 +104,15 @@ def deployments_of(snapshot: Snapshot) -> tuple[DeploymentSpec, ...]:
 def deployment_names(snapshot: Snapshot) -> list[str]:
     """The names of a configuration's deployments."""
     return [spec.name for spec in deployments_of(snapshot)]
+
+
+def _ingress_options(snapshot: Snapshot) -> Mapping[str, Any]:
+    """Those of an ingress; one that counts limits in its memory has a single replica."""
+    config = snapshot.config
+    if limits_problem(config, _IO_BOUND["autoscaling_config"]["max_replicas"]) is None:
+        return _IO_BOUND
+    scaling = {**_IO_BOUND["autoscaling_config"], "max_replicas": 1}
+    return {**_IO_BOUND, "autoscaling_config": scaling}
 
 
 def _orchestrator_options(snapshot: Snapshot) -> Mapping[str, Any]:

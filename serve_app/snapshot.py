@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serve_app.access.clients import compile_clients
 from serve_app.access.keys import Access
 from serve_app.access.origins import origin_problem
+from serve_app.access.terms import NO_TERMS, ModelTerms, compile_model_terms
 from serve_app.affinity.identify import (
     wanted_headers,
 )
@@ -14,8 +16,9 @@ from serve_app.config.load import LoadedConfig, load, raise_problems
 from serve_app.config.locations import Problem
 from serve_app.config.reference_checks import reference_problems
 from serve_app.config.references import absolute
+from serve_app.config.schema.access import ClientKey
 from serve_app.config.schema.gateway import GatewayConfig
-from serve_app.domain import FALLBACK_HEADER
+from serve_app.domain import FALLBACK_HEADER, ModelRef
 from serve_app.engines.servers import check_engines
 from serve_app.engines.threshold import ThresholdInForce, threshold_in_force
 from serve_app.providers.endpoints import ProviderTable, build_table
@@ -37,6 +40,10 @@ class Snapshot:
     """Who may ask."""
     deciding_headers: frozenset[bytes] = frozenset()
     """Names of the headers that decide about sessions or match rules, in lower case."""
+    model_terms: ModelTerms = NO_TERMS
+    """The limits of models."""
+    baseline: ModelRef | None = None
+    """The model whose price savings are compared with."""
 
     @property
     def version(self) -> str:
@@ -67,15 +74,19 @@ def compile_snapshot(file: str | Path | None, environ: Mapping[str, str] | None 
     if everyone is not None:
         more.append(loaded.problem(*everyone))
     more += _unknown_prices(loaded, policy)
+    clients, problems_of_keys = compile_clients(loaded, policy)
+    terms, problems_of_limits = compile_model_terms(loaded, policy)
+    more += [*problems_of_keys, *problems_of_limits, *_limit_storage(loaded)]
+    baseline = _baseline(loaded, policy, more)
     more += check_engines(loaded, providers, policy)
     threshold, faults = threshold_in_force(loaded.config.orchestrator)
     more += (loaded.problem(*fault) for fault in faults)
     raise_problems(loaded, [*problems, *more])
     wanted = wanted_headers(routing.session_headers, routing.session_cache.tenant_header)
-    wanted |= read_headers_of(policy.rules) | {FALLBACK_HEADER.encode()}
+    wanted |= read_headers_of(policy.rules) | {FALLBACK_HEADER.encode()} | terms.headers
     config = _with_threshold(_with_key_files(loaded), threshold)
-    access = Access(config, os.environ if environ is None else environ)
-    return Snapshot(config, policy, providers, threshold, access, wanted)
+    access = Access(config, os.environ if environ is None else environ, clients=clients)
+    return Snapshot(config, policy, providers, threshold, access, wanted, terms, baseline)
 
 
 def _with_threshold(config: GatewayConfig, threshold: ThresholdInForce) -> GatewayConfig:
@@ -93,9 +104,42 @@ def _with_key_files(loaded: LoadedConfig) -> GatewayConfig:
     if config.client_keys is None:
         return config
     folder = Path(loaded.file).absolute().parent
-    return config.model_copy(
-        update={"client_keys": [absolute(key, folder) for key in config.client_keys]}
-    )
+    keys = [_placed(key, folder) for key in config.client_keys]
+    secret = absolute(config.key_secret, folder)
+    return config.model_copy(update={"client_keys": keys, "key_secret": secret})
+
+
+def _placed(entry: str | ClientKey, folder: Path) -> str | ClientKey:
+    """A client key with an absolute path of its file."""
+    if not isinstance(entry, ClientKey):
+        return absolute(entry, folder)
+    previous = entry.previous
+    if previous is not None:
+        previous = previous.model_copy(update={"key": absolute(previous.key, folder)})
+    return entry.model_copy(update={"key": absolute(entry.key, folder), "previous": previous})
+
+
+def _limit_storage(loaded: LoadedConfig) -> Iterator[Problem]:
+    config = loaded.config
+    if config.has_shared_limits and config.counts_in == "redis" and config.counts_url is None:
+        text = "type redis needs `url: redis://host:6379`, or routing.session_cache.url"
+        yield loaded.problem(("limit_storage",), text)
+
+
+def _baseline(loaded: LoadedConfig, policy: Policy, problems: list[Problem]) -> ModelRef | None:
+    """The model of ``savings.baseline``, which the gateway need not serve."""
+    if loaded.config.savings is None:
+        return None
+    name = loaded.config.savings.baseline
+    resolved = policy.resolve(name)
+    if resolved is not None:
+        return resolved[0]
+    provider, _, rest = name.partition("/")
+    if provider and rest:
+        return ModelRef(provider, rest)
+    text = f"{name!r} must be written provider/name; correct it"
+    problems.append(loaded.problem(("savings", "baseline"), text))
+    return None
 
 
 def _unknown_prices(loaded: LoadedConfig, policy: Policy) -> Iterator[Problem]:

@@ -50,6 +50,9 @@ CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/respons
 SESSION_TTL_S, SESSION_ENTRIES = 6, 200
 """The limits of the gateways for sessions, small enough for tests to reach them."""
 
+LIMITED, LIMIT = "shared/parrot@limited", 50
+"""A model of the gateways with sessions in Redis that is limited, and its requests a minute."""
+
 DATA_PATHS = ("dedicated", "shared", "inline")
 """Each data path has its own provider; its models are named ``<data path>/<script>``."""
 
@@ -269,6 +272,7 @@ def write_sessions_config(
             "session_max_entries": SESSION_ENTRIES,
         },
         "logs": {"access": {"to": f"{cache['type']}-access.jsonl"}},
+        "model_limits": {} if redis is None else {LIMITED: {"requests_per_minute": LIMIT}},
     }
     file = folder / f"sessions-{cache['type']}.yaml"
     file.write_text(json.dumps(config, indent=1))

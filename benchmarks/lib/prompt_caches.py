@@ -22,7 +22,8 @@ import uvicorn
 
 from benchmarks.lib.in_process import NullMeter
 from serve_app.affinity.memory import MemoryStore
-from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.app import create_api
+from serve_app.api.dependencies import ApiDependencies
 from serve_app.domain import Binding, ModelRef, Question, Scores
 from serve_app.ports import AffinityStore
 from serve_app.providers.transport import Transport, fixed

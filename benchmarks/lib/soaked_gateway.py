@@ -24,7 +24,8 @@ import uvicorn
 from benchmarks.lib.in_process import NullMeter
 from benchmarks.lib.prompt_caches import SharedMemory
 from deployments.exchanges import transport
-from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.app import create_api
+from serve_app.api.dependencies import ApiDependencies
 from serve_app.config.watch import Watch
 from serve_app.conversations.memory import MemoryConversations
 from serve_app.conversations.shared import SharedConversations

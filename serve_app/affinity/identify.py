@@ -102,22 +102,29 @@ def named_session(headers: Mapping[str, str], client_headers: Sequence[str]) -> 
     return None
 
 
-def tenant_of(headers: Mapping[str, str], tenant_header: str | None) -> str:
-    """The tenant of a request; empty if there is none."""
-    return "" if tenant_header is None else _short(headers.get(tenant_header.lower(), "").strip())
+def tenant_of(headers: Mapping[str, str], tenant_header: str | None, own: str = "") -> str:
+    """The tenant of a request, ``own`` where no header says otherwise; empty if there is none."""
+    if tenant_header is None:
+        return own
+    return _short(headers.get(tenant_header.lower(), "").strip()) or own
 
 
 def session_of(
-    config: GatewayConfig, headers: Mapping[str, str], name: str, conversation: Conversation
+    config: GatewayConfig,
+    headers: Mapping[str, str],
+    name: str,
+    conversation: Conversation,
+    own_tenant: str = "",
 ) -> Session | None:
     """The session of a request, by its headers or by how its conversation begins.
 
     ``headers`` are those that ``wanted_headers`` names, ``name`` is the model that the request
-    asks for. Returns None for a request without a session.
+    asks for, ``own_tenant`` the tenant unless a header names one. Returns None for a request
+    without a session.
     """
     if is_off(headers) or (not headers and not _is_implicit(config)):
         return None
-    tenant = tenant_of(headers, config.routing.session_cache.tenant_header)
+    tenant = tenant_of(headers, config.routing.session_cache.tenant_header, own_tenant)
     lane = "" if name.lower() in AUTO_NAMES else name
     own = named_session(headers, config.routing.session_headers)
     first = conversation.first_user_text if own is None and _is_implicit(config) else None

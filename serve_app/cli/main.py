@@ -48,6 +48,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "report": Command("serve_app.cli.report", "report requests, costs and decisions from the logs"),
     "suggest": Command("serve_app.cli.suggest", "let a model write examples of the routes"),
     "models": Command("serve_app.cli.models", "list and download models for the embedded engine"),
+    "keys": Command("serve_app.cli.keys", "make, list and replace client keys"),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from serve_app import errors
+from serve_app import access_errors, errors
 from serve_app.cli.main import build_parser
 from serve_app.domain import Reason
 from serve_app.errors import GatewayError
@@ -85,7 +85,6 @@ class MissingFeature:
 
 MISSING: Final = (
     MissingFeature("Images, audio, files, batches, moderations", ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files", "/v1/batches", "/v1/moderations"), "call the provider directly"),
-    MissingFeature("Rate limits and budgets for each client key", (), "`client_keys` is a plain list; Plano's `ratelimits` is refused unless `ignore_unsupported: true`"),
 )  # fmt: skip
 """Shown at the top of README. Remove a row when its paths are served: a test says when."""
 
@@ -99,9 +98,9 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.DuplicateKey: ("the body has a field that the gateway reads twice, or in other letter case", "send the field once, in lower case"),
         errors.NestingTooDeep: ("the body is nested more deeply than the parser supports", "flatten the body"),
         errors.NoModel: ("the request leaves the model open, and the gateway has neither a default model nor routes", "name a model of `GET /v1/models`, or configure `default: true`"),
-        errors.InvalidClientKey: ("the gateway has `client_keys`, and the request has none of them", "send a client key as `Authorization: Bearer KEY`, `x-api-key: KEY` or `x-fingerpost-key: KEY`"),
-        errors.AnonymousRefused: ("the gateway has no `client_keys`, and the request comes from another machine, from a web page of another site, or for a host that is not this machine", "call the gateway at `localhost`, or configure [client keys](../guides/security.md#client-keys) or, for a page, [`cors.allow_origins`](../guides/security.md#web-pages)"),
-        errors.PageRefused: ("a call below `/ui` comes from another machine or under another host name while there are no `client_keys`, or from another web page", "open the [page](../guides/page.md) at a loopback address, such as `http://127.0.0.1:8000/ui`; scripts use `POST /v1/route`"),
+        access_errors.InvalidClientKey: ("the gateway has `client_keys`, and the request has none of them", "send a client key as `Authorization: Bearer KEY`, `x-api-key: KEY` or `x-fingerpost-key: KEY`"),
+        access_errors.AnonymousRefused: ("the gateway has no `client_keys`, and the request comes from another machine, from a web page of another site, or for a host that is not this machine", "call the gateway at `localhost`, or configure [client keys](../guides/security.md#client-keys) or, for a page, [`cors.allow_origins`](../guides/security.md#web-pages)"),
+        access_errors.PageRefused: ("a call below `/ui` comes from another machine or under another host name while there are no `client_keys`, or from another web page", "open the [page](../guides/page.md) at a loopback address, such as `http://127.0.0.1:8000/ui`; scripts use `POST /v1/route`"),
         errors.UnknownPath: ("the path is not served", "use a path of the [surfaces](api.md#surfaces)"),
         errors.UnknownModel: ("no model, alias or wildcard has this name; `param` is `model`, `models` or `x-arch-llm-provider-hint`", "use one of the names that the message suggests, or one of `GET /v1/models`"),
         errors.AnswerNotFound: ("the path names a response that is not [kept](api.md#kept-responses) for this client, or that its provider alone keeps, with an endpoint that has left the configuration", "create it again"),
@@ -111,7 +110,11 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.UnsupportedEncoding: ("`content-encoding` names something else than `gzip`, `deflate` or `identity`", "use an encoding of the header `accept-encoding`, or send the body as it is"),
         errors.BodyTooLarge: ("the body, as sent or unpacked, is larger than `limits.body_bytes`", "send less, or raise [`limits.body_bytes`](configuration.md#limits)"),
         errors.WebSocketUnsupported: ("the client opened a WebSocket", "use HTTP; Codex does by itself, and at once with `supports_websockets = false`"),
-        errors.SpendingCapReached: ("the client has spent its cap", "wait until `retry-after` is over, or have the cap raised"),
+        access_errors.ModelNotAllowed: ("`allow` of the [client key](../guides/keys.md) lists neither what the request names nor a model that it could get", "use one of the names in the message, or one of `GET /v1/models`"),
+        access_errors.ModelUnpriced: ("the client key or its team has a [budget](../guides/keys.md#budgets), and the prices of all models that may answer are unknown", "name another model, or configure [`prices`](configuration.md#pricesname)"),
+        access_errors.LimitReached: ("a [limit](../guides/keys.md#limits) of the client key, its team or the model is used up", "retry after `retry-after` seconds"),
+        access_errors.SpendingCapReached: ("the client key or its team has spent its [budget](../guides/keys.md#budgets)", "wait until `retry-after` is over, or have the budget raised"),
+        access_errors.LimitsUnavailable: ("the client has limits, Redis is unavailable, and `limit_storage.unavailable` is `closed`", "retry; look at the ingress log for the fault"),
         errors.GatewayBusy: ("all models that may answer are at the [limits](../guides/providers.md#limits) of their entries, and the queue is full or the wait has ended", "retry after `retry-after` seconds, or raise the limits or [`queue`](configuration.md#queue)"),
         errors.PageBusy: ("the [page](../guides/page.md) is open too often at once", "close another tab"),
         errors.HeadersTooLarge: ("the headers together are larger than `limits.header_bytes`", "send less, or raise [`limits.header_bytes`](configuration.md#limits)"),
@@ -142,6 +145,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "x-fingerpost-attempts": "number of attempts so far; a second try of the same candidate counts",
         "x-fingerpost-dropped": "only if the request was [translated](api.md#translation): fields of the request, and kinds of parts of a complete answer, that the other dialect cannot say and that were left out, at most 32 of them; left out itself without any",
         "x-fingerpost-upstream-request-id": "the provider's `x-request-id`, or `request-id` without one; Serve sets an `x-request-id` of its own",
+        "x-fingerpost-cost-usd": "cost of a complete answer in US dollars, with `cost_header: true`; left out if the price or the tokens are unknown",
         "server-timing": "milliseconds since the whole body had arrived: `decide` until the decision, `upstream` in all attempts until the commit point, `gateway` for the rest until the answer began",
     }
 )
@@ -181,7 +185,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "reason": "value of `x-fingerpost-reason`; empty for a request that was refused before a decision",
         "provider": "as `gen_ai_provider_name`",
         "model": "as `gen_ai_request_model`; of a tier the model that it asks, `provider/name` or `server/name`",
-        "route": "name of a configured route; `other` for one that the request defines itself",
+        "route": "route that decided; `other` for one of a request's own `routing_preferences`; empty without a route",
         "team": "team of the client key; empty without one",
         "tier": "name of an engine, or `when_unsure` for the engine of close calls",
         "kind": "`input` or `output`",
@@ -244,16 +248,25 @@ def _source(path: str) -> str:
     return f"[{path}](../../{path})"
 
 
+_MODULES: Final = frozenset({errors.__name__, access_errors.__name__})
+"""The modules of the gateway's errors."""
+
+
 def _tree(root: type[GatewayError]) -> Iterator[type[GatewayError]]:
     """Yields the errors of the gateway; other modules, such as tests, may have their own."""
     yield root
     for error in root.__subclasses__():
-        if error.__module__ == root.__module__:
+        if error.__module__ in _MODULES:
             yield from _tree(error)
 
 
 def _headers_and_errors() -> Iterator[str]:
-    sources = ("serve_app/cli/reference_pages.py", "serve_app/domain.py", "serve_app/errors.py")
+    sources = (
+        "serve_app/cli/reference_pages.py",
+        "serve_app/domain.py",
+        "serve_app/errors.py",
+        "serve_app/access_errors.py",
+    )
     yield from _made_from("Response headers, reasons and errors", ", ".join(map(_source, sources)))
     yield "[api.md](api.md) describes requests and answers, and which headers of a provider come back."
     yield from ("", "## Headers", "")

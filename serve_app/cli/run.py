@@ -24,6 +24,7 @@ from serve_app.cli.serve_yaml.read import (
 )
 from serve_app.cli.summary import summary
 from serve_app.config.references import MissingEnvironmentError, expand, references
+from serve_app.config.schema.access import HASHED, ClientKey
 from serve_app.config.without_file import NO_FILE
 from serve_app.packaged_files import find_packaged
 from serve_app.snapshot import Snapshot, compile_snapshot
@@ -103,11 +104,10 @@ def _decision(snapshot: Snapshot, url: str) -> str:
     """The decision of the running gateway for a prompt, with all scores, as text."""
     body = json.dumps({"messages": [{"role": "user", "content": _PROMPT}]}).encode()
     headers = {"content-type": "application/json"}
-    if snapshot.config.client_keys is not None:
+    key_text = _first_key(snapshot)
+    if key_text is not None:
         with suppress(MissingEnvironmentError):
-            headers["authorization"] = (
-                f"Bearer {expand(snapshot.config.client_keys[0], os.environ)}"
-            )
+            headers["authorization"] = f"Bearer {expand(key_text, os.environ)}"
     request = Request(f"{url}/v1/route", body, headers)  # noqa: S310 - a local address
     try:
         with serve_process.open_directly(request, timeout=10) as answer:
@@ -123,6 +123,15 @@ def _decision(snapshot: Snapshot, url: str) -> str:
     )
 
 
+def _first_key(snapshot: Snapshot) -> str | None:
+    """The first client key that is not stored as a hash; None if there is none."""
+    for entry in snapshot.config.client_keys or ():
+        text = entry.key if isinstance(entry, ClientKey) else entry
+        if not text.startswith(HASHED):
+            return text
+    return None
+
+
 def example(snapshot: Snapshot, url: str) -> str:
     """A curl command that works with this configuration and the keys that are set."""
     policy, providers = snapshot.policy, snapshot.providers
@@ -130,7 +139,7 @@ def example(snapshot: Snapshot, url: str) -> str:
     models += [model for model in policy.models.values() if model != policy.default]
     key = ""
     if snapshot.config.client_keys is not None:
-        names = references(snapshot.config.client_keys[0])
+        names = references(_first_key(snapshot) or "")
         key = f" -H 'Authorization: Bearer {'$' + names[0] if names else '...'}'".replace("'", '"')
     for model in models:
         endpoint = providers.endpoint(model)

@@ -6,6 +6,7 @@ Of keys only the names of their variables are shown.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
+from serve_app.access.spending_warnings import spending_warnings
 from serve_app.config.schema.logs import OFF
 from serve_app.config.schema.orchestrator import EngineSection, OrchestratorSection
 from serve_app.config.warnings import config_warnings
@@ -137,6 +138,7 @@ def snapshot_warnings(snapshot: Snapshot) -> list[str]:
     return [
         *config_warnings(snapshot.config, os.environ),
         *snapshot.threshold.warnings,
+        *spending_warnings(snapshot.config, snapshot.policy, snapshot.baseline),
         *_weight_warnings(snapshot.config.orchestrator, FIRST),
         *_examined(snapshot.config.orchestrator)[0],
         *_tuned(snapshot).warnings,

@@ -276,7 +276,6 @@ def _beside(file: Path, name: str) -> str:
 
 
 _UNSUPPORTED: Final = {
-    "ratelimits": "limit requests in front of the gateway",
     "prompt_guards": "check prompts in front of the gateway",
 }
 

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from serve_app.config.plano_router import router_warnings
 from serve_app.config.plano_tracing import telemetry_of, tracing_warnings
 from serve_app.config.references import missing
+from serve_app.config.schema.access import HASHED, ClientKey
 from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.config.schema.logs import OFF
@@ -24,7 +25,6 @@ from serve_app.config.schema.section import Section
 _MODELS_ONLY: Final = "this gateway only serves models; remove it"
 _UNCHANGED: Final = "requests and answers are passed on unchanged; remove it"
 _SECTIONS: Final[Mapping[str, str]] = {
-    "ratelimits": "no request is limited; limit requests in front of the gateway",
     "prompt_guards": "no prompt is checked; check prompts in front of the gateway",
     "endpoints": "they serve prompt targets; set the address of a provider as its base_url",
     "agents": _MODELS_ONLY,
@@ -99,8 +99,7 @@ def unset_provider_keys(
 
 def _unset(config: GatewayConfig, environ: Mapping[str, str]) -> Iterator[str]:
     """References outside of ``model_providers`` whose variable or file is missing."""
-    for index, key in enumerate(config.client_keys or ()):
-        yield from _unset_in(f"client_keys[{index}]", key, environ, "no client can use this key")
+    yield from _unset_keys(config, environ)
     cache = config.routing.session_cache
     if cache.type == "redis":
         key = "routing.session_cache.url"
@@ -121,6 +120,22 @@ def _unset_collectors(config: GatewayConfig, environ: Mapping[str, str]) -> Iter
     for key, section in (("traces", telemetry.traces), ("metrics", telemetry.metrics)):
         for text in () if section is None else (section.endpoint or "", *section.headers.values()):
             yield from _unset_in(f"telemetry.{key}", text, environ, "nothing is exported")
+
+
+def _unset_keys(config: GatewayConfig, environ: Mapping[str, str]) -> Iterator[str]:
+    effect, hashed = "no client can use this key", False
+    for index, entry in enumerate(config.client_keys or ()):
+        place, key = f"client_keys[{index}]", entry
+        if isinstance(entry, ClientKey):
+            place, key = f"{place}.key", entry.key
+        hashed = hashed or str(key).startswith(HASHED)
+        yield from _unset_in(place, str(key), environ, effect)
+    if hashed:
+        effect = "no client can use a key that is stored as sha256:"
+        yield from _unset_in("key_secret", config.key_secret, environ, effect)
+    if config.counts_in == "redis" and config.limit_storage.url is not None:
+        effect = "limits can't be counted"
+        yield from _unset_in("limit_storage.url", config.limit_storage.url, environ, effect)
 
 
 def _unset_in(key: str, text: str, environ: Mapping[str, str], effect: str) -> Iterator[str]:

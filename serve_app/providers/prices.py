@@ -195,7 +195,7 @@ def price_table(config: GatewayConfig) -> CatalogPrices:
     """The table with the prices that a configuration overrides."""
     return CatalogPrices(
         {
-            name: CatalogPrice(price.input, price.output, price.cached_input)
+            name: CatalogPrice(price.input, price.output, price.cached_input, price.cache_write)
             for name, price in config.prices.items()
         }
     )

@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
+from serve_app.access_errors import LimitReached, SpendingCapReached
 from serve_app.domain import Headers, ModelRef, Reason, RouteDecision, SpentCap
 from serve_app.errors import (
     GatewayBusy,
     GatewayError,
     MethodNotAllowed,
-    SpendingCapReached,
     UnsupportedEncoding,
     WebSocketUnsupported,
 )
@@ -97,7 +97,7 @@ def error_headers(error: GatewayError) -> Headers:
         headers = (*headers, ("accept-encoding", ", ".join(error.supported)))
     if isinstance(error, WebSocketUnsupported):  # RFC 9110, section 15.5.22
         headers = (*headers, ("upgrade", "HTTP/1.1"))
-    if isinstance(error, GatewayBusy):
+    if isinstance(error, GatewayBusy | LimitReached):
         headers = (*headers, ("retry-after", str(error.retry_after_s)))
     if isinstance(error, SpendingCapReached):
         headers = (*headers, *_cap_headers(error.cap))

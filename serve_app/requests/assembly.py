@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.access.limiter import Limiter
 from serve_app.affinity.cached import CachedStore
 from serve_app.affinity.guarded import GuardedStore
 from serve_app.affinity.sessions import Sessions
@@ -13,6 +14,7 @@ from serve_app.conversations.shared import SharedConversations
 from serve_app.engines.guard import Guard, breaker
 from serve_app.ports import AffinityStore, Clock, Orchestrator, RestBoard, Upstream
 from serve_app.providers.prices import CurrentPrices
+from serve_app.requests.admission import Admission
 from serve_app.requests.gateway import Gateway
 from serve_app.requests.probes import Probes
 from serve_app.requests.state import EarlierAnswers
@@ -37,6 +39,8 @@ class Ports:
     """Where answers are kept whose provider does not keep them; None: nowhere."""
     rests: RestBoard | None = None
     """Where replicas share which endpoints rest; None: this one goes by its own."""
+    limiter: Limiter | None = None
+    """What counts the limits of clients and models; None: counters in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ def assemble(
         earlier=EarlierAnswers(ports.conversations),
     )
     gateway.price = prices.cost_usd
+    gateway.admission = Admission(ports.limiter or Limiter(clock=clock), prices.cost_usd)
     if ports.rests is not None:
         gateway.share_health(ports.rests)
     gateway.probe(Probes(ports.upstream, gateway.health, clock, current))

@@ -34,7 +34,8 @@ class CacheHome:
         if not request.dialect.holds_conversations:
             return None
         conversation = request.dialect.read_conversation(request.document)
-        return session_of(request.snapshot.config, request.deciding_headers, "", conversation)
+        config, tenant = request.snapshot.config, request.client.tenant
+        return session_of(config, request.deciding_headers, "", conversation, tenant)
 
     @cached_property
     def name(self) -> str | None:

@@ -143,7 +143,13 @@ async def _by_content(
     ruled = _by_rules(request, policy, by_content, is_open.name)
     if ruled is not None:
         return ruled
-    session = session_of(snapshot.config, request.deciding_headers, is_open.name, conversation)
+    session = session_of(
+        snapshot.config,
+        request.deciding_headers,
+        is_open.name,
+        conversation,
+        request.client.tenant,
+    )
     before = _binding_of(request, is_open.may_answer)
     if session is None:
         if before is not None:

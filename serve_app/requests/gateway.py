@@ -10,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from serve_app.access.limiter import Hold, Limiter
 from serve_app.affinity.sessions import Sessions
 from serve_app.dialects import ir
 from serve_app.dialects.fields import Intent
 from serve_app.domain import Headers, Json, ModelRef, Reason, Spend, Unavailable
+from serve_app.exchange import Operation
 from serve_app.ports import Clock, Orchestrator, RestBoard, Upstream
 from serve_app.providers.table import ANTHROPIC_OPERATIONS
+from serve_app.requests.admission import Admission
 from serve_app.requests.answer import (
     JSON_TYPE,
     Answer,
@@ -37,6 +40,7 @@ from serve_app.requests.failures import CompleteAnswer, Failure, error_of_fault,
 from serve_app.requests.health import Health
 from serve_app.requests.intent import read_intent
 from serve_app.requests.latencies import Latencies
+from serve_app.requests.limit_headers import OWN_PREFIXES, standing_headers
 from serve_app.requests.own_decisions import OwnDecisions, own_decision
 from serve_app.requests.probes import Probes
 from serve_app.requests.progress import RequestProgress
@@ -70,6 +74,8 @@ class Gateway:
         self._sessions = sessions
         self._observer = observer
         self._own = OwnDecisions(orchestrator, observer, clock)
+        self.admission = Admission(Limiter())
+        """Who may have which models, and how much."""
         self.health = Health(clock)
         self._selection = Selection(Latencies(clock))
         self._failover = Failover(upstream, observer, clock, self.health, self._selection.latencies)
@@ -93,10 +99,12 @@ class Gateway:
     async def complete(self, request: ClientRequest) -> Answer:
         """The answer of a model. Raises GatewayError only for a fault of the request."""
         intent = read_intent(request)
+        self.admission.check(request, intent)
         request = await self._earlier.resume(request)
         decided = await decide(
             request, intent, self._orchestrator, self._sessions, selection=self._selection
         )
+        decided, hold = await self.admission.admit(request, intent, decided)
         progress = RequestProgress(
             request,
             intent if self._earlier.keeps else intent._replace(keeps_answers=False),
@@ -104,15 +112,17 @@ class Gateway:
             decided_s=self.clock() - request.arrived,
             session=decided.session,
             decided=decided,
+            hold=hold,
         )
-        outcome = await self._failover.run(progress)
         try:
+            outcome = await self._failover.run(progress)
             if not isinstance(outcome, Failure) and request.dialect.holds_conversations:
                 await self._settle(decided, progress.candidate)
             if isinstance(outcome, CompleteAnswer):
                 await self._earlier.keep_body(progress, outcome.body)
         except BaseException:  # the client has left before anybody could read the stream
             progress.slot.release()
+            self.admission.abandon(progress)
             raise
         return self._answer(progress, outcome)
 
@@ -124,6 +134,8 @@ class Gateway:
         decision = own_decision(request)
         if decision is None:
             return await self.complete(request)
+        self.admission.check_own(request)
+        await self.admission.count(request)
         return await self._own.answer(request, decision)
 
     async def match(self, request: ClientRequest) -> Answer:
@@ -131,11 +143,13 @@ class Gateway:
 
         Names in the request decide nothing. Raises GatewayError as ``complete``.
         """
+        await self.admission.count(request)
         request = await self._earlier.resume(request)
         selection = self._selection.without_exploring()
         decided = await decide(
             request, None, self._orchestrator, self._sessions, selection=selection
         )
+        decided = self.admission.permitted(request, decided)
         if decided.decision.route is not None:
             await self._settle(decided, decided.decision.candidates[0])
         return self._describe(request, Intent(), decided, render_routing(decided, request.headers))
@@ -143,6 +157,8 @@ class Gateway:
     async def explain(self, request: ClientRequest) -> Answer:
         """What ``complete`` would do, and why. Raises GatewayError as ``complete``."""
         intent = read_intent(request)
+        self.admission.check(request, intent)
+        await self.admission.count(request)
         request = await self._earlier.resume(request)
         own = own_decision(request)
         selection = self._selection.without_exploring()
@@ -151,6 +167,7 @@ class Gateway:
             if own is None
             else Decided(own)
         )
+        decided = self.admission.permitted(request, decided)
         took_s = self.clock() - request.arrived
         content = render_explanation(request.snapshot, decided, took_s)
         return self._describe(request, intent, decided, content)
@@ -193,6 +210,9 @@ class Gateway:
         spent_s = self.clock() - progress.request.arrived
         progress.answered_s = spent_s
         headers = progress_headers(progress, spent_s)
+        if progress.hold is not None:
+            good = not isinstance(outcome, Failure)
+            headers += _standing(progress, progress.hold, good=good)
         if isinstance(outcome, Held):
             status = outcome.status
             tap = self._earlier.tap(progress)
@@ -202,7 +222,8 @@ class Gateway:
             return Answer(status, passed + headers, relay, progress.request.dialect.keep_alive)
         if isinstance(outcome, CompleteAnswer):
             passed = as_json(_returned(progress, outcome.headers))
-            answer = Answer(outcome.status, passed + headers, outcome.body)
+            cost = self._cost_header(progress)
+            answer = Answer(outcome.status, passed + headers + cost, outcome.body)
         else:
             answer = _failed(progress, outcome, headers)
         self._end(progress, answer.status, str(answer.status) if answer.status in _ERRORS else "")
@@ -213,13 +234,33 @@ class Gateway:
         if error_type == BROKEN:
             self._failover.broke_off(progress)
         seconds = self.clock() - progress.request.arrived
-        self._observer.ended(progress.record(status, error_type, seconds, self.price))
+        record = progress.record(status, error_type, seconds, self.price)
+        self.admission.settle(progress, record)
+        self._observer.ended(record)
+
+    def _cost_header(self, progress: RequestProgress) -> Headers:
+        """What a complete answer has cost, where that is asked for and known."""
+        if not progress.request.snapshot.config.cost_header or self.price is None:
+            return ()
+        usage, _ = progress.usage("")
+        usd = None if usage is None else self.price(progress.candidate, usage)
+        return () if usd is None else (("x-fingerpost-cost-usd", f"{usd:.9f}"),)
 
 
 def _returned(progress: RequestProgress, headers: Headers) -> Headers:
     """A provider's headers that go back to the client."""
     is_anthropic = progress.request.dialect.name in ANTHROPIC_OPERATIONS
+    if progress.hold is not None:
+        headers = tuple(pair for pair in headers if not pair[0].startswith(OWN_PREFIXES))
     return returned_headers(headers, as_anthropic=is_anthropic)
+
+
+def _standing(progress: RequestProgress, hold: Hold, *, good: bool) -> Headers:
+    name = progress.request.dialect.name
+    is_anthropic = name in ANTHROPIC_OPERATIONS
+    if good and name == Operation.COUNT_TOKENS.value:
+        good = False  # Claude Code reads the standing of a budget from messages alone
+    return standing_headers(hold, anthropic=is_anthropic, good=good)
 
 
 def _tried(progress: RequestProgress) -> str:

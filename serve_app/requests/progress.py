@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from serve_app.access.limiter import Hold
 from serve_app.affinity.sessions import SessionState
 from serve_app.dialects import ir
 from serve_app.dialects.fields import Intent
@@ -71,6 +72,8 @@ class RequestProgress:
     """What the answer reports of its tokens; None before there is one."""
     answered_s: float | None = None
     """From arrival to the answer's head; None before."""
+    hold: Hold | None = None
+    """What it has reserved of its client's limits; None without limits."""
 
     def __post_init__(self) -> None:
         self.candidate = self.decision.candidates[0]
@@ -129,6 +132,10 @@ class RequestProgress:
         answered, decided, request = self.answered_s, self.decided, self.request
         usage, is_estimated = self.usage(error_type)
         usd = None if price is None or usage is None else price(self.candidate, usage)
+        baseline = request.snapshot.baseline
+        saved_from = None
+        if baseline is not None and price is not None and usage is not None:
+            saved_from = price(baseline, usage)
         return RequestRecord(
             surface=self.request.surface,
             status=status,
@@ -163,6 +170,7 @@ class RequestProgress:
             tier=self.decision.tier,
             rule=self.decision.rule,
             trace=_trace_of(request.headers),
+            baseline_usd=saved_from,
             route_label=self.route_label,
             decision_reason=self.decision.reason,
             context=request.trace,

@@ -41,6 +41,8 @@ class Metric(StrEnum):
     TIER_TOKENS = "fingerpost_tier_tokens_total"
     TIER_COST = "fingerpost_tier_cost_usd_total"
     TIER_UNPRICED = "fingerpost_tier_unpriced_total"
+    COMPARED_COST = "fingerpost_compared_cost_usd_total"
+    BASELINE_COST = "fingerpost_baseline_cost_usd_total"
     SESSIONS = "fingerpost_session_events_total"
     CLIENT_GONE = "fingerpost_client_gone_total"
     BROKEN_STREAMS = "fingerpost_broken_streams_total"
@@ -172,6 +174,16 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "counter",
             _TIER_LABELS,
             "Such questions whose cost is unknown: no price, or no count of tokens.",
+        ),
+        Metric.COMPARED_COST: MetricSpec(
+            "counter",
+            ("route",),
+            "Cost in US dollars of the answers that are compared with the baseline of `savings`.",
+        ),
+        Metric.BASELINE_COST: MetricSpec(
+            "counter",
+            ("route",),
+            "What the tokens of these answers cost at the price of the baseline, US dollars.",
         ),
         Metric.SESSIONS: MetricSpec(
             "counter",
@@ -345,10 +357,19 @@ class MetricsObserver:
         if request.usd is None:
             meter.count(Metric.UNPRICED, asked[1:])
         else:
-            meter.count(Metric.COST, (*asked[1:], request.team), request.usd)
+            self._spent(request, provider, request.usd)
         first_s, all_s, is_counted = request.first_token_s, request.seconds, usage.output > 1
         if first_s is None or all_s is None or request.error_type or request.is_estimated:
             return
         if is_counted and all_s > first_s:
             per_token_s = (all_s - first_s) / (usage.output - 1)
             meter.observe(Metric.TOKEN_SECONDS, per_token_s, asked)
+
+    def _spent(self, request: RequestRecord, provider: str, usd: float) -> None:
+        """Counts the cost of an answer, and what the baseline of savings would have cost."""
+        meter = self._meter
+        meter.count(Metric.COST, (provider, request.model, request.team), usd)
+        if request.baseline_usd is not None:
+            route = (request.route_label,)
+            meter.count(Metric.COMPARED_COST, route, usd)
+            meter.count(Metric.BASELINE_COST, route, request.baseline_usd)

@@ -121,6 +121,8 @@ class RequestRecord(NamedTuple):
     """The routing rule that decided; empty if none did."""
     trace: str = ""
     """The request's ``traceparent``; empty without one. With tracing, that of its own span."""
+    baseline_usd: float | None = None
+    """What the same tokens cost at the price of ``savings.baseline``; None if that is unknown."""
     route_label: str = ""
     """``route`` for metrics: ``other`` for one of the request's own, empty without a route."""
     decision_reason: str = ""

@@ -12,7 +12,8 @@ from typing import Any, Final
 import pytest
 
 from serve_app.affinity.memory import MemoryStore
-from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.app import create_api
+from serve_app.api.dependencies import ApiDependencies
 from serve_app.domain import Json, Question, Unavailable
 from serve_app.exchange import Chunks, UpstreamReply, UpstreamRequest
 from serve_app.requests.assembly import Ports, assemble

@@ -10,9 +10,7 @@ import pytest
 from serve_app.api.surfaces import SURFACES
 from serve_app.cli import reference_pages
 from serve_app.cli.reference_pages import HEADERS, MISSING, SERVED, STORED, ServedPath, pages
-from serve_app.config.locations import ConfigError
 from serve_app.domain import Reason
-from serve_app.snapshot import compile_snapshot
 from tests.docs.commands import run
 from tests.scripted_provider import ScriptedProvider
 from tests.site import PROMPTS, Answered, Site, write_config
@@ -33,7 +31,9 @@ def site(
         folder = tmp_path_factory.mktemp("pages")
         config = write_config(folder, providers, entries_of(keeper.url))
         rule = {"name": "r", "match": {"headers": {"x-rule": "*"}}, "model": "shared/parrot"}
-        config.write_text(json.dumps({**json.loads(config.read_text()), "routing_rules": [rule]}))
+        costs = {"cost_header": True, "prices": {"inline/parrot": {"input": 1.0, "output": 1.0}}}
+        more = {"routing_rules": [rule], **costs}
+        config.write_text(json.dumps({**json.loads(config.read_text()), **more}))
         with serve_api(config, providers, {"FINGERPOST_TEST_KEY": "sk-test"}) as running:
             yield running
 
@@ -81,19 +81,6 @@ def test_stored_path_is_there(stored: ServedPath, site: Site) -> None:
     assert answer.status == 200 or answer.error["code"].endswith(
         "conversation_not_found" if "conversations" in stored.path else "response_not_found"
     )
-
-
-def test_keys_of_clients_have_no_limits(tmp_path: Path) -> None:
-    """A key is a string and nothing more, and Plano's limits are refused."""
-    provider = "model_providers: [{model: openai/gpt-4o, access_key: $K}]"
-    for name, rest in {
-        "key": "client_keys: [{key: $A, requests: 5}]",
-        "limit": "ratelimits: [{model: gpt-4o, selector: {key: x}, limit: {tokens: 1, unit: minute}}]",
-    }.items():
-        file = tmp_path / f"{name}.yaml"
-        file.write_text(f"version: v0.4.0\n{provider}\n{rest}\n")
-        with pytest.raises(ConfigError):
-            compile_snapshot(file)
 
 
 def test_health_of_a_provider_is_not_kept(site: Site) -> None:
@@ -152,8 +139,8 @@ def _ours(answer: Answered) -> set[str]:
 
 
 def test_headers_are_those_that_the_gateway_sends(site: Site) -> None:
-    """All together: with a route, with a session, by a rule, of a translation that leaves a field
-    out, and of a request that its provider could not read as it was.
+    """All together: with a route, with a session, by a rule, with a cost, of a translation that
+    leaves a field out, and of a request that its provider could not read as it was.
     """
     messages = [{"role": "user", "content": PROMPTS["code"]}]
     body = {"model": "auto", "messages": messages}
@@ -168,7 +155,9 @@ def test_headers_are_those_that_the_gateway_sends(site: Site) -> None:
     healed = site.send(json.dumps(thought).encode(), path="/v1/responses")
     assert _ours(healed) - _ours(named) == {"x-fingerpost-healed"}
     assert _ours(ruled) - _ours(named) == {"x-fingerpost-rule"}
-    answers = (routed, ruled, named, translated, healed, refused)
+    priced = site.ask("inline/parrot")
+    assert _ours(priced) - _ours(named) == {"x-fingerpost-cost-usd"}
+    answers = (routed, ruled, named, translated, healed, refused, priced)
     assert set().union(*map(_ours, answers)) == set(HEADERS)
     assert _ours(translated) - _ours(named) == {"x-fingerpost-dropped"}
     assert _ours(refused) == {"x-fingerpost-policy"}

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from serve_app import errors
+from serve_app import access_errors, errors
+from serve_app.access_errors import LimitKind
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.domain import SpentCap
 from serve_app.errors import GatewayError, UnknownModel
@@ -31,6 +32,10 @@ VALUES: dict[str, object] = {
     "retry_after_s": 3,
     "encoding": "br",
     "supported": ("gzip", "deflate"),
+    "whose": "client key 'ide'",
+    "kind": LimitKind.TOKENS,
+    "span_s": 60.0,
+    "reset_s": 60.0,
 }
 
 
@@ -90,11 +95,13 @@ def test_error_has_text_status_code_and_docstring(cls: type[GatewayError]) -> No
 
 
 def drawn() -> list[tuple[int, str, int, str]]:
-    """The tree in the docstring: depth, name, status and code of each line, in order."""
+    """The trees in both docstrings: depth, name, status and code of each line, in order."""
     line = re.compile(
         r"^    (?P<lead>[│├└─ ]*)(?P<name>[A-Z]\w+) +(?P<status>\d{3}) (?P<code>\w+)$"
     )
-    matches = filter(None, map(line.match, (errors.__doc__ or "").splitlines()))
+    texts = (errors.__doc__ or "", access_errors.__doc__ or "")
+    lines = [one for text in texts for one in text.splitlines()]
+    matches = filter(None, map(line.match, lines))
     return [
         (len(match["lead"]) // 4, match["name"], int(match["status"]), match["code"])
         for match in matches

@@ -65,3 +65,30 @@ def test_streaming_replicas_drain_longer_than_longest_stream(tmp_path: Path) -> 
     for spec in deployments_of(snapshot):
         streams = spec.role in {Role.INGRESS, Role.PROVIDER, Role.SHARED}
         assert spec.options.get("graceful_shutdown_timeout_s") == (DRAIN_S if streams else None)
+
+
+LIMITED = [
+    "model_limits: {openai/a: {concurrent: 1}}\n",
+    "client_keys: [{key: $K, name: k, budget: {usd: 1}}]\n",
+    "teams: {t: {limits: {requests_per_minute: 1}}}\n",
+    "ratelimits: [{model: a, selector: {key: x, value: y}, limit: {tokens: 1, unit: day}}]\n",
+]
+
+
+@pytest.mark.parametrize("limits", LIMITED)
+def test_ingress_that_counts_in_memory_is_alone(limits: str, tmp_path: Path) -> None:
+    """With limits in memory the ingress has one replica; with Redis, or without limits, it scales."""
+
+    def most(text: str) -> int:
+        specs = deployments_of(snapshot_of(tmp_path, V + PROVIDERS + text))
+        number: int = specs[0].options["autoscaling_config"]["max_replicas"]
+        return number
+
+    assert most("") == most("client_keys: [{key: $K, name: k}]\n") == 8
+    assert most(limits) == 1
+    assert (
+        most(limits + REDIS)
+        == most(limits + "limit_storage: {type: redis, url: 'redis://h'}\n")
+        == 8
+    )
+    assert most(limits + REDIS + "limit_storage: {type: memory}\n") == 1

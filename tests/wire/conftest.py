@@ -17,7 +17,8 @@ import uvicorn
 from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
 from serve_app.affinity.memory import MemoryStore
-from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.app import create_api
+from serve_app.api.dependencies import ApiDependencies
 from serve_app.api.playground.page import Page
 from serve_app.config.plano_tracing import telemetry_of
 from serve_app.conversations.memory import MemoryConversations

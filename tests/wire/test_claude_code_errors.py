@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from serve_app.access_errors import SpendingCapReached
 from serve_app.dialects.registry import error_dialect
 from serve_app.domain import SpentCap
-from serve_app.errors import SpendingCapReached
 from serve_app.requests.answer import error_headers
 from tests.scripted_provider import ScriptedProvider
 from tests.site import MESSAGES, Answered, Site

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from serve_app.access.exposure import is_local
+from serve_app.access_errors import PageRefused
 from serve_app.api.playground.page import API, ROOT
 from serve_app.api.send import Message, Send
-from serve_app.errors import PageRefused, UnknownPath
+from serve_app.errors import UnknownPath
 from serve_app.snapshot import Snapshot
 
 CALL_HEADER: Final = "x-fingerpost-page"

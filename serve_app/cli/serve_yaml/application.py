@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from serve_app.access.enforcement import limits_problem
 from serve_app.cli.serve_yaml.tree import Findings, applications, entries
 from serve_app.config.locations import Location
 from serve_app.config.pydantic_errors import did_you_mean
@@ -13,6 +14,9 @@ from serve_app.packaged_files import find_packaged
 from serve_app.snapshot import Snapshot
 
 IMPORT_PATH: Final = "serve_app.app:build"
+
+_MOST_OF_AUTO: Final = 100
+"""Serve's own maximum for ``num_replicas: auto``."""
 
 _IMPORT_PATHS: Final = frozenset({IMPORT_PATH, "serve_app.app.build"})
 
@@ -72,6 +76,24 @@ def deployment_problems(
             yield (*here, "user_config"), message
         if name == "Affinity":
             yield from _one_replica(here, options)
+        if name == "Ingress":
+            problem = limits_problem(snapshot.config, _most_replicas(options))
+            if problem is not None:
+                yield here, f"limit_storage of gateway.yaml: {problem}"
+
+
+def _most_replicas(options: Mapping[str, Json]) -> int:
+    """The most replicas that a deployment with these options may have; 1 if they do not say.
+
+    A number of replicas is ignored unless autoscaling is switched off.
+    """
+    number, scaling = options.get("num_replicas"), options.get("autoscaling_config")
+    most: Json = _MOST_OF_AUTO if number == "auto" else 1
+    if isinstance(scaling, dict):
+        most = scaling.get("max_replicas", most)
+    elif "autoscaling_config" in options and number != "auto":
+        most = number
+    return most if isinstance(most, int) else 1
 
 
 def _import_path(location: Location, application: Mapping[str, Json]) -> Findings:

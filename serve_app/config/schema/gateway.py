@@ -11,6 +11,14 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator
 
+from serve_app.config.schema.access import (
+    ClientKey,
+    ClientKeyEntry,
+    LimitStorage,
+    RateLimit,
+    RequestLimits,
+    Team,
+)
 from serve_app.config.schema.cors import Cors
 from serve_app.config.schema.durations import Duration
 from serve_app.config.schema.entry_limits import EntryLimits, Queue
@@ -21,12 +29,12 @@ from serve_app.config.schema.inert import (
     MetricsSource,
     PlanoEndpoint,
     PromptGuards,
-    RateLimit,
     Tracing,
 )
 from serve_app.config.schema.logs import Logs
 from serve_app.config.schema.orchestrator import OrchestratorSection
 from serve_app.config.schema.page import PageSection
+from serve_app.config.schema.prices import PriceOverride, Savings
 from serve_app.config.schema.probes import ProbesSection
 from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
@@ -170,23 +178,6 @@ class Alias(Section):
     )
 
 
-class PriceOverride(Section):
-    """Prices of a model, in US dollars per million tokens."""
-
-    input: float = Field(
-        ge=0, allow_inf_nan=False, description="price of input, US dollars per million tokens"
-    )
-    output: float = Field(
-        ge=0, allow_inf_nan=False, description="price of output, US dollars per million tokens"
-    )
-    cached_input: float | None = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="price of input that the provider has cached, US dollars per million tokens; null: unknown",
-    )
-
-
 class Overrides(Section):
     """Plano's switches, and the certificates to trust."""
 
@@ -279,10 +270,29 @@ class GatewayConfig(Section):
     prices: dict[str, PriceOverride] = Field(
         default={}, description="prices by `provider/name`, instead of the published ones"
     )
-    client_keys: Annotated[list[Text], Field(min_length=1)] | None = Field(
+    client_keys: Annotated[list[ClientKeyEntry], Field(min_length=1)] | None = Field(
         default=None,
-        description="keys of which each client must send one, best as `$NAME`; null: no key is needed",
+        description="keys of which each client must send one, best as `$NAME` or with a name; null: no key is "
+        "needed",
         repr=False,
+    )
+    key_secret: Text = Field(
+        default="$FINGERPOST_KEY_SECRET",
+        description="secret of the server with which client keys are hashed, as `$NAME` or `file:PATH`",
+        repr=False,
+    )
+    teams: dict[Text, Team] = Field(
+        default={}, description="teams by name, with the limits and budgets that their keys share"
+    )
+    model_limits: dict[Text, RequestLimits] = Field(
+        default={},
+        description="limits of models by `provider/name` or `provider/*`, for all clients together",
+    )
+    limit_storage: LimitStorage = LimitStorage()
+    savings: Savings | None = None
+    cost_header: bool = Field(
+        default=False,
+        description="whether complete answers have the header `x-fingerpost-cost-usd`",
     )
     allow_anonymous: bool = Field(
         default=False, description="whether to serve other machines without `client_keys`"
@@ -296,14 +306,14 @@ class GatewayConfig(Section):
     ui: PageSection = PageSection()
     ignore_unsupported: bool = Field(
         default=False,
-        description="whether to start although `ratelimits` and `prompt_guards` are ignored",
+        description="whether to start although `prompt_guards` is ignored",
     )
     model_metrics_sources: list[MetricsSource] = Field(
         default=[], description="sources of prices and latencies; ignored, see `prices`"
     )
     ratelimits: list[RateLimit] = Field(
         default=[],
-        description="limits of tokens per time; refused unless `ignore_unsupported` is set",
+        description="limits of the tokens of a model, by a header of the requests",
     )
     prompt_guards: PromptGuards | None = None
     telemetry: Telemetry = Telemetry()
@@ -329,6 +339,28 @@ class GatewayConfig(Section):
     )
 
     _forms: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def keyed_clients(self) -> list[ClientKey]:
+        """The client keys that have a name."""
+        return [key for key in self.client_keys or () if isinstance(key, ClientKey)]
+
+    @property
+    def counts_in(self) -> Literal["memory", "redis"]:
+        """Where limits and budgets are counted."""
+        return self.limit_storage.type or self.routing.session_cache.type
+
+    @property
+    def counts_url(self) -> str | None:
+        """The address of Redis for these counts, as configured; None if there is none."""
+        return self.limit_storage.url or self.routing.session_cache.url
+
+    @property
+    def has_shared_limits(self) -> bool:
+        """True if something is limited that all replicas of the ingress have to count together."""
+        keyed: list[ClientKey | Team] = [*self.keyed_clients, *self.teams.values()]
+        limited = any(one.limits is not None or one.budget is not None for one in keyed)
+        return limited or bool(self.model_limits) or bool(self.ratelimits)
 
     @property
     def keeps_state_in(self) -> Literal["memory", "redis", "none"]:

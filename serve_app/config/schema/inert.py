@@ -92,30 +92,6 @@ class PlanoEndpoint(Section):
     )
 
 
-class Selector(Section):
-    """Requests that a limit counts, by one of their headers."""
-
-    key: Text = Field(description="name of the request header")
-    value: str = Field(description="value of the request header")
-
-
-class TokenLimit(Section):
-    """Number of tokens that are allowed in a unit of time."""
-
-    tokens: int = Field(ge=0, description="maximum number of tokens per `unit`")
-    unit: Literal["second", "minute", "hour", "day"] = Field(
-        description="length of the window in which tokens are counted"
-    )
-
-
-class RateLimit(Section):
-    """Limit of the tokens that are sent to a model."""
-
-    model: Text = Field(description="model whose tokens are limited")
-    selector: Selector
-    limit: TokenLimit
-
-
 class OnException(Section):
     """Answer to a prompt that a guard refuses."""
 

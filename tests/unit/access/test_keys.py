@@ -6,8 +6,8 @@ import pytest
 
 from serve_app.access.exposure import exposure_problem
 from serve_app.access.keys import Access, Caller
+from serve_app.access_errors import AnonymousRefused, InvalidClientKey
 from serve_app.config.references import REFRESH_S
-from serve_app.errors import AnonymousRefused, InvalidClientKey
 from tests.unit.config.broken import V
 from tests.unit.fakes import FakeClock, snapshot_of
 

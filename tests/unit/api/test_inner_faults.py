@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.app import create_api
+from serve_app.api.dependencies import ApiDependencies
 from serve_app.telemetry.metrics import MetricsObserver
 from tests.unit.config.broken import V
 from tests.unit.fakes import FakeMeter, snapshot_of

@@ -8,8 +8,9 @@ __all__ = ["BROKEN", "KEYS", "Found", "G", "V"]
 
 KEYS = (
     "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, routing_rules, orchestrator, overrides, routing, prompt_caching, "
-    "prices, client_keys, allow_anonymous, cors, limits, queue, probes, timeouts, logs, ui, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, "
-    "telemetry, tracing, state_storage, endpoints, agents, filters, prompt_targets, system_prompt, mode"
+    "prices, client_keys, key_secret, teams, model_limits, limit_storage, savings, cost_header, allow_anonymous, cors, limits, queue, probes, timeouts, logs, ui, "
+    "ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, telemetry, tracing, state_storage, endpoints, agents, filters, prompt_targets, "
+    "system_prompt, mode"
 )
 OVERRIDES = (
     "always_route, upstream_connect_timeout, upstream_tls_ca_path, llm_routing_model, orchestrator_model_context_length, agent_orchestration_model, "

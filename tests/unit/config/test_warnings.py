@@ -66,9 +66,6 @@ CASES = {
     "model_metrics_sources: [{type: latency, provider: prometheus, url: http://p, query: q}]": [
         "model_metrics_sources of type latency is ignored: the gateway measures how fast models are itself; remove it"
     ],
-    "ignore_unsupported: true\nratelimits: [{model: a, selector: {key: k, value: ''}, limit: {tokens: 0, unit: day}}]": [
-        "ratelimits is ignored: no request is limited; limit requests in front of the gateway"
-    ],
     "ignore_unsupported: true\nprompt_guards: {input_guards: {jailbreak: {on_exception: {message: m}}}}": [
         "prompt_guards is ignored: no prompt is checked; check prompts in front of the gateway"
     ],

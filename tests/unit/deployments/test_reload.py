@@ -24,6 +24,7 @@ from serve_app.exchange import (
 from serve_app.telemetry.metrics import Meters
 from tests.unit.fakes import FakeUpstream, fault, reply, snapshot_of
 
+LIMITS = "teams: {t: {limits: {concurrent: 1}}}\n"
 FILE: Final = """version: v0.4.0
 model_providers:
   - {model: vllm/a, base_url: "http://127.0.0.1:9", data_path: shared}
@@ -62,6 +63,8 @@ def file(tmp_path: Path) -> Path:
         ("  - {model: openai/b}\n", None),
         ("limits: {body_bytes: 5}\nallow_anonymous: true\n", None),
         ("routing: {route_on_user_only: true}\n", None),
+        (LIMITS, None),
+        (LIMITS + "limit_storage: {type: redis, url: 'redis://h'}\n", "limit_storage"),
     ],
 )
 def test_needs_restart_names_changed_keys(tmp_path: Path, more: str, start: str | None) -> None:

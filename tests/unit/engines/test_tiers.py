@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 
-from serve_app.config.schema.gateway import GatewayConfig, PriceOverride
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.config.schema.prices import PriceOverride
 from serve_app.domain import ModelRef, Question, Reason, Scores, TokenUsage, Turn, Unavailable
 from serve_app.engines.guard import Guard, breaker
 from serve_app.engines.tiers import (

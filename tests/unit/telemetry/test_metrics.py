@@ -130,6 +130,26 @@ def test_routed_request_is_counted_by_route(meter: FakeMeter) -> None:
     assert meter.counted(Metric.ROUTED) == [("code", "openai/a")]
 
 
+def test_cost_is_counted_beside_the_baseline(meter: FakeMeter) -> None:
+    """The cost of an answer counts for its model, and, with a baseline, both for its route."""
+    observer = MetricsObserver(meter)
+    observer.ended(used(usd=0.5))
+    observer.ended(used(usd=0.25, baseline_usd=1.0, route="code", route_label="code"))
+    assert meter.amounts[Metric.COST, ("openai", "openai/a", "search")] == 0.75
+    assert meter.amounts[Metric.COMPARED_COST, ("code",)] == 0.25
+    assert meter.amounts[Metric.BASELINE_COST, ("code",)] == 1.0
+    assert not meter.counted(Metric.UNPRICED)
+
+
+def test_unknown_cost_is_left_out_of_the_comparison(meter: FakeMeter) -> None:
+    """Tokens without a price are counted as such alone, and an answer without tokens not at all."""
+    observer = MetricsObserver(meter)
+    observer.ended(used(usd=None, baseline_usd=1.0))
+    observer.ended(used(usage=None, usd=None))
+    assert meter.counted(Metric.UNPRICED) == [("openai", "openai/a")]
+    assert not meter.counted(Metric.COST) + meter.counted(Metric.BASELINE_COST)
+
+
 def test_early_disconnect_records_surface_only(meter: FakeMeter) -> None:
     """A client that disconnects before the answer is counted by its surface alone."""
     MetricsObserver(meter).ended(RequestRecord("chat", None, error_type=CLIENT_GONE))

@@ -322,3 +322,32 @@ def test_better_engine_for_a_gpu_needs_one() -> None:
     Path("gateway.yaml").write_text(f"{CONFIG}orchestrator: {{when_unsure: {better}}}\n")
     (message,) = checked(APP).warnings
     assert "which orchestrator.when_unsure.device: cuda needs; set num_gpus in its" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ("autoscaling_config: {max_replicas: 4}", 4),
+        ("num_replicas: 2, autoscaling_config: null", 2),
+        ("num_replicas: auto", 100),
+        ("num_replicas: 2", 1),
+        ("autoscaling_config: {max_replicas: 1}", 1),
+        ("max_ongoing_requests: 10", 1),
+    ],
+)
+def test_limits_in_memory_need_one_ingress(options: str, most: int) -> None:
+    """Several replicas that would each count by themselves are refused; with Redis they are not."""
+    limits = "model_limits: {openai/gpt-4o: {concurrent: 1}}\n"
+    models = "model_providers: [{model: openai/gpt-4o}]\n"
+    Path("gateway.yaml").write_text("version: v0.4.0\n" + models + limits)
+    text = deployed(f"{{name: Ingress, {options}}}")
+    message = (
+        f"limit_storage of gateway.yaml: the ingress may have {most} replicas, and each would count "
+        "limits and budgets by itself; set `type: redis` with a `url`, or `max_replicas: 1` for the "
+        "Ingress in serve.yaml; then restart the application"
+    )
+    assert problems(text) == ([(6, DEPLOYMENT, message)] if most > 1 else [])
+    Path("gateway.yaml").write_text(
+        "version: v0.4.0\n" + models + limits + "limit_storage: {type: redis, url: 'redis://h'}\n"
+    )
+    assert problems(text) == []

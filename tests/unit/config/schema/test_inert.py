@@ -9,6 +9,7 @@ import pytest
 from serve_app.config.load import load
 from serve_app.config.locations import ConfigError
 from serve_app.config.warnings import config_warnings
+from serve_app.domain import ModelRef
 from serve_app.snapshot import Snapshot, compile_snapshot
 
 HERE = Path(__file__).parents[1]
@@ -42,9 +43,6 @@ DIFFERENCES = {
         "rejects", "nobody could answer; Plano's start refuses it, too"
     ),
     "redis no url": Difference("rejects", "there is nowhere to go; Plano's start refuses it, too"),
-    "ratelimits": Difference(
-        "rejects", "nothing would be limited; `ignore_unsupported: true` accepts it with a warning"
-    ),
 }
 LATER = {
     "pref cheapest no source": "prices are the published ones, or those under `prices`; latencies are measured here",
@@ -79,14 +77,13 @@ def test_each_difference_is_about_a_configuration() -> None:
     assert all(VECTORS[name]["plano"] == "accepts" for name in LATER)
 
 
-def test_ratelimits_are_accepted_with_ignore_unsupported(tmp_path: Path) -> None:
-    """A warning replaces the problem."""
-    text = f"{VECTORS['ratelimits']['config']}ignore_unsupported: true\n"
-    assert verdict(tmp_path, text) == "accepts"
-    assert (
-        "ratelimits is ignored: no request is limited; limit requests in front of the gateway"
-        in config_warnings(load(tmp_path / "gateway.yaml").config, {})
-    )
+def test_ratelimits_are_in_force(tmp_path: Path) -> None:
+    """Plano's limits are compiled, and no warning says that they are ignored."""
+    assert verdict(tmp_path, VECTORS["ratelimits"]["config"]) == "accepts"
+    snapshot = compile_snapshot(tmp_path / "gateway.yaml")
+    (rule,) = snapshot.model_terms.of(ModelRef("openai", "gpt-4o"), {"selector-key": "v"})
+    assert (rule.limit, rule.span_s) == (1, 60.0)
+    assert not any("ratelimits" in line for line in config_warnings(snapshot.config, {}))
 
 
 def snapshot_of(name: str) -> Snapshot:

@@ -5,13 +5,12 @@ import json
 import pytest
 from anthropic.types import ErrorResponse
 
+from serve_app.access_errors import AnonymousRefused, InvalidClientKey
 from serve_app.dialects.anthropic_messages.errors import MessagesErrors, read_error
 from serve_app.domain import Json
 from serve_app.errors import (
-    AnonymousRefused,
     BodyTooLarge,
     GatewayError,
-    InvalidClientKey,
     InvalidRequest,
     MethodNotAllowed,
     ReportedError,

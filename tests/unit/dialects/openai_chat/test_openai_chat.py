@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_app.access_errors import InvalidClientKey
 from serve_app.dialects.message_list import read_turns
 from serve_app.dialects.openai_chat.dialect import ChatClient, ChatUpstream
 from serve_app.dialects.openai_chat.errors import check_answer
@@ -18,7 +19,6 @@ from serve_app.domain import Json, Turn
 from serve_app.errors import (
     BodyTooLarge,
     GatewayError,
-    InvalidClientKey,
     InvalidRequest,
     NoModel,
     UnknownModel,
