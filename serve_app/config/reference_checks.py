@@ -10,6 +10,7 @@ from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Location, Problem
 from serve_app.config.placeholders import key_fault, url_fault_of_example
 from serve_app.config.references import reference_fault
+from serve_app.config.schema.access import ClientKey
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.config.schema.orchestrator import EngineSection
 
@@ -32,8 +33,15 @@ def reference_problems(loaded: LoadedConfig) -> Iterator[Problem]:
 
 def _keys(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
     """Values that are secret, with their locations."""
-    for index, key in enumerate(config.client_keys or ()):
-        yield ("client_keys", index), key
+    for index, holder in enumerate(config.client_keys or ()):
+        at: Location = ("client_keys", index)
+        if not isinstance(holder, ClientKey):
+            yield at, holder
+            continue
+        yield (*at, "key"), holder.key
+        if holder.previous is not None:
+            yield (*at, "previous", "key"), holder.previous.key
+    yield ("key_secret",), config.key_secret
     for index, entry in enumerate(config.model_providers):
         place: Location = ("model_providers", index)
         if entry.access_key is not None:
@@ -51,6 +59,8 @@ def _addresses(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
         yield ("routing", "session_cache", "url"), config.routing.session_cache.url
     if config.state_storage.url is not None:
         yield ("state_storage", "url"), config.state_storage.url
+    if config.limit_storage.url is not None:
+        yield ("limit_storage", "url"), config.limit_storage.url
 
 
 def _engines(config: GatewayConfig) -> Iterator[tuple[Location, EngineSection]]:

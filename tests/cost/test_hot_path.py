@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from serve_app.affinity.memory import MemoryStore
+from serve_app.affinity.guarded import NoStore
 from serve_app.api.app import create_api
 from serve_app.api.dependencies import ApiDependencies
 from serve_app.domain import Json, Question, Unavailable
@@ -103,8 +103,7 @@ def make_gateway(tmp_path: Any) -> _Asgi:
         "version: v0.4.0\nmodel_providers:\n  - {model: vllm/m, base_url: 'http://127.0.0.1:9'}\n"
     )
     snapshot, observer = compile_snapshot(file, {}), MetricsObserver(_NoMeter())
-    store = MemoryStore(max_entries=10, ttl_s=60, clock=time.monotonic)
-    ports = Ports(_Provider(), _NoOrchestrator(), store, observer)
+    ports = Ports(_Provider(), _NoOrchestrator(), NoStore("no sessions here"), observer)
     assembly = assemble(lambda: snapshot, ports)
 
     async def health() -> Json:

@@ -10,10 +10,10 @@ from typing import Final
 import pytest
 
 from serve_app.access.keys import Access, Caller
+from serve_app.access_errors import InvalidClientKey
 from serve_app.api.admitted import Admitted
 from serve_app.api.headers import read_headers
 from serve_app.config.warnings import config_warnings
-from serve_app.errors import InvalidClientKey
 from serve_app.exchange import PATHS, Operation
 from serve_app.providers.outgoing import target_of
 from tests.unit.config_texts import VERSION as V

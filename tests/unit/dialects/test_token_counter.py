@@ -56,8 +56,9 @@ def test_stream_of_chat_tells_its_tokens_at_the_end() -> None:
     counter = _counter("chat")
     for _ in range(3):
         counter.feed_events(_event({"choices": [{"delta": {"content": "a"}}], "usage": None}))
-    assert counter.usage is None
+    before = counter.usage
     counter.feed_events(_event({"choices": [], "usage": _CHAT}) + b"data: [DONE]\n\n")
+    assert before is None
     assert counter.usage == ir.Usage(20, 10, 0, 7)
     assert counter.events == 5
 
