@@ -328,6 +328,16 @@ class GatewayConfig(Section):
         return self.state_storage.url or self.routing.session_cache.url
 
     @property
+    def sessions_tls_ca(self) -> str | None:
+        """The certificates that the Redis of sessions is verified by, besides the system's."""
+        return self.routing.session_cache.tls_ca_path or self.overrides.upstream_tls_ca_path
+
+    @property
+    def state_tls_ca(self) -> str | None:
+        """The certificates that the Redis of answers is verified by, besides the system's."""
+        return self.state_storage.tls_ca_path or self.sessions_tls_ca
+
+    @property
     def forms(self) -> tuple[str, ...]:
         """What was converted to the format of v0.4.0 when the file was read; one line each."""
         return self._forms
