@@ -1,7 +1,6 @@
 """Host names of providers that mean addresses of a cloud's metadata."""
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ async def test_other_addresses_stay() -> None:
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Addresses that the system's lookup finds for names."""
     found: dict[str, str] = {}
     usual = socket.getaddrinfo
