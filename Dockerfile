@@ -21,7 +21,9 @@ FROM rayproject/ray:${RAY}-cpu AS cpu
 COPY requirements/base.txt /tmp/requirements/
 RUN pip install --quiet --no-cache-dir --no-deps --requirement /tmp/requirements/base.txt
 RUN --mount=type=bind,from=wheel,source=/tmp/dist,target=/tmp/dist \
-    pip install --quiet --no-cache-dir --no-deps /tmp/dist/*.whl
+    pip install --quiet --no-cache-dir --no-deps /tmp/dist/*.whl && \
+    ln -s "$(command -v fingerpost-haproxy)" /home/ray/fingerpost-haproxy && \
+    test -x /home/ray/fingerpost-haproxy
 # configs/serve.env, but that a cluster is not open to everyone who reaches it.
 ENV RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \
@@ -36,6 +38,7 @@ ENV RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_LOG_MONITOR_MANY_FILES_THRESHOLD=1 \
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.header_text:middlewares \
     no_grpc_proxy=0.0.0.0/0,::/0 \
+    RAY_SERVE_HAPROXY_BINARY_PATH=/home/ray/fingerpost-haproxy \
     RAY_USAGE_STATS_ENABLED=0 \
     RAY_AUTH_MODE=token
 # The user stays the base image's: ray, 1000.
@@ -47,7 +50,9 @@ COPY requirements/base.txt requirements/gpu.sh /tmp/requirements/
 RUN pip install --quiet --no-cache-dir --no-deps --requirement /tmp/requirements/base.txt && \
     sh /tmp/requirements/gpu.sh
 RUN --mount=type=bind,from=wheel,source=/tmp/dist,target=/tmp/dist \
-    pip install --quiet --no-cache-dir --no-deps /tmp/dist/*.whl
+    pip install --quiet --no-cache-dir --no-deps /tmp/dist/*.whl && \
+    ln -s "$(command -v fingerpost-haproxy)" /home/ray/fingerpost-haproxy && \
+    test -x /home/ray/fingerpost-haproxy
 ENV RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \
     RAY_SERVE_LOG_TO_STDERR=1 \
@@ -61,6 +66,7 @@ ENV RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_LOG_MONITOR_MANY_FILES_THRESHOLD=1 \
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.header_text:middlewares \
     no_grpc_proxy=0.0.0.0/0,::/0 \
+    RAY_SERVE_HAPROXY_BINARY_PATH=/home/ray/fingerpost-haproxy \
     RAY_USAGE_STATS_ENABLED=0 \
     RAY_AUTH_MODE=token
 USER 1000

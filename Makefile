@@ -14,7 +14,7 @@ UNUSED = torch|vllm|transformers|sympy|numba|llvmlite|networkx|/pip/|setuptools|
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: run demo test test-long check reference wheel install install-test lock clean
+.PHONY: run demo test test-long check bench reference wheel install install-test lock clean
 
 run: install
 	@$(BIN)/fingerpost run configs/serve.yaml
@@ -40,6 +40,10 @@ check: install-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What docs/performance.md shows, half an hour; BENCH="--only startup" for a part.
+bench: install-test
+	$(BIN)/python benchmarks/suite.py $(BENCH)
 
 # configs/gateway.schema.json and the generated pages of docs/reference/.
 reference: install

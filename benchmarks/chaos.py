@@ -12,6 +12,9 @@ Clients send complete requests of half a second, streams of two seconds and requ
 as soon as its last answer has ended, and retry nothing. Every event begins after some seconds of
 that load. The processes to kill are those that Serve lists for this cluster.
 
+``node-killed`` has a cluster of its own, with a head and two nodes, each with an ingress and provider
+clients: the second one is killed as a whole, and replaced some seconds later.
+
 The demands: no complete request is lost; no stream ends without an error event, apart from those
 whose ingress is killed, which nothing can end in order; no session changes its model while Redis runs.
 """
@@ -28,6 +31,7 @@ from typing import Any, Final
 from benchmarks.lib.arena import IN_MEMORY, IN_REDIS, RETRY_ON, Arena, running_arena, session_kinds
 from benchmarks.lib.clients import CUT, CUT_WITH_ERROR, OK, Clients, Outcome, RequestKind
 from benchmarks.lib.machine import headline, machine
+from benchmarks.lib.node_arena import NodeArena, running_node_arena
 from benchmarks.lib.nodes import wait_until
 from benchmarks.lib.script import end_on_terminate, script_parser, verdict, write_results
 
@@ -41,7 +45,10 @@ _SLOW_S: Final = 0.5
 _PROBES: Final = 20
 _STREAM: Final = "stream"
 
-Change = Callable[[Arena], object]
+AnyArena = Arena | NodeArena
+
+Change = Callable[[Any], object]
+"""Something that happens to an ``Arena``, or to a ``NodeArena``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class Event:
     """Streams of the killed process end without an error event."""
     may_move: bool = False
     """Sessions may change their model."""
+    restarts: bool = False
+    """After ``end``, too, Serve starts replicas again."""
 
 
 def _kill(name: str, arena: Arena) -> None:
@@ -91,6 +100,13 @@ EVENTS: Final = (
         lambda arena: arena.redis.start(),
         may_move=True,
     ),
+)
+NODE_EVENT: Final = Event(
+    "node-killed",
+    lambda arena: arena.kill_node(),
+    lambda arena: arena.replace_node(),
+    kills_ingress=True,
+    restarts=True,
 )
 
 
@@ -133,7 +149,7 @@ def _load(clients: Clients, event: Event) -> None:
         clients.keep(kind, 1)
 
 
-def _bind(arena: Arena, application: str) -> dict[str, str]:
+def _bind(arena: AnyArena, application: str) -> dict[str, str]:
     """Binds all sessions; returns the model of each."""
     bound: dict[str, str] = {}
 
@@ -149,7 +165,7 @@ def _bind(arena: Arena, application: str) -> dict[str, str]:
     return bound
 
 
-def _settle(arena: Arena) -> None:
+def _settle(arena: AnyArena) -> None:
     """Waits until nothing rests any more: conversations begin at either provider again."""
     kind = RequestKind("settle", "vllm/slow")
 
@@ -163,17 +179,18 @@ def _settle(arena: Arena) -> None:
     wait_until(is_asked, _BACK_S, "the first provider is asked again")
 
 
-def run_event(arena: Arena, event: Event) -> Report:
+def run_event(arena: AnyArena, event: Event) -> Report:
     """Runs one event under load; returns its figures."""
     _settle(arena)
     injected = _injected(arena)
     bound = _bind(arena, event.application)
     complete = {name: len(pids) for name, pids in arena.replicas().items()}
     before = arena.replicas()
+    waits = event.end is None or event.restarts
 
     def is_back() -> bool:
         now = arena.replicas()
-        if event.end is None and now == before:
+        if now == before:
             return False  # Serve has not noticed yet
         return {name: len(pids) for name, pids in now.items()} == complete
 
@@ -185,7 +202,7 @@ def run_event(arena: Arena, event: Event) -> Report:
         if event.end is not None:
             time.sleep(_LASTS_S)
             event.end(arena)
-        else:
+        if waits:
             wait_until(is_back, _BACK_S, f"{event.name}: all replicas run again")
         back_s = time.monotonic() - struck_s
         time.sleep(_AFTER_S)
@@ -197,7 +214,7 @@ def run_event(arena: Arena, event: Event) -> Report:
     )
 
 
-def _injected(arena: Arena) -> int:
+def _injected(arena: AnyArena) -> int:
     """Returns how many requests a provider has failed so far."""
     return sum(count for name, count in arena.switch.asked.items() if name is not None)
 
@@ -287,7 +304,7 @@ def _listed(results: dict[str, int]) -> str:
 
 def main() -> int:
     """Runs the benchmark; returns 0 if all demands hold."""
-    known = [event.name for event in EVENTS]
+    known = [event.name for event in (*EVENTS, NODE_EVENT)]
     parser = script_parser(__doc__)
     parser.add_argument("--events", nargs="+", choices=known, default=known)
     parser.add_argument("--retry-on", default=RETRY_ON, help="value of RAY_SERVE_HAPROXY_RETRY_ON")
@@ -297,11 +314,16 @@ def main() -> int:
     signal.alarm(_LIMIT_S)
     about = machine()
     reports = []
-    with running_arena(options.retry_on) as arena:
-        for event in EVENTS:
-            if event.name in options.events:
+    chosen = [event for event in EVENTS if event.name in options.events]
+    if chosen:
+        with running_arena(options.retry_on) as arena:
+            for event in chosen:
                 reports.append(run_event(arena, event))
                 print(reports[-1], flush=True)
+    if NODE_EVENT.name in options.events:
+        with running_node_arena(options.retry_on) as nodes:
+            reports.append(run_event(nodes, NODE_EVENT))
+            print(reports[-1], flush=True)
     about["load_average_after"] = machine()["load_average"]
     text = table(reports)
     print("\n" + text)

@@ -12,9 +12,11 @@ each turn.
 
 Variants: ``mock`` (the provider itself), ``raw-inline`` and ``raw-hop`` (Serve applications that
 only relay: lib/raw_echo.py), ``fingerpost-inline`` and ``fingerpost-dedicated`` (the application of
-configs/serve.yaml, two models with two data paths), ``litellm`` (LiteLLM's proxy with one worker).
-Loads: complete answers, and streams of 52 events that the provider sends without a pause; one
-client, and eight.
+configs/serve.yaml, two models with two data paths), and other gateways in environments of their own
+(lib/peers.py): ``envoy`` (a plain proxy, one thread), ``ferrogw`` (Go, both cores), ``litellm`` (its
+proxy with one worker). Loads: complete answers, and streams of 52 events that the provider sends
+without a pause, with 1, 8 and 64 clients (LiteLLM up to 8); prompts of 64 KB, streamed calls of a
+tool, and streams for a client of messages whose provider speaks chat, with 8.
 
 ``--against DIR`` adds ``other-inline`` and ``other-dedicated``: the gateway of another checkout, in
 a second cluster with the same applications, the configuration files of that checkout, and the
@@ -42,13 +44,13 @@ from operator import add
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.lib import litellm_proxy
 from benchmarks.lib.cluster import HERE, Checkout
 from benchmarks.lib.machine import machine, stolen_seconds
+from benchmarks.lib.peers import PEERS, install
 from benchmarks.lib.report import Cell, Idle, Window, bars, elsewhere, markdown, medians, table
 from benchmarks.lib.script import end_on_terminate, script_parser, write_results
 from benchmarks.lib.testbed import Testbed, running_testbed
-from benchmarks.lib.variants import LOADS, VARIANTS, Variant, load_of
+from benchmarks.lib.variants import LOADS, VARIANTS, Variant, Workload, load_of
 
 TURNS: Final = 5
 _IDLE_S: Final = 5.0
@@ -62,9 +64,10 @@ def measure(
     """Yields all cells of all rounds, one after another."""
     for number in range(1, rounds + 1):
         for load in LOADS:
-            turns: dict[str, list[Cell]] = {variant.name: [] for variant in variants}
+            able = [variant for variant in variants if variant.takes(load)]
+            turns: dict[str, list[Cell]] = {variant.name: [] for variant in able}
             for turn in range(TURNS):
-                for variant in variants if turn % 2 == 0 else reversed(variants):
+                for variant in able if turn % 2 == 0 else reversed(able):
                     port = testbed.ports[variant.server]
                     testbed.generator.put(load_of(variant, port, load, _WARM_S))
                     cell = _measure_turn(testbed, variant, load, seconds / TURNS, number)
@@ -74,13 +77,13 @@ def measure(
 
 
 def _measure_turn(
-    testbed: Testbed, variant: Variant, load: tuple[bool, int], seconds: float, number: int
+    testbed: Testbed, variant: Variant, load: Workload, seconds: float, number: int
 ) -> Cell:
     before = testbed.count()
     port = testbed.ports[variant.server]
     figures = testbed.generator.put(load_of(variant, port, load, seconds))
     window = before.until(testbed.count())
-    return Cell(number, variant.name, variant.server, *load, window, figures)
+    return Cell(number, variant.name, variant.server, load.label, window, figures)
 
 
 def _measure_pause(testbed: Testbed) -> Window:
@@ -92,8 +95,8 @@ def _measure_pause(testbed: Testbed) -> Window:
 
 def _run(options: argparse.Namespace, variants: Sequence[Variant]) -> int:
     servers = {variant.server for variant in variants}
-    if "litellm" in servers:
-        litellm_proxy.install()
+    for peer in servers & PEERS.keys():
+        install(peer)
     about, stolen_s, began = machine(), stolen_seconds(), time.monotonic()
     with running_testbed(servers, options.against) as testbed:
         for _ in measure(testbed, variants, rounds=1, seconds=0.5):

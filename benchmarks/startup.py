@@ -22,7 +22,7 @@ from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.ports import free_ports
 from benchmarks.lib.processes import Server, temporary_folder
 from benchmarks.lib.script import end_on_terminate, script_parser, verdict, write_results
-from benchmarks.lib.variants import DEDICATED, load_of
+from benchmarks.lib.variants import DEDICATED, Workload, load_of
 
 EMPTY, FINGERPOST = "empty", "fingerpost"
 _RATIO: Final = 1.5
@@ -103,8 +103,8 @@ def _empty() -> dict[str, Any]:
 
 
 def _memory_under_load(server: Server, port: int, generator: Generator) -> dict[str, float]:
-    for stream in (False, True):
-        figures = generator.put(load_of(DEDICATED, port, (stream, 8), _LOAD_S))
+    for name in ("unary", "stream"):
+        figures = generator.put(load_of(DEDICATED, port, Workload(name, 8), _LOAD_S))
         if figures.errors:
             raise RuntimeError(figures.first_error)
     return server.pss_mb()

@@ -62,6 +62,10 @@ class Affinity:
         """Puts up endpoints that rest. Returns all that are known to."""
         return self._rests.share(own)
 
+    async def claim_probe(self, endpoint: str, for_s: float) -> bool:
+        """True if no replica has claimed the endpoint; then it is the caller's for that long."""
+        return self._rests.claim(endpoint, for_s)
+
     async def life(self) -> tuple[str, float]:
         """The name of this process, and its age in seconds."""
         return self._life, time.monotonic() - self._began

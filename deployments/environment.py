@@ -1,6 +1,6 @@
 """The environment that Ray Serve needs, and what happens without it.
 
-configs/serve.env sets all of it; a test compares the two.
+configs/serve.env sets all of it but one path; a test compares the two.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ HOP_EXEMPT: Final = "no_grpc_proxy"
 """gRPC asks no proxy for these, which are all addresses; it reads this before ``no_proxy``."""
 HEADER_CALLBACK: Final = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 """What Serve calls in each process that listens; see header_text.py."""
+HAPROXY_BINARY: Final = "RAY_SERVE_HAPROXY_BINARY_PATH"
+"""Not in configs/serve.env, because the path differs from machine to machine."""
 _GRPC_DEFAULT: Final = 4 << 20
 _HEAD_BYTES: Final = 512 << 10
 """Room for a hop's head beside its body."""
@@ -72,6 +74,15 @@ def unmet(environ: Mapping[str, str]) -> list[str]:
         for setting in SETTINGS
         if not _holds(setting, environ.get(setting.name, ""))
     ]
+
+
+def splicing_warnings(environ: Mapping[str, str]) -> list[str]:
+    """A warning if HAProxy splices bodies, as it does where Serve starts its own program."""
+    if environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or environ.get(HAPROXY_BINARY):
+        return []
+    fix = "start Serve with the path of fingerpost-haproxy in it"
+    effect = "HAProxy may not report that a client has left, and its provider goes on to answer"
+    return [f"{HAPROXY_BINARY} is not set: {effect}; {fix}"]
 
 
 def hop_bytes(environ: Mapping[str, str]) -> int | None:

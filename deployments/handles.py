@@ -205,10 +205,15 @@ class HandleRests:
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._share = handle.share_rests
+        self._claim = handle.claim_probe
 
     async def share(self, own: Sequence[RestReport]) -> list[RestReport]:
         """Puts up what this replica has found out. Returns all that is known now."""
         return cast("list[RestReport]", await _awaited(self._share.remote(list(own))))
+
+    async def claim(self, endpoint: str, for_s: float) -> bool:
+        """True if no replica has claimed the endpoint; then it is the caller's for that long."""
+        return bool(await _awaited(self._claim.remote(endpoint, for_s)))
 
 
 class HandleConversations:

@@ -6,12 +6,16 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
+from uuid import uuid4
 
 from ray import serve
+from ray.serve.context import _get_serve_request_context
 from ray.serve.handle import DeploymentHandle
 
-from deployments.environment import hop_bytes, unmet
+from deployments.collector import calm_collector
+from deployments.environment import hop_bytes, splicing_warnings, unmet
 from deployments.exchanges import transport
 from deployments.handles import (
     DataPaths,
@@ -26,7 +30,9 @@ from deployments.reload import needs_restart, watch
 from serve_app.access.exposure import exposure_problem
 from serve_app.affinity.guarded import NoStore
 from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.playground.page import Page
 from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.plano_tracing import telemetry_of
 from serve_app.config.references import MissingEnvironmentError, expand
 from serve_app.config.warnings import config_warnings, unset_provider_keys
 from serve_app.conversations.memory import MemoryConversations
@@ -38,7 +44,13 @@ from serve_app.providers.endpoints import SHARED_SLUG
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.requests.health import Health
 from serve_app.snapshot import Snapshot, compile_snapshot
-from serve_app.telemetry.metrics import MetricsObserver
+from serve_app.telemetry.export import start_exports
+from serve_app.telemetry.logs import OpenLogs
+from serve_app.telemetry.metric_store import MetricStore
+from serve_app.telemetry.metrics import Meters, MetricsObserver
+from serve_app.telemetry.prometheus_text import prometheus_text
+from serve_app.telemetry.recent import RecentDecisions
+from serve_app.telemetry.record import Observers
 
 _START_S: Final = 60.0
 """A provider client that has not answered after this time does not delay the start any more."""
@@ -68,15 +80,23 @@ class Ingress:
         self._config = config
         self._host = host
         self._own = frozenset(providers)
-        meter = ServeMeter()
+        store, replica = MetricStore(), _replica()
+        self._metrics = partial(prometheus_text, store, replica)
+        meter = Meters(ServeMeter(), store)
         self._watch = watch(config, meter, compile_=self._compile, adopt=self._adopt)
         self._started = self._watch.current
+        telemetry = telemetry_of(self._started.config)
+        self._exports = start_exports(telemetry, os.environ, store, replica)
         self._adopt(self._started)
         max_bytes = hop_bytes(os.environ)
         paths = {slug: HandleUpstream(handle, max_bytes) for slug, handle in providers.items()}
         self._clients = {**paths, SHARED_SLUG: HandleUpstream(shared, max_bytes)}
         self._starts_until = time.monotonic() + _START_S
-        self._observer = MetricsObserver(meter)
+        self._logs = OpenLogs(self._started.config.logs, meter, replica)
+        self._recent = RecentDecisions(lambda: self._watch.current.config)
+        self._observer = Observers(
+            MetricsObserver(meter), self._recent, *self._logs.observers, *self._exports.observers
+        )
         self._assembly = assemble(
             lambda: self._watch.current,
             Ports(
@@ -89,6 +109,7 @@ class Ingress:
             ),
         )
         self._watch.start()
+        calm_collector()
 
     def _compile(self) -> Snapshot:
         snapshot = compile_snapshot(self._config)
@@ -101,7 +122,9 @@ class Ingress:
         """Logs what is ignored or unset in a configuration; runs in the watch's thread."""
         warnings = [
             *unmet(os.environ),
+            *splicing_warnings(os.environ),
             *config_warnings(snapshot.config, os.environ),
+            *self._exports.warnings,
             *snapshot.threshold.warnings,
             *_tuning_warnings(snapshot),
             *unset_provider_keys(snapshot.providers.endpoints(), os.environ),
@@ -121,9 +144,19 @@ class Ingress:
                 snapshot=lambda: self._watch.current,
                 observer=self._observer,
                 health=self._health,
+                new_id=_request_id,
+                tracing=self._exports.tracing,
+                metrics=self._metrics,
                 watched_by_server=True,
+                page=Page(self._recent, self._assembly.trials),
             )
         )
+
+    def __del__(self) -> None:
+        """Writes and exports what is left; Serve calls this when the last request is answered."""
+        for name in ("_logs", "_exports"):
+            if hasattr(self, name):  # the constructor may have failed
+                getattr(self, name).close()
 
     async def _health(self) -> Json:
         snapshot = self._watch.current
@@ -174,6 +207,16 @@ class Ingress:
             "breaker": guard.breaker_state,
             "asked": guard.asked,
         }
+
+
+def _replica() -> str:
+    """The id of this replica, as Serve's own metrics have it."""
+    return str(serve.get_replica_context().replica_id.unique_id)
+
+
+def _request_id() -> str:
+    """The id that Serve has given to the request of this task."""
+    return _get_serve_request_context().request_id or uuid4().hex
 
 
 def _resting(health: Health, snapshot: Snapshot) -> Json:

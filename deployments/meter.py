@@ -11,10 +11,6 @@ from serve_app.telemetry.metrics import METRICS, Metric
 FLUSH_S: Final = 1.0
 """Seconds between hand-overs of counts to Ray: one call of Ray costs as much as thirty here."""
 
-_SECONDS: Final = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600,
-]  # fmt: skip
-
 
 class ServeMeter:
     """Records into Ray's metrics; Serve adds application, deployment and replica."""
@@ -23,7 +19,6 @@ class ServeMeter:
         self._counters: dict[Metric, metrics.Counter] = {}
         self._histograms: dict[Metric, metrics.Histogram] = {}
         self._gauges: dict[Metric, metrics.Gauge] = {}
-        self._version: str | None = None
         self._counts: defaultdict[tuple[Metric, tuple[str, ...]], float] = defaultdict(float)
         for metric, spec in METRICS.items():
             if spec.kind == "counter":
@@ -38,32 +33,28 @@ class ServeMeter:
                 self._histograms[metric] = metrics.Histogram(
                     metric.value,
                     description=spec.description,
-                    boundaries=_SECONDS,
+                    boundaries=list(spec.buckets),
                     tag_keys=spec.labels,
                 )
 
     def count(self, metric: Metric, labels: tuple[str, ...], amount: float = 1) -> None:
-        """Adds to a counter; Ray receives it within FLUSH_S."""
+        """Adds to a counter; Ray receives it within FLUSH_S, from other threads at once."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._counters[metric].inc(amount, tags=_tags(metric, labels))
+            return
         if not self._counts:
-            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+            loop.call_later(FLUSH_S, self._flush)
         self._counts[metric, labels] += amount
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         """One more value of a histogram."""
         self._histograms[metric].observe(value, tags=_tags(metric, labels))
 
-    def reloaded(self, version: str, *, good: bool) -> None:
-        """A changed configuration, and the version in use after it. Any thread may call this."""
-        self._counters[Metric.RELOADS].inc(1.0, tags={"outcome": "good" if good else "refused"})
-        self.in_force(version, good=good)
-
-    def in_force(self, version: str, *, good: bool = True) -> None:
-        """The version in use, and whether the file now holds it. Any thread may call this."""
-        if self._version not in {None, version}:
-            self._gauges[Metric.POLICY].set(0, tags={"version": self._version})
-        self._version = version
-        self._gauges[Metric.POLICY].set(1, tags={"version": version})
-        self._gauges[Metric.RELOAD_GOOD].set(int(good))
+    def set(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """Sets a gauge. Any thread may call this."""
+        self._gauges[metric].set(value, tags=_tags(metric, labels))
 
     def _flush(self) -> None:
         counts, self._counts = self._counts, defaultdict(float)

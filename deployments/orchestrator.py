@@ -37,7 +37,7 @@ from serve_app.ports import Orchestrator as Port
 from serve_app.providers.prices import CurrentPrices
 from serve_app.scoring.excerpt import recent
 from serve_app.snapshot import Snapshot
-from serve_app.telemetry.metrics import MetricsObserver
+from serve_app.telemetry.metrics import Meters, MetricsObserver
 
 if TYPE_CHECKING:
     from serve_app.engines.embeddings import EmbeddingsEngine
@@ -68,7 +68,7 @@ class Orchestrator:
         self._thread: EngineThread | None = None
         self._vllm: VllmEngine | None = None
         self._embeddings: EmbeddingsEngine | None = None
-        meter = ServeMeter()
+        meter = Meters(ServeMeter())
         self._observer = MetricsObserver(meter)
         self._watch = watch(config, meter, adopt=self._adopt)
         self._snapshot = self._watch.current

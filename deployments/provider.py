@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from deployments.collector import calm_collector
 from deployments.exchanges import transport
 from deployments.frame import (
     UnreadableFrameError,
@@ -16,6 +17,7 @@ from deployments.frame import (
 from deployments.meter import ServeMeter
 from deployments.reload import watch
 from serve_app.exchange import FaultKind, StreamBrokenError, UpstreamFault, UpstreamRequest
+from serve_app.telemetry.metrics import Meters
 
 _MIN_LOOK_INTERVAL_S = 0.5
 _UNREADABLE = encode_reply(UpstreamFault(FaultKind.HOP, "the ingress runs another version"))
@@ -28,10 +30,11 @@ class ProviderClient:
     """
 
     def __init__(self, config: str | None) -> None:
-        self._watch = watch(config, ServeMeter())
+        self._watch = watch(config, Meters(ServeMeter()))
         self._last_look = -_MIN_LOOK_INTERVAL_S
         self._transport = transport(self._watch)
         self._watch.start()
+        calm_collector()
 
     async def unary(self, frame: bytes) -> bytes:
         """One exchange with a complete answer."""

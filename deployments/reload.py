@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Collection
 
-from deployments.meter import ServeMeter
 from serve_app.config.watch import Watch
 from serve_app.domain import DataPath
 from serve_app.snapshot import Snapshot, compile_snapshot
+from serve_app.telemetry.metrics import Meters
 
 
 def watch(
     config: str | None,
-    meter: ServeMeter,
+    meter: Meters,
     *,
     compile_: Callable[[], Snapshot] | None = None,
     adopt: Callable[[Snapshot], None] = lambda _: None,
@@ -49,6 +49,10 @@ def needs_restart(started: Snapshot, now: Snapshot, own: Collection[str]) -> lis
         lines.append(
             "overrides.upstream_tls_ca_path has changed; restart the application to apply it"
         )
+    if before.logs != after.logs:
+        lines.append("logs has changed; restart the application to apply it")
+    if before.telemetry != after.telemetry or before.tracing != after.tracing:
+        lines.append("telemetry has changed; restart the application to apply it")
     if before.state_storage != after.state_storage:
         lines.append("state_storage has changed; restart the application to apply it")
     lines += [

@@ -258,6 +258,10 @@ class Question:
 
     While the engine is busy, such a question is asked again.
     """
+    is_trial: bool = False
+    """True if no request waits for the answer: it is asked only while the engine is idle, and its
+    scores are not cached.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@
     │   ├── ResponseNotFound        400 previous_response_not_found
     │   ├── AnswerNotFound          404 response_not_found
     │   ├── ConversationNotFound    404 conversation_not_found
+    │   ├── PageRefused             403 page_refused
     │   ├── ThreadUnsupported       400 thread_unsupported_request
     │   └── ThreadNotFound          404 thread_not_found
     ├── DuplicateKey                400 duplicate_key
@@ -24,6 +25,7 @@
     ├── WebSocketUnsupported        426 websocket_unsupported
     ├── SpendingCapReached          429 spending_cap_reached
     ├── GatewayBusy                 429 gateway_busy
+    ├── PageBusy                    429 page_busy
     ├── HeadersTooLarge             431 headers_too_large
     ├── StateUnavailable            503 state_unavailable
     ├── OrchestratorUnavailable     503 orchestrator_unavailable
@@ -173,6 +175,13 @@ class AnonymousRefused(GatewayError):
     )
 
 
+class PageRefused(InvalidRequest):
+    """The page at ``/ui`` was called from elsewhere than the page, or from another machine."""
+
+    status = 403
+    code = "page_refused"
+
+
 @dataclass(eq=False)
 class UnknownPath(GatewayError):
     """The path is not one that the gateway serves."""
@@ -302,6 +311,14 @@ class GatewayBusy(GatewayError):
             "all models that may answer are at the `limits` of their entries in model_providers, "
             f"and {self.detail}; retry in {self.retry_after_s} s"
         )
+
+
+class PageBusy(GatewayError):
+    """The page at ``/ui`` is open too often at once."""
+
+    status = 429
+    code = "page_busy"
+    text = "the page is open too often at once; close another tab, or retry in a minute"
 
 
 @dataclass(eq=False)

@@ -61,6 +61,10 @@ class RestBoard(Protocol):
         """Puts up what this replica has found out. Returns all that is known now."""
         ...
 
+    async def claim(self, endpoint: str, for_s: float) -> bool:
+        """True if no replica has claimed the endpoint; then it is this one's for that long."""
+        ...
+
 
 class ModelPrice(Protocol):
     """The price of a model's input, US dollars per million tokens."""

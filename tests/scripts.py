@@ -102,6 +102,20 @@ async def answer(
     line.end()
 
 
+async def tool_stream(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
+    """Streams the call of a tool, its arguments in as many pieces as ``max_tokens`` says."""
+    line.head(200, _STREAM, None)
+    call = {"index": 0, "id": "call_1", "type": "function"}
+    line.chunk(event({"tool_calls": [{**call, "function": {"name": "find", "arguments": ""}}]}))
+    for number in range(int(request.get("max_tokens") or len(CHUNKS))):
+        piece = f'{{"n":{number}' if number == 0 else f',"k{number}":{number}'
+        line.chunk(event({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}))
+    line.chunk(event({"tool_calls": [{"index": 0, "function": {"arguments": "}"}}]}))
+    line.chunk(event({}, "tool_calls"))
+    line.chunk(b"data: [DONE]\n\n")
+    line.end()
+
+
 async def slow(line: Line, exchange: Headers, request: dict[str, Any]) -> None:
     if not request.get("stream"):
         await asyncio.sleep(0.5)
@@ -331,6 +345,7 @@ _seen: set[str] = set()
 
 SCRIPTS: dict[str, Script] = {
     "slow": slow,
+    "tool-stream": tool_stream,
     "hang": hang,
     "hang-midstream": hang_midstream,
     "die-midstream": die_midstream,

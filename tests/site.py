@@ -268,6 +268,7 @@ def write_sessions_config(
             "session_ttl_seconds": SESSION_TTL_S,
             "session_max_entries": SESSION_ENTRIES,
         },
+        "logs": {"access": {"to": f"{cache['type']}-access.jsonl"}},
     }
     file = folder / f"sessions-{cache['type']}.yaml"
     file.write_text(json.dumps(config, indent=1))

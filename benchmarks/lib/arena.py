@@ -102,7 +102,7 @@ def running_arena(retry_on: str) -> Iterator[Arena]:
             IN_MEMORY: {"type": "memory"},
         }
         applications = [
-            _application(folder, name, cache, first, second) for name, cache in caches.items()
+            application(folder, name, cache, (first, second)) for name, cache in caches.items()
         ]
         (port,) = free_ports(1)
         server = stack.enter_context(
@@ -115,18 +115,18 @@ def running_arena(retry_on: str) -> Iterator[Arena]:
         yield arena
 
 
-def _application(
+def application(
     folder: Path,
     name: str,
     cache: dict[str, str],
-    first: ScriptedProvider,
-    second: ScriptedProvider,
+    servers: tuple[ScriptedProvider, ScriptedProvider],
 ) -> dict[str, Any]:
+    """Returns an application whose models have an endpoint at both servers; writes its file."""
     paths = ("dedicated", "shared") if name == IN_REDIS else ("inline", "inline")
     providers = [
         {"model": model, "base_url": provider.url, "data_path": path}
         for model in _MODELS
-        for provider, path in zip((first, second), paths, strict=True)
+        for provider, path in zip(servers, paths, strict=True)
     ]
     providers[0]["default"] = True  # type: ignore[assignment]
     config = {
@@ -145,7 +145,7 @@ def _application(
     two = {"num_replicas": 2, "autoscaling_config": None}
     deployments = [{"name": "Ingress", **two}]
     if name == IN_REDIS:
-        deployments.append({"name": f"provider-vllm-127-0-0-1-{first.port}", **two})
+        deployments.append({"name": f"provider-vllm-127-0-0-1-{servers[0].port}", **two})
     return {
         **HERE.serve_config()["applications"][0],
         "name": name,

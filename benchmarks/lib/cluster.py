@@ -20,6 +20,7 @@ from benchmarks.lib.processes import (
     running,
     temporary_folder,
 )
+from serve_app.cli.haproxy import VARIABLE, write_wrapper
 
 _PORT_COUNT: Final = 100
 """Ports of a cluster for its replicas."""
@@ -140,6 +141,9 @@ def serve_environment(folder: Path, checkout: Checkout = HERE) -> dict[str, str]
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",  # no clients are left when it stops
         "PYTHONPATH": checkout.python_path,
     }
+    wrapper = write_wrapper(folder)
+    if wrapper is not None:
+        own[VARIABLE] = str(wrapper)
     return {**clean_environment(), **checkout.serve_env(), **own}
 
 

@@ -22,14 +22,18 @@ _COMPLETION: Final = (
     b'{"id":"c","object":"chat.completion","choices":[{"index":0,"message":'
     b'{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}'
 )
+_HEADERS: Final = (
+    ("content-type", "application/json"),
+    ("content-length", str(len(_COMPLETION))),
+)
 
 
 class InstantUpstream:
     """Returns the same completion for each request, without I/O."""
 
     async def open(self, _request: UpstreamRequest) -> UpstreamReply:
-        """Returns the completion."""
-        return UpstreamReply(200, (("content-type", "application/json"),), _COMPLETION)
+        """Returns the completion, with the length that every server sends."""
+        return UpstreamReply(200, _HEADERS, _COMPLETION)
 
 
 class NullMeter:

@@ -15,7 +15,8 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import cast, overload
+from itertools import count
+from typing import Final, cast, overload
 
 import httptools
 import psutil
@@ -23,7 +24,11 @@ import uvloop
 
 from benchmarks.lib.frames import read_frame, write_frame
 from benchmarks.lib.paths import PROJECT
+from benchmarks.lib.peers import PEER_KEY
 
+COUNTER: Final = "@@@@@@@@"
+"""Stands for a number in the body of a load that is different in each request."""
+_NUMBERS = count()
 _PATIENCE_S = 60.0
 """An answer that arrives later than this after the load has ended is an error."""
 
@@ -37,7 +42,10 @@ class Load:
     body: str
     clients: int
     seconds: float
-    stream: bool
+    expected: str
+    """A text in each correct answer."""
+    headers: str = ""
+    """Further lines of the request's head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,8 @@ class Figures:
     errors: int
     elapsed_s: float
     first_error: str
+    first_bytes_ms: list[float] = field(default_factory=list)
+    """From a request to the first byte of its answer's body."""
 
     def __add__(self, other: "Figures") -> "Figures":
         """Returns the figures of both loads together."""
@@ -56,6 +66,7 @@ class Figures:
             self.errors + other.errors,
             self.elapsed_s + other.elapsed_s,
             self.first_error or other.first_error,
+            self.first_bytes_ms + other.first_bytes_ms,
         )
 
     @property
@@ -75,13 +86,21 @@ class Figures:
 
 @dataclass(slots=True)
 class _LoadRun:
-    request: bytes
+    parts: tuple[bytes, ...]
+    """The request before and after COUNTER; the whole one if it has none."""
     ends_at: float
     expected: bytes
     on_closed: Callable[[], None]
     latencies: list[float] = field(default_factory=list)
+    first_bytes: list[float] = field(default_factory=list)
     errors: int = 0
     first_error: str = ""
+
+    def next_request(self) -> bytes:
+        if len(self.parts) == 1:
+            return self.parts[0]
+        number = next(_NUMBERS) % 10 ** len(COUNTER)
+        return f"{number:0{len(COUNTER)}}".encode().join(self.parts)
 
     def fail(self, error: str) -> None:
         self.errors += 1
@@ -107,12 +126,14 @@ class _Client(asyncio.Protocol):
             self._transport.close()
             return
         self._waiting = True
-        self._transport.write(self._run.request)
+        self._transport.write(self._run.next_request())
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
     def on_body(self, body: bytes) -> None:
+        if not self._parts:
+            self._run.first_bytes.append((time.perf_counter() - self._began) * 1e3)
         self._parts.append(body)
 
     def on_message_complete(self) -> None:
@@ -144,13 +165,13 @@ async def _send_all(load: Load) -> Figures:
     head = (
         f"POST {load.path} HTTP/1.1\r\nhost: 127.0.0.1:{load.port}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(load.body.encode())}\r\n"
-        "accept: */*\r\nuser-agent: load\r\n\r\n"
+        f"accept: */*\r\nuser-agent: load\r\nauthorization: Bearer {PEER_KEY}\r\n{load.headers}\r\n"
     )
     began = time.perf_counter()
     run = _LoadRun(
-        (head + load.body).encode(),
+        tuple((head + load.body).encode().split(COUNTER.encode())),
         began + load.seconds,
-        b"data: [DONE]" if load.stream else b'"choices"',
+        load.expected.encode(),
         count_down,
     )
     for _ in range(load.clients):
@@ -160,7 +181,7 @@ async def _send_all(load: Load) -> Figures:
     except TimeoutError:
         run.fail("an answer took too long")
     elapsed = time.perf_counter() - began
-    return Figures(run.latencies, run.errors, elapsed, run.first_error)
+    return Figures(run.latencies, run.errors, elapsed, run.first_error, run.first_bytes)
 
 
 @overload

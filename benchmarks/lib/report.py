@@ -1,12 +1,14 @@
 """Figures of the overhead benchmark: from cells to medians, bars and tables. Pure functions."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import mean, median
 from typing import Any, Final
 
-from benchmarks.lib.loadgen import Figures
+from benchmarks.lib.loadgen import Figures, quantile
 from benchmarks.lib.machine import headline
+from benchmarks.lib.rows import Row, routing_lines
 from benchmarks.lib.script import verdict
 
 Usage = dict[str, dict[str, float]]
@@ -45,8 +47,8 @@ class Cell:
     round: int
     variant: str
     server: str
-    stream: bool
-    clients: int
+    load: str
+    """The label of its workload."""
     window: Window
     figures: Figures
 
@@ -73,22 +75,21 @@ class Cell:
         return {
             "round": self.round,
             "variant": self.variant,
-            "stream": self.stream,
-            "clients": self.clients,
+            "load": self.load,
             "requests": self.figures.requests,
             "errors": self.figures.errors,
             "rps": round(self.figures.rps, 2),
             "p50_ms": round(self.figures.quantile(0.5), 4),
             "p99_ms": round(self.figures.quantile(0.99), 4),
+            "first_byte_p50_ms": round(quantile(self.figures.first_bytes_ms, 0.5, math.nan), 4),
             "window": asdict(self.window),
         }
 
     def line(self) -> str:
         """Returns the cell as a line of the progress output."""
-        load = f"{_kind(self.stream)} c={self.clients}"
         figures = self.figures
         text = (
-            f"round {self.round}  {load:<11} {self.variant:<21} "
+            f"round {self.round}  {self.load:<15} {self.variant:<21} "
             f"{figures.rps:8.0f}/s  p50 {figures.quantile(0.5):8.2f}  p99 {figures.quantile(0.99):8.2f} ms  "
             f"CPU {self.cpu_ms:7.3f} ms"
         )
@@ -134,24 +135,6 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """Medians of the rounds for one load and variant."""
-
-    stream: bool
-    clients: int
-    variant: str
-    rps: float
-    p50: float
-    p99: float
-    cpu_ms: float
-    cpu_raw_ms: float
-    errors: int
-    cpu_by_role_ms: dict[str, float]
-    rounds_cpu_ms: list[float]
-    rounds_cpu_raw_ms: list[float]
-
-
-@dataclass(frozen=True, slots=True)
 class Bar:
     """A ratio of CPU per request and its limit."""
 
@@ -170,15 +153,18 @@ class Bar:
 
 
 _BARS: Final = (
-    ("fingerpost-inline", "raw-inline", "<=", 1.8),
-    ("fingerpost-dedicated", "raw-hop", "<=", 1.3),
-    ("litellm", "fingerpost-inline", ">=", 15.0),
-    ("litellm", "fingerpost-dedicated", ">=", 5.0),
-    ("litellm", "raw-inline", "", 0.0),
-    ("litellm", "raw-hop", "", 0.0),
+    ("fingerpost-inline", "raw-inline", "<=", 1.25),
+    ("fingerpost-dedicated", "raw-hop", "<=", 1.15),
+    ("litellm", "fingerpost-inline", ">=", 30.0),
+    ("litellm", "fingerpost-dedicated", ">=", 10.0),
+    ("fingerpost-inline", "ferrogw", "", 0.0),
+    ("fingerpost-inline", "envoy", "", 0.0),
     ("fingerpost-inline", "other-inline", "<=", 1.03),
     ("fingerpost-dedicated", "other-dedicated", "<=", 1.03),
 )
+_CROWDS: Final = (("fingerpost-inline", "raw-inline"), ("fingerpost-dedicated", "raw-hop"))
+_TRANSLATED: Final = ("stream", "translated")
+_ONE_PROCESS: Final = ("mock", "litellm", "ferrogw", "envoy")
 
 
 def elsewhere(cells: Sequence[Cell]) -> float:
@@ -189,17 +175,19 @@ def elsewhere(cells: Sequence[Cell]) -> float:
 
 def medians(cells: Sequence[Cell], idle: Idle) -> list[Row]:
     """Returns a row for each load and variant, in the order of their first cells."""
-    groups: dict[tuple[bool, int, str], list[Cell]] = {}
+    groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.stream, cell.clients, cell.variant), []).append(cell)
+        groups.setdefault((cell.load, cell.variant), []).append(cell)
     return [
         Row(
-            stream=stream,
-            clients=clients,
+            load=load,
             variant=variant,
             rps=median(cell.figures.rps for cell in group),
             p50=median(cell.figures.quantile(0.5) for cell in group),
             p99=median(cell.figures.quantile(0.99) for cell in group),
+            first_byte_p50=median(
+                quantile(cell.figures.first_bytes_ms, 0.5, math.nan) for cell in group
+            ),
             cpu_ms=median(cell.corrected_ms(idle) for cell in group),
             cpu_raw_ms=median(cell.cpu_ms for cell in group),
             errors=sum(cell.figures.errors for cell in group),
@@ -207,7 +195,7 @@ def medians(cells: Sequence[Cell], idle: Idle) -> list[Row]:
             rounds_cpu_ms=[cell.corrected_ms(idle) for cell in group],
             rounds_cpu_raw_ms=[cell.cpu_ms for cell in group],
         )
-        for (stream, clients, variant), group in groups.items()
+        for (load, variant), group in groups.items()
     ]
 
 
@@ -234,9 +222,7 @@ def _by_role(group: Sequence[Cell], idle: Idle) -> dict[str, float]:
 
 def bars(rows: Sequence[Row]) -> list[Bar]:
     """Returns the ratios whose two variants were measured, by load and for all loads together."""
-    rows_by_load: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        rows_by_load[f"{_kind(row.stream)} c={row.clients}", row.variant] = row
+    rows_by_load = {(row.load, row.variant): row for row in rows}
     loads = list(dict.fromkeys(load for load, _ in rows_by_load))
     judged = []
     for above, below, sign, bound in _BARS:
@@ -245,10 +231,37 @@ def bars(rows: Sequence[Row]) -> list[Bar]:
             for load in loads
             if (load, above) in rows_by_load and (load, below) in rows_by_load
         }
-        judged += [_bar(load, [pair], sign, bound) for load, pair in pairs.items()]
+        alone = "" if above == "litellm" else sign  # its bar is one for all loads together
+        judged += [_bar(load, [pair], alone, bound) for load, pair in pairs.items()]
         if len(pairs) > 1:
             judged.append(_bar("together", list(pairs.values()), sign, bound))
-    return judged
+    return [*judged, *_crowd_bars(rows_by_load), *_translation_bars(rows_by_load)]
+
+
+def _crowd_bars(rows: Mapping[tuple[str, str], Row]) -> Iterator[Bar]:
+    """Yields throughput and slowest answers of many clients beside those of the raw relay."""
+    for load in ("unary c=64", "stream c=64"):
+        for ours, raw in _CROWDS:
+            if (load, ours) in rows and (load, raw) in rows:
+                one, other = rows[load, ours], rows[load, raw]
+                name = f"{ours} / {raw}"
+                yield _plain_bar(f"req/s, {load}", name, one.rps / other.rps, ">=", 0.8)
+                yield _plain_bar(f"p99, {load}", name, one.p99 / other.p99, "<=", 1.5)
+
+
+def _translation_bars(rows: Mapping[tuple[str, str], Row]) -> Iterator[Bar]:
+    """Yields the CPU of a translated stream beside that of one that is passed through."""
+    for variant in ("fingerpost-inline", "fingerpost-dedicated"):
+        passed, translated = (rows.get((f"{kind} c=8", variant)) for kind in _TRANSLATED)
+        if passed is not None and translated is not None:
+            ratio = translated.cpu_ms / passed.cpu_ms
+            yield _plain_bar("CPU, translated / stream c=8", variant, ratio, "<=", 1.5)
+
+
+def _plain_bar(load: str, name: str, ratio: float, sign: str, bound: float) -> Bar:
+    """Returns a bar for the ratio of two medians."""
+    holds = {"<=": ratio <= bound, ">=": ratio >= bound}[sign]
+    return Bar(load, name, ratio, ratio, ratio, ratio, f"{sign} {bound:g}", holds)
 
 
 def _bar(load: str, pairs: Sequence[tuple[Row, Row]], sign: str, bound: float) -> Bar:
@@ -286,15 +299,15 @@ def table(
 ) -> str:
     """Returns all figures as Markdown."""
     lines = [
-        "| load | c | variant | req/s | p50 ms | p99 ms | CPU ms/req | raw CPU ms/req | errors |",
-        "|---|--:|---|--:|--:|--:|--:|--:|--:|",
+        "| load | variant | req/s | p50 ms | p99 ms | first byte ms | CPU ms/req | raw CPU | errors |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [
-        f"| {_kind(row.stream)} | {row.clients} | {row.variant} | {row.rps:.0f} | {row.p50:.2f} "
-        f"| {row.p99:.2f} | {row.cpu_ms:.3f} | {row.cpu_raw_ms:.3f} | {row.errors} |"
+        f"| {row.load} | {row.variant} | {row.rps:.0f} | {row.p50:.2f} "
+        f"| {row.p99:.2f} | {row.first_byte_p50:.2f} | {row.cpu_ms:.3f} | {row.cpu_raw_ms:.3f} | {row.errors} |"
         for row in rows
     ]
-    lines += ["", "Ratios of CPU per request:", ""]
+    lines += ["", "Ratios, of CPU per request where nothing else is said:", ""]
     lines += [
         "| ratio | load | measured | rounds | with idle work | bar | holds |",
         "|---|---|--:|---|--:|---|---|",
@@ -305,6 +318,7 @@ def table(
         f"| {verdict(holds=bar.holds)} |"
         for bar in judged
     ]
+    lines += routing_lines(rows)
     if "serve" in memory:
         lines += ["", *_cpu_by_process(rows)]
     return "\n".join([*lines, "", *_background(idle, memory)])
@@ -313,10 +327,10 @@ def table(
 def _cpu_by_process(rows: Iterable[Row]) -> list[str]:
     lines = ["CPU ms/req by process (means, idle work taken off):", ""]
     for row in rows:
-        if row.variant in ("mock", "litellm"):
+        if row.variant in _ONE_PROCESS:
             continue
         parts = ", ".join(f"{role} {each:.3f}" for role, each in row.cpu_by_role_ms.items())
-        lines.append(f"- {_kind(row.stream)} c={row.clients} {row.variant}: {parts}")
+        lines.append(f"- {row.load} {row.variant}: {parts}")
     return lines
 
 
@@ -356,7 +370,3 @@ def markdown(result: dict[str, Any], text: str) -> str:
         f"{result['stolen_cpu_s_per_s']:.2f}. Raw figures: the file of the same name that ends with .json."
         f"\n\n{verdict}\n\n{text}\n"
     )
-
-
-def _kind(stream: bool) -> str:  # noqa: FBT001 - the one thing that it names
-    return "stream" if stream else "unary"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lib import litellm_proxy
 from benchmarks.lib.cluster import HERE, Checkout, fingerpost, mock, serving
 from benchmarks.lib.loadgen import Generator, generating
 from benchmarks.lib.machine import busy_seconds
+from benchmarks.lib.peers import PEERS
 from benchmarks.lib.ports import free_ports
 from benchmarks.lib.processes import Server, cpu_between, temporary_folder
 from benchmarks.lib.report import Window
-from benchmarks.lib.variants import CHAT_PATH, DEDICATED_MODEL, INLINE_MODEL
+from benchmarks.lib.variants import CHAT_PATH, MODELS, ROUTES
 
 _START_S = 120.0
 
@@ -56,17 +56,17 @@ def running_testbed(needed: Collection[str], other: Checkout | None) -> Iterator
 
     The server ``other`` is a cluster with the same applications and the code of that checkout.
     """
-    ports = dict(zip(("mock", "serve", "other", "litellm"), free_ports(4), strict=True))
+    names = ("mock", "serve", "other", *PEERS)
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     with ExitStack() as stack:
         servers = {"mock": stack.enter_context(mock(ports["mock"]))}
         for name, checkout in (("serve", HERE), ("other", other)):
             if name in needed and checkout is not None:
                 cluster = _gateway(checkout, ports[name], ports["mock"])
                 servers[name] = stack.enter_context(cluster)
-        if "litellm" in needed:
-            url = f"http://127.0.0.1:{ports['mock']}/v1"
-            proxy = litellm_proxy.proxying(url, ports["litellm"])
-            servers["litellm"] = stack.enter_context(proxy)
+        for name, peer in PEERS.items():
+            if name in needed:
+                servers[name] = stack.enter_context(peer.proxying(ports["mock"], ports[name]))
         yield Testbed(servers, ports, stack.enter_context(generating()))
 
 
@@ -92,8 +92,8 @@ def _applications(checkout: Checkout, config: Path, mock_port: int) -> list[dict
         }
         for name, builder in (("raw-inline", "build_inline"), ("raw-hop", "build_hop"))
     ]
+    hosts = {"inline": "127.0.0.1", "dedicated": "localhost"}  # two providers
     models = {
-        INLINE_MODEL: (f"http://127.0.0.1:{mock_port}/v1", "inline"),
-        DEDICATED_MODEL: (f"http://localhost:{mock_port}/v1", "dedicated"),
+        model: (f"http://{hosts[path]}:{mock_port}/v1", path) for model, path in MODELS.items()
     }
-    return [*raw, fingerpost(config, models, checkout=checkout)]
+    return [*raw, fingerpost(config, models, ROUTES, checkout=checkout)]

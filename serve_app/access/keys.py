@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from serve_app.access.client import ANONYMOUS, Client
 from serve_app.access.exposure import is_local, is_own_host
 from serve_app.access.origins import AllowedOrigins
 from serve_app.config.references import REFRESH_S, MissingEnvironmentError, expand, is_file
@@ -17,6 +18,7 @@ from serve_app.errors import AnonymousRefused, InvalidClientKey
 
 _CLIENT_SALT: Final = b"fingerpost-client:"
 _CLIENT_DIGITS: Final = 16
+_SHOWN_DIGITS: Final = 8
 
 
 @dataclass(slots=True)
@@ -70,21 +72,19 @@ class Access:
         if any(map(is_file, self._keys or ())):
             self._stale_at = self._clock() + REFRESH_S
 
-    def check(self, caller: Caller) -> str:
-        """Which client it is: the same text for the same key, empty for an anonymous one.
-
-        Raises InvalidClientKey or AnonymousRefused.
-        """
+    def check(self, caller: Caller) -> Client:
+        """Which client it is. Raises InvalidClientKey or AnonymousRefused."""
         if self._keys is None:
             if not self._anonymous and not self._is_own(caller):
                 raise AnonymousRefused
-            return ""
+            return ANONYMOUS
         if self._clock() >= self._stale_at:
             self._read_keys()
         known = [key for key in caller.keys if self.knows(key)]  # all: it takes equal time
         if not known:
             raise InvalidClientKey
-        return hashlib.sha256(_CLIENT_SALT + known[0]).hexdigest()[:_CLIENT_DIGITS]
+        name = hashlib.sha256(_CLIENT_SALT + known[0]).hexdigest()[:_CLIENT_DIGITS]
+        return Client(name, f"key-{name[:_SHOWN_DIGITS]}")
 
     def _is_own(self, caller: Caller) -> bool:
         """True for programs on this machine, and for pages that may call it."""

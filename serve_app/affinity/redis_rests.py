@@ -13,6 +13,7 @@ from serve_app.domain import Json
 from serve_app.exchange import RestReport
 
 REDIS_KEY: Final = "fingerpost:rests"
+_CLAIM_PREFIX: Final = "fingerpost:probe:"
 
 
 class RedisRests:
@@ -48,6 +49,11 @@ class RedisRests:
         if over:
             await self._client.hdel(REDIS_KEY, *over)
         return [report for report in read.values() if report is not None]
+
+    async def claim(self, endpoint: str, for_s: float) -> bool:
+        """True if no replica has claimed the endpoint; then it is the caller's for that long."""
+        key, milliseconds = f"{_CLAIM_PREFIX}{endpoint}", max(1, round(for_s * 1e3))
+        return bool(await self._client.set(key, b"", nx=True, px=milliseconds))
 
     async def aclose(self) -> None:
         """Closes all connections."""

@@ -16,6 +16,7 @@ class MemoryRests:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._rests: dict[tuple[str, str], tuple[float, str]] = {}
+        self._claims: dict[str, float] = {}
 
     def share(self, own: Sequence[RestReport]) -> list[RestReport]:
         """Puts up rests, and takes down those without time left. Returns all that are not over."""
@@ -30,3 +31,12 @@ class MemoryRests:
             RestReport(endpoint, model, until - now, why)
             for (endpoint, model), (until, why) in self._rests.items()
         ]
+
+    def claim(self, endpoint: str, for_s: float) -> bool:
+        """True if no replica has claimed the endpoint; then it is the caller's for that long."""
+        now = self._clock()
+        self._claims = {name: until for name, until in self._claims.items() if until > now}
+        if endpoint in self._claims or len(self._claims) >= MAX_RESTS:
+            return False
+        self._claims[endpoint] = now + for_s
+        return True

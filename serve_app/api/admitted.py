@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from serve_app.access.client import Client
 from serve_app.api.headers import HeaderFacts
 from serve_app.requests.call import scope_of
 from serve_app.snapshot import Snapshot
@@ -14,8 +15,7 @@ class Admitted:
     snapshot: Snapshot
     """The configuration that answers it."""
     facts: HeaderFacts
-    client: str
-    """The holder of which client key sends it; empty where none is needed."""
+    client: Client
 
     @property
     def credential(self) -> str | None:
@@ -27,4 +27,4 @@ class Admitted:
     @property
     def scope(self) -> str:
         """Whose earlier answers it may refer to."""
-        return scope_of(self.snapshot, self.client, self.facts.deciding, self.credential)
+        return scope_of(self.snapshot, self.client.id, self.facts.deciding, self.credential)

@@ -6,14 +6,17 @@ itself. A browser's preflight is answered before access. Access comes before any
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
+from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from serve_app.access.client import ANONYMOUS, Client
 from serve_app.access.keys import Caller
 from serve_app.api.admitted import Admitted
 from serve_app.api.body import ClientGoneError, read_body
@@ -22,6 +25,9 @@ from serve_app.api.errors import send_error
 from serve_app.api.headers import HeaderFacts, read_headers
 from serve_app.api.model_directory import CurrentDirectory
 from serve_app.api.models import render_model, render_models
+from serve_app.api.playground.checks import with_guards
+from serve_app.api.playground.page import Page, is_below_page, is_open_file
+from serve_app.api.playground.paths import add_page_paths
 from serve_app.api.send import (
     AnswerTornError,
     Asgi,
@@ -37,7 +43,7 @@ from serve_app.api.surfaces import SURFACES, Surface, SurfaceAction, surface_nam
 from serve_app.api.websocket import denial_of, wants_websocket
 from serve_app.dialects.json_edits import read_document
 from serve_app.dialects.registry import dialect_of, error_dialect
-from serve_app.domain import OWN_MODEL, Json
+from serve_app.domain import OWN_MODEL, Headers, Json
 from serve_app.errors import (
     GatewayError,
     MethodNotAllowed,
@@ -50,9 +56,12 @@ from serve_app.requests.call import ClientRequest
 from serve_app.requests.gateway import Gateway
 from serve_app.requests.stored import Stored
 from serve_app.snapshot import Snapshot
+from serve_app.telemetry.prometheus_text import CONTENT_TYPE
 from serve_app.telemetry.record import CLIENT_GONE, Observer, RequestRecord
+from serve_app.telemetry.trace_context import TraceContext, Tracer
 
 _OPEN_PATHS: Final = frozenset({"/", "/healthz"})
+_METRICS: Final = "/metrics"
 _UNAVAILABLE: Final = 503
 _FAULT: Final = "fault"
 """Where the state of a request has what its endpoint raised."""
@@ -69,8 +78,16 @@ class ApiDependencies:
     snapshot: Callable[[], Snapshot]
     observer: Observer
     health: Callable[[], Awaitable[Json]]
+    new_id: Callable[[], str] = lambda: uuid4().hex
+    """The id of the request that is being answered, as ``x-request-id`` has it."""
+    tracing: Tracer | None = None
+    """Begins the traces of requests; None: nothing is traced."""
+    metrics: Callable[[], str] | None = None
+    """Returns the metrics of this process as Prometheus text; None: there is no ``/metrics``."""
     watched_by_server: bool = False
     """True if the server cancels a request whose client leaves, unless a header forbids it."""
+    page: Page | None = None
+    """The page at ``/ui``; None: there is none."""
 
 
 def create_api(dependencies: ApiDependencies) -> Asgi:
@@ -83,8 +100,41 @@ class _Exchange:
     """One request at the API, until the use case has it."""
 
     surface: str
+    id: str
+    at: float
+    """Seconds since the epoch."""
+    query: bytes
+    client: Client = ANONYMOUS
+    trace: TraceContext | None = None
+    """None if it is not sampled."""
+    headers: Headers = ()
+    """Those that go on to the provider."""
     answered: bool = False
     """The use case has made an answer, and the record with it."""
+
+    def begin(self, tracing: Tracer | None, headers: Headers, path: str) -> None:
+        """Begins its trace, if requests are traced."""
+        self.headers = headers
+        if tracing is not None:
+            self.trace, self.headers = tracing.begin(headers, path)
+
+    def has_read(self) -> None:
+        """Its body has been read."""
+        if self.trace is not None:
+            self.trace = self.trace._replace(read_at=time.time())
+
+    def record(self, status: int | None, error_type: str = "") -> RequestRecord:
+        """The record of a request that the use case did not get, or that it refused."""
+        return RequestRecord(
+            self.surface,
+            status,
+            error_type=error_type,
+            id=self.id,
+            at=self.at,
+            client=self.client.name,
+            team=self.client.team,
+            context=self.trace,
+        )
 
 
 class _Api:
@@ -92,6 +142,8 @@ class _Api:
         self._snapshot = dependencies.snapshot
         self._gateway = dependencies.gateway
         self._observer = dependencies.observer
+        self._new_id = dependencies.new_id
+        self._tracing = dependencies.tracing
         self._watched_by_server = dependencies.watched_by_server
         self._rest = _create_rest(dependencies)
 
@@ -102,7 +154,11 @@ class _Api:
         if scope["type"] == "websocket":
             send = denial_of(scope, send)
         path = path_of(scope)
-        snapshot, exchange = self._snapshot(), _Exchange(surface_name(path))
+        if is_below_page(path):
+            send = with_guards(path, send)
+        snapshot = self._snapshot()
+        query = scope.get("query_string", b"")
+        exchange = _Exchange(surface_name(path), self._new_id(), time.time(), query)
         origin = origin_of(scope)
         if origin is not None:
             send = for_page(send, origin, snapshot.access.origins)
@@ -130,13 +186,13 @@ class _Api:
         scope: Scope,
         send: Send,
     ) -> None:
-        self._observer.ended(RequestRecord(exchange.surface, error.status))
+        self._observer.ended(exchange.record(error.status, error.code))
         await send_error(send, error, scope, snapshot.version)
 
     def _lose(self, exchange: _Exchange) -> None:
         """Records a client that left before there was an answer."""
         if not exchange.answered:
-            self._observer.ended(RequestRecord(exchange.surface, None, error_type=CLIENT_GONE))
+            self._observer.ended(exchange.record(None, CLIENT_GONE))
 
     async def _serve(
         self,
@@ -154,21 +210,21 @@ class _Api:
                 snapshot.access.check(_caller(scope, facts))
             await send_answer(send, preflight_answer(scope, snapshot.access.origins))
             return
-        client = "" if path in _OPEN_PATHS else snapshot.access.check(_caller(scope, facts))
+        if not _is_open(path, snapshot):
+            exchange.client = snapshot.access.check(_caller(scope, facts))
         if wants_websocket(scope):
             raise WebSocketUnsupported(path)
-        admitted = Admitted(snapshot, facts, client)
+        admitted = Admitted(snapshot, facts, exchange.client)
         surface = SURFACES.get(path)
         if surface is None:
-            state = {**scope.get("state", {}), "admitted": admitted}
-            await self._rest({**scope, "state": state}, receive, send)
-            if _FAULT in state:
-                raise state[_FAULT]
+            await self._serve_rest(admitted, exchange, scope, receive, send)
             return
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], path, "POST")
+        exchange.begin(self._tracing, facts.forwarded, path)
         body = await read_body(receive, facts.content_length, limits.body_bytes, facts.encodings)
-        request = self._request(surface, admitted, body, scope.get("query_string", b""))
+        exchange.has_read()
+        request = self._request(surface, admitted, body, exchange)
         if self._watched_by_server and not facts.watch_off:
             answer = await self._answer(surface, request)
             exchange.answered = True
@@ -179,12 +235,26 @@ class _Api:
             exchange.answered = True
             await send_answer(send, answer)
 
+    async def _serve_rest(
+        self,
+        admitted: Admitted,
+        exchange: _Exchange,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Serves what is not a surface; a fault of its endpoint is raised."""
+        state = {**scope.get("state", {}), "admitted": admitted, "exchange": exchange}
+        await self._rest({**scope, "state": state}, receive, send)
+        if _FAULT in state:
+            raise state[_FAULT]
+
     def _request(
         self,
         surface: Surface,
         admitted: Admitted,
         body: bytes,
-        query: bytes,
+        exchange: _Exchange,
     ) -> ClientRequest:
         facts = admitted.facts
         arrived = self._gateway.clock()  # excludes the time that the client took to send
@@ -194,13 +264,16 @@ class _Api:
             surface=surface.name,
             dialect=surface.dialect or dialect_of(document, dict(facts.forwarded)),
             document=document,
-            headers=facts.forwarded,
+            headers=exchange.headers,
             hint=facts.hint,
             arrived=arrived,
             deciding_headers=facts.deciding,
             client=admitted.client,
+            id=exchange.id,
+            at=exchange.at,
             credential=admitted.credential,
-            is_beta=b"beta=true" in query.split(b"&"),
+            trace=exchange.trace,
+            is_beta=b"beta=true" in exchange.query.split(b"&"),
         )
 
     async def _answer(self, surface: Surface, request: ClientRequest) -> Answer:
@@ -213,6 +286,13 @@ class _Api:
                 return await self._gateway.explain(request)
             case SurfaceAction.ASK:
                 return await self._gateway.answer_questions(request)
+
+
+def _is_open(path: str, snapshot: Snapshot) -> bool:
+    """True for a path that needs no client key."""
+    if path == _METRICS:
+        return snapshot.config.telemetry.open_metrics
+    return path in _OPEN_PATHS or is_open_file(path, snapshot)
 
 
 def _caller(scope: Scope, facts: HeaderFacts) -> Caller:
@@ -256,6 +336,12 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
             response.status_code = _UNAVAILABLE
         return health
 
+    @app.get(_METRICS)
+    async def metrics() -> Response:
+        if dependencies.metrics is None:
+            raise UnknownPath(_METRICS, tuple(SURFACES))
+        return Response(dependencies.metrics(), media_type=CONTENT_TYPE)
+
     @app.get("/v1/models")
     async def models(request: Request) -> Json:
         directory = await directories.of(dependencies.snapshot())
@@ -272,6 +358,7 @@ def _create_rest(dependencies: ApiDependencies) -> FastAPI:
         return render_model(entry, anthropic=_is_anthropic(request))
 
     add_stored_paths(app, dependencies.stored, dependencies.observer)
+    add_page_paths(app, dependencies.page, dependencies.gateway, dependencies.snapshot)
     app.add_exception_handler(GatewayError, partial(_refuse, dependencies))
     app.add_exception_handler(HTTPException, partial(_refuse_path, dependencies))
     return app
@@ -283,7 +370,8 @@ def _is_anthropic(request: Request) -> bool:
 
 async def _refuse(dependencies: ApiDependencies, request: Request, error: Exception) -> Response:
     refusal = error if isinstance(error, GatewayError) else GatewayError()
-    dependencies.observer.ended(RequestRecord("other", refusal.status))
+    exchange: _Exchange = request.state.exchange
+    dependencies.observer.ended(exchange.record(refusal.status, refusal.code))
     names = {name for name, _ in request.scope["headers"]}
     body = error_dialect(path_of(request.scope), names).render_error(refusal)
     version = dependencies.snapshot().version

@@ -14,7 +14,7 @@ from serve_app.api.body import read_body
 from serve_app.api.send import Receive, Scope, Send, send_answer, while_client_stays
 from serve_app.requests.answer import Answer
 from serve_app.requests.stored import Stored, StoredCall
-from serve_app.telemetry.record import Observer, RequestRecord
+from serve_app.telemetry.record import Observer
 
 _Action: TypeAlias = Callable[[Stored, StoredCall], Awaitable[Answer]]
 
@@ -75,7 +75,7 @@ def _endpoint(
         async with while_client_stays(request.receive):
             answer = await actions[request.method](stored, call)
         if answer.status in _ERRORS:  # a provider's own
-            observer.ended(RequestRecord("other", answer.status))
+            observer.ended(request.state.exchange.record(answer.status, str(answer.status)))
         return _Sent(answer)
 
     return endpoint

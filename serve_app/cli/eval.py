@@ -146,6 +146,9 @@ def execute(arguments: argparse.Namespace) -> bool:
     snapshot = None if arguments.config is None else compile_snapshot(arguments.config)
     section = _section(arguments, snapshot)
     sets = [_labelled(file, arguments) for file in arguments.file]
+    if arguments.calibrate:
+        for labelled in sets:
+            labelled.check_labels()
     rule = None if arguments.calibrate else _rule(section, snapshot)
     with _engine(section, arguments, snapshot, rule) as (measure_set, draw):
         if arguments.calibrate:

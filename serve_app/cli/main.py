@@ -45,6 +45,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "route": Command("serve_app.cli.route", "show which route a prompt matches, and why"),
     "eval": Command("serve_app.cli.eval", "measure an engine on a labelled set"),
     "tune": Command("serve_app.cli.tune", "learn from labelled conversations"),
+    "report": Command("serve_app.cli.report", "report requests, costs and decisions from the logs"),
     "suggest": Command("serve_app.cli.suggest", "let a model write examples of the routes"),
     "models": Command("serve_app.cli.models", "list and download models for the embedded engine"),
 }

@@ -51,10 +51,12 @@ SERVED: Final = (
     ServedPath(("POST",), "/routing/v1/responses", "the same for the body of a response"),
     ServedPath(("POST",), "/routing/v1/completions", "the same for the body of a legacy completion"),
     ServedPath(("POST",), "/v1/route", "what the gateway would do with a body of any of these, and why"),
+    ServedPath(("GET",), "/metrics", "the metrics of one ingress replica, as Prometheus text; open to all with `telemetry.open_metrics`"),
     ServedPath(("GET",), "/v1/models", "models, then aliases, in the order of the configuration; then `auto`, if there are routes"),
     ServedPath(("GET",), "/v1/models/NAME", "one of them, or any other name that a request may use"),
     ServedPath(("GET", "HEAD"), "/healthz", "the state of the ingress, the Orchestrator and the session store", is_open=True),
     ServedPath(("GET", "HEAD"), "/", "200, for probes", is_open=True),
+    ServedPath(("GET", "HEAD"), "/ui/", "the [page](../guides/page.md) for people; its files need no key, what it shows does", is_open=True),
 )  # fmt: skip
 
 STORED: Final = (
@@ -84,8 +86,6 @@ class MissingFeature:
 MISSING: Final = (
     MissingFeature("Images, audio, files, batches, moderations", ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/files", "/v1/batches", "/v1/moderations"), "call the provider directly"),
     MissingFeature("Rate limits and budgets for each client key", (), "`client_keys` is a plain list; Plano's `ratelimits` is refused unless `ignore_unsupported: true`"),
-    MissingFeature("Traces and a log of requests", (), "metrics and response headers; Plano's `tracing` is ignored"),
-    MissingFeature("A user interface", ("/playground", "/ui"), "`fingerpost route`, and Ray's dashboard"),
 )  # fmt: skip
 """Shown at the top of README. Remove a row when its paths are served: a test says when."""
 
@@ -101,6 +101,7 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.NoModel: ("the request leaves the model open, and the gateway has neither a default model nor routes", "name a model of `GET /v1/models`, or configure `default: true`"),
         errors.InvalidClientKey: ("the gateway has `client_keys`, and the request has none of them", "send a client key as `Authorization: Bearer KEY`, `x-api-key: KEY` or `x-fingerpost-key: KEY`"),
         errors.AnonymousRefused: ("the gateway has no `client_keys`, and the request comes from another machine, from a web page of another site, or for a host that is not this machine", "call the gateway at `localhost`, or configure [client keys](../guides/security.md#client-keys) or, for a page, [`cors.allow_origins`](../guides/security.md#web-pages)"),
+        errors.PageRefused: ("a call below `/ui` comes from another machine or under another host name while there are no `client_keys`, or from another web page", "open the [page](../guides/page.md) at a loopback address, such as `http://127.0.0.1:8000/ui`; scripts use `POST /v1/route`"),
         errors.UnknownPath: ("the path is not served", "use a path of the [surfaces](api.md#surfaces)"),
         errors.UnknownModel: ("no model, alias or wildcard has this name; `param` is `model`, `models` or `x-arch-llm-provider-hint`", "use one of the names that the message suggests, or one of `GET /v1/models`"),
         errors.AnswerNotFound: ("the path names a response that is not [kept](api.md#kept-responses) for this client, or that its provider alone keeps, with an endpoint that has left the configuration", "create it again"),
@@ -112,6 +113,7 @@ ERRORS: Final[Mapping[type[GatewayError], tuple[str, str]]] = MappingProxyType(
         errors.WebSocketUnsupported: ("the client opened a WebSocket", "use HTTP; Codex does by itself, and at once with `supports_websockets = false`"),
         errors.SpendingCapReached: ("the client has spent its cap", "wait until `retry-after` is over, or have the cap raised"),
         errors.GatewayBusy: ("all models that may answer are at the [limits](../guides/providers.md#limits) of their entries, and the queue is full or the wait has ended", "retry after `retry-after` seconds, or raise the limits or [`queue`](configuration.md#queue)"),
+        errors.PageBusy: ("the [page](../guides/page.md) is open too often at once", "close another tab"),
         errors.HeadersTooLarge: ("the headers together are larger than `limits.header_bytes`", "send less, or raise [`limits.header_bytes`](configuration.md#limits)"),
         errors.OrchestratorUnavailable: ("[typed questions](../guides/decisions.md) for the gateway's own orchestrator, which could not answer", "retry; the message says why"),
         GatewayError: ("a fault of the gateway", "read the gateway's log"),
@@ -172,15 +174,19 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "gen_ai_operation_name": "surface of the request, as `surface`: `chat`, `messages`, `count_tokens`, `responses`, `embeddings`, `completions` or `decisions`",
         "gen_ai_provider_name": "part of the model's name before the slash",
         "gen_ai_request_model": "full name of a configured model; `other` for a name that only a wildcard matches, because such names are unbounded",
+        "gen_ai_token_type": "`input` (without what was cached), `output`, `cache_read` or `cache_write`",
         "error_type": "empty for success; the status of an error; `broken` for a stream that broke; `client_gone` for a stream whose client left",
         "surface": "`chat`, `messages`, `count_tokens`, `responses`, `embeddings`, `completions`, `decisions`, `systemone`, `routing`, `route` or `other`; of `other` only failures are counted, and the overhead is measured for surfaces on which a provider answers",
         "status": "status of the answer",
         "reason": "value of `x-fingerpost-reason`; empty for a request that was refused before a decision",
         "provider": "as `gen_ai_provider_name`",
         "model": "as `gen_ai_request_model`; of a tier the model that it asks, `provider/name` or `server/name`",
+        "route": "name of a configured route; `other` for one that the request defines itself",
+        "team": "team of the client key; empty without one",
         "tier": "name of an engine, or `when_unsure` for the engine of close calls",
         "kind": "`input` or `output`",
         "outcome": f"of an attempt: `ok`, the status of an error, or the fault: {_listed(FaultKind)}; of a question for a tier: as of a decision, or `cancelled`; of a decision: `scored`, `cached` (by the ingress), `joined` (an equal question was under way), or the reason why there is none: `orchestrator_timeout`, `orchestrator_error`, `orchestrator_busy`, `breaker_open` (the histogram has `scored` and the three with `orchestrator_`); of a reload: `good` or `refused`",
+        "log": "`access` or `decisions`, as the sections of `logs`",
         "event": "for each request with a session `hit`, `miss` or `void`; for each new binding `store`, `rebind` to another model, or `lost` to a quicker request of the session; `error` for each operation that the store did not answer, also when it was not called after repeated failures",
         "version": "version of the configuration, 12 hex digits",
     }
@@ -275,7 +281,8 @@ def _metrics() -> Iterator[str]:
     yield "[operate/metrics.md](../operate/metrics.md) says how to scrape them and what to watch."
     yield ""
     yield "Ray exports them as Prometheus text with the prefix `ray_`, for example `ray_fingerpost_requests_total`, and adds labels such as `application`, `deployment` and `replica`."
-    yield "Histograms are in seconds."
+    yield "`/metrics` of the gateway itself has those of one ingress replica under the names below, with the label `replica`."
+    yield "Histograms are in seconds, except `gen_ai_client_token_usage`, which is in tokens."
     yield ""
     rows = [
         (

@@ -26,6 +26,7 @@ from typing import Final
 import psutil
 
 from serve_app.cli.errors import LaunchError
+from serve_app.cli.haproxy import VARIABLE, write_wrapper
 from serve_app.cli.serve_yaml.read import ServeFile
 from serve_app.domain import Json, Reason
 
@@ -53,11 +54,15 @@ def cluster_environment(
     """The environment of a Serve cluster that shares no file with another one on the machine.
 
     Variables of ``base`` take precedence over ``settings``, but for the list of what is reached
-    without a proxy: that has the entries of both. Ray's folder is always ``home``: with
+    without a proxy: that has the entries of both. HAProxy does not splice, unless ``base`` names the
+    program. Ray's folder is always ``home``: with
     one of an earlier cluster ``serve run`` waits for that cluster without end. So is the folder of
     temporary files, because processes that are killed leave theirs.
     """
     proxy = home / "haproxy"
+    wrapper = None if VARIABLE in base else write_wrapper(home)
+    if wrapper is not None:
+        settings = {**settings, VARIABLE: str(wrapper)}
     ports = {name: str(_free_port(usual)) for name, usual in _PORTS.items()}
     own = {
         "RAY_TMPDIR": str(home),

@@ -6,6 +6,7 @@ Of keys only the names of their variables are shown.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
+from serve_app.config.schema.logs import OFF
 from serve_app.config.schema.orchestrator import EngineSection, OrchestratorSection
 from serve_app.config.warnings import config_warnings
 from serve_app.domain import AUTO, Json, Prefer, Route
@@ -39,6 +40,9 @@ def summary(snapshot: Snapshot) -> list[str]:
     lines += [f"rule {rule.name} -> {rule.model or f'route {rule.route}'}" for rule in policy.rules]
     if policy.routes and snapshot.config.orchestrator.engine != "http":
         lines.append(f"threshold {snapshot.threshold.text}")
+    lines += [
+        f"log {name} -> {section.to}" for name, section in snapshot.config.logs if section.to != OFF
+    ]
     lines += _examined(snapshot.config.orchestrator)[1]
     lines += _tuned(snapshot).facts
     return lines

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> bool:
     """Runs ``fingerpost tune``; False if what was learned is not better by more than chance."""
     section, labelled = OrchestratorSection(), read_set(arguments.file)
+    labelled.check_labels()
     if arguments.config is not None:
         config = find_packaged(arguments.config)
         snapshot = compile_snapshot(config)

@@ -20,6 +20,7 @@ from serve_app.config.pydantic_errors import describe_error
 from serve_app.config.references import absolute
 from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import NEWEST, GatewayConfig, Overrides
+from serve_app.config.schema.logs import Logs
 from serve_app.config.schema.orchestrator import EngineSection
 from serve_app.config.upgrade import Upgraded, models_in, upgrade
 from serve_app.config.without_file import NO_FILE, synthesise
@@ -210,11 +211,17 @@ def _settled(config: GatewayConfig, file: Path) -> GatewayConfig:
         update = {"upstream_tls_ca_path": _beside(file, overrides.upstream_tls_ca_path)}
         overrides = overrides.model_copy(update=update)
     config = _with_stores_ca(config, file)
+    logs = _placed_logs(config.logs, file)
     connect_s = _connect_s(overrides)
     if connect_s is not None and "connect_s" not in timeouts.model_fields_set:
         timeouts = timeouts.model_copy(update={"connect_s": connect_s})
     return config.model_copy(
-        update={"orchestrator": engine, "overrides": overrides, "timeouts": timeouts}
+        update={
+            "orchestrator": engine,
+            "overrides": overrides,
+            "timeouts": timeouts,
+            "logs": logs,
+        }
     )
 
 
@@ -229,6 +236,16 @@ def _with_stores_ca(config: GatewayConfig, file: Path) -> GatewayConfig:
         update = {"tls_ca_path": _beside(file, state.tls_ca_path)}
         config = config.model_copy(update={"state_storage": state.model_copy(update=update)})
     return config
+
+
+def _placed_logs(logs: Logs, file: Path) -> Logs:
+    """The section with absolute paths of its files."""
+    update = {
+        name: section.model_copy(update={"to": _beside(file, section.file)})
+        for name, section in logs
+        if section.file is not None
+    }
+    return logs.model_copy(update=update) if update else logs
 
 
 def _placed(engine: _Engine, file: Path) -> _Engine:

@@ -3,14 +3,17 @@
 ``fingerpost check`` prints them, and the ingress logs them and lists them in ``/healthz``.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from serve_app.config.plano_router import router_warnings
+from serve_app.config.plano_tracing import telemetry_of, tracing_warnings
 from serve_app.config.references import missing
 from serve_app.config.schema.durations import seconds_of
 from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.config.schema.logs import OFF
 from serve_app.config.schema.orchestrator import (
     MAX_DECISION_ROUTES,
     EngineSection,
@@ -23,7 +26,6 @@ _UNCHANGED: Final = "requests and answers are passed on unchanged; remove it"
 _SECTIONS: Final[Mapping[str, str]] = {
     "ratelimits": "no request is limited; limit requests in front of the gateway",
     "prompt_guards": "no prompt is checked; check prompts in front of the gateway",
-    "tracing": "no spans are sent; read the decision from the headers of the answer",
     "endpoints": "they serve prompt targets; set the address of a provider as its base_url",
     "agents": _MODELS_ONLY,
     "filters": _UNCHANGED,
@@ -77,7 +79,9 @@ def config_warnings(config: GatewayConfig, environ: Mapping[str, str]) -> list[s
         *_overrides(config),
         *_sessions(config),
         *_state(config),
+        *_logs(config),
         *_sections(config),
+        *tracing_warnings(config),
         *_unset(config, environ),
     ]
 
@@ -104,11 +108,19 @@ def _unset(config: GatewayConfig, environ: Mapping[str, str]) -> Iterator[str]:
     if config.state_storage.url is not None and config.keeps_state_in == "redis":
         key, url = "state_storage.url", config.state_storage.url
         yield from _unset_in(key, url, environ, "no answers are kept")
+    yield from _unset_collectors(config, environ)
     for place, section in _engines(config.orchestrator):
         if section.asks_server and section.base_url is not None:
             for name in ("base_url", "access_key"):
                 text, effect = getattr(section, name) or "", "its server cannot be called"
                 yield from _unset_in(f"{place}.{name}", text, environ, effect)
+
+
+def _unset_collectors(config: GatewayConfig, environ: Mapping[str, str]) -> Iterator[str]:
+    telemetry = telemetry_of(config)
+    for key, section in (("traces", telemetry.traces), ("metrics", telemetry.metrics)):
+        for text in () if section is None else (section.endpoint or "", *section.headers.values()):
+            yield from _unset_in(f"telemetry.{key}", text, environ, "nothing is exported")
 
 
 def _unset_in(key: str, text: str, environ: Mapping[str, str], effect: str) -> Iterator[str]:
@@ -127,7 +139,12 @@ def _listeners(config: GatewayConfig) -> Iterator[str]:
 
 
 def _models(config: GatewayConfig) -> Iterator[str]:
+    entries = Counter(entry.model for entry in config.model_providers)
     for entry in config.model_providers:
+        if "weight" in entry.model_fields_set and entries[entry.model] == 1:
+            yield (
+                f"weight under {entry.model!r} is ignored: the model has no other entry; add one, or remove it"
+            )
         if entry.routing_preferences:
             yield (
                 f"routing_preferences under {entry.model!r} is ignored since v0.4.0; "
@@ -242,6 +259,12 @@ def _state(config: GatewayConfig) -> Iterator[str]:
         )
     if section.url is not None and config.keeps_state_in != "redis":
         yield "state_storage.url is ignored: answers are not kept in Redis; set type redis"
+
+
+def _logs(config: GatewayConfig) -> Iterator[str]:
+    for name, section in config.logs:
+        if section.to == OFF and section.model_fields_set - {"to"}:
+            yield f"logs.{name} is ignored: `to` is off; name a file in it"
 
 
 def _sections(config: GatewayConfig) -> Iterator[str]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from json.decoder import scanstring  # type: ignore[attr-defined]  # C speed, strings only
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from serve_app.domain import Json
 from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
@@ -32,8 +32,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _MAX_DIGITS = 4300
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One ``key: value`` of an object: where the key starts, where the value lies, what it is.
 
     Offsets count characters of the text.

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects import ir
 from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import GATEWAY_KEYS, Fields, Intent, read_fallbacks, read_model
 from serve_app.dialects.json_edits import Document, read_object
 from serve_app.dialects.json_values import json_bytes
 from serve_app.dialects.openai_errors import OpenAIErrors, error_info, error_message, read_error
+from serve_app.dialects.openai_usage import UsageNames
 from serve_app.dialects.path_upstream import PathUpstream
 from serve_app.dialects.protocol import ErrorInfo, StreamWatch
 from serve_app.dialects.text_conversation import TextConversation
@@ -46,6 +48,8 @@ _TOOL_ITEMS: Final = frozenset(
 _ROLES: Final = ("user", "assistant", "system", "developer")
 _TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text"})
 _IMAGES: Final = f"images are not supported by {OWN_MODEL}; send text"
+
+_USAGE: Final = UsageNames("input_tokens", "output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,10 @@ class DecisionsUpstream(PathUpstream):
     """A provider that is asked typed questions."""
 
     operation: Operation = Operation.DECISIONS
+
+    def read_usage(self, usage: Json) -> ir.Usage | None:
+        """The tokens that an answer counts."""
+        return _USAGE.read(usage)
 
     def read_error(self, body: bytes) -> ErrorInfo | None:
         """The error in a body; None if it is not an error of this dialect."""

@@ -7,15 +7,17 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects import ir
 from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import GATEWAY_KEYS, Fields, Intent, read_fallbacks, read_model
 from serve_app.dialects.json_edits import Document, read_object
 from serve_app.dialects.openai_errors import OpenAIErrors, error_info, error_message, read_error
+from serve_app.dialects.openai_usage import UsageNames
 from serve_app.dialects.path_upstream import PathUpstream
 from serve_app.dialects.protocol import ErrorInfo, StreamWatch
 from serve_app.dialects.text_conversation import TextConversation
 from serve_app.dialects.typed_events import NO_EVENTS, TypedEventWatch
-from serve_app.domain import Conversation
+from serve_app.domain import Conversation, Json
 from serve_app.errors import InvalidRequest
 from serve_app.exchange import PATHS, Operation
 
@@ -23,6 +25,8 @@ FIELDS: Final = Fields(read=GATEWAY_KEYS | {"model", "input", "metadata"})
 _EMBEDDING: Final = re.compile(rb'"data"\s*:\s*\[\s*\{')
 _SHOWN_CHARACTERS: Final = 2000
 """Length of the text that decides the route; a batch may have many megabytes."""
+
+_USAGE: Final = UsageNames("prompt_tokens", "completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,10 @@ class EmbeddingsUpstream(PathUpstream):
     """A provider that is asked for embeddings."""
 
     operation: Operation = Operation.EMBEDDINGS
+
+    def read_usage(self, usage: Json) -> ir.Usage | None:
+        """The tokens that an answer counts."""
+        return _USAGE.read(usage)
 
     def read_error(self, body: bytes) -> ErrorInfo | None:
         """The error in a body; None if it is not an error of this dialect."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from serve_app.dialects import ir
 from serve_app.dialects.fields import Fields
 from serve_app.dialects.json_edits import Document, Quirk, rewrite_document
 from serve_app.domain import Json
@@ -18,6 +19,11 @@ class PathUpstream:
         """The same for every model, streamed or not."""
         del model, stream
         return PATHS[self.operation]
+
+    def read_usage(self, usage: Json) -> ir.Usage | None:
+        """Nothing, unless a dialect counts tokens."""
+        del usage
+        return None
 
     def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
         """Nothing, unless a dialect has words for an effort."""

@@ -16,6 +16,8 @@ from serve_app.dialects.protocol import (
     UpstreamDialect,
 )
 from serve_app.dialects.sse import EVENT_ENDS
+from serve_app.dialects.token_counter import ReadUsage, TokenCounter
+from serve_app.domain import Json
 from serve_app.errors import GatewayError, ReportedError, UpstreamFailed
 
 INCOMPLETE = "the provider ended its answer before it was complete"
@@ -28,10 +30,17 @@ def why_incomplete(reported: ErrorInfo | None, error: GatewayError | None) -> Ga
     return ReportedError(reported.message, reported.code, reported.status)
 
 
+def _read_nothing(usage: Json) -> None:
+    del usage
+
+
 class PassThrough:
     """A stream in the client's own dialect: whole events, byte for byte."""
 
-    def __init__(self, watch: StreamWatch, client: ErrorDialect) -> None:
+    def __init__(
+        self, watch: StreamWatch, client: ErrorDialect, read_usage: ReadUsage = _read_nothing
+    ) -> None:
+        self.counter = TokenCounter(read_usage)
         self._watch = watch
         self._client = client
         self._last = b""
@@ -52,11 +61,13 @@ class PassThrough:
         ready = self._watch.feed(chunk)
         if ready:
             self._last = ready
+            self.counter.feed_events(ready)
         return ready
 
     def end(self, error: GatewayError | None) -> bytes:
         """The rest, and an error event if the stream is not complete."""
         rest = self._watch.rest(torn=error is not None)
+        self.counter.feed_events(rest)
         if self.state.may_end:
             return rest
         gap = b"" if (rest or self._last).endswith(EVENT_ENDS) else b"\n\n"
@@ -96,7 +107,8 @@ class SameDialect:
 
     def pipe(self, intent: Intent) -> StreamPipe:
         """A pipe that passes whole events."""
-        return PassThrough(self.upstream.watch(intent), self.client)
+        watch = self.upstream.watch(intent)
+        return PassThrough(watch, self.client, self.upstream.read_usage)
 
     def ask(self, document: Document, intent: Intent, model: str, quirk: Quirk) -> Asked:
         """The client's body with the provider's name of the model; all other bytes are equal."""

@@ -14,6 +14,7 @@ from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import Fields, Intent
 from serve_app.dialects.json_edits import Document, Quirk
 from serve_app.dialects.sse import Event
+from serve_app.dialects.token_counter import TokenCounter
 from serve_app.domain import Conversation, Json
 from serve_app.errors import GatewayError
 from serve_app.exchange import Operation
@@ -147,6 +148,10 @@ class UpstreamDialect(Protocol):
         """
         ...
 
+    def read_usage(self, usage: Json) -> ir.Usage | None:
+        """The tokens in an object ``usage`` of an answer; None if it counts none."""
+        ...
+
     def watch(self, intent: Intent) -> "StreamWatch":
         """A new watch over one stream."""
         ...
@@ -190,6 +195,11 @@ class StreamWatch(Protocol):
 
 class StreamPipe(Protocol):
     """What a stream goes through on its way to the client; all that the use case knows of it."""
+
+    @property
+    def counter(self) -> TokenCounter:
+        """What the provider reports of the tokens that it used."""
+        ...
 
     @property
     def state(self) -> StreamState:

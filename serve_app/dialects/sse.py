@@ -53,14 +53,19 @@ def parse_events(complete: bytes) -> list[Event]:
 
 def iterate_events(complete: bytes) -> Iterator[Event]:
     """As parse_events, one at a time, for callers that need only the first ones."""
+    return map(parse_event, iterate_blocks(complete))
+
+
+def iterate_blocks(complete: bytes) -> Iterator[bytes]:
+    """The bytes of each event, for callers that parse only some; empty blocks are left out."""
     start = 0
     for boundary in _BOUNDARY.finditer(complete):
         block = complete[start : boundary.start()]
         start = boundary.end()
         if block.strip():
-            yield parse_event(block)
+            yield block
     if complete[start:].strip():
-        yield parse_event(complete[start:])
+        yield complete[start:]
 
 
 def events_before(complete: bytes, event: Event) -> bytes:

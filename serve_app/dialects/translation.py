@@ -25,6 +25,8 @@ from serve_app.dialects.protocol import (
     UpstreamDialect,
 )
 from serve_app.dialects.sse import Framer, iterate_events
+from serve_app.dialects.token_counter import TokenCounter
+from serve_app.domain import Json
 from serve_app.errors import GatewayError, ReportedError
 
 MAX_EVENT_BYTES: Final = 64 << 20
@@ -43,6 +45,7 @@ class Translate:
         self._reader = reader
         self._writer = writer
         self._restorer = tools.restorer()
+        self.counter = TokenCounter(_read_nothing)
         self._has_finish = self._is_over = False
         self.state = StreamState.PREAMBLE
         self.error: ErrorInfo | None = None
@@ -83,6 +86,12 @@ class Translate:
                 out.append(self._take(event))
         return b"".join(out)
 
+    def _count(self, event: ir.Event) -> None:
+        if isinstance(event, ir.Delta):
+            self.counter.events += 1
+        elif isinstance(event, ir.Counted | ir.Started):
+            self.counter.note(event.usage)
+
     def _take(self, event: ir.Event) -> bytes:
         """Writes an event, and notes how far the stream has come."""
         if isinstance(event, ir.Failed):
@@ -93,6 +102,7 @@ class Translate:
                 return b""
             self.state = StreamState.COMPLETE  # the error is its end
             return self._writer.fail(ReportedError(event.message, event.code, event.status))
+        self._count(event)
         if isinstance(event, ir.Ended):
             self._is_over = True
             is_empty = self.state is StreamState.PREAMBLE and not self._has_finish
@@ -102,6 +112,11 @@ class Translate:
         elif self.state is StreamState.PREAMBLE and _speaks(event):
             self.state = StreamState.SPEAKING
         return self._writer.write(event)
+
+
+def _read_nothing(usage: Json) -> None:
+    """The reader of the provider's dialect has read it already."""
+    del usage
 
 
 def _speaks(event: ir.Event) -> bool:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from serve_app.dialects.json_edits import read_object
 from serve_app.dialects.protocol import ErrorInfo, StreamState
-from serve_app.dialects.sse import Event, Framer, events_before, iterate_events, parse_event
+from serve_app.dialects.sse import Event, Framer, events_before, iterate_blocks, parse_event
 from serve_app.errors import GatewayError
 
 UNTYPED_ERROR: Final = "an object `error` without a type"
@@ -119,13 +119,15 @@ class TypedEventWatch:
             return events
         if self._lost:
             return b""
-        for event in iterate_events(events):
+        for block in iterate_blocks(events):
             if self._ended or self.error is not None:
                 break
+            if self._speaking and not self._may_end(block):
+                continue
+            event = parse_event(block)
             if event.data is None:
                 continue
-            if not self._speaking or self._may_end(event.name.encode() + event.data):
-                self._take(_kind(event), event.data)
+            self._take(_kind(event), event.data)
             if self.state.is_lost:
                 return events_before(events, event)
         return events

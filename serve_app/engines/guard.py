@@ -142,7 +142,10 @@ class Guard:
             if self._breaker is not None:
                 self._breaker.forgotten()
             return result  # one of several turns that typed questions may take
-        self._record(key, result)
+        if not question.is_trial:
+            self._record(key, result)
+        elif self._breaker is not None:
+            self._breaker.forgotten()
         outcome = "scored" if isinstance(result, Scores) else result.reason
         self._observer.decided(DecisionRecord(outcome, self._clock() - started, result.usage))
         return result

@@ -28,7 +28,8 @@ class Engine(Protocol):
 class EngineThread:
     """An orchestrator that runs an engine on one thread of its own, and sheds load.
 
-    A question is refused at once if those before it will take longer than it may wait.
+    A question is refused at once if those before it will take longer than it may wait, and a trial
+    if there are any.
     """
 
     def __init__(self, engine: Engine, *, deadline_s: float, clock: Clock) -> None:
@@ -44,6 +45,8 @@ class EngineThread:
         limit_s = self._deadline_s
         if question.within_s is not None:
             limit_s = min(limit_s, question.within_s)
+        if question.is_trial and self._queued:
+            return Unavailable(Reason.ORCHESTRATOR_BUSY, "requests are being decided")
         if self._queued * self._typical_s > limit_s:
             detail = f"{self._queued} questions are queued, {self._typical_s * 1e3:.0f} ms each"
             return Unavailable(Reason.ORCHESTRATOR_BUSY, detail)
@@ -63,6 +66,8 @@ class EngineThread:
             )
         question = replace(question, within_s=ends_at - started)
         result = self._engine.score(question, lambda: self._clock() < ends_at)
+        if question.is_trial:  # it may have embedded new routes, which requests do not
+            return result
         took_s = self._clock() - started
         self._typical_s += (took_s - self._typical_s) / 8 if self._typical_s else took_s
         return result

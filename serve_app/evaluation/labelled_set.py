@@ -1,13 +1,20 @@
-"""Labelled sets: conversations, each with the route that it belongs to."""
+"""Labelled sets: conversations, each with the route that it belongs to.
+
+A decision log is read as one, too: what was decided is then what is expected.
+"""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from serve_app.config.locations import ConfigError, Problem
 from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Route, Turn
 from serve_app.errors import InvalidRequest
+from serve_app.telemetry.decision_log import DECISION
+
+_OF_HEAD: Final = ("routes", "no_route_examples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,8 @@ class Case:
     """None: no route matches."""
     lang: str | None = None
     """The language, as the set writes it; None if it does not say."""
+    is_decided: bool = False
+    """True for a line of a decision log: ``expect`` is what the gateway decided, not a label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,20 @@ class LabelledSet:
     routes: tuple[Route, ...]
     cases: tuple[Case, ...]
     no_route_examples: tuple[str, ...] = ()
+
+    @property
+    def decided_cases(self) -> int:
+        """How many cases are lines of a decision log."""
+        return sum(case.is_decided for case in self.cases)
+
+    def check_labels(self) -> None:
+        """Raises ConfigError if a case is a line of a decision log, from which nothing is learned."""
+        if self.decided_cases:
+            message = (
+                f"{self.decided_cases} cases are decisions of the gateway, not labels; write a set "
+                "with `fingerpost report FILE --labels mine.jsonl`, correct it, and use that"
+            )
+            raise ConfigError(self.file, (Problem(0, "expect", message),))
 
 
 def read_set(file: Path) -> LabelledSet:
@@ -56,14 +79,32 @@ def read_set(file: Path) -> LabelledSet:
     names = _names(entries)
     cases = []
     for number, line in enumerate(lines[1:], 2):
-        if line.strip():
+        if line.strip() and not _is_other_line(line, number, head, problems):
             case = _read_case(line, number, names, problems)
             cases += [] if case is None else [case]
     if not problems and not cases:
-        problems.append(Problem(len(lines), "", "no cases; add one per line"))
+        is_log = head.get("log") == DECISION
+        message = (
+            "no texts; set logs.decisions.texts to true" if is_log else "no cases; add one per line"
+        )
+        problems.append(Problem(len(lines), "", message))
     if problems:
         raise ConfigError(str(file), tuple(problems))
     return LabelledSet(str(file), routes, tuple(cases), tuple(none))
+
+
+def _is_other_line(line: str, number: int, head: dict[str, Json], problems: list[Problem]) -> bool:
+    """True for a line of a decision log that is not a case: without texts, or with the routes."""
+    fields = _object(line)
+    if fields is None or fields.get("log") != DECISION or "messages" in fields:
+        return False
+    if any(fields.get(name) != head.get(name) for name in _OF_HEAD if "routes" in fields):
+        message = (
+            "other routes than in line 1; write a set of the newest ones with "
+            "`fingerpost report FILE --labels mine.jsonl`"
+        )
+        problems.append(Problem(number, "routes", message))
+    return True
 
 
 def _names(entries: list[Json]) -> set[str] | None:
@@ -112,7 +153,7 @@ def _read_case(
     except InvalidRequest as error:
         problems.append(Problem(number, "messages", str(error)))
         return None
-    return Case(turns, expect, lang)
+    return Case(turns, expect, lang, case.get("log") == DECISION)
 
 
 def _object(line: str) -> dict[str, Json] | None:

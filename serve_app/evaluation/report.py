@@ -53,6 +53,9 @@ def report_text(evaluation: Evaluation) -> list[str]:
             f"per decision, {_engine_text(evaluation.settings)}"
         ),
     ]
+    decided = evaluation.labelled.decided_cases
+    if decided:
+        lines.append(f"unlabelled {decided} cases: expected is what the gateway decided then")
     lines += [
         f"no answer {times} of {len(cases)} cases, which count as wrong: {why}"
         for why, times in evaluation.faults().most_common(_MAX_LISTED)
@@ -216,6 +219,7 @@ def report_json(evaluation: Evaluation) -> dict[str, Json]:
         "engine": evaluation.engine,
         "settings": _settings(evaluation.settings),
         "cases": len(evaluation.outcomes),
+        "unlabelled": evaluation.labelled.decided_cases,
         "accuracy": evaluation.accuracy,
         "decided": evaluation.decided,
         "no_answer": [

@@ -1,4 +1,4 @@
-"""Elements of the pictures of an evaluation. They are readable on light and on dark pages."""
+"""Elements of the pictures of evaluations and reports. They are readable on light and on dark pages."""
 
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -18,6 +18,7 @@ _STYLE: Final = """
 .frame { fill: none; stroke: #8c959f; }
 .ideal { stroke: #57606a; stroke-dasharray: 4 3; }
 .right { fill: #0969da; }
+.wrong { fill: #cf222e; }
 .gap { fill: none; stroke: #cf222e; stroke-width: 2; }
 .share { fill: #8c959f; }
 @media (prefers-color-scheme: dark) {
@@ -27,6 +28,7 @@ _STYLE: Final = """
   .frame { stroke: #6e7681; }
   .ideal { stroke: #9da7b3; }
   .right { fill: #58a6ff; }
+  .wrong { fill: #ff7b72; }
   .gap { stroke: #ff7b72; }
   .share { fill: #6e7681; }
 }

@@ -64,6 +64,8 @@ class Endpoint:
     """Those that get a ``prompt_cache_key`` of the session."""
     entry: str = field(default="", compare=False)
     """What its entry calls the model: ``provider/name``, or ``provider/*`` for a wildcard."""
+    weight: float = field(default=1.0, compare=False)
+    """Its share of the requests for a model that has several; 0 for a spare."""
     limits: EntryLimits | None = field(default=None, compare=False)
     """How much it gets of each replica; None for any amount."""
     fingerprint: str = field(init=False, compare=False)
@@ -233,6 +235,7 @@ def _endpoint(entry: ModelProvider, data_paths: Mapping[str, DataPath], folder: 
         tls_ca=None if entry.tls_ca_path is None else _beside(folder, entry.tls_ca_path),
         timeouts=entry.timeouts,
         entry=entry.model,
+        weight=entry.weight,
         limits=entry.limits,
         operations=frozenset(entry.operations or operations_at(base_url, interface)),
         cache_key_in=_cache_key_in(entry, spec, is_usual=name == slug(interface, None)),

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.dialects import ir
 from serve_app.domain import ModelRef, TokenUsage
 
 if TYPE_CHECKING:
@@ -61,9 +62,19 @@ class CatalogPrice:
     output_usd: float
     cached_input_usd: float | None = None
     """For input that the provider has cached; None if that price is unknown."""
+    cache_write_usd: float | None = None
+    """For input that the provider puts into its cache; None if that price is unknown."""
+    cache_write_1h_usd: float | None = None
+    """The same for an hour; None if that price is unknown."""
 
     def __post_init__(self) -> None:
-        for usd in (self.input_usd, self.output_usd, self.cached_input_usd):
+        for usd in (
+            self.input_usd,
+            self.output_usd,
+            self.cached_input_usd,
+            self.cache_write_usd,
+            self.cache_write_1h_usd,
+        ):
             if usd is not None and not (math.isfinite(usd) and usd >= 0):
                 message = f"a price must be a finite number of at least 0, not {usd}"
                 raise ValueError(message)
@@ -119,6 +130,8 @@ class CatalogPrices:
             input_usd=usd,
             output_usd=_usd(prices.output_mtok, context_tokens) or 0.0,  # embeddings have none
             cached_input_usd=_usd(prices.cache_read_mtok, context_tokens),
+            cache_write_usd=_usd(prices.cache_write_mtok, context_tokens),
+            cache_write_1h_usd=_usd(prices.cache_write_1h_mtok, context_tokens),
         )
 
     def context_window(self, model: ModelRef) -> int | None:
@@ -146,6 +159,18 @@ def cost_usd(price: CatalogPrice, usage: TokenUsage) -> float:
     return (usd + usage.output_tokens * price.output_usd) / TOKENS_OF_A_PRICE
 
 
+def answer_usd(price: CatalogPrice, usage: ir.Usage) -> float:
+    """The cost of an answer's tokens, US dollars; a class without a price costs as plain input."""
+    full = price.input_usd
+    read = full if price.cached_input_usd is None else price.cached_input_usd
+    written = full if price.cache_write_usd is None else price.cache_write_usd
+    hour = written if price.cache_write_1h_usd is None else price.cache_write_1h_usd
+    for_an_hour = min(usage.cache_write_1h, usage.cache_write)
+    usd = usage.uncached_input * full + usage.cache_read * read + for_an_hour * hour
+    usd += (usage.cache_write - for_an_hour) * written + usage.output * price.output_usd
+    return usd / TOKENS_OF_A_PRICE
+
+
 class CurrentPrices:
     """The prices of the configuration of the moment, compiled once for each."""
 
@@ -159,6 +184,11 @@ class CurrentPrices:
         if self._compiled is None or self._compiled[0] is not config:
             self._compiled = config, price_table(config)
         return self._compiled[1]
+
+    def cost_usd(self, model: ModelRef, usage: ir.Usage) -> float | None:
+        """The cost of an answer's tokens, US dollars; None if the model's price is unknown."""
+        price = self().price(model, usage.all_input)
+        return None if price is None else answer_usd(price, usage)
 
 
 def price_table(config: GatewayConfig) -> CatalogPrices:

@@ -14,8 +14,10 @@ from serve_app.engines.guard import Guard, breaker
 from serve_app.ports import AffinityStore, Clock, Orchestrator, RestBoard, Upstream
 from serve_app.providers.prices import CurrentPrices
 from serve_app.requests.gateway import Gateway
+from serve_app.requests.probes import Probes
 from serve_app.requests.state import EarlierAnswers
 from serve_app.requests.stored import ClientConversations, Stored, StoredAnswers
+from serve_app.requests.trial import Trials
 from serve_app.snapshot import Snapshot
 from serve_app.telemetry.record import Observer
 
@@ -46,6 +48,8 @@ class Assembly:
     store: GuardedStore
     conversations: SharedConversations | None
     stored: Stored
+    trials: Trials
+    """What edited routes would do, for the page."""
 
     @property
     def answers_trouble(self) -> str | None:
@@ -81,9 +85,9 @@ def assemble(
         ttl_s=config.routing.session_ttl_seconds,
         clock=clock,
     )
-    sessions = Sessions(cached, ports.observer, CurrentPrices(lambda: current().config))
-    if config.routing.routing_budget is not None:
-        _ = sessions.prices  # reads the catalog now, not while a request waits
+    prices = CurrentPrices(lambda: current().config)
+    prices()  # reads the catalog now, not while a request waits
+    sessions = Sessions(cached, ports.observer, prices)
     gateway = Gateway(
         upstream=ports.upstream,
         orchestrator=guard,
@@ -92,8 +96,10 @@ def assemble(
         clock=clock,
         earlier=EarlierAnswers(ports.conversations),
     )
+    gateway.price = prices.cost_usd
     if ports.rests is not None:
         gateway.share_health(ports.rests)
+    gateway.probe(Probes(ports.upstream, gateway.health, clock, current))
     return Assembly(
         gateway,
         guard,
@@ -102,5 +108,11 @@ def assemble(
         Stored(
             StoredAnswers(ports.conversations, ports.upstream),
             ClientConversations(ports.conversations),
+        ),
+        Trials(
+            Guard(ports.orchestrator, deadline_s=deadline_s, clock=clock),
+            gateway.selection,
+            prices,
+            clock,
         ),
     )

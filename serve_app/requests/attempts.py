@@ -4,14 +4,11 @@ No clock and no I/O: the gateway asks for the next try, makes it, and records it
 """
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
-from itertools import count
 from typing import Final, NamedTuple, TypeAlias
 
 from serve_app.domain import ModelRef
-from serve_app.providers.endpoints import Endpoint, ProviderTable
+from serve_app.requests.endpoint_order import EndpointTest, never
 from serve_app.requests.verdict import NEXT, Action, Verdict
 
 MAX_ATTEMPTS: Final = 4
@@ -22,7 +19,7 @@ MAX_PAUSE_S: Final = 2.0
 
 _FIRST_PAUSE_S: Final = 0.25
 
-EndpointOrder: TypeAlias = Callable[[ModelRef], Sequence[int]]
+OrdinalsOf: TypeAlias = Callable[[ModelRef], Sequence[int]]
 """The ordinals of a model's endpoints, in the order in which they are tried; at least one."""
 
 
@@ -38,16 +35,6 @@ class Try(NamedTuple):
     """How long to wait before it."""
 
 
-EndpointTest: TypeAlias = Callable[[ModelRef, int], bool]
-"""A property of a model's endpoint, at the moment of the call."""
-
-
-def never(candidate: ModelRef, endpoint: int) -> bool:
-    """False for every endpoint."""
-    del candidate, endpoint
-    return False
-
-
 class Attempts:
     """The tries of one request, in order: first every endpoint of every candidate once.
 
@@ -59,7 +46,7 @@ class Attempts:
     def __init__(
         self,
         candidates: Sequence[ModelRef],
-        order: EndpointOrder,
+        order: OrdinalsOf,
         limit: int = MAX_ATTEMPTS,
         *,
         rests: EndpointTest = never,
@@ -70,15 +57,32 @@ class Attempts:
         self._verdict = NEXT
         self._draw = draw
         self._full: list[_Planned] = []
-        self._current: _Planned
-        self._tries = self._plan(_in_order(candidates, order, rests, is_full, self._full))
+        # A generator of its own would refer to this object, and each request, with its body, would
+        # wait for the garbage collector.
+        self._planned = _in_order(candidates, order, rests, is_full, self._full)
+        self._current: _Planned | None = None
+        """What is tried now, while not everything has been tried once."""
+        self._is_repeated = False
+        self._refused: set[ModelRef] = set()
+        self._again: list[tuple[Try, float]] = []
+        """What is tried once more at the end, and how long the provider asks to wait before."""
+        self._pauses = 0
 
     def next(self) -> Try | None:
         """The next exchange to make; None when the last outcome is the answer."""
         if self._left_tries <= 0:
             return None
         self._left_tries -= 1
-        return next(self._tries, None)
+        if self._current is not None:
+            repeated = self._conclude(*self._current)
+            if repeated is not None:
+                return repeated
+        for planned in self._planned:
+            if planned[0].candidate not in self._refused:
+                self._current, self._is_repeated = planned, False
+                return planned[0]._replace(fresh=True) if self._was_reset else planned[0]
+        self._current = None
+        return self._after_pause()
 
     @property
     def full(self) -> tuple[Try, ...]:
@@ -87,9 +91,11 @@ class Attempts:
 
     def swap(self, tried: Try, place: int) -> Try:
         """Puts a full endpoint off once more, and tries another one of ``full`` in its place."""
-        self._full.insert(0, self._current)
-        self._current = self._full.pop(place + 1)
-        return self._current[0]._replace(fresh=tried.fresh, pause_s=tried.pause_s)
+        if self._current is not None:
+            self._full.insert(0, self._current)
+            self._current = self._full.pop(place + 1)
+            return self._current[0]._replace(fresh=tried.fresh, pause_s=tried.pause_s)
+        return tried
 
     def record(self, verdict: Verdict) -> None:
         """Takes what came of the last try."""
@@ -101,28 +107,30 @@ class Attempts:
     def _was_reset(self) -> bool:
         return self._verdict.action is Action.AGAIN
 
-    def _plan(self, in_order: "Iterator[_Planned]") -> Iterator[Try]:
-        """Runs on after each record; a candidate's only endpoint is tried again after a reset."""
-        again: list[tuple[Try, float]] = []
-        refused: set[ModelRef] = set()
-        for planned in in_order:
-            if planned[0].candidate in refused:
-                continue
-            self._current = planned
-            yield planned[0]._replace(fresh=True) if self._was_reset else planned[0]
-            tried, is_only = self._current
-            if self._was_reset and is_only:
-                yield tried._replace(fresh=True)
-                tried, is_only = self._current
-            if self._verdict.action is Action.OTHER_MODEL:
-                refused.add(tried.candidate)
-                self._full[:] = [left for left in self._full if left[0].candidate not in refused]
-            elif self._verdict.action is Action.LATER:
-                again.append((tried, self._verdict.retry_after_s or 0.0))
-        for number, (tried, asked_s) in enumerate(again):
-            if tried.candidate not in refused and asked_s <= MAX_PAUSE_S:
-                bound_s = min(MAX_PAUSE_S, _FIRST_PAUSE_S * 2**number)
-                yield tried._replace(pause_s=max(asked_s, self._draw(0.0, bound_s)))
+    def _conclude(self, tried: Try, is_only: bool) -> Try | None:  # noqa: FBT001 - a tuple's fields
+        """What follows from the last verdict: the same try once more, or None for another one.
+
+        A candidate's only endpoint is tried again after a reset.
+        """
+        if self._was_reset and is_only and not self._is_repeated:
+            self._is_repeated = True
+            return tried._replace(fresh=True)
+        if self._verdict.action is Action.OTHER_MODEL:
+            self._refused.add(tried.candidate)
+            self._full[:] = [left for left in self._full if left[0].candidate not in self._refused]
+        elif self._verdict.action is Action.LATER:
+            self._again.append((tried, self._verdict.retry_after_s or 0.0))
+        return None
+
+    def _after_pause(self) -> Try | None:
+        """The next of those whose fault may have passed; None if there is none left."""
+        while self._pauses < len(self._again):
+            tried, asked_s = self._again[self._pauses]
+            bound_s = min(MAX_PAUSE_S, _FIRST_PAUSE_S * 2**self._pauses)
+            self._pauses += 1
+            if tried.candidate not in self._refused and asked_s <= MAX_PAUSE_S:
+                return tried._replace(pause_s=max(asked_s, self._draw(0.0, bound_s)))
+        return None
 
 
 _Planned: TypeAlias = tuple[Try, bool]
@@ -131,7 +139,7 @@ _Planned: TypeAlias = tuple[Try, bool]
 
 def _in_order(
     candidates: Sequence[ModelRef],
-    order: EndpointOrder,
+    order: OrdinalsOf,
     rests: EndpointTest,
     is_full: EndpointTest,
     full: list[_Planned],
@@ -158,47 +166,3 @@ def _in_order(
             yield found
     while full:
         yield full.pop(0)
-
-
-def by_affinity(home: str, endpoints: Sequence[Endpoint]) -> tuple[int, ...]:
-    """The ordinals of endpoints in the order of a conversation, which all its requests share.
-
-    Rendezvous hashing: every process has the same order, and an endpoint that is added or removed
-    moves only the conversations that begin at it. ``home`` names the conversation.
-    """
-
-    def weight(ordinal: int) -> bytes:
-        name = f"{home}\0{endpoints[ordinal].fingerprint}"
-        return blake2b(name.encode("utf-8", "replace"), digest_size=8).digest()
-
-    return tuple(sorted(range(len(endpoints)), key=weight, reverse=True))
-
-
-class EndpointTurns:
-    """Orders the endpoints of a model that has several.
-
-    Requests of one conversation begin at the same one, which has its prompt in a cache; others
-    take turns.
-    """
-
-    def __init__(self) -> None:
-        self._turns: dict[ModelRef | str, Iterator[int]] = defaultdict(count)
-
-    def order(
-        self, providers: ProviderTable, candidate: ModelRef, home: Callable[[], str | None]
-    ) -> tuple[int, ...]:
-        """The ordinals of a candidate's endpoints, in the order for this request.
-
-        ``home`` names its conversation, and is called only where there are several endpoints.
-        """
-        endpoints = providers.endpoints_of(candidate)
-        size = len(endpoints)
-        if size <= 1:
-            return (0,)
-        conversation = home()
-        if conversation is not None:
-            return by_affinity(conversation, endpoints)
-        # names below a wildcard share one counter: there is no limit to their number
-        key = candidate if candidate in providers.of_models else candidate.provider
-        first = next(self._turns[key])
-        return tuple((first + step) % size for step in range(size))

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 from serve_app.dialects import registry
 from serve_app.dialects.pipe import SameDialect
 from serve_app.dialects.protocol import Asked, UpstreamDialect
+from serve_app.dialects.token_counter import TokenCounter
 from serve_app.domain import DataPath
 from serve_app.errors import InvalidRequest, StateUnavailable
 from serve_app.exchange import FaultKind, UpstreamFault, UpstreamRequest
@@ -67,7 +68,7 @@ async def open_exchange(
             model=candidate,
             operation=operation,
             path=f"{path}{progress.request.query_for(operation)}",
-            headers=progress.request.headers,
+            headers=progress.request.headers_for(progress.attempts),
             body=asked.body,
             stream=stream,
             deadline_s=left.total_s,
@@ -95,7 +96,8 @@ async def open_exchange(
             return replace(failure, verdict=ELSEWHERE)
         return failure
     if isinstance(outcome, CompleteAnswer):
-        return _translated(outcome, asked, progress)
+        return _translated(outcome, dialects.upstream, asked, progress)
+    progress.counter = outcome.pipe.counter
     return outcome
 
 
@@ -119,15 +121,18 @@ def _for_client(failure: Failure, dialect: UpstreamDialect, asked: Asked) -> Fai
 
 
 def _translated(
-    answer: CompleteAnswer, asked: Asked, progress: RequestProgress
+    answer: CompleteAnswer, dialect: UpstreamDialect, asked: Asked, progress: RequestProgress
 ) -> CompleteAnswer | Failure:
-    """The answer in the client's dialect."""
+    """The answer in the client's dialect, its tokens counted."""
+    progress.counter = TokenCounter(dialect.read_usage)
+    progress.counter.feed_body(answer.body)
     try:
         body, dropped = asked.answer(answer.body)
     except ValueError as error:
         return unusable(str(error))
-    progress.dropped = tuple(dict.fromkeys((*asked.dropped, *dropped)))
-    return answer._replace(body=body)
+    if dropped or asked.dropped:
+        progress.dropped = tuple(dict.fromkeys((*asked.dropped, *dropped)))
+    return answer if body is answer.body else answer._replace(body=body)
 
 
 def _not_asked(endpoint: Endpoint | None) -> UpstreamFault:

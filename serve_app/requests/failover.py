@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Final, NamedTuple
 
 from serve_app.dialects import registry
@@ -9,12 +10,14 @@ from serve_app.domain import ModelRef
 from serve_app.errors import GatewayBusy
 from serve_app.ports import Clock, Upstream
 from serve_app.providers.endpoints import Endpoint
-from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, EndpointTurns, Try, never
+from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, Try
 from serve_app.requests.commit import Held
+from serve_app.requests.endpoint_order import EndpointOrder, never
 from serve_app.requests.exchange import Outcome, TimeLeft, open_exchange
 from serve_app.requests.failures import Failure
 from serve_app.requests.health import Health
 from serve_app.requests.latencies import Latencies
+from serve_app.requests.probes import Probes
 from serve_app.requests.progress import RequestProgress, Tried
 from serve_app.requests.quota_headers import spent_until
 from serve_app.requests.shared_health import SharedHealth
@@ -62,25 +65,28 @@ class Failover:
         self._latencies = latencies
         self.shared: SharedHealth | None = None
         """None where this replica is the only one."""
-        self._turns = EndpointTurns()
+        self.probes: Probes | None = None
+        """None where resting endpoints are not probed."""
+        self._order = EndpointOrder()
         self._slots = Slots(clock)
 
     async def run(self, progress: RequestProgress) -> Outcome:
         """The outcome of the last exchange that was made."""
         if self.shared is not None:
             self.shared.touch()
+        if self.probes is not None:
+            self.probes.touch()
         providers = progress.request.snapshot.providers
+        rests = partial(self._rests, progress)
         attempts = Attempts(
             _candidates(progress),
             lambda candidate: preferred_endpoints(
                 progress.request,
                 candidate,
-                self._turns.order(providers, candidate, lambda: progress.home.name),
+                self._order.order(providers, candidate, lambda: progress.home.name, rests),
             ),
-            rests=lambda candidate, endpoint: self._rests(progress, candidate, endpoint),
-            is_full=(lambda candidate, endpoint: self._is_full(progress, candidate, endpoint))
-            if providers.has_limits
-            else never,
+            rests=rests,
+            is_full=partial(self._is_full, progress) if providers.has_limits else never,
         )
         outcome: Outcome = Failure(FINAL)
         reported: _Reported | None = None
@@ -169,7 +175,8 @@ class Failover:
             self._measure(progress, verdict, took_s)
         self._note_quota(progress, outcome)
         name = "ok" if not isinstance(outcome, Failure) else outcome.outcome
-        progress.tried.append(Tried(tried.candidate, name, took_s))
+        began_s = opened - progress.request.arrived
+        progress.tried.append(Tried(tried.candidate, name, took_s, began_s))
         self._observer.attempted(self._record(progress, outcome, took_s))
         return outcome
 
@@ -217,6 +224,8 @@ class Failover:
             self._health.succeeded(endpoint.fingerprint, model)
         else:
             self._health.failed(endpoint.fingerprint, model, verdict)
+            if self.probes is not None:
+                self.probes.touch()
 
     def _measure(self, progress: RequestProgress, verdict: Verdict | None, took_s: float) -> None:
         """How long the model took, unless its answer says nothing about that."""
@@ -250,8 +259,8 @@ def _has_others(progress: RequestProgress) -> bool:
     """True while an endpoint has not been asked that may answer in place of the current one."""
     if progress.attempts >= MAX_ATTEMPTS:
         return False
-    candidates, providers = _candidates(progress), progress.request.snapshot.providers
-    if len(candidates) == 1:
+    providers, candidates = progress.request.snapshot.providers, progress.decision.candidates
+    if len(candidates) == 1 or not progress.intent.falls_back:
         return len(progress.tried) + 1 < len(providers.endpoints_of(candidates[0]))
     asked = [*(tried.candidate for tried in progress.tried), progress.candidate]
     return any(

@@ -6,10 +6,12 @@ be tried and the client has seen nothing; after it every byte goes out as it cam
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from serve_app.affinity.sessions import Sessions
+from serve_app.dialects import ir
 from serve_app.dialects.fields import Intent
 from serve_app.domain import Headers, Json, ModelRef, Reason, Spend, Unavailable
 from serve_app.ports import Clock, Orchestrator, RestBoard, Upstream
@@ -36,6 +38,7 @@ from serve_app.requests.health import Health
 from serve_app.requests.intent import read_intent
 from serve_app.requests.latencies import Latencies
 from serve_app.requests.own_decisions import OwnDecisions, own_decision
+from serve_app.requests.probes import Probes
 from serve_app.requests.progress import RequestProgress
 from serve_app.requests.relay import Relay
 from serve_app.requests.selection import Selection
@@ -61,6 +64,8 @@ class Gateway:
         earlier: EarlierAnswers | None = None,
     ) -> None:
         """``earlier`` None: nothing is kept for later requests."""
+        self.price: Callable[[ModelRef, ir.Usage], float | None] | None = None
+        """Returns the US dollars that tokens of a model cost; None: all costs are unknown."""
         self._orchestrator = orchestrator
         self._sessions = sessions
         self._observer = observer
@@ -71,9 +76,19 @@ class Gateway:
         self._earlier = earlier or EarlierAnswers(None)
         self.clock = clock
 
+    @property
+    def selection(self) -> Selection:
+        """What is known of models, for the order of candidates."""
+        return self._selection
+
     def share_health(self, board: RestBoard) -> None:
         """Tells other replicas which endpoints rest, and hears of theirs, from now on."""
         self._failover.shared = SharedHealth(self.health, board, self.clock)
+
+    def probe(self, probes: Probes) -> None:
+        """Has endpoints probed that rest, from now on."""
+        probes.shared = self._failover.shared
+        self._failover.probes = probes
 
     async def complete(self, request: ClientRequest) -> Answer:
         """The answer of a model. Raises GatewayError only for a fault of the request."""
@@ -88,6 +103,7 @@ class Gateway:
             decided.decision,
             decided_s=self.clock() - request.arrived,
             session=decided.session,
+            decided=decided,
         )
         outcome = await self._failover.run(progress)
         try:
@@ -147,7 +163,9 @@ class Gateway:
             decision, decision.candidates[0], decision.reason, request.snapshot.policy.version
         )
         body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
-        progress = RequestProgress(request, intent, decision, session=decided.session)
+        progress = RequestProgress(
+            request, intent, decision, session=decided.session, decided=decided
+        )
         self._observer.ended(progress.record(_OK))
         return Answer(_OK, (JSON_TYPE, *headers), body)
 
@@ -195,7 +213,7 @@ class Gateway:
         if error_type == BROKEN:
             self._failover.broke_off(progress)
         seconds = self.clock() - progress.request.arrived
-        self._observer.ended(progress.record(status, error_type, seconds))
+        self._observer.ended(progress.record(status, error_type, seconds, self.price))
 
 
 def _returned(progress: RequestProgress, headers: Headers) -> Headers:

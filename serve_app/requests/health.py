@@ -14,7 +14,7 @@ from typing import Final
 
 from serve_app.exchange import RestReport
 from serve_app.ports import Clock
-from serve_app.requests.verdict import Meaning, Rests, Verdict
+from serve_app.requests.verdict import Meaning, Rests, Verdict, verdict_of
 
 MAX_ENTRIES: Final = 4096
 """Endpoints and models with failures; the ones that failed longest ago are forgotten."""
@@ -114,6 +114,26 @@ class Health:
         if len(self._spent) > MAX_ENTRIES:
             self._spent.popitem(last=False)
 
+    def probed(self, endpoint: str, why: Meaning, *, is_over: bool, next_in_s: float) -> None:
+        """A probe has found out whether an endpoint need not rest any longer.
+
+        If so, the next request tries it, as after any rest. Else it rests longer, at least for
+        ``next_in_s``.
+        """
+        now = self._clock()
+        whole = self._entries.get((endpoint, ""))
+        if whole is None or whole.until <= now:
+            return  # a request was faster
+        if not is_over:
+            self._fail((endpoint, ""), verdict_of(why))
+            whole.until = max(whole.until, now + next_in_s)
+            return
+        for key, entry in self._entries.items():  # a key that is refused rests for the model, too
+            if key[0] == endpoint and entry.why == why and entry.until > now:
+                entry.until = now
+                if len(self._recovered) < MAX_ENTRIES:
+                    self._recovered.add(key)
+
     def rests(self) -> list[RestReport]:
         """All rests of this moment."""
         now = self._clock()
@@ -133,16 +153,17 @@ class Health:
         What answers again has no time left.
         """
         recovered, self._recovered = self._recovered, set()
-        over = [RestReport(*key, 0.0, "") for key in recovered if key not in self._entries]
+        resting = self.rests()
+        over = recovered - {(report.endpoint, report.model) for report in resting}
         fresh: list[RestReport] = []
-        for report in self.rests():
+        for report in resting:
             key = (report.endpoint, report.model)
             entry = self._entries.get(key)
             if entry is None or not entry.is_shared or key in self._spent:
                 fresh.append(report)
             if entry is not None:
                 entry.is_shared = True
-        return fresh + over
+        return fresh + [RestReport(*key, 0.0, "") for key in over]
 
     def adopt(self, reports: Iterable[RestReport]) -> None:
         """Takes over all that the processes know together; what they knew and no longer do is over."""
@@ -157,7 +178,7 @@ class Health:
             entry = self._entries.get(key)
             left_s = min(report.left_s, LONGEST_KNOWN_S)
             own_until = max(0.0 if entry is None else entry.until, self._spent.get(key, 0.0))
-            if left_s <= 0 or own_until > now + left_s - _ALMOST_S:
+            if left_s <= 0 or own_until > now + left_s - _ALMOST_S or key in self._recovered:
                 continue
             self._entries[key] = _Entry(_FAILURES, left_s, now + left_s, report.why, is_shared=True)
             if len(self._entries) > MAX_ENTRIES:

@@ -19,6 +19,7 @@ EXPLORE_UNKNOWN_EVERY: Final = 5
 FAILED_S: Final = 10.0
 """The least that a failure counts as, seconds."""
 
+_MOVE_S: Final = 1.0
 _WEIGHT: Final = 0.3
 """Of the newest measure; older ones fade."""
 
@@ -28,6 +29,8 @@ class _Measure:
     seconds: float = inf
     at: float = -inf
     asked: float = -inf
+    moved: float = -inf
+    """When it was last put behind the others."""
 
 
 class Latencies:
@@ -90,8 +93,14 @@ class Latencies:
         return -inf if measure is None else measure.asked
 
     def _measure(self, model: ModelRef, *, stream: bool) -> _Measure:
-        measure = self._measures.setdefault((model, stream), _Measure())
-        self._measures.move_to_end((model, stream))
-        if len(self._measures) > MAX_MODELS:
-            self._measures.popitem(last=False)
+        key = model, stream
+        measure = self._measures.get(key)
+        if measure is None:
+            measure = self._measures[key] = _Measure()
+            if len(self._measures) > MAX_MODELS:
+                self._measures.popitem(last=False)
+        now = self._clock()
+        if now - measure.moved > _MOVE_S:  # else it is among the last ones already
+            measure.moved = now
+            self._measures.move_to_end(key)
         return measure

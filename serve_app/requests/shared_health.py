@@ -38,6 +38,15 @@ class SharedHealth:
         self._next = now + SHARE_S
         self._sharing = asyncio.get_running_loop().create_task(self._share())
 
+    async def claim(self, endpoint: str, for_s: float) -> bool:
+        """False if another replica has claimed the endpoint; True also if the board is not there."""
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                return await self._board.claim(endpoint, for_s)
+        except Exception as error:  # noqa: BLE001 - as below
+            self._outages.failed(type(error).__name__)
+            return True
+
     async def _share(self) -> None:
         try:
             async with asyncio.timeout(_DEADLINE_S):

@@ -289,6 +289,11 @@ def judge_status(
     )
 
 
+def verdict_of(meaning: Meaning) -> Verdict:
+    """The verdict on any failure with this meaning."""
+    return _VERDICTS[meaning]
+
+
 def judge_fault(fault: UpstreamFault) -> Verdict:
     """The verdict on an exchange without an answer.
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
+from serve_app.dialects.ir import Usage
 from serve_app.telemetry.record import (
     BROKEN,
     CLIENT_GONE,
@@ -24,7 +25,12 @@ class Metric(StrEnum):
 
     REQUEST_SECONDS = "gen_ai_server_request_duration"
     FIRST_TOKEN_SECONDS = "gen_ai_server_time_to_first_token"  # noqa: S105 - a metric's name
+    TOKEN_SECONDS = "gen_ai_server_time_per_output_token"  # noqa: S105 - as above
+    TOKENS = "gen_ai_client_token_usage"
     REQUESTS = "fingerpost_requests_total"
+    ROUTED = "fingerpost_routed_requests_total"
+    COST = "fingerpost_cost_usd_total"
+    UNPRICED = "fingerpost_unpriced_requests_total"
     ATTEMPTS = "fingerpost_upstream_attempts_total"
     OVERHEAD_SECONDS = "fingerpost_overhead_seconds"
     QUEUE_SECONDS = "fingerpost_queue_seconds"
@@ -38,9 +44,18 @@ class Metric(StrEnum):
     SESSIONS = "fingerpost_session_events_total"
     CLIENT_GONE = "fingerpost_client_gone_total"
     BROKEN_STREAMS = "fingerpost_broken_streams_total"
+    LOST_LINES = "fingerpost_log_lines_lost_total"
     RELOADS = "fingerpost_reloads_total"
     POLICY = "fingerpost_policy_in_force"
     RELOAD_GOOD = "fingerpost_last_reload_good"
+
+
+SECONDS: Final = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600,
+)  # fmt: skip
+"""The bounds of histograms of durations."""
+_TOKENS: Final = tuple(float(4**power) for power in range(14))
+"""Those that the conventions ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,10 @@ class MetricSpec:
     kind: Literal["counter", "histogram", "gauge"]
     labels: tuple[str, ...]
     description: str
+    buckets: tuple[float, ...] = SECONDS
+    """The upper bounds of a histogram."""
+    unit: Literal["", "s", "{token}"] = ""
+    """That of a histogram, as OpenTelemetry writes it."""
 
 
 _SECONDS_LABELS = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
@@ -61,16 +80,46 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "histogram",
             (*_SECONDS_LABELS, "error_type"),
             "Seconds from a request's arrival to the last byte of its answer.",
+            unit="s",
         ),
         Metric.FIRST_TOKEN_SECONDS: MetricSpec(
             "histogram",
             _SECONDS_LABELS,
             "Seconds from a streamed request's arrival to its commit.",
+            unit="s",
+        ),
+        Metric.TOKEN_SECONDS: MetricSpec(
+            "histogram",
+            _SECONDS_LABELS,
+            "Seconds per token after the first one, of complete streams whose provider counts them.",
+            unit="s",
+        ),
+        Metric.TOKENS: MetricSpec(
+            "histogram",
+            (*_SECONDS_LABELS, "gen_ai_token_type"),
+            "Tokens of an answer by type; the types do not overlap, and their sum is all tokens.",
+            buckets=_TOKENS,
+            unit="{token}",
         ),
         Metric.REQUESTS: MetricSpec(
             "counter",
             ("surface", "status", "reason"),
             "Requests answered, by surface, status and why the model was chosen.",
+        ),
+        Metric.ROUTED: MetricSpec(
+            "counter",
+            ("route", "model"),
+            "Requests that a route has answered, by the model that did.",
+        ),
+        Metric.COST: MetricSpec(
+            "counter",
+            ("provider", "model", "team"),
+            "Cost of answers in US dollars, where the price and the tokens are known.",
+        ),
+        Metric.UNPRICED: MetricSpec(
+            "counter",
+            ("provider", "model"),
+            "Answers with tokens whose price is unknown; their cost is not 0.",
         ),
         Metric.ATTEMPTS: MetricSpec(
             "counter",
@@ -81,11 +130,13 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "histogram",
             ("surface",),
             "Seconds that a request spent in the gateway itself before its answer began.",
+            unit="s",
         ),
         Metric.QUEUE_SECONDS: MetricSpec(
             "histogram",
             ("surface",),
             "Seconds that a request waited for an endpoint with limits; only of requests that did.",
+            unit="s",
         ),
         Metric.DECISIONS: MetricSpec(
             "counter",
@@ -93,7 +144,10 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "Decisions by content, by how they came: scored, cached, joined, or why not at all.",
         ),
         Metric.DECISION_SECONDS: MetricSpec(
-            "histogram", ("outcome",), "Seconds that the orchestrator took, by what came of it."
+            "histogram",
+            ("outcome",),
+            "Seconds that the orchestrator took, by what came of it.",
+            unit="s",
         ),
         Metric.TIER_QUESTIONS: MetricSpec(
             "counter",
@@ -104,6 +158,7 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "histogram",
             (*_TIER_LABELS, "outcome"),
             "Seconds that such an engine took, by what came of it.",
+            unit="s",
         ),
         Metric.TIER_TOKENS: MetricSpec(
             "counter",
@@ -129,6 +184,9 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
         Metric.BROKEN_STREAMS: MetricSpec(
             "counter", ("provider",), "Streams that the provider broke off after the commit."
         ),
+        Metric.LOST_LINES: MetricSpec(
+            "counter", ("log",), "Lines of a log that could not be written."
+        ),
         Metric.RELOADS: MetricSpec(
             "counter", ("outcome",), "Changes of the configuration file: good or refused."
         ),
@@ -152,6 +210,59 @@ class Meter(Protocol):
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         """One more value of a histogram, in the unit of its name."""
         ...
+
+
+class GaugeMeter(Meter, Protocol):
+    """A Meter that keeps gauges, too."""
+
+    def set(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """Sets a gauge. Any thread may call this."""
+        ...
+
+
+class Meters:
+    """Records into several meters, and knows the gauges of the configuration."""
+
+    def __init__(self, *meters: GaugeMeter) -> None:
+        self._meters = meters
+        self._version: str | None = None
+
+    def count(self, metric: Metric, labels: tuple[str, ...], amount: float = 1) -> None:
+        """Adds to a counter."""
+        for meter in self._meters:
+            meter.count(metric, labels, amount)
+
+    def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """One more value of a histogram."""
+        for meter in self._meters:
+            meter.observe(metric, value, labels)
+
+    def set(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """Sets a gauge. Any thread may call this."""
+        for meter in self._meters:
+            meter.set(metric, value, labels)
+
+    def reloaded(self, version: str, *, good: bool) -> None:
+        """A changed configuration, and the version in use after it. Any thread may call this."""
+        self.count(Metric.RELOADS, ("good" if good else "refused",))
+        self.in_force(version, good=good)
+
+    def in_force(self, version: str, *, good: bool = True) -> None:
+        """The version in use, and whether the file now holds it. Any thread may call this."""
+        if self._version not in {None, version}:
+            self.set(Metric.POLICY, 0, (self._version or "",))
+        self._version = version
+        self.set(Metric.POLICY, 1, (version,))
+        self.set(Metric.RELOAD_GOOD, int(good), ())
+
+
+_TOKEN_TYPES: Final = (
+    ("input", "uncached_input"),
+    ("output", "output"),
+    ("cache_read", "cache_read"),
+    ("cache_write", "cache_write"),
+)
+"""The values of ``gen_ai_token_type``, and the fields of a usage that they count."""
 
 
 class MetricsObserver:
@@ -219,3 +330,25 @@ class MetricsObserver:
             meter.count(Metric.BROKEN_STREAMS, (request.provider,))
         if request.seconds is not None:
             meter.observe(Metric.REQUEST_SECONDS, request.seconds, (*asked, request.error_type))
+        if request.route_label:
+            meter.count(Metric.ROUTED, (request.route_label, request.model))
+        if request.usage is not None:
+            self._used(request, request.provider, request.usage)
+
+    def _used(self, request: RequestRecord, provider: str, usage: Usage) -> None:
+        """Counts the tokens of an answer, and what they cost."""
+        meter, asked = self._meter, (request.surface, provider, request.model)
+        for kind, field in _TOKEN_TYPES:
+            tokens = getattr(usage, field)
+            if tokens:
+                meter.observe(Metric.TOKENS, tokens, (*asked, kind))
+        if request.usd is None:
+            meter.count(Metric.UNPRICED, asked[1:])
+        else:
+            meter.count(Metric.COST, (*asked[1:], request.team), request.usd)
+        first_s, all_s, is_counted = request.first_token_s, request.seconds, usage.output > 1
+        if first_s is None or all_s is None or request.error_type or request.is_estimated:
+            return
+        if is_counted and all_s > first_s:
+            per_token_s = (all_s - first_s) / (usage.output - 1)
+            meter.observe(Metric.TOKEN_SECONDS, per_token_s, asked)

@@ -61,12 +61,15 @@ def _resources(path: Path) -> list[Json]:
 
 
 def _generate(objects: list[Json], folder: Path, generator: Json) -> None:
-    content = {name: (folder / name).read_text() for name in generator["files"]}
+    content = {Path(name).name: (folder / name).read_text() for name in generator["files"]}
     if generator.get("behavior", "create") == "replace":
         named(objects, "ConfigMap", generator["name"])["data"] = content
         return
-    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": generator["name"]}}
-    objects.append({**made, "data": content})
+    options = generator.get("options", {})
+    if set(options) - {"labels"}:
+        raise UnsupportedError(f"{folder.name}: options {', '.join(options)}")
+    metadata = {"name": generator["name"], **options}
+    objects.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": content})
 
 
 def apply(target: Json, operations: list[Json]) -> None:

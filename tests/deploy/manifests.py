@@ -68,6 +68,10 @@ def _own_schema(thing: Json) -> Iterator[str]:
         if set(thing["spec"]) - _MONITOR:
             yield f"PodMonitor: a field that is not one of {sorted(_MONITOR)}"
         return
+    if kind == "PrometheusRule":
+        if set(thing["spec"]) != {"groups"}:
+            yield "PrometheusRule: a field that is not groups"
+        return
     yield from schema_problems(thing)
 
 

@@ -15,6 +15,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import rsync_up
 
+from deployments.environment import HAPROXY_BINARY
 from tests.deploy.sites import (
     CONFIGS,
     DOCS,
@@ -72,6 +73,7 @@ def node(tmp_path: Path) -> Path:
     command.write_text('#!/bin/sh\necho "ray $*" > "$HOME/called"\nenv -0 > "$HOME/environment"\n')
     command.chmod(0o755)
     (tmp_path / "bin/python").symlink_to(sys.executable)
+    (tmp_path / "bin/fingerpost-haproxy").symlink_to(command)
     return tmp_path
 
 
@@ -135,13 +137,31 @@ def test_node_starts_with_cluster_environment(name: str, node: Path) -> None:
             for key, value in variables.items()
             if key.startswith("RAY_") or key in ENVIRONMENT
         }
-        assert ours == ENVIRONMENT | {"RAY_AUTH_TOKEN": "token", "RAY_HEAD_IP": "10.0.0.1"}
+        assert ours == ENVIRONMENT | {
+            "RAY_AUTH_TOKEN": "token",
+            "RAY_HEAD_IP": "10.0.0.1",
+            HAPROXY_BINARY: f"{node}/bin/fingerpost-haproxy",
+        }
         assert variables.items() >= KEYS.items()
         assert variables["AWS_REGION"] == read(name)["provider"]["region"]
         called = (node / "called").read_text()
         argument = "--dashboard-host=127.0.0.1" if kind == "head" else "--address=10.0.0.1:6379"
         assert argument in called
         assert "--metrics-export-port=8080" in called
+
+
+def test_node_without_the_program_for_haproxy_does_not_start(node: Path) -> None:
+    """Where the wheel is not installed as expected, Ray is not started without it."""
+    (node / "bin/fingerpost-haproxy").unlink()
+    environ = {
+        "HOME": str(node),
+        "PATH": f"{node}/bin:/usr/bin:/bin",
+        "PYTHONPATH": f"{node}:{ROOT}",
+    }
+    command = read("cluster.yaml")["worker_start_ray_commands"][1]
+    done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, check=False)
+    assert done.returncode != 0
+    assert not (node / "called").exists()
 
 
 @pytest.mark.parametrize(

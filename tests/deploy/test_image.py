@@ -11,6 +11,7 @@ import pytest
 import ray
 from packaging.requirements import Requirement
 
+from deployments.environment import HAPROXY_BINARY
 from tests.deploy.sites import ENVIRONMENT, ROOT, looks_like_a_key
 
 DOCKERFILE = ROOT / "Dockerfile"
@@ -79,8 +80,13 @@ def test_hadolint_reports_wrong_edit(good: str, bad: str, rule: str, tmp_path: P
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_target_has_cluster_environment(name: str) -> None:
-    """A target has the variables of serve.env and requires a token."""
-    assert environment(STAGES[name]) == ENVIRONMENT
+    """A target has the variables of serve.env, requires a token, and starts HAProxy without
+    splicing, by a link that its build checks.
+    """
+    link = "/home/ray/fingerpost-haproxy"
+    assert environment(STAGES[name]) == ENVIRONMENT | {HAPROXY_BINARY: link}
+    runs = " ".join(rest for instruction, rest in STAGES[name] if instruction == "RUN")
+    assert f'ln -s "$(command -v fingerpost-haproxy)" {link} && test -x {link}' in runs
 
 
 @pytest.mark.parametrize("name", ["wheel", "cpu", "gpu"])

@@ -22,6 +22,7 @@ OVERLAYS = sorted(folder.name for folder in (KUBERAY / "overlays").iterdir())
 def _with_monitoring(name: str, folder: Path) -> Path:
     """A copy of all overlays, with the commented component enabled."""
     shutil.copytree(KUBERAY, folder / "kuberay")
+    shutil.copytree(CONFIGS / "monitoring", folder / "monitoring")
     file = folder / "kuberay/overlays" / name / "kustomization.yaml"
     text = file.read_text()
     assert "# components:" in text
@@ -44,9 +45,13 @@ def test_overlay_has_no_problems(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_overlay_with_monitoring_has_no_problems(name: str, tmp_path: Path) -> None:
-    """The monitoring component adds a PodMonitor and admits Prometheus."""
+    """The monitoring component adds a PodMonitor, alerts and dashboards, and admits Prometheus."""
     objects = overlay(_with_monitoring(name, tmp_path))
     assert problems(objects, tmp_path) == []
+    assert named(objects, "PrometheusRule", "fingerpost")["spec"]["groups"]
+    board = named(objects, "ConfigMap", "fingerpost-dashboard-overview")
+    assert board["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    assert set(board["data"]) == {"overview.json"}
     assert named(objects, "PodMonitor", "fingerpost")["metadata"]["namespace"] == "fingerpost"
 
 

@@ -51,7 +51,8 @@ def test_wheel_contains_all_tracked_files(wheel: Path) -> None:
             )
     assert inside >= tracked | {f"serve_app/configs/{name}" for name in CONFIGS}
     suffixes = {Path(name).suffix for name in inside}
-    assert {".onnx", ".bin", ".txt", ".json", ".py", ".env", ".yaml"} == suffixes
+    page = {".html", ".css", ".js", ".svg"}
+    assert {".onnx", ".bin", ".txt", ".json", ".py", ".env", ".yaml"} | page == suffixes
 
 
 def test_installed_package_is_not_the_checkout(installed: Installed, tmp_path: Path) -> None:

@@ -104,8 +104,8 @@ def test_health_of_a_provider_is_not_kept(site: Site) -> None:
         assert answer.headers["x-fingerpost-attempts"] == "2"
 
 
-def test_traces_are_ignored(tmp_path: Path) -> None:
-    """The check says so."""
+def test_log_of_requests_is_not_configurable(tmp_path: Path) -> None:
+    """The check knows traces, and no key for a log."""
     (tmp_path / "gateway.yaml").write_text(
         "version: v0.4.0\n"
         "model_providers: [{model: openai/gpt-4o, access_key: $K}]\n"
@@ -113,7 +113,7 @@ def test_traces_are_ignored(tmp_path: Path) -> None:
     )
     status, output = run("fingerpost check gateway.yaml", tmp_path)
     assert status == 0
-    assert "tracing" in output
+    assert "tracing" not in output
 
 
 def test_served_paths_are_those_of_the_registry() -> None:

@@ -34,7 +34,6 @@ def test_client_leaves(bench: Bench, client: str, upstream: str) -> None:
         "content-type: application/json\r\n\r\n"
     )
     with socket.create_connection((bench.site.host, bench.site.port), timeout=30) as line:
-        # in one packet: Serve's HAProxy splices a body that comes later, and then sees no leave
         line.sendall(head.encode() + body)
         assert line.recv(65536).startswith(b"HTTP/1.1 200 ")
         exchange = bench.last

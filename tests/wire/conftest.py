@@ -4,10 +4,10 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from deployments.frame import decode_chunk, decode_reply, encode_request
 from deployments.provider import ProviderClient
 from serve_app.affinity.memory import MemoryStore
 from serve_app.api.app import ApiDependencies, create_api
+from serve_app.api.playground.page import Page
+from serve_app.config.plano_tracing import telemetry_of
 from serve_app.conversations.memory import MemoryConversations
 from serve_app.conversations.shared import SharedConversations
 from serve_app.domain import Binding, ModelRef, Question, Scores, Unavailable
@@ -32,7 +34,13 @@ from serve_app.ports import Orchestrator
 from serve_app.providers.transport import Transport, fixed
 from serve_app.requests.assembly import Ports, assemble
 from serve_app.snapshot import Snapshot, compile_snapshot
-from serve_app.telemetry.metrics import METRICS, Metric, MetricsObserver
+from serve_app.telemetry.export import Exports, start_exports
+from serve_app.telemetry.logs import OpenLogs
+from serve_app.telemetry.metric_store import MetricStore
+from serve_app.telemetry.metrics import METRICS, Meter, Metric, MetricsObserver
+from serve_app.telemetry.prometheus_text import prometheus_text
+from serve_app.telemetry.recent import RecentDecisions
+from serve_app.telemetry.record import Observer, Observers
 from tests.scripted_provider import ScriptedProvider
 from tests.site import SECRET, Site, write_config, write_routing_config
 
@@ -162,6 +170,17 @@ class _Paths:
         return await path.open(request)
 
 
+def telemetry_in(
+    snapshot: Snapshot, environ: Mapping[str, str], meter: Meter
+) -> tuple[MetricStore, Exports, Observer]:
+    """What an ingress records into, with a meter of the test's own."""
+    store = MetricStore()
+    exports = start_exports(telemetry_of(snapshot.config), environ, store, "replica-1")
+    assert not exports.warnings
+    own = MetricsObserver(store)
+    return store, exports, Observers(MetricsObserver(meter), own, *exports.observers)
+
+
 @contextmanager
 def serve_api(
     config: Path,
@@ -179,7 +198,13 @@ def serve_api(
     transport = Transport(fixed(snapshot.providers, snapshot.config.timeouts), environ)
     client = ProviderClient(str(config))
     client._transport._environ = environ
-    observer = MetricsObserver(meter or FakeMeter())
+    meter = meter or FakeMeter()
+    logs, recent = (
+        OpenLogs(snapshot.config.logs, meter, "wire"),
+        RecentDecisions(lambda: snapshot.config),
+    )
+    store, exports, observer = telemetry_in(snapshot, environ, meter)
+    observer = Observers(observer, recent, *logs.observers)
     paths = _Paths(transport, FramedUpstream(client))
     asked = orchestrator or orchestrator_of(snapshot)
     ports = Ports(paths, asked, _Memory(snapshot), observer, conversations_of(snapshot))
@@ -189,6 +214,9 @@ def serve_api(
 
     assembly = assemble(lambda: snapshot, ports)
     parts = ApiDependencies(assembly.gateway, assembly.stored, lambda: snapshot, observer, health)
+    text = partial(prometheus_text, store, "replica-1")
+    page = Page(recent, assembly.trials)
+    parts = replace(parts, tracing=exports.tracing, metrics=text, page=page)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if peer is not None:
@@ -198,6 +226,22 @@ def serve_api(
         await create(scope, receive, send)
 
     create = create_api(parts)
+
+    async def close() -> None:
+        await transport.close()
+        await client._transport.close()
+
+    try:
+        with serving(app, close) as port:
+            yield Site("127.0.0.1", port, providers)
+    finally:
+        logs.close()
+        exports.close()
+
+
+@contextmanager
+def serving(app: Any, close: Callable[[], Awaitable[None]]) -> Iterator[int]:
+    """Runs an application in a thread of its own; yields its port, and calls ``close`` at the end."""
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # else asyncio leaves Nagle on
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
@@ -206,8 +250,7 @@ def serve_api(
 
         async def run() -> None:
             await server.serve(sockets=[listener])
-            await transport.close()
-            await client._transport.close()
+            await close()
             await asyncio.sleep(0.05)  # the closed sockets' last callbacks
 
         thread = threading.Thread(target=asyncio.run, args=(run(),))
@@ -215,7 +258,7 @@ def serve_api(
         while not server.started:
             time.sleep(0.01)
         try:
-            yield Site("127.0.0.1", listener.getsockname()[1], providers)
+            yield listener.getsockname()[1]
         finally:
             server.should_exit = True
             thread.join(10)

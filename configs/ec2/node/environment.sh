@@ -6,6 +6,8 @@ serve_env=$(python -c 'from serve_app.packaged_files import PROJECT; print(PROJE
   set -a &&
   . "$serve_env" &&
   set +a &&
+  RAY_SERVE_HAPROXY_BINARY_PATH=$(command -v fingerpost-haproxy) && # without splicing: docs/operate/environment.md
+  export RAY_SERVE_HAPROXY_BINARY_PATH &&
   export RAY_USAGE_STATS_ENABLED=0 &&
   export RAY_AUTH_MODE=token && # serve.env's is for one machine; the token is RAY_AUTH_TOKEN, a key
   keys=$(python ~/fingerpost/node/keys.py /fingerpost/) &&

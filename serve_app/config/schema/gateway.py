@@ -1,8 +1,6 @@
 """The schema of ``gateway.yaml``. It is strict: unknown keys and wrong types are problems.
 
-The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have:
-``client_keys``, ``allow_anonymous``, ``cors``, ``ignore_unsupported``, ``limits``, ``timeouts``,
-``orchestrator``, ``prices``, ``examples``, ``data_path``, ``proxy``, ``tls_ca_path`` and those that only lists of models show.
+The format is that of Plano's ``plano_config.yaml`` v0.4.0, plus keys that Plano does not have.
 upgrade.py converts older formats first. Checks that need more than one value (duplicates, unknown names) are made where the values
 are used: load.py, providers/checks.py and routing/policy.py.
 
@@ -26,11 +24,15 @@ from serve_app.config.schema.inert import (
     RateLimit,
     Tracing,
 )
+from serve_app.config.schema.logs import Logs
 from serve_app.config.schema.orchestrator import OrchestratorSection
+from serve_app.config.schema.page import PageSection
+from serve_app.config.schema.probes import ProbesSection
 from serve_app.config.schema.routes import MAX_EXAMPLES, ConfiguredRoute
 from serve_app.config.schema.rules import RoutingRule
 from serve_app.config.schema.section import Section, Text
 from serve_app.config.schema.sessions import PromptCaching, Routing, StateStorage
+from serve_app.config.schema.telemetry import Telemetry
 from serve_app.config.schema.timeouts import ProviderTimeouts, Timeouts
 from serve_app.domain import DataPath, Need
 from serve_app.exchange import Operation
@@ -108,6 +110,14 @@ class ModelProvider(Section):
         "a relative path starts at this file; null: `overrides.upstream_tls_ca_path`",
     )
     timeouts: ProviderTimeouts = ProviderTimeouts()
+    weight: float = Field(
+        default=1.0,
+        ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="share of the requests for this model that begin at this entry, in proportion to its other "
+        "entries; 0: only if all others of the model fail, rest or are full",
+    )
     limits: EntryLimits | None = None
     data_path: DataPath | None = Field(
         None,
@@ -280,7 +290,10 @@ class GatewayConfig(Section):
     cors: Cors = Cors()
     limits: Limits = Limits()
     queue: Queue = Queue()
+    probes: ProbesSection = ProbesSection()
     timeouts: Timeouts = Timeouts()
+    logs: Logs = Logs()
+    ui: PageSection = PageSection()
     ignore_unsupported: bool = Field(
         default=False,
         description="whether to start although `ratelimits` and `prompt_guards` are ignored",
@@ -293,6 +306,7 @@ class GatewayConfig(Section):
         description="limits of tokens per time; refused unless `ignore_unsupported` is set",
     )
     prompt_guards: PromptGuards | None = None
+    telemetry: Telemetry = Telemetry()
     tracing: Tracing | None = None
     state_storage: StateStorage = StateStorage()
     endpoints: dict[str, PlanoEndpoint] = Field(
@@ -336,6 +350,12 @@ class GatewayConfig(Section):
     def state_tls_ca(self) -> str | None:
         """The certificates that the Redis of answers is verified by, besides the system's."""
         return self.state_storage.tls_ca_path or self.sessions_tls_ca
+
+    @property
+    def page_keeps_texts(self) -> bool:
+        """True if the page at ``/ui`` keeps what users wrote."""
+        keep = self.ui.keep_texts
+        return self.client_keys is None and not self.allow_anonymous if keep is None else keep
 
     @property
     def forms(self) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Sections of Plano's file that are accepted and ignored; warnings.py has a warning for each key.
 
+``tracing`` is used in part: see plano_tracing.py.
+
 Sections of a known form are checked as strictly as the rest. Agents, filters and prompt targets
 belong to another product and are not checked.
 """
@@ -142,7 +144,7 @@ class SpanAttributes(Section):
     """Attributes that Plano adds to every span."""
 
     header_prefixes: list[Text] = Field(
-        default=[], description="prefixes of the request headers to copy"
+        default=[], description="prefixes of the request headers to copy; ignored"
     )
     static: dict[str, str] = Field(default={}, description="attributes by name, with fixed values")
 
@@ -160,22 +162,24 @@ class Exporter(Section):
 
 
 class Tracing(Section):
-    """Tracing of Plano; ignored, no spans are sent."""
+    """Tracing of Plano; used in part if `telemetry.traces` is left out."""
 
     random_sampling: int | None = Field(
-        default=None, description="share of the requests that are traced, percent"
+        default=None,
+        description="share of the requests that are traced, percent; null or 0: no spans are sent",
     )
     trace_arch_internal: bool = Field(
-        default=False, description="whether Plano's internal steps are traced, too"
+        default=False, description="whether Plano's internal steps are traced, too; ignored"
     )
     opentracing_grpc_endpoint: str | None = Field(
         default=None,
         repr=False,
-        description="address of the collector, `http://HOST:4317` without a path",
+        description="address of the collector, `http://HOST:4317` without a path; spans are sent over HTTP, to "
+        "port 4318 of the same host; another port is ignored",
     )
     span_attributes: SpanAttributes | None = None
     exporters: list[Exporter] = Field(
-        default=[], description="services that receive spans besides the collector"
+        default=[], description="services that receive spans besides the collector; ignored"
     )
 
     @field_validator("opentracing_grpc_endpoint")

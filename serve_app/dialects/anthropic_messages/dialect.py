@@ -6,12 +6,14 @@ Source: Anthropic API reference, "Messages" and "Count tokens in a message".
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects import ir
 from serve_app.dialects.anthropic_messages import errors
 from serve_app.dialects.anthropic_messages.conversation import MessagesConversation
 from serve_app.dialects.anthropic_messages.errors import MessagesErrors
 from serve_app.dialects.anthropic_messages.state import MessagesState
 from serve_app.dialects.anthropic_messages.stream import MessagesWatch
 from serve_app.dialects.anthropic_messages.thinking import effort_fields
+from serve_app.dialects.anthropic_messages.usage import read_usage
 from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import (
     GATEWAY_KEYS,
@@ -84,6 +86,10 @@ class MessagesUpstream(PathUpstream):
     def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
         """``output_config`` and ``thinking``, as the model takes them."""
         return effort_fields(document, model, effort)
+
+    def read_usage(self, usage: Json) -> ir.Usage | None:
+        """The tokens that a message counts."""
+        return read_usage(usage)
 
     def read_error(self, body: bytes) -> ErrorInfo | None:
         """The error in a body; without a ``body`` of its own if it has the form of OpenAI's."""

@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Chat".
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects import ir
 from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import (
     GATEWAY_KEYS,
@@ -16,6 +17,7 @@ from serve_app.dialects.fields import (
     read_stream,
 )
 from serve_app.dialects.json_edits import Document
+from serve_app.dialects.openai_chat.answers import USAGE
 from serve_app.dialects.openai_chat.conversation import ChatConversation
 from serve_app.dialects.openai_chat.effort import effort_fields
 from serve_app.dialects.openai_chat.errors import check_answer
@@ -69,6 +71,10 @@ class ChatUpstream(PathUpstream):
     def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
         """``reasoning_effort``, or OpenRouter's ``reasoning`` where the client sends that."""
         return effort_fields(document, model, effort)
+
+    def read_usage(self, usage: Json) -> ir.Usage | None:
+        """The tokens that a chat completion counts."""
+        return USAGE.read(usage)
 
     def read_error(self, body: bytes) -> ErrorInfo | None:
         """The error in a body; None if it is not an error of this dialect."""

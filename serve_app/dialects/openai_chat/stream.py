@@ -5,19 +5,26 @@ where a cheap search says that they matter.
 """
 
 import json
-import re
 
 from serve_app.dialects.json_edits import read_object
 from serve_app.dialects.json_values import objects_of
 from serve_app.dialects.openai_chat.finish_reasons import failure_in
 from serve_app.dialects.openai_errors import event_error
 from serve_app.dialects.protocol import ErrorInfo, StreamState
-from serve_app.dialects.sse import Event, Framer, events_before, iterate_events, parse_event
+from serve_app.dialects.sse import (
+    Event,
+    Framer,
+    events_before,
+    iterate_blocks,
+    iterate_events,
+    parse_event,
+)
 from serve_app.domain import Json
 from serve_app.errors import GatewayError
 
 _DONE = b"[DONE]"
-_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
+_FINISH = b'"finish_reason"'
+_NOT_FINISHED = (b'"finish_reason":null', b'"finish_reason": null')
 _LINE_ENDS = (b"\n", b"\r")
 _DATA = (b"data:", b"data: ")
 _DATA_LINES = tuple(end + data for end in _LINE_ENDS for data in _DATA)
@@ -132,7 +139,10 @@ class _Ending:
         return failed
 
     def _parse(self, events: bytes) -> Event | None:
-        for event in iterate_events(events):
+        for block in iterate_blocks(events):
+            if not self._parse_all and not _may_finish(block):
+                continue  # a provider may send a whole answer at once
+            event = parse_event(block)
             chunk = read_object(event.data or b"")
             if chunk is None:
                 continue
@@ -155,14 +165,18 @@ class _Ending:
 
 
 def _may_finish(events: bytes) -> bool:
+    """False unless a finish reason is there that is not null, as most providers write it in every
+    event, or an error; plain searches are faster than a regex here.
+    """
     if b'"error"' in events:
         return True
-    return b'"finish_reason"' in events and _FINISH.search(events) is not None
+    reasons = events.count(_FINISH)
+    return reasons > 0 and reasons > sum(map(events.count, _NOT_FINISHED))
 
 
 def _matters(events: bytes) -> bool:
     """False for events that are content alone, as nearly all are."""
-    return b'"finish_reason"' in events or _DONE in events or b'"error"' in events
+    return _DONE in events or _may_finish(events)
 
 
 def is_preamble(event: Event) -> bool:

@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Responses".
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.dialects import ir
 from serve_app.dialects.earlier_answers import StateDialect
 from serve_app.dialects.fields import (
     GATEWAY_KEYS,
@@ -17,6 +18,7 @@ from serve_app.dialects.fields import (
 )
 from serve_app.dialects.json_edits import Document
 from serve_app.dialects.openai_errors import read_error
+from serve_app.dialects.openai_responses.answers import USAGE
 from serve_app.dialects.openai_responses.conversation import ResponsesConversation
 from serve_app.dialects.openai_responses.effort import effort_fields
 from serve_app.dialects.openai_responses.errors import ResponsesErrors, check_answer
@@ -86,6 +88,10 @@ class ResponsesUpstream(PathUpstream):
     def effort_fields(self, document: Document, model: str, effort: str) -> dict[str, Json]:
         """``reasoning`` with this effort."""
         return effort_fields(document, model, effort)
+
+    def read_usage(self, usage: Json) -> ir.Usage | None:
+        """The tokens that a response counts."""
+        return USAGE.read(usage)
 
     def read_error(self, body: bytes) -> ErrorInfo | None:
         """The error in a body; None if it is not an error of this dialect."""

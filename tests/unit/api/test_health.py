@@ -32,6 +32,7 @@ async def test_health_report_has_a_status_of_its_own(
         "snapshot": lambda: snapshot,
         "observer": MetricsObserver(FakeMeter()),
         "health": health,
+        "new_id": lambda: "id",
     }
     dependencies = ApiDependencies(**{**unused, **used})
     transport = httpx.ASGITransport(create_api(dependencies))

@@ -26,6 +26,7 @@ def broken_api(folder: Path) -> httpx.AsyncClient:
         "gateway": make_rig(snapshot, {}).gateway,
         "snapshot": lambda: snapshot,
         "observer": MetricsObserver(FakeMeter()),
+        "new_id": lambda: "id",
     }
     transport = httpx.ASGITransport(create_api(ApiDependencies(**{**unused, **used})))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")

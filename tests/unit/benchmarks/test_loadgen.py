@@ -29,7 +29,7 @@ loadgen.main()
 def test_figures_of_any_number_of_answers_arrive_whole(answers: int) -> None:
     """None is lost on the way, whether Python buffers its standard output or not."""
     environ = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PROJECT)}
-    load = loadgen.Load(1, "/", "", answers, 0.0, stream=False)
+    load = loadgen.Load(1, "/", "", answers, 0.0, "")
     with subprocess.Popen(
         [sys.executable, "-c", GENERATOR],
         stdin=subprocess.PIPE,

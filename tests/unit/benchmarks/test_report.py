@@ -14,7 +14,7 @@ ROUNDS: Final = ((0.9, 1.0), (1.1, 1.0), (1.0, 1.0))
 """CPU seconds of this checkout and of the other, by round."""
 
 
-def cells(stream: bool) -> list[Cell]:
+def cells(load: str) -> list[Cell]:
     """Returns a cell of ten answers for each round and checkout."""
     figures = Figures([1.0] * 10, 0, 1.0, "")
     return [
@@ -22,8 +22,7 @@ def cells(stream: bool) -> list[Cell]:
             number,
             variant,
             server,
-            stream,
-            1,
+            load,
             Window(1.0, {"serve": {"haproxy": here}, "other": {"haproxy": other}}, 0.0),
             figures,
         )
@@ -40,7 +39,7 @@ def idle() -> Idle:
 
 def test_bars_compare_two_checkouts_by_load_and_together() -> None:
     """A ratio is the median of the rounds' ratios, and 1.03 is its limit."""
-    judged = bars(medians([*cells(stream=False), *cells(stream=True)], idle()))
+    judged = bars(medians([*cells("unary c=1"), *cells("stream c=1")], idle()))
     assert [bar.load for bar in judged] == ["unary c=1", "stream c=1", "together"]
     for bar in judged:
         assert bar.name == "fingerpost-inline / other-inline"
@@ -60,7 +59,7 @@ def _result(**more: Any) -> dict[str, Any]:
 
 def test_report_names_what_it_compares() -> None:
     """The head names both checkouts, and the table has the ratios."""
-    rows = medians(cells(stream=False), idle())
+    rows = medians(cells("unary c=1"), idle())
     text = table(rows, bars(rows), idle(), {"serve": {}, "other": {}})
     report = markdown(_result(compared={"fingerpost": "new (1)", "other": "old (2)"}), text)
     head = report.splitlines()[2]

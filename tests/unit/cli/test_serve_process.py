@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.cli.errors import LaunchError
+from serve_app.cli.haproxy import NO_SPLICING, VARIABLE
 from serve_app.cli.serve_process import cluster_environment, refuse_taken_port
 from serve_app.cli.serve_yaml.read import ServeFile
 
@@ -45,6 +46,16 @@ def test_two_clusters_share_no_path(tmp_path: Path) -> None:
     assert all(one[name].startswith(f"{tmp_path}/a") for name in paths)
     assert all(two[name].startswith(f"{tmp_path}/b") for name in paths)
     assert {"RAY_TMPDIR", "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH"} < paths
+
+
+def test_haproxy_does_not_splice(tmp_path: Path) -> None:
+    """The environment names a program that starts HAProxy so, unless another one is named."""
+    program = Path(cluster_environment({}, {}, tmp_path)[VARIABLE])
+    assert program.parent == tmp_path
+    assert NO_SPLICING in program.read_text()
+    named = cluster_environment({VARIABLE: "/x"}, {}, tmp_path / "other")
+    assert named[VARIABLE] == "/x"
+    assert not (tmp_path / "other").exists()
 
 
 def test_ports_that_are_set_are_kept(tmp_path: Path) -> None:

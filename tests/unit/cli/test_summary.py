@@ -55,6 +55,13 @@ def test_summary_lists_what_is_served(tmp_path: Path) -> None:
     ]
 
 
+def test_summary_names_the_logs_that_are_on(tmp_path: Path) -> None:
+    """With their absolute paths; those that are off are not mentioned."""
+    text = f"{TEXT}logs: {{decisions: {{to: d.jsonl}}}}\n"
+    shown = [line for line in summary(snapshot_of(tmp_path, text)) if line.startswith("log ")]
+    assert shown == [f"log decisions -> {tmp_path}/d.jsonl"]
+
+
 def test_summary_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither values of variables nor literal keys are shown."""
     for name in NAMES:

@@ -7,9 +7,9 @@ from tests.unit.config_texts import VERSION as V
 __all__ = ["BROKEN", "KEYS", "Found", "G", "V"]
 
 KEYS = (
-    "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, routing_rules, orchestrator, overrides, routing, prompt_caching, prices, client_keys, "
-    "allow_anonymous, cors, limits, queue, timeouts, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, tracing, state_storage, endpoints, agents, "
-    "filters, prompt_targets, system_prompt, mode"
+    "version, listeners, model_providers, model_aliases, routing_preferences, no_route_examples, routing_rules, orchestrator, overrides, routing, prompt_caching, "
+    "prices, client_keys, allow_anonymous, cors, limits, queue, probes, timeouts, logs, ui, ignore_unsupported, model_metrics_sources, ratelimits, prompt_guards, "
+    "telemetry, tracing, state_storage, endpoints, agents, filters, prompt_targets, system_prompt, mode"
 )
 OVERRIDES = (
     "always_route, upstream_connect_timeout, upstream_tls_ca_path, llm_routing_model, orchestrator_model_context_length, agent_orchestration_model, "

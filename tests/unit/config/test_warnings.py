@@ -12,6 +12,10 @@ MODELS_ONLY = "this gateway only serves models; remove it"
 UNCHANGED = "requests and answers are passed on unchanged; remove it"
 LISTENERS = "listeners is ignored; set host and port under http_options of serve.yaml"
 
+GRPC = (
+    "tracing.opentracing_grpc_endpoint is ignored: spans are sent over HTTP, not gRPC; "
+    "set telemetry.traces.endpoint"
+)
 CASES = {
     "listeners: [{type: model, name: x, port: 1, address: h, timeout: 5s, max_retries: 2}]": [
         LISTENERS,
@@ -69,10 +73,23 @@ CASES = {
         "prompt_guards is ignored: no prompt is checked; check prompts in front of the gateway"
     ],
     "tracing: {random_sampling: 100, trace_arch_internal: true, opentracing_grpc_endpoint: http://h:4317/, span_attributes: {header_prefixes: [x-], static: {a: b}}, exporters: [{type: posthog, url: http://p, api_key: $K, distinct_id_header: x, capture_messages: true}]}": [
-        "tracing is ignored: no spans are sent; read the decision from the headers of the answer"
+        "tracing.trace_arch_internal is ignored: it is about Plano's own steps; remove it",
+        "tracing.span_attributes.header_prefixes is ignored; set telemetry.attributes",
+        "tracing.exporters is ignored: only a collector receives spans; configure it there",
     ],
     "tracing: {opentracing_grpc_endpoint: $COLLECTOR}": [
-        "tracing is ignored: no spans are sent; read the decision from the headers of the answer"
+        "tracing sends no spans: random_sampling is not set; set it, or telemetry.traces"
+    ],
+    "tracing: {random_sampling: 5, opentracing_grpc_endpoint: $COLLECTOR}": [GRPC],
+    "tracing: {random_sampling: 5, opentracing_grpc_endpoint: http://h:9}": [GRPC],
+    "tracing: {random_sampling: 5, opentracing_grpc_endpoint: http://h:99999999}": [GRPC],
+    "tracing: {random_sampling: 5}\ntelemetry: {traces: {sample: 1}}": [
+        "tracing is ignored: telemetry.traces is set; remove one of them"
+    ],
+    "telemetry: {traces: {endpoint: 'http://$OTLP_HOST:4318', headers: {a: $OTLP_KEY}}, metrics: {headers: {a: $OTLP_KEY}}}": [
+        "telemetry.traces: OTLP_HOST is not set; set it, or nothing is exported",
+        "telemetry.traces: OTLP_KEY is not set; set it, or nothing is exported",
+        "telemetry.metrics: OTLP_KEY is not set; set it, or nothing is exported",
     ],
     "state_storage: {type: memory, url: 'redis://h'}": [
         "state_storage.url is ignored: answers are not kept in Redis; set type redis"
@@ -108,6 +125,8 @@ SILENT = [
     "model_metrics_sources: []\nratelimits: []\nagents: []\nfilters: []\nprompt_targets: []",
     "endpoints: {}\nprompt_guards: {}\nratelimits: []\ntracing: {}",
     "routing: {session_ttl_seconds: 5, route_on_user_only: true}",
+    "tracing: {random_sampling: 100, opentracing_grpc_endpoint: 'http://h:4317', span_attributes: {static: {a: b}}}",
+    "telemetry: {traces: {endpoint: 'http://h:4318', sample: 0.1}, metrics: {}, attributes: {a: b}, content: true, open_metrics: true}",
 ]
 
 
@@ -121,6 +140,15 @@ def test_an_ignored_key_is_named(text: str, expected: list[str], tmp_path: Path)
 def test_a_key_that_is_used_or_empty_gives_no_warning(text: str, tmp_path: Path) -> None:
     """Empty sections and keys that are used are not listed."""
     assert config_warnings(snapshot_of(tmp_path, f"{ONE_MODEL}{text}\n").config, {}) == []
+
+
+def test_a_weight_without_another_entry_is_named(tmp_path: Path) -> None:
+    """A weight spreads the requests for one model over its entries, not over different models."""
+    entries = "{model: openai/a, weight: 2}, {model: openai/b}"
+    text = f"{VERSION}model_providers: [{entries}, {{model: openai/b, base_url: 'http://h', weight: 3}}]\n"
+    assert config_warnings(snapshot_of(tmp_path, text).config, {}) == [
+        "weight under 'openai/a' is ignored: the model has no other entry; add one, or remove it"
+    ]
 
 
 def test_plano_s_connect_timeout_is_used(tmp_path: Path) -> None:

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from deployments.environment import GRPC_LIMIT, HOP_EXEMPT, SETTINGS, hop_bytes, unmet
+from deployments.environment import (
+    GRPC_LIMIT,
+    HAPROXY_BINARY,
+    HOP_EXEMPT,
+    SETTINGS,
+    hop_bytes,
+    splicing_warnings,
+    unmet,
+)
 from serve_app.cli.serve_yaml.read import read_env_file
 
 SERVE_ENV = Path(__file__).parents[3] / "configs" / "serve.env"
@@ -16,6 +24,23 @@ def test_serve_env_file_sets_every_setting() -> None:
     settings = read_env_file(SERVE_ENV)
     assert {setting.name: settings.get(setting.name) for setting in SETTINGS} == GOOD
     assert (unmet(settings), hop_bytes(settings)) == ([], 134_217_728 - 524_288)
+
+
+@pytest.mark.parametrize(
+    ("environ", "count"),
+    [
+        ({"RAY_SERVE_ENABLE_HA_PROXY": "1"}, 1),
+        ({"RAY_SERVE_ENABLE_HA_PROXY": "1", HAPROXY_BINARY: ""}, 1),
+        ({"RAY_SERVE_ENABLE_HA_PROXY": "1", HAPROXY_BINARY: "/x/fingerpost-haproxy"}, 0),
+        ({"RAY_SERVE_ENABLE_HA_PROXY": "0"}, 0),
+        ({}, 0),
+    ],
+)
+def test_splicing_is_reported(environ: dict[str, str], count: int) -> None:
+    """A warning names the variable where Serve starts its own HAProxy."""
+    lines = splicing_warnings(environ)
+    assert len(lines) == count
+    assert all(line.startswith(HAPROXY_BINARY) for line in lines)
 
 
 def test_unmet_lists_every_setting_of_empty_environment() -> None:

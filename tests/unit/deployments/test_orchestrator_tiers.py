@@ -39,9 +39,7 @@ ALWAYS: Final = "below: 1"
 class Meter(FakeMeter):
     """Serve's meter as far as a replica uses it."""
 
-    def reloaded(self, version: str, *, good: bool) -> None: ...
-
-    def in_force(self, version: str, *, good: bool = True) -> None: ...
+    def set(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None: ...
 
 
 Make = Callable[[str], Orchestrator]

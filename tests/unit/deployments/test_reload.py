@@ -21,6 +21,7 @@ from serve_app.exchange import (
     UpstreamReply,
     UpstreamRequest,
 )
+from serve_app.telemetry.metrics import Meters
 from tests.unit.fakes import FakeUpstream, fault, reply, snapshot_of
 
 FILE: Final = """version: v0.4.0
@@ -52,7 +53,10 @@ def file(tmp_path: Path) -> Path:
     [
         ("  - {model: vllm/b, base_url: 'http://x:1'}\n", "provider vllm-x-1 was added"),
         ("orchestrator: {min_confidence: 0.3}\n", "orchestrator has changed"),
+        ("telemetry: {traces: {sample: 0.5}}\n", "telemetry has changed"),
+        ("tracing: {random_sampling: 5}\n", "telemetry has changed"),
         ("overrides: {upstream_tls_ca_path: /x}\n", "overrides.upstream_tls_ca_path has changed"),
+        ("logs: {access: {to: stderr}}\n", "logs has changed"),
         ("routing: {session_ttl_seconds: 5}\n", "routing.session_ttl_seconds has changed"),
         ("routing: {session_cache: {type: redis, url: 'redis://x'}}\n", "routing.session_cache"),
         ("  - {model: openai/b}\n", None),
@@ -78,7 +82,7 @@ def test_request_keeps_its_configuration_version(file: Path) -> None:
     """A request uses the version that it began with while that is kept; an unknown version means
     the newest one.
     """
-    config_watch = watch(str(file), ServeMeter())
+    config_watch = watch(str(file), Meters(ServeMeter()))
     config_watch.close()
     first = config_watch.current
     file.write_text(FILE + MORE)

@@ -165,6 +165,7 @@ def test_report_is_json() -> None:
         },
         "no_answer": [],
         "cases": 6,
+        "unlabelled": 0,
         "accuracy": 0.75,
         "decided": 0.5,
         "routed": pytest.approx(2 / 3),

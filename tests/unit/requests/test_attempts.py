@@ -1,12 +1,9 @@
 """The order of a request's exchanges with providers."""
 
-from collections import Counter
-
 import pytest
 
-from serve_app.domain import DataPath, ModelRef
-from serve_app.providers.endpoints import Endpoint
-from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, Try, by_affinity
+from serve_app.domain import ModelRef
+from serve_app.requests.attempts import MAX_ATTEMPTS, Attempts, Try
 from serve_app.requests.verdict import FINAL, GOOD, NEXT, Action, Verdict
 
 A, B, C = (ModelRef("p", name) for name in "abc")
@@ -59,36 +56,6 @@ def test_attempts_stop_at_limit(limit: int) -> None:
 def test_attempts_end_with_last_candidate() -> None:
     """Attempts end when the last candidate has failed."""
     assert tries(*(NEXT,) * 9, limit=99)[-1] == ("c", 0, False)
-
-
-def endpoints(*keys: str) -> list[Endpoint]:
-    return [
-        Endpoint("openai", "openai", "https://h", DataPath.SHARED, key, key_needed=True)
-        for key in keys
-    ]
-
-
-def test_conversation_has_one_order_of_endpoints() -> None:
-    """It does not depend on the order of the file, and conversations are spread evenly."""
-    some = endpoints("$A", "$B", "$C")
-    for number in range(20):
-        order = by_affinity(str(number), some)
-        assert sorted(order) == [0, 1, 2]
-        turned = by_affinity(str(number), some[1:] + some[:1])
-        assert [(place + 1) % 3 for place in turned] == list(order)
-    firsts = Counter(by_affinity(str(number), some)[0] for number in range(3000))
-    assert all(900 <= count <= 1100 for count in firsts.values())
-
-
-def test_added_endpoint_moves_only_its_share() -> None:
-    """A conversation stays where it is or begins at the new endpoint; the rest of its order stays."""
-    some, more = endpoints("$A", "$B", "$C"), endpoints("$A", "$B", "$C", "$D")
-    moved = 0
-    for number in range(1000):
-        before, after = by_affinity(str(number), some), by_affinity(str(number), more)
-        assert [place for place in after if place != 3] == list(before)
-        moved += after[0] == 3
-    assert 200 <= moved <= 300
 
 
 def test_full_endpoints_come_last_and_are_exchanged() -> None:

@@ -12,7 +12,7 @@ from serve_app.affinity.identify import Session
 from serve_app.dialects.registry import client_dialect
 from serve_app.domain import Scores
 from serve_app.exchange import FaultKind, UpstreamFault, UpstreamReply
-from serve_app.requests.attempts import by_affinity
+from serve_app.requests.endpoint_order import by_affinity
 from serve_app.snapshot import Snapshot
 from tests.unit.config.broken import V
 from tests.unit.fakes import FakeOrchestrator, Rig, fault, reply, request_of, snapshot_of

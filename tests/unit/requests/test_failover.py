@@ -1,10 +1,12 @@
 """Which candidates are tried after a failure, in which order, and what the client hears."""
 
+import gc
 from pathlib import Path
 
 import pytest
 
 from serve_app.exchange import FaultKind
+from serve_app.requests.progress import RequestProgress
 from serve_app.snapshot import Snapshot
 from tests.unit.fakes import Scripted, fault, headers_of, reply, snapshot_of
 from tests.unit.requests.gateway_rig import TEXT, make_rig
@@ -88,3 +90,19 @@ async def test_resting_candidate_is_tried_last(other: str, snapshot: Snapshot) -
     assert (await rig.ask(body, gateway=gateway)).status == 200
     assert rig.upstream.models[-1] == "openai/a"
     assert gateway.health.rests() == []
+
+
+async def test_request_is_freed_at_its_end(snapshot: Snapshot) -> None:
+    """Nothing of a request, whose body may be large, waits for the garbage collector."""
+    rig = make_rig(snapshot, {"openai/a": reply(500, b"{}"), "openai/b": reply()})
+    gateway = rig.gateway
+    await rig.ask({"model": "a", "models": ["b"]}, gateway=gateway)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            await rig.ask({"model": "a", "models": ["b"]}, gateway=gateway)
+        left = [one for one in gc.get_objects() if isinstance(one, RequestProgress)]
+    finally:
+        gc.enable()
+    assert left == []

@@ -186,6 +186,10 @@ async def test_slot_is_free_after_client_left_before_its_stream(tmp_path: Path) 
     task = asyncio.create_task(
         rig.ask({"stream": True}, named={"x-model-affinity": "s"}, gateway=gateway)
     )
+    for _ in range(500):  # the first request of a process takes longer
+        await asyncio.sleep(0.01)
+        if rig.upstream.requests:
+            break
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,5 +1,7 @@
 """How long models take to begin their answers."""
 
+import pytest
+
 from serve_app.domain import ModelRef
 from serve_app.requests import latencies
 from serve_app.requests.latencies import (
@@ -79,6 +81,20 @@ def test_measured_models_are_explored_rarely() -> None:
     assert led.count((A, C, B)) == 2 * EXPLORE_EVERY - 2
     assert led[EXPLORE_EVERY - 1] == (B, A, C)
     assert led[2 * EXPLORE_EVERY - 1] == (C, A, B)
+
+
+def test_busy_model_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model that was measured longest ago is, however often others were measured meanwhile."""
+    monkeypatch.setattr(latencies, "MAX_MODELS", 3)
+    clock = FakeClock()
+    measured = Latencies(clock)
+    busy = ModelRef("p", "busy")
+    for number in range(40):
+        clock.now += 0.3
+        measured.note(busy, 1.0, stream=True)
+        measured.note(ModelRef("p", str(number // 4)), 1.0, stream=True)
+        assert measured.seconds(busy, stream=True) == 1.0
+    assert measured.seconds(ModelRef("p", "5"), stream=True) is None
 
 
 def test_maps_are_bounded() -> None:

@@ -32,6 +32,11 @@ class Board:
             raise self.fault
         return self.rests.share(own)
 
+    async def claim(self, endpoint: str, for_s: float) -> bool:
+        if self.fault is not None:
+            raise self.fault
+        return self.rests.claim(endpoint, for_s)
+
 
 async def _settle() -> None:
     for _ in range(5):
@@ -130,6 +135,45 @@ async def test_redis_board_is_shared(redis: tuple[RedisRests, RedisRests, FakeCl
     clock.now += 3
     assert await two.share([]) == [REST._replace(left_s=6.0)]
     assert await two._client.hlen(REDIS_KEY) == 1
+
+
+def test_memory_board_gives_an_endpoint_to_one_replica() -> None:
+    """A claim holds for its time; there is a bound to how many there are."""
+    clock = FakeClock()
+    board = MemoryRests(clock)
+    assert board.claim("e", 5.0)
+    assert not board.claim("e", 5.0)
+    assert board.claim("f", 9.0)
+    clock.now += 6
+    assert board.claim("e", 5.0)
+    assert not board.claim("f", 5.0)
+    assert sum(board.claim(str(number), 5.0) for number in range(MAX_RESTS)) == MAX_RESTS - 2
+
+
+async def test_redis_board_gives_an_endpoint_to_one_replica(
+    redis: tuple[RedisRests, RedisRests, FakeClock],
+) -> None:
+    """A claim holds for its time, whichever replica asks."""
+    one, two, _ = redis
+    assert await one.claim("e", 2.0)
+    assert not await two.claim("e", 2.0)
+    assert await two.claim("f", 0.05)
+    await asyncio.sleep(0.1)
+    assert await one.claim("f", 2.0)
+
+
+async def test_claim_without_a_board_is_granted(caplog: pytest.LogCaptureFixture) -> None:
+    """A replica that cannot ask the others goes by itself; the log says so once."""
+    clock = FakeClock()
+    board = Board(clock)
+    shared = SharedHealth(Health(clock), board, clock)
+    assert await shared.claim("e", 5.0)
+    assert not await shared.claim("e", 5.0)
+    board.fault = RuntimeError("redis://user:secret@h")
+    assert await shared.claim("e", 5.0)
+    assert await shared.claim("e", 5.0)
+    assert caplog.text.count("board of resting endpoints unavailable") == 1
+    assert "secret" not in caplog.text
 
 
 async def test_redis_board_drops_what_it_cannot_read(

@@ -1,7 +1,10 @@
 """The metrics that records become."""
 
+from typing import Any
+
 import pytest
 
+from serve_app.dialects.ir import Usage
 from serve_app.telemetry.metrics import Metric, MetricsObserver
 from serve_app.telemetry.record import (
     BROKEN,
@@ -68,6 +71,63 @@ def test_answered_request_records_every_metric(
     assert meter.observed(Metric.OVERHEAD_SECONDS) == [(0.25, ("chat",))]
     assert meter.counted(Metric.BROKEN_STREAMS) == [("openai",)] * broken
     assert meter.counted(Metric.CLIENT_GONE) == []
+
+
+def used(**fields: Any) -> RequestRecord:
+    """A complete stream with tokens of each class."""
+    known: dict[str, Any] = {
+        "provider": "openai",
+        "model": "openai/a",
+        "seconds": 5.0,
+        "first_token_s": 1.0,
+        "usage": Usage(uncached_input=10, cache_read=20, cache_write=30, output=41),
+        "usd": 0.5,
+        "team": "search",
+    }
+    return RequestRecord("chat", 200, **{**known, **fields})
+
+
+def test_answer_records_tokens_by_type(meter: FakeMeter) -> None:
+    """The four classes of tokens are recorded by their types, its cost and its seconds per token."""
+    MetricsObserver(meter).ended(used())
+    assert meter.observed(Metric.TOKENS) == [
+        (10, (*LABELS, "input")),
+        (41, (*LABELS, "output")),
+        (20, (*LABELS, "cache_read")),
+        (30, (*LABELS, "cache_write")),
+    ]
+    assert meter.amounts[Metric.COST, ("openai", "openai/a", "search")] == 0.5
+    assert meter.counted(Metric.UNPRICED) == []
+    assert meter.observed(Metric.TOKEN_SECONDS) == [(0.1, LABELS)]
+
+
+def test_unpriced_answer_costs_unknown_not_nothing(meter: FakeMeter) -> None:
+    """An answer without a price is counted as such, and adds nothing to the cost."""
+    MetricsObserver(meter).ended(used(usd=None))
+    assert meter.counted(Metric.COST) == []
+    assert meter.counted(Metric.UNPRICED) == [("openai", "openai/a")]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"first_token_s": None},
+        {"is_estimated": True},
+        {"error_type": BROKEN},
+        {"usage": Usage(output=1)},
+        {"seconds": 1.0},
+    ],
+)
+def test_incomplete_answer_has_no_time_per_token(fields: Any, meter: FakeMeter) -> None:
+    """Without a stream, a count or an end, seconds per token are unknown."""
+    MetricsObserver(meter).ended(used(**fields))
+    assert meter.observed(Metric.TOKEN_SECONDS) == []
+
+
+def test_routed_request_is_counted_by_route(meter: FakeMeter) -> None:
+    """A request that a route has answered is counted by the route and the model."""
+    MetricsObserver(meter).ended(used(route="code", route_label="code"))
+    assert meter.counted(Metric.ROUTED) == [("code", "openai/a")]
 
 
 def test_early_disconnect_records_surface_only(meter: FakeMeter) -> None:

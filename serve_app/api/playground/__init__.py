@@ -1,0 +1,1 @@
+"""The page at ``/ui``: its files, and the JSON that they ask for."""

@@ -1,0 +1,1 @@
+"""Reads the logs of a gateway, adds them up, and reports them."""

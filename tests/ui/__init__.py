@@ -1,0 +1,1 @@
+"""The page at `/ui` as people use it, in headless Chromium."""

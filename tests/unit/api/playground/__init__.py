@@ -1,0 +1,1 @@
+"""Unit tests of `serve_app.api.playground`."""
