@@ -284,7 +284,7 @@ def _conversations(
 
     try:
         url = expand(config.state_url or "", os.environ)
-        inner = RedisConversations(url, ttl_s=section.ttl_seconds, tls_ca=section.tls_ca_path)
+        inner = RedisConversations(url, ttl_s=section.ttl_seconds, tls_ca=config.state_tls_ca)
     except (MissingEnvironmentError, ValueError) as error:
         _log.warning("answers are not kept: address of state_storage: %s", error)
         return None
@@ -317,9 +317,10 @@ def _rests(started: Snapshot, affinity: DeploymentHandle | None) -> RestBoard | 
         RedisRests,
     )
 
-    cache = started.config.routing.session_cache
+    config = started.config
     try:
-        return RedisRests(expand(cache.url or "", os.environ), tls_ca=cache.tls_ca_path)
+        url = expand(config.routing.session_cache.url or "", os.environ)
+        return RedisRests(url, tls_ca=config.sessions_tls_ca)
     except (MissingEnvironmentError, ValueError):  # the store of sessions has the same address
         return None
 
@@ -334,6 +335,6 @@ def _store(started: Snapshot, affinity: DeploymentHandle | None) -> AffinityStor
     cache, ttl_s = section.session_cache, section.session_ttl_seconds
     try:
         url = expand(cache.url or "", os.environ)
-        return RedisStore(url, ttl_s=ttl_s, tls_ca=cache.tls_ca_path)
+        return RedisStore(url, ttl_s=ttl_s, tls_ca=started.config.sessions_tls_ca)
     except (MissingEnvironmentError, ValueError) as error:
         return NoStore(f"routing.session_cache.url: {error}")

@@ -1,9 +1,7 @@
 """The watch over the configuration file that every replica keeps."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection
 
-from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.config.watch import Watch
 from serve_app.domain import DataPath
 from serve_app.snapshot import Snapshot, compile_snapshot
@@ -47,10 +45,7 @@ def needs_restart(started: Snapshot, now: Snapshot, own: Collection[str]) -> lis
     before, after = started.config, now.config
     if before.orchestrator != after.orchestrator:
         lines.append("orchestrator has changed; restart the application to apply it")
-    has_other_ca = before.overrides.upstream_tls_ca_path != after.overrides.upstream_tls_ca_path
-    if has_other_ca:  # it is also that of stores without one of their own
-        without_ca = {"tls_ca_path": None}
-        before, after = (_with_stores(config, without_ca) for config in (before, after))
+    if before.overrides.upstream_tls_ca_path != after.overrides.upstream_tls_ca_path:
         lines.append(
             "overrides.upstream_tls_ca_path has changed; restart the application to apply it"
         )
@@ -70,14 +65,3 @@ def needs_restart(started: Snapshot, now: Snapshot, own: Collection[str]) -> lis
         if getattr(before.routing, key) != getattr(after.routing, key)
     ]
     return lines
-
-
-def _with_stores(config: GatewayConfig, update: Mapping[str, Any]) -> GatewayConfig:
-    """The configuration with other values in the sections of both stores."""
-    cache = config.routing.session_cache.model_copy(update=update)
-    return config.model_copy(
-        update={
-            "routing": config.routing.model_copy(update={"session_cache": cache}),
-            "state_storage": config.state_storage.model_copy(update=update),
-        }
-    )

@@ -210,7 +210,7 @@ def _settled(config: GatewayConfig, file: Path) -> GatewayConfig:
     if overrides.upstream_tls_ca_path is not None:
         update = {"upstream_tls_ca_path": _beside(file, overrides.upstream_tls_ca_path)}
         overrides = overrides.model_copy(update=update)
-    config = _with_stores_ca(config, overrides, file)
+    config = _with_stores_ca(config, file)
     logs = _placed_logs(config.logs, file)
     connect_s = _connect_s(overrides)
     if connect_s is not None and "connect_s" not in timeouts.model_fields_set:
@@ -225,21 +225,17 @@ def _settled(config: GatewayConfig, file: Path) -> GatewayConfig:
     )
 
 
-def _with_stores_ca(config: GatewayConfig, overrides: Overrides, file: Path) -> GatewayConfig:
-    """The configuration with the certificates that each address of Redis is verified by."""
+def _with_stores_ca(config: GatewayConfig, file: Path) -> GatewayConfig:
+    """The configuration with absolute paths of the certificates of Redis."""
     cache, state = config.routing.session_cache, config.state_storage
-    ca = overrides.upstream_tls_ca_path
     if cache.tls_ca_path is not None:
-        ca = _beside(file, cache.tls_ca_path)
-    cache = cache.model_copy(update={"tls_ca_path": ca})
+        update = {"tls_ca_path": _beside(file, cache.tls_ca_path)}
+        routing = {"session_cache": cache.model_copy(update=update)}
+        config = config.model_copy(update={"routing": config.routing.model_copy(update=routing)})
     if state.tls_ca_path is not None:
-        ca = _beside(file, state.tls_ca_path)
-    return config.model_copy(
-        update={
-            "routing": config.routing.model_copy(update={"session_cache": cache}),
-            "state_storage": state.model_copy(update={"tls_ca_path": ca}),
-        }
-    )
+        update = {"tls_ca_path": _beside(file, state.tls_ca_path)}
+        config = config.model_copy(update={"state_storage": state.model_copy(update=update)})
+    return config
 
 
 def _placed_logs(logs: Logs, file: Path) -> Logs:

@@ -13,6 +13,7 @@ from serve_app.config.references import reference_fault
 from serve_app.config.schema.access import ClientKey
 from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.config.schema.orchestrator import EngineSection
+from serve_app.config.schema.telemetry import CollectorSection
 
 
 def reference_problems(loaded: LoadedConfig) -> Iterator[Problem]:
@@ -51,10 +52,16 @@ def _keys(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
     for place, section in _engines(config):
         if section.access_key is not None:
             yield (*place, "access_key"), section.access_key
+    for place, collector in _collectors(config):
+        for name, value in collector.headers.items():
+            yield (*place, "headers", name), value
 
 
 def _addresses(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
-    """Addresses of Redis, with their locations."""
+    """Addresses of Redis and of collectors, with their locations."""
+    for place, collector in _collectors(config):
+        if collector.endpoint is not None:
+            yield (*place, "endpoint"), collector.endpoint
     if config.routing.session_cache.url is not None:
         yield ("routing", "session_cache", "url"), config.routing.session_cache.url
     if config.state_storage.url is not None:
@@ -67,3 +74,10 @@ def _engines(config: GatewayConfig) -> Iterator[tuple[Location, EngineSection]]:
     yield ("orchestrator",), config.orchestrator
     if config.orchestrator.when_unsure is not None:
         yield ("orchestrator", "when_unsure"), config.orchestrator.when_unsure
+
+
+def _collectors(config: GatewayConfig) -> Iterator[tuple[Location, CollectorSection]]:
+    if config.telemetry.traces is not None:
+        yield ("telemetry", "traces"), config.telemetry.traces
+    if config.telemetry.metrics is not None:
+        yield ("telemetry", "metrics"), config.telemetry.metrics

@@ -238,7 +238,7 @@ def _overrides(config: GatewayConfig) -> Iterator[str]:
         config.routing.session_cache.tls_ca_path: "routing.session_cache.tls_ca_path",
         overrides.upstream_tls_ca_path: "overrides.upstream_tls_ca_path",
     }
-    for bundle, key in bundles.items():  # a file is named by the key that the others follow
+    for bundle, key in bundles.items():
         if bundle is not None and not _is_file(bundle):
             yield f"{key}: no file {bundle} on this machine; correct the path"
 

@@ -88,7 +88,10 @@ PATHS: Final = [
     "/docs",
     "/openapi.json",
     "/metrics",
-    "/ui",
+    "/ui/api/config",
+    "/UI/api/config",
+    "//ui/api/config",
+    "/ui%2fapi/config",
 ]
 """Other spellings of guarded paths, and mixtures with open ones."""
 
@@ -102,6 +105,32 @@ def test_no_spelling_of_a_path_is_open(guarded: Site, path: str, method: str) ->
     answer = send_raw(guarded, line + GOOD, 0)
     assert answer.startswith(b"HTTP/1.1 401 "), answer[:200]
     assert asked_providers(guarded) == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ui/api",
+        "/ui//api/config",
+        "/ui/./api/config",
+        "/ui/x/../api/config",
+        "/ui/%2e%2e/v1/models",
+        "/ui/..%2fv1/models",
+        "/ui/../../etc/passwd",
+        "/ui/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/ui//etc/passwd",
+        "/ui/API/config",
+        "/ui/;/api/config",
+        "/ui/page.py",
+        "/ui/__init__.py",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD"])
+def test_files_of_the_page_lead_nowhere_else(guarded: Site, path: str, method: str) -> None:
+    """They are open, and no spelling below them reads data or another file."""
+    line = f"{method} {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n".encode()
+    status = send_raw(guarded, line, 0).split(b" ")[1]
+    assert status in {b"401", b"404", b"405"}
 
 
 @pytest.mark.parametrize(

@@ -374,6 +374,16 @@ class GatewayConfig(Section):
         return self.state_storage.url or self.routing.session_cache.url
 
     @property
+    def sessions_tls_ca(self) -> str | None:
+        """The certificates that the Redis of sessions is verified by, besides the system's."""
+        return self.routing.session_cache.tls_ca_path or self.overrides.upstream_tls_ca_path
+
+    @property
+    def state_tls_ca(self) -> str | None:
+        """The certificates that the Redis of answers is verified by, besides the system's."""
+        return self.state_storage.tls_ca_path or self.sessions_tls_ca
+
+    @property
     def page_keeps_texts(self) -> bool:
         """True if the page at ``/ui`` keeps what users wrote."""
         keep = self.ui.keep_texts

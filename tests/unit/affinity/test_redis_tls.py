@@ -47,7 +47,7 @@ def files_of(
         f"state_storage: {{type: redis{state}}}\noverrides: {{{overrides}}}\n"
     )
     config = snapshot_of(folder, text).config
-    files = [config.routing.session_cache.tls_ca_path, config.state_storage.tls_ca_path]
+    files = [config.sessions_tls_ca, config.state_tls_ca]
     return [None if file is None else str(Path(file).relative_to(folder)) for file in files]
 
 

@@ -18,6 +18,7 @@ KEYS = {
     "client_keys": V + "client_keys:\n  - $GOOD\n  - '%s'\n",
     "access_key": PROVIDER + "    access_key: '%s'\n",
     "headers": PROVIDER + "    headers:\n      x-key: '%s'\n",
+    "traces": V + "telemetry:\n  traces:\n    headers:\n      x-key: '%s'\n",
     "orchestrator": V
     + "orchestrator:\n  engine: http\n  model: m\n  base_url: http://h\n  access_key: '%s'\n",
     "when_unsure": V
@@ -29,6 +30,7 @@ ADDRESSES = {
     "base_url": V + "model_providers:\n  - model: vllm/a\n    base_url: '%s'\n",
     "proxy": PROVIDER + "    proxy: '%s'\n",
     "orchestrator": V + "orchestrator:\n  engine: http\n  model: m\n  base_url: '%s'\n",
+    "metrics": V + "telemetry:\n  metrics:\n    endpoint: '%s'\n",
     "session_cache": V + "routing:\n  session_cache:\n    type: redis\n    url: '%s'\n",
     "state_storage": V + "state_storage:\n  type: redis\n  url: '%s'\n",
 }
