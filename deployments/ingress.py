@@ -77,7 +77,7 @@ class Ingress:
         self._config = config
         self._host = host
         self._own = frozenset(providers)
-        store, replica = MetricStore(), _replica()
+        store, replica = MetricStore(), _replica_id()
         self._metrics = partial(prometheus_text, store, replica)
         meter = Meters(ServeMeter(), store)
         self._watch = watch(config, meter, compile_=self._compile, adopt=self._adopt)
@@ -208,7 +208,7 @@ def _observers(meter: Meter, exports: Exports) -> Observer:
     )
 
 
-def _replica() -> str:
+def _replica_id() -> str:
     """The id of this replica, as Ray's own metrics have it."""
     return str(serve.get_replica_context().replica_id.unique_id)
 
