@@ -115,6 +115,15 @@ class OwnDecisions:
                 provider=OWN_MODEL.provider,
                 model=str(OWN_MODEL),
                 seconds=took_s,
+                id=request.id,
+                at=request.at,
+                client=request.client.name,
+                team=request.client.team,
+                asked=request.hint or read_intent(request).model or "",
+                candidates=(str(OWN_MODEL),),
+                tier=decision.tier,
+                decision_reason=decision.reason,
+                context=request.trace,
             )
         )
         headers = decision_headers(decision, OWN_MODEL, decision.reason, version)
