@@ -5,7 +5,7 @@
 The real API in this process, without Serve and its hop, with an upstream that answers at once: from
 the request's headers to the last byte of the answer. A collector in another process takes the
 exports; its CPU does not count, the threads that export do. The variants take turns in one run,
-and each turn ends with an export of all that is left.
+in an order that is drawn anew, and each turn ends with an export of all that is left.
 
 Results go to benchmarks/results/telemetry_cost.{json,md}.
 """
@@ -14,6 +14,7 @@ import asyncio
 import gc
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -40,8 +41,8 @@ from serve_app.telemetry.metrics import MetricsObserver
 from serve_app.telemetry.record import Observers
 
 _TURNS: Final = 11
-_SLICES: Final = 10
-_SLICE: Final = 100
+_SLICES: Final = 20
+_SLICE: Final = 50
 """Requests until it is the next variant's turn, so that all share what else the machine does."""
 _BATCH: Final = _SLICES * _SLICE
 """Requests of one turn: what a replica answers between two exports at 200 requests a second."""
@@ -225,10 +226,8 @@ async def turn_us(gateways: Mapping[str, Variant], *, stream: bool) -> dict[str,
     ).encode()
     spent = dict.fromkeys(gateways, 0.0)
     gc.collect()
-    order = list(gateways)
     for left in reversed(range(_SLICES)):
-        order.append(order.pop(0))  # none profits from its place
-        for name in order:
+        for name in random.sample(list(gateways), len(gateways)):  # none suffers from its neighbour
             gateway = gateways[name]
             started = time.process_time()
             for _ in range(_SLICE):

@@ -88,7 +88,7 @@ class Ingress:
         self._config = config
         self._host = host
         self._own = frozenset(providers)
-        store, replica = MetricStore(), _replica()
+        store, replica = MetricStore(), _replica_id()
         self._metrics = partial(prometheus_text, store, replica)
         meter = Meters(ServeMeter(), store)
         self._replicas = most_replicas()
@@ -232,7 +232,7 @@ class Ingress:
         }
 
 
-def _replica() -> str:
+def _replica_id() -> str:
     """The id of this replica, as Serve's own metrics have it."""
     return str(serve.get_replica_context().replica_id.unique_id)
 

@@ -122,6 +122,8 @@ class OwnDecisions:
                 asked=request.hint or read_intent(request).model or "",
                 candidates=(str(OWN_MODEL),),
                 tier=decision.tier,
+                decision_reason=decision.reason,
+                context=request.trace,
             )
         )
         headers = decision_headers(decision, OWN_MODEL, decision.reason, version)

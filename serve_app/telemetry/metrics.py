@@ -30,7 +30,7 @@ class Metric(StrEnum):
     REQUESTS = "fingerpost_requests_total"
     ROUTED = "fingerpost_routed_requests_total"
     COST = "fingerpost_cost_usd_total"
-    UNPRICED = "fingerpost_unpriced_requests_total"
+    UNPRICED = "fingerpost_unpriced_total"
     ATTEMPTS = "fingerpost_upstream_attempts_total"
     OVERHEAD_SECONDS = "fingerpost_overhead_seconds"
     QUEUE_SECONDS = "fingerpost_queue_seconds"

@@ -16,7 +16,6 @@ TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
 _SAMPLED: Final = 1
 _RANDOM: Final = 2
 """The flag that says that the trace id is random, which goes on as it came."""
-_TRACE_BITS: Final = 128
 _SPAN_BITS: Final = 64
 _SPAN_IDS: Final = 1 << 64
 _STEP: Final = 0x9E3779B97F4A7C15
@@ -83,6 +82,8 @@ class Tracer:
         self._with_content = with_content
         # an instance of its own, because processes that are forked share the state of the module's
         self._random_bits = random_bits or random.Random().getrandbits  # noqa: S311 - no secrets
+        self._process = f"{self._random_bits(_SPAN_BITS) | 1:016x}"
+        """The first half of the trace ids that begin here; the second half is random in each."""
 
     def begin(self, headers: Headers, route: str) -> tuple[TraceContext | None, Headers]:
         """The context of a sampled request, else None; and its headers for providers.
@@ -91,11 +92,12 @@ class Tracer:
         """
         if [pair for pair in headers if pair[0] in TRACE_HEADERS]:
             return self._joined(headers, route)
-        digits = f"{self._random_bits(_TRACE_BITS + _SPAN_BITS):048x}"
-        if digits[16:32] >= self._bound:
-            return None, (*headers, ("traceparent", f"00-{digits[:32]}-{digits[32:]}-02"))
-        trace_id, span_id = int(digits[:32], 16), int(digits[32:], 16) or 1
-        flags = _RANDOM | _SAMPLED
+        digits = f"{self._random_bits(_SPAN_BITS):016x}"
+        if digits >= self._bound:
+            value = f"00-{self._process}{digits}-{digits}-02"
+            return None, (*headers, ("traceparent", value))
+        span_id = int(digits, 16)
+        trace_id, flags = int(self._process + digits, 16), _RANDOM | _SAMPLED
         context = TraceContext(trace_id, span_id, 0, flags, "", self._with_content, route)
         return context, (*headers, ("traceparent", context.traceparent(span_id)))
 

@@ -282,6 +282,22 @@ def test_refused_request_has_a_span_of_its_own(
     assert server.parent_id == "cd" * 8
 
 
+def test_typed_question_of_our_own_has_a_span(
+    tmp_path: Path, providers: dict[str, ScriptedProvider], collector: Collector
+) -> None:
+    """A typed question that the gateway's own orchestrator answers has a server span and a decision,
+    and no attempt.
+    """
+    question = {"type": "predicate", "instructions": "The customer asks for a refund"}
+    body = {"model": "fingerpost/route", "input": "umbrella", "questions": [question]}
+    with traced(tmp_path, providers, collector.url) as site:
+        assert site.send(json.dumps(body).encode(), path="/v1/decisions").status == 200
+    spans = by_name(collector.spans)
+    assert set(spans) == {"POST /v1/decisions", "decide"}
+    assert spans["POST /v1/decisions"].attributes["gen_ai.request.model"] == "fingerpost/route"
+    assert b"umbrella" not in b"".join(body for _, body in collector.bodies)
+
+
 def test_collector_that_is_down_costs_nothing_and_is_logged_once(
     tmp_path: Path,
     providers: dict[str, ScriptedProvider],

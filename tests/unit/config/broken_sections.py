@@ -7,6 +7,7 @@ from tests.unit.config_texts import VERSION as V
 OLD = "version: v0.3.0\n"
 L = "version: v0.1\nllm_providers:\n  - model: openai/a\n"
 GUARD = "not supported; check prompts in front of the gateway, or set `ignore_unsupported: true`"
+OTLP = "must be an http or https URL, such as http://localhost:4318"
 COLLECTOR = "must be an http URL without a path, such as http://localhost:4317"
 ALONE = "a mapping of listeners needs model_providers; add it, or write a list of listeners"
 
@@ -54,6 +55,7 @@ SECTIONS: dict[str, tuple[str, Found]] = {
     "ratelimits2": (V + "ratelimits:\n  - {model: a, selector: {key: k, value: v}, limit: {tokens: 1, unit: minute}}\nprompt_guards:\n  input_guards: {jailbreak: {on_exception: {message: no}}}\n", [(3, "ratelimits[0].model", "no entry of model_providers is named 'a'; add it to model_providers"), (4, "prompt_guards", GUARD), (5, "prompt_guards.input_guards.jailbreak.on_exception.message", "must be a string, not False")]),
     "guards": (V + "ignore_unsupported: true\nprompt_guards:\n  input_guards:\n    jailbreak: {}\n  output_guards: {}\n", [(5, "prompt_guards.input_guards.jailbreak.on_exception", "missing; add `on_exception:`"), (6, "prompt_guards.output_guards", "unknown key; did you mean 'input_guards'?")]),
     "ignore": (V + "ignore_unsupported: 'yes'\nratelimits: {}\nprompt_guards: {}\n", [(2, "ignore_unsupported", "must be true or false, not 'yes'"), (3, "ratelimits", "must be a list, not a mapping")]),
+    "telemetry": (V + "telemetry:\n  traces: {endpoint: 'sk-secret:4318', sample: 2}\n  metrics: {endpoint: 'http://h/p?key=sk-secret', interval_s: 0}\n  contents: true\n", [(3, "telemetry.traces.endpoint", OTLP), (3, "telemetry.traces.sample", "must be at most 1"), (4, "telemetry.metrics.endpoint", OTLP), (4, "telemetry.metrics.interval_s", "must be at least 1"), (5, "telemetry.contents", "unknown key; did you mean 'content'?")]),
     "tracing": (V + "tracing:\n  random_sampling: 1.5\n  opentracing_grpc_endpoint: https://u:sk-secret@x:4317\n  span_attributes: {header_prefix: [x], static: {a: 1}}\n  exporters:\n    - {type: posthog, url: http://p}\n    - {type: datadog, url: http://p, api_key: [sk-secret]}\n", [(3, "tracing.random_sampling", "must be an integer, not 1.5"), (4, "tracing.opentracing_grpc_endpoint", COLLECTOR), (5, "tracing.span_attributes.static.a", "must be a string, not 1"), (5, "tracing.span_attributes.header_prefix", "unknown key; did you mean 'header_prefixes'?"), (7, "tracing.exporters[0].api_key", "missing; add `api_key:`"), (8, "tracing.exporters[1].type", "must be 'posthog', not 'datadog'"), (8, "tracing.exporters[1].api_key", "must be a string, not a list")]),
     "tracing2": (V + "tracing:\n  opentracing_grpc_endpoint: http://x:4317/p\n", [(3, "tracing.opentracing_grpc_endpoint", COLLECTOR)]),
     "tracing3": (V + "tracing:\n  opentracing_grpc_endpoint: 'http://[x'\n", [(3, "tracing.opentracing_grpc_endpoint", COLLECTOR)]),

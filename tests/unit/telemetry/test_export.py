@@ -1,5 +1,7 @@
 """Where traces and metrics are exported to, and what happens if that cannot be known."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -71,6 +73,18 @@ def test_nothing_is_started_without_a_section() -> None:
     before = threading.active_count()
     assert start_exports(Telemetry(), {}, MetricStore(), "r") == Exports()
     assert threading.active_count() == before
+
+
+def test_sdk_is_imported_only_for_an_export() -> None:
+    """The modules that every ingress imports do not import the SDK, which takes time and memory."""
+    program = (
+        "import sys, serve_app.telemetry.export, serve_app.api.app; "
+        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_standard_switch_turns_everything_off() -> None:

@@ -2,6 +2,8 @@
 
 import re
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from serve_app.telemetry.metric_store import MAX_SERIES, MetricStore
 from serve_app.telemetry.metrics import METRICS, Meters, Metric, MetricsObserver
 from serve_app.telemetry.prometheus_text import prometheus_text
@@ -41,6 +43,29 @@ def test_histogram_counts_at_or_below_each_bound() -> None:
     assert buckets["+Inf"] == "4"
     assert 'fingerpost_overhead_seconds_count{surface="chat",replica="r"} 4' in text
     assert 'fingerpost_overhead_seconds_sum{surface="chat",replica="r"} 1000.0085' in text
+
+
+def test_text_is_read_by_the_official_parser() -> None:
+    """Prometheus' own parser reads every metric of the table as it was recorded."""
+    store = MetricStore()
+    for metric, spec in METRICS.items():
+        labels = tuple(f'a "{name}"' for name in spec.labels)
+        record = {"counter": store.count, "gauge": lambda *a: store.set(a[0], 1, a[1])}.get(spec.kind)  # fmt: skip
+        if record is None:
+            store.observe(metric, 0.25, labels)
+        else:
+            record(metric, labels)
+    families = {
+        family.name: family
+        for family in text_string_to_metric_families(prometheus_text(store, "r"))
+    }
+    assert set(families) == {metric.value.removesuffix("_total") for metric in METRICS}
+    for metric, spec in METRICS.items():
+        family = families[metric.value.removesuffix("_total")]
+        assert family.type == spec.kind
+        for sample in family.samples:
+            assert {*sample.labels} - {"le"} == {*spec.labels, "replica"}
+            assert all(sample.labels[name] == f'a "{name}"' for name in spec.labels)
 
 
 def test_label_values_are_escaped() -> None:
