@@ -112,9 +112,7 @@ class Closeness:
         near = [mean_of_nearest(own) if len(own) else 0.0 for own in self.examples]
         *counts, of_none = map(len, self.examples)
         none = near[-1] if of_none else None
-        return readout.logits(
-            self.similarity, np.asarray(near[:-1]), counts, none, self.none_logit
-        )
+        return readout.logits(self.similarity, np.asarray(near[:-1]), counts, none, self.none_logit)
 
 
 class EmbeddingScorer:
