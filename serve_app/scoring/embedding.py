@@ -137,8 +137,8 @@ class EmbeddingScorer:
         self._embed = embed
         self._embed_example = embed_example
         self._readout = readout
-        self._to_none = np.array([readout.none_direction], np.float32)
-        """The direction of "no route" as a row."""
+        direction = readout.none_direction
+        self._to_none = np.array(direction, np.float32) if direction else None
         self._rule = DecisionRule(min_confidence, min_margin)
         self._texts: OrderedDict[_Text, Vector] = OrderedDict()
         self._sets: OrderedDict[_Key, _CompiledRoutes] = OrderedDict()
@@ -211,8 +211,8 @@ class EmbeddingScorer:
         )
         examples = np.split(cosines(compiled.examples, query), np.cumsum(compiled.counts)[:-1])
         none_logit = 0.0
-        if self._readout.none_direction:
-            none_logit = float(cosines(self._to_none, query)[0]) - compiled.to_none
+        if self._to_none is not None:
+            none_logit = float(np.vecdot(self._to_none, query)) - compiled.to_none
         return Closeness(similarity, examples, none_logit)
 
     def _prepare(self, key: _Key, in_time: Callable[[], bool]) -> _CompiledRoutes:
@@ -238,8 +238,8 @@ class EmbeddingScorer:
         listed = [*(route.examples for route in routes), no_route]
         wholes = rows(whole_text(route) for route in routes)
         to_none = 0.0
-        if self._readout.none_direction:  # an exact sum depends on no order
-            to_none = math.fsum(cosines(wholes, self._to_none[0])) / len(wholes)
+        if self._to_none is not None:  # an exact sum depends on no order
+            to_none = math.fsum(cosines(wholes, self._to_none)) / len(wholes)
         examples = [text for own in listed for text in own]
         return _CompiledRoutes(
             wholes=wholes,
