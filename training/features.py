@@ -25,6 +25,8 @@ class Features:
     """The similarities of ``q`` conversations to ``n`` routes, and what was expected."""
 
     policy: str
+    turned: Floats
+    """The vectors of the conversations, less the mean of those of the routes' texts, ``(q, 384)``."""
     whole: Floats
     """``(q, n)``, as the other two."""
     name: Floats
@@ -42,6 +44,9 @@ class Features:
     def probabilities(self, readout: Readout) -> Floats:
         """``(q, n + 1)``; the last column is "none"."""
         similarity = readout.similarity(self.whole, self.name, self.phrase)
+        none_logits = np.zeros(len(similarity))
+        if readout.none_direction:
+            none_logits = self.turned @ np.array(readout.none_direction)
         return np.stack(
             [
                 readout.probabilities(
@@ -49,6 +54,7 @@ class Features:
                     self.near[row],
                     self.counts,
                     None if self.near_none is None else float(self.near_none[row]),
+                    float(none_logits[row]),
                 )
                 for row in range(len(similarity))
             ]
@@ -78,10 +84,12 @@ class Similarities:
         talks = [talk for at, talk in enumerate(policy.talks) if at not in set(left_out)]
         asked = np.stack([self._talk(talk) for talk in talks])
         routes = policy.routes
+        texts = np.stack([self._text(whole_text(route)) for route in routes])
         examples = examples or Examples(tuple(() for _ in routes))
         none = examples.none
         return Features(
             policy=policy.id,
+            turned=np.asarray(asked - texts.mean(0), np.float64),
             whole=self._cosines(asked, [whole_text(route) for route in routes]),
             name=self._cosines(asked, [readable(route.name) for route in routes]),
             phrase=np.stack(

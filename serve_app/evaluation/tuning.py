@@ -12,7 +12,7 @@ routed conversations would teach that every conversation has a route.
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -269,7 +269,7 @@ def base_logits(material: Material, rows: Labels, examples: Labels) -> Floats:
             np.concatenate([closeness.examples[kind], near[of_kind[kind] & other]])
             for kind in kinds
         ]
-        result.append(Closeness(closeness.similarity, nearest).logits(readout))
+        result.append(replace(closeness, examples=nearest).logits(readout))
     return np.array(result)
 
 

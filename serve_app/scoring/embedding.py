@@ -6,6 +6,7 @@ examples. scoring/readout.py turns the similarities into probabilities.
 benchmarks/routing_accuracy.py measures what each part contributes.
 """
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,6 +88,8 @@ class _CompiledRoutes:
     """Those of all routes, and of "no route" at the end."""
     counts: npt.NDArray[np.intp]
     """The number of examples of each route, and of "no route" as the last."""
+    to_none: float
+    """The mean product of the routes' texts with the direction of "no route"."""
 
     @property
     def rows(self) -> int:
@@ -101,13 +104,15 @@ class Closeness:
     """To the texts of each route."""
     examples: Sequence[Floats]
     """The cosines to the examples of each route, and to those of "no route" as the last."""
+    none_logit: float = 0.0
+    """The logit of "no route" without its examples."""
 
     def logits(self, readout: Readout) -> Floats:
         """The logits of the routes, and of "no route" as the last."""
         near = [mean_of_nearest(own) if len(own) else 0.0 for own in self.examples]
         *counts, of_none = map(len, self.examples)
         none = near[-1] if of_none else None
-        return readout.logits(self.similarity, np.asarray(near[:-1]), counts, none)
+        return readout.logits(self.similarity, np.asarray(near[:-1]), counts, none, self.none_logit)
 
 
 class EmbeddingScorer:
@@ -132,6 +137,8 @@ class EmbeddingScorer:
         self._embed = embed
         self._embed_example = embed_example
         self._readout = readout
+        direction = readout.none_direction
+        self._to_none = np.array(direction, np.float32) if direction else None
         self._rule = DecisionRule(min_confidence, min_margin)
         self._texts: OrderedDict[_Text, Vector] = OrderedDict()
         self._sets: OrderedDict[_Key, _CompiledRoutes] = OrderedDict()
@@ -203,7 +210,10 @@ class EmbeddingScorer:
             cosines(compiled.wholes, query), cosines(compiled.names, query), near_phrases
         )
         examples = np.split(cosines(compiled.examples, query), np.cumsum(compiled.counts)[:-1])
-        return Closeness(similarity, examples)
+        none_logit = 0.0
+        if self._to_none is not None:
+            none_logit = float(np.vecdot(self._to_none, query)) - compiled.to_none
+        return Closeness(similarity, examples, none_logit)
 
     def _prepare(self, key: _Key, in_time: Callable[[], bool]) -> _CompiledRoutes:
         compiled = self._sets.get(key)
@@ -227,6 +237,9 @@ class EmbeddingScorer:
         topics = [phrases(route.description) for route in routes]
         listed = [*(route.examples for route in routes), no_route]
         wholes = rows(whole_text(route) for route in routes)
+        to_none = 0.0
+        if self._to_none is not None:  # an exact sum depends on no order
+            to_none = math.fsum(cosines(wholes, self._to_none)) / len(wholes)
         examples = [text for own in listed for text in own]
         return _CompiledRoutes(
             wholes=wholes,
@@ -235,6 +248,7 @@ class EmbeddingScorer:
             phrase_starts=np.cumsum([0, *map(len, topics[:-1])], dtype=np.intp),
             examples=rows(examples, are_examples=True) if examples else wholes[:0],
             counts=np.array([len(own) for own in listed], np.intp),
+            to_none=to_none,
         )
 
     def _text(self, text: _Text, in_time: Callable[[], bool]) -> Vector:

@@ -1,6 +1,7 @@
 """From similarities to probabilities: the read-out of an embedding model.
 
-A route's logit is its similarity to the conversation, scaled; "no route" has a logit of its own.
+A route's logit is its similarity to the conversation, scaled; "no route" has a logit of its own,
+which grows as the conversation turns from the routes' texts to what is said without a task.
 A softmax over both gives probabilities, so more routes, or nearer ones, take from each other and
 from "no route". The order of the routes changes nothing.
 
@@ -34,7 +35,7 @@ class Readout:
     text: float
     """Scale of the similarity for a route without examples."""
     bar: float
-    """What is taken off the logit of a route without examples; "no route" has the logit 0."""
+    """What is taken off the logit of a route without examples."""
     text_beside: float
     """Scale of the similarity for a route with examples."""
     near: float
@@ -47,13 +48,23 @@ class Readout:
     """What is taken off the logit that these examples give to "no route"."""
     trust: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0)
     """Weight of the logit with examples by their number; the last one applies to larger numbers."""
+    none_direction: tuple[float, ...] = ()
+    """Which way conversations point that match no route, such as greetings; empty for no direction.
+
+    Its product with a conversation's vector, less the mean of those with the routes' texts, is the
+    logit of "no route".
+    """
     temperature: float = 1.0
     """All logits are divided by it; fitted on policies that the model has not seen."""
 
     @classmethod
     def from_json(cls, fields: dict[str, Json]) -> Self:
         """A read-out from its JSON form."""
-        return cls(**{**fields, "trust": tuple(fields["trust"])})
+        sequences = {
+            "trust": tuple(fields["trust"]),
+            "none_direction": tuple(fields.get("none_direction", ())),
+        }
+        return cls(**{**fields, **sequences})
 
     def similarity(self, whole: Floats, name: Floats, phrase: Floats) -> Floats:
         """The similarity of a text to each route, from those to the three forms of its text."""
@@ -65,12 +76,13 @@ class Readout:
         nearest: Floats,
         examples: Sequence[int] | npt.NDArray[np.intp],
         nearest_none: float | None,
+        none_logit: float = 0.0,
     ) -> Floats:
         """The probabilities of ``n`` routes, and of "no route" as the last, shape ``(n + 1,)``.
 
         The arguments are those of ``logits``.
         """
-        return softmax(self.logits(similarity, nearest, examples, nearest_none))
+        return softmax(self.logits(similarity, nearest, examples, nearest_none, none_logit))
 
     def logits(
         self,
@@ -78,20 +90,22 @@ class Readout:
         nearest: Floats,
         examples: Sequence[int] | npt.NDArray[np.intp],
         nearest_none: float | None,
+        none_logit: float = 0.0,
     ) -> Floats:
         """The logits of ``n`` routes, and of "no route" as the last, shape ``(n + 1,)``.
 
         ``nearest`` holds the mean cosine of the three nearest examples of each route, and counts
         only where ``examples``, their number, is not 0. ``nearest_none`` is that of the examples
-        of "no route", None without any.
+        of "no route", None without any. ``none_logit`` is the logit of "no route" without them.
         """
         counts = np.minimum(np.asarray(examples, np.intp), len(self.trust) - 1)
         trust = np.asarray(self.trust)[counts]
         alone = self.text * similarity - self.bar
         beside = self.text_beside * similarity + self.near * nearest - self.bar_beside
-        logits = np.append(alone + trust * (beside - alone), 0.0)
+        logits = np.append(alone + trust * (beside - alone), none_logit)
         if nearest_none is not None:
-            logits[-1] = np.logaddexp(0.0, self.near_none * nearest_none - self.bar_none)
+            from_examples = self.near_none * nearest_none - self.bar_none
+            logits[-1] = np.logaddexp(none_logit, from_examples)
         scaled: Floats = logits / self.temperature
         return scaled
 

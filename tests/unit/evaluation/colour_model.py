@@ -12,7 +12,7 @@ from serve_app.domain import Route, Turn
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingModel, EmbeddingSettings
 from serve_app.evaluation.labelled_set import Case, LabelledSet
 from serve_app.scoring.embedding import Vector
-from serve_app.scoring.readout import GENERIC
+from serve_app.scoring.readout import GENERIC, Readout
 
 COLOURS: Final = ("red", "green", "blue", "grey")
 """What conversations are about; grey is about no route."""
@@ -26,8 +26,8 @@ SETTINGS: Final = EmbeddingSettings()
 class ColourModel(EmbeddingModel):
     """Embeds a text as the colours in it, and as noise of its own."""
 
-    def __init__(self) -> None:
-        self.readout = GENERIC
+    def __init__(self, readout: Readout = GENERIC) -> None:
+        self.readout = readout
 
     def embed(self, text: str) -> Vector:
         vector = np.random.default_rng(crc32(text.encode())).normal(0.0, 0.12, 24)
@@ -40,8 +40,10 @@ class ColourModel(EmbeddingModel):
         return self.embed(turns[-1].text)
 
 
-def colour_engine(settings: EmbeddingSettings = SETTINGS) -> EmbeddingEngine:
-    return EmbeddingEngine(settings, ColourModel())
+def colour_engine(
+    settings: EmbeddingSettings = SETTINGS, readout: Readout = GENERIC
+) -> EmbeddingEngine:
+    return EmbeddingEngine(settings, ColourModel(readout))
 
 
 def case(text: str, expect: str | None) -> Case:

@@ -25,6 +25,7 @@ from serve_app.evaluation.tuning import (
     learn,
 )
 from serve_app.evaluation.tuning_report import refusal, tuning_text
+from serve_app.scoring.readout import GENERIC
 from serve_app.scoring.tuned import Tuned
 from tests.unit.evaluation.colour_model import (
     NAMES,
@@ -188,12 +189,13 @@ def test_conversation_is_not_an_example_of_itself() -> None:
     assert np.abs(among - plain).max() > 0.1
 
 
-def test_base_logits_are_those_of_the_engine() -> None:
-    """Training and decisions use the same read-out."""
+@pytest.mark.parametrize("direction", [(), (-2.0, 1.0, 0.0, 3.0, *[0.5] * 20)])
+def test_base_logits_are_those_of_the_engine(direction: tuple[float, ...]) -> None:
+    """Training and decisions use the same read-out, with a direction of "no route" or without."""
     labelled = colour_set(*colour_cases(3))
-    material = gathered(labelled)
+    engine = colour_engine(readout=replace(GENERIC, none_direction=direction))
+    material = gather(labelled, SETTINGS, engine, silent)
     logits = base_logits(material, np.arange(12), np.arange(0))
-    engine = colour_engine()
     for each, label, row in zip(material.labelled.cases, material.labels, logits, strict=True):
         scores = engine.scorer.score(engine.model.embed_turns(each.turns), material.labelled.routes)
         probability = [*scores.routes.values(), scores.none or 0.0][label]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serve_app.domain import Route, Scores
 from serve_app.scoring.embedding import EmbeddingScorer, phrases, readable
-from serve_app.scoring.readout import GENERIC
+from serve_app.scoring.readout import GENERIC, Readout
 from tests.unit.scoring.embeddings import READOUT, Bag, dense, logit, route, scorer, scores_of
 
 
@@ -243,8 +243,32 @@ def test_order_of_routes_decides_nothing_between_equal_ones() -> None:
         assert scores.winner == "a-b"
 
 
+DIRECTED = replace(READOUT, none_direction=tuple((5 * dense("none")).tolist()))
+"""A read-out that has a direction of "no route"."""
+
+
+def test_conversation_that_turns_to_none_is_less_likely_routed() -> None:
+    """What counts is how much further than the mean of the routes' texts it points that way."""
+    routes = (route("a", "b"), route("c", "d"))
+    for text in ("none", "q", "a: b"):
+        plain, turned = (
+            scorer(dense, readout=readout).score(dense(text), routes)
+            for readout in (READOUT, DIRECTED)
+        )
+        mean = (dense("a: b") + dense("c: d")) / 2
+        change = 5 * float(dense("none") @ (dense(text) - mean))
+        assert turned.none is not None
+        assert plain.none is not None
+        for name in "ac":
+            before, after = plain.none / plain.routes[name], turned.none / turned.routes[name]
+            assert after / before == pytest.approx(exp(change), rel=1e-3)
+
+
+@pytest.mark.parametrize("readout", [READOUT, DIRECTED], ids=["plain", "directed"])
 @given(st.integers(0, 999), st.integers(1, 14), st.randoms(use_true_random=False))
-def test_order_of_routes_changes_nothing(seed: int, count: int, chance: random.Random) -> None:
+def test_order_of_routes_changes_nothing(
+    readout: Readout, seed: int, count: int, chance: random.Random
+) -> None:
     """Every probability is the same to the last digit, and so is the winner."""
     routes = [
         route(
@@ -255,7 +279,7 @@ def test_order_of_routes_changes_nothing(seed: int, count: int, chance: random.R
         for number in range(count)
     ]
     none = tuple(f"n{seed} {number}" for number in range(chance.randint(0, 4)))
-    judge = scorer(dense)
+    judge = scorer(dense, readout=readout)
     first = judge.score(dense(f"q{seed}"), tuple(routes), none)
     for _ in range(3):
         chance.shuffle(routes)

@@ -93,6 +93,21 @@ def test_examples_of_no_route_raise_none(readout: Readout) -> None:
     assert nones == sorted(set(nones))
 
 
+@EVERY
+def test_logit_of_no_route_takes_from_all_routes(readout: Readout) -> None:
+    """They keep their shares, and the examples of "no route" count beside it."""
+    for nearest in (None, 0.2):
+        found = [
+            softmax(readout.logits(np.array([0.5, 0.2]), np.zeros(2), [0, 0], nearest, logit))
+            for logit in (-2.0, 0.0, 3.0)
+        ]
+        assert [row[0] / row[1] for row in found] == pytest.approx([found[0][0] / found[0][1]] * 3)
+        assert found[0][2] < found[1][2] < found[2][2]
+    without = readout.probabilities(np.array([0.5]), np.zeros(1), [0], None, 1.5)
+    rest = math.exp(readout.text * 0.5 - readout.bar - 1.5)
+    assert without[0] / without[1] == pytest.approx(rest)
+
+
 @pytest.mark.parametrize("none", [None, 0.6])
 def test_temperature_flattens_probabilities(none: float | None) -> None:
     """All logits are divided by it, so no order changes; ``at`` changes nothing else."""
@@ -111,6 +126,13 @@ def test_readout_survives_json(readout: Readout) -> None:
     again = Readout.from_json(json.loads(json.dumps(asdict(readout))))
     assert again == readout
     assert hash(again) == hash(readout)
+
+
+def test_readout_without_a_direction_can_be_read() -> None:
+    """A file from before there was one decides as it did."""
+    fields = asdict(READOUT)
+    del fields["none_direction"]
+    assert Readout.from_json(fields) == READOUT
 
 
 @pytest.mark.parametrize("fields", [{"whole": 1.0}, {**asdict(READOUT), "other": 1.0}])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from serve_app.engines.embedding.engine import EmbeddingModel, EmbeddingSettings
+from serve_app.domain import Question, Scores
+from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingModel, EmbeddingSettings
 from serve_app.scoring.embedding import Vector
 from serve_app.scoring.readout import softmax
 from tests.unit.training.policies import POLICY
@@ -136,10 +137,24 @@ def test_fitted_logits_are_those_of_the_scorer(*, with_examples: bool) -> None:
     similarities = Similarities(EmbeddingModel(EmbeddingSettings()))
     examples, used = drawn(POLICY, 2, seed=0) if with_examples else (None, [])
     features = similarities.of(POLICY, examples, used)
-    readout = replace(START, trust=(0.0, 0.3, 0.6, 1.0))
+    direction = np.random.default_rng(1).normal(0, 0.1, 384).tolist()
+    readout = replace(START, trust=(0.0, 0.3, 0.6, 1.0), none_direction=tuple(direction))
     (logits,) = _logits(readout, [features], {})
     expected = features.probabilities(readout)
     np.testing.assert_allclose([softmax(row) for row in logits.numpy()], expected, atol=1e-9)
+
+
+def test_bundled_readout_decides_as_it_was_measured() -> None:
+    """The engine gives the probabilities that the figures of the card are made of."""
+    engine = EmbeddingEngine(EmbeddingSettings())
+    model = engine.model
+    assert isinstance(model, EmbeddingModel)
+    assert len(model.readout.none_direction) == 384
+    found = Similarities(model).of(POLICY).probabilities(model.readout)
+    for talk, expected in zip(POLICY.talks, found, strict=True):
+        scores = engine.score(Question(talk.turns, POLICY.routes, "key"), lambda: True)
+        assert isinstance(scores, Scores)
+        assert [*scores.routes.values(), scores.none] == pytest.approx(expected, abs=2e-6)
 
 
 def test_drawn_examples_are_not_measured() -> None:
