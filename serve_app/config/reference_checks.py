@@ -34,14 +34,7 @@ def reference_problems(loaded: LoadedConfig) -> Iterator[Problem]:
 
 def _keys(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
     """Values that are secret, with their locations."""
-    for index, holder in enumerate(config.client_keys or ()):
-        at: Location = ("client_keys", index)
-        if not isinstance(holder, ClientKey):
-            yield at, holder
-            continue
-        yield (*at, "key"), holder.key
-        if holder.previous is not None:
-            yield (*at, "previous", "key"), holder.previous.key
+    yield from _client_keys(config)
     yield ("key_secret",), config.key_secret
     for index, entry in enumerate(config.model_providers):
         place: Location = ("model_providers", index)
@@ -55,6 +48,17 @@ def _keys(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
     for place, collector in _collectors(config):
         for name, value in collector.headers.items():
             yield (*place, "headers", name), value
+
+
+def _client_keys(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
+    for index, holder in enumerate(config.client_keys or ()):
+        place: Location = ("client_keys", index)
+        if not isinstance(holder, ClientKey):
+            yield place, holder
+            continue
+        yield (*place, "key"), holder.key
+        if holder.previous is not None:
+            yield (*place, "previous", "key"), holder.previous.key
 
 
 def _addresses(config: GatewayConfig) -> Iterator[tuple[Location, str]]:
