@@ -45,6 +45,9 @@ class NullMeter:
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         """Ignores a value."""
 
+    def set(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        """Ignores a gauge."""
+
 
 def demo_snapshot() -> Snapshot:
     """Compiles configs/demo.gateway.yaml."""

@@ -20,6 +20,7 @@ from serve_app.access.terms import NANO, LimitRule, window_of
 from serve_app.access_errors import LimitKind, LimitReached, LimitsUnavailable, SpendingCapReached
 from serve_app.domain import SpentCap
 from serve_app.ports import Clock
+from serve_app.telemetry.record import BudgetRecord
 
 _PERIODS: Final = {"day": "daily", "week": "weekly", "month": "monthly"}
 _MAX_BLOCKED: Final = 10_000
@@ -43,6 +44,15 @@ class Hold:
     standings: list[Standing]
     store: CounterStore
     is_settled: bool = False
+
+    @property
+    def budgets(self) -> tuple[BudgetRecord, ...]:
+        """How much of each budget is spent."""
+        return tuple(
+            BudgetRecord(rule.whose, rule.window, standing.used / rule.limit)
+            for rule, standing in zip(self.rules, self.standings, strict=True)
+            if rule.window is not None and rule.limit
+        )
 
 
 class _Calendar(NamedTuple):

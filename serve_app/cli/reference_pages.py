@@ -186,6 +186,8 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "provider": "as `gen_ai_provider_name`",
         "model": "as `gen_ai_request_model`; of a tier the model that it asks, `provider/name` or `server/name`",
         "route": "route that decided; `other` for one of a request's own `routing_preferences`; empty without a route",
+        "budget": "whose budget it is: `client key 'NAME'` or `team 'NAME'`",
+        "window": "`day`, `week` or `month`",
         "team": "team of the client key; empty without one",
         "tier": "name of an engine, or `when_unsure` for the engine of close calls",
         "kind": "`input` or `output`",

@@ -173,6 +173,7 @@ class RequestProgress:
             baseline_usd=saved_from,
             route_label=self.route_label,
             decision_reason=self.decision.reason,
+            budgets=() if self.hold is None else self.hold.budgets,
             context=request.trace,
             turns=_turns_of(request),
         )

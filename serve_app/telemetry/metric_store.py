@@ -32,7 +32,7 @@ class Histogram:
 
 
 class MetricStore:
-    """A GaugeMeter that keeps what it is told. Other threads may read it."""
+    """A Meter that keeps what it is told. Other threads may read it."""
 
     def __init__(self) -> None:
         self._values: dict[Metric, dict[tuple[str, ...], float]] = {m: {} for m in METRICS}

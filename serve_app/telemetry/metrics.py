@@ -26,6 +26,7 @@ class Metric(StrEnum):
     REQUEST_SECONDS = "gen_ai_server_request_duration"
     FIRST_TOKEN_SECONDS = "gen_ai_server_time_to_first_token"  # noqa: S105 - a metric's name
     TOKEN_SECONDS = "gen_ai_server_time_per_output_token"  # noqa: S105 - as above
+    BUDGET = "fingerpost_budget_spent_ratio"
     TOKENS = "gen_ai_client_token_usage"
     REQUESTS = "fingerpost_requests_total"
     ROUTED = "fingerpost_routed_requests_total"
@@ -117,6 +118,11 @@ METRICS: Mapping[Metric, MetricSpec] = MappingProxyType(
             "counter",
             ("provider", "model", "team"),
             "Cost of answers in US dollars, where the price and the tokens are known.",
+        ),
+        Metric.BUDGET: MetricSpec(
+            "gauge",
+            ("budget", "window"),
+            "Share of a budget that is spent in its window, as its last request saw it.",
         ),
         Metric.UNPRICED: MetricSpec(
             "counter",
@@ -223,10 +229,6 @@ class Meter(Protocol):
         """One more value of a histogram, in the unit of its name."""
         ...
 
-
-class GaugeMeter(Meter, Protocol):
-    """A Meter that keeps gauges, too."""
-
     def set(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         """Sets a gauge. Any thread may call this."""
         ...
@@ -235,7 +237,7 @@ class GaugeMeter(Meter, Protocol):
 class Meters:
     """Records into several meters, and knows the gauges of the configuration."""
 
-    def __init__(self, *meters: GaugeMeter) -> None:
+    def __init__(self, *meters: Meter) -> None:
         self._meters = meters
         self._version: str | None = None
 
@@ -329,23 +331,29 @@ class MetricsObserver:
         if request.status is not None:
             labels = (surface, str(request.status), request.reason)
             meter.count(Metric.REQUESTS, labels)
+        for budget in request.budgets:
+            meter.set(Metric.BUDGET, budget.spent, (budget.whose, budget.window))
         if request.queued_s is not None:
             meter.observe(Metric.QUEUE_SECONDS, request.queued_s, (surface,))
         if request.error_type == CLIENT_GONE:
             meter.count(Metric.CLIENT_GONE, (surface,))
-        if request.provider is None:
-            return
+        if request.provider is not None:
+            self._asked(request, request.provider)
+
+    def _asked(self, request: RequestRecord, provider: str) -> None:
+        """Records a request for which a provider was asked."""
+        meter, surface = self._meter, request.surface
         if request.overhead_s is not None:
             meter.observe(Metric.OVERHEAD_SECONDS, request.overhead_s, (surface,))
-        asked = (surface, request.provider, request.model)
+        asked = (surface, provider, request.model)
         if request.error_type == BROKEN:
-            meter.count(Metric.BROKEN_STREAMS, (request.provider,))
+            meter.count(Metric.BROKEN_STREAMS, (provider,))
         if request.seconds is not None:
             meter.observe(Metric.REQUEST_SECONDS, request.seconds, (*asked, request.error_type))
         if request.route_label:
             meter.count(Metric.ROUTED, (request.route_label, request.model))
         if request.usage is not None:
-            self._used(request, request.provider, request.usage)
+            self._used(request, provider, request.usage)
 
     def _used(self, request: RequestRecord, provider: str, usage: Usage) -> None:
         """Counts the tokens of an answer, and what they cost."""

@@ -60,6 +60,16 @@ class TriedRecord(NamedTuple):
     """To the answer's head, or the first content of a stream."""
 
 
+class BudgetRecord(NamedTuple):
+    """A budget that a request counts for."""
+
+    whose: str
+    """For people: ``client key 'ide'``."""
+    window: str
+    spent: float
+    """The share that was spent when the request was admitted, what it reserves included."""
+
+
 class RequestRecord(NamedTuple):
     """All that is known of one finished request; made once, when its answer has ended."""
 
@@ -127,6 +137,8 @@ class RequestRecord(NamedTuple):
     """``route`` for metrics: ``other`` for one of the request's own, empty without a route."""
     decision_reason: str = ""
     """Why the first candidate was chosen; ``reason``, unless another one answers."""
+    budgets: tuple[BudgetRecord, ...] = ()
+    """Every budget that it counts for."""
     context: TraceContext | None = None
     """Its place in its trace; None if it is not sampled."""
     turns: tuple[Turn, ...] = ()

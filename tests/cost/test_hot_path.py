@@ -80,6 +80,9 @@ class _NoMeter:
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
         del metric, value, labels
 
+    def set(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        del metric, value, labels
+
 
 async def _minimal(scope: _Message, receive: Any, send: Any) -> None:
     """Parses the request, writes it again, and sends the provider's answer."""

@@ -13,7 +13,8 @@ from serve_app.telemetry.metrics import METRICS, Metric, MetricSpec
 
 AGGREGATIONS: Final = frozenset({"sum", "min", "max", "avg", "count", "topk"})
 RATES: Final = frozenset({"rate", "increase"})
-FUNCTIONS: Final = RATES | {"histogram_quantile", "absent", "changes"}
+OVER_TIME: Final = frozenset({"changes", "max_over_time"})
+FUNCTIONS: Final = RATES | OVER_TIME | {"histogram_quantile", "absent"}
 SCRAPED: Final = frozenset({"replica", "instance", "job"})
 """Labels that every sample has, whatever the metric."""
 
@@ -165,7 +166,7 @@ def _selector(tokens: list[Token], place: int) -> Selector:
     is_counted = spec.kind != "gauge"
     if is_counted is not (selector.function in RATES) and selector.function != "absent":
         raise QueryError(f"{name} is a {spec.kind}: rate it, or do not")
-    if has_range is not (selector.function in RATES | {"changes"}):
+    if has_range is not (selector.function in RATES | OVER_TIME):
         raise QueryError(f"{name}: a range belongs into a rate")
     return selector
 

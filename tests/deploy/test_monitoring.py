@@ -130,7 +130,7 @@ def test_alerts_cover_what_goes_wrong() -> None:
     """There is an alert for failures, fallbacks, routing, reload, cost and the store, one each."""
     names = [rule["alert"].removeprefix("Fingerpost") for rule in RULES]
     assert len(set(names)) == len(names)
-    assert {"Errors", "Fallbacks", "NotRouting", "ReloadRefused", "Spending", "SessionStoreAway"} <= set(names)  # fmt: skip
+    assert {"Errors", "Fallbacks", "NotRouting", "ReloadRefused", "Spending", "BudgetNear", "SessionStoreAway"} <= set(names)  # fmt: skip
 
 
 def test_alerts_on_kubernetes_are_the_same() -> None:

@@ -149,6 +149,11 @@ class FakeMeter:
         assert len(labels) == len(METRICS[metric].labels)
         self.values.append((metric, value, labels))
 
+    def set(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        assert METRICS[metric].kind == "gauge"
+        assert len(labels) == len(METRICS[metric].labels)
+        self.values.append((metric, value, labels))
+
     def counted(self, metric: Metric) -> list[tuple[str, ...]]:
         return [labels for kept, labels in self.counts if kept is metric]
 

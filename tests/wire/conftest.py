@@ -61,6 +61,11 @@ class FakeMeter:
         assert value >= 0, metric
         self.count(metric, labels)
 
+    def set(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
+        assert value >= 0, metric
+        assert len(labels) == len(METRICS[metric].labels)
+        self.counts[metric, labels] = value
+
 
 @lru_cache(maxsize=1)
 def _model() -> EmbeddingModel:

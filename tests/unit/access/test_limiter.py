@@ -80,6 +80,14 @@ async def test_shares_are_given_out_while_the_store_is_away() -> None:
     await limiter.aclose()
 
 
+async def test_hold_knows_the_share_of_its_budgets() -> None:
+    """What is spent of a budget includes what the request reserves; other limits are not named."""
+    limiter = Limiter(clock=FakeClock(), wall_clock=FakeClock(MIDNIGHT - 60))
+    await limiter.reserve((BUDGET,), Estimate(usd=0.25), is_open=False)
+    hold = await limiter.reserve((REQUESTS, BUDGET), Estimate(usd=0.5), is_open=False)
+    assert hold.budgets == (("client key 'a'", "day", 0.75),)
+
+
 async def test_budget_error_names_its_window() -> None:
     """The error says what is spent, until when, and what to do."""
     wall = FakeClock(MIDNIGHT - 60)

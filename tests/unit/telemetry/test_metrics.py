@@ -10,6 +10,7 @@ from serve_app.telemetry.record import (
     BROKEN,
     CLIENT_GONE,
     AttemptRecord,
+    BudgetRecord,
     DecisionRecord,
     NoObserver,
     Observer,
@@ -122,6 +123,16 @@ def test_incomplete_answer_has_no_time_per_token(fields: Any, meter: FakeMeter) 
     """Without a stream, a count or an end, seconds per token are unknown."""
     MetricsObserver(meter).ended(used(**fields))
     assert meter.observed(Metric.TOKEN_SECONDS) == []
+
+
+def test_budgets_of_a_request_are_set(meter: FakeMeter) -> None:
+    """Each budget that a request counts for is a gauge, as the request saw it."""
+    budgets = (BudgetRecord("client key 'ide'", "day", 0.5), BudgetRecord("team 'a'", "month", 0.9))
+    MetricsObserver(meter).ended(RequestRecord("chat", 200, budgets=budgets))
+    assert meter.observed(Metric.BUDGET) == [
+        (0.5, ("client key 'ide'", "day")),
+        (0.9, ("team 'a'", "month")),
+    ]
 
 
 def test_routed_request_is_counted_by_route(meter: FakeMeter) -> None:
