@@ -149,9 +149,11 @@ class RedisCounters:
     background, some at a time, by one task that ends when there are none.
     """
 
-    def __init__(self, url: str, clock: Clock = time.monotonic) -> None:
-        """Raises ValueError for an invalid address."""
-        pool = connection_pool(url, DEADLINE_S)
+    def __init__(
+        self, url: str, clock: Clock = time.monotonic, *, tls_ca: str | None = None
+    ) -> None:
+        """``tls_ca``: as of ``connection_pool``. Raises ValueError for an invalid address."""
+        pool = connection_pool(url, DEADLINE_S, tls_ca)
         self._client: Any = Redis.from_pool(pool)
         self._free_connections = asyncio.Semaphore(pool.max_connections - 1)
         self.address = address_of(pool.connection_kwargs)
