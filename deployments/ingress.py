@@ -303,7 +303,8 @@ def _limiter(started: Snapshot, replicas: int) -> Limiter:
 
     store: CounterStore
     try:
-        store = RedisCounters(expand(config.counts_url, os.environ))
+        url = expand(config.counts_url, os.environ)
+        store = RedisCounters(url, tls_ca=config.sessions_tls_ca)
     except (MissingEnvironmentError, ValueError) as error:
         store = NoCounters(f"limit_storage.url: {error}")
     return Limiter(store, replicas=replicas, longest_s=longest_s)

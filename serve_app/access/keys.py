@@ -96,7 +96,8 @@ class Access:
             texts.append((entry.key, client, math.inf))
         if any(text.startswith(HASHED) for text, _, _ in texts):
             with suppress(MissingEnvironmentError):  # fail closed, as below
-                self._secret = expand(self._secret_text, self._environ).encode()
+                secret = expand(self._secret_text, self._environ)
+                self._secret = secret.encode(errors="surrogateescape")
         for text, client, until in texts:
             with suppress(MissingEnvironmentError):  # fail closed: no client has this key
                 self._add(text, client, until)

@@ -149,9 +149,13 @@ class RedisCounters:
     background, some at a time, by one task that ends when there are none.
     """
 
-    def __init__(self, url: str, clock: Clock = time.monotonic) -> None:
-        """Raises ValueError for an invalid address."""
-        pool = connection_pool(url, DEADLINE_S)
+    def __init__(
+        self, url: str, clock: Clock = time.monotonic, *, tls_ca: str | None = None
+    ) -> None:
+        """``tls_ca``: as of ``connection_pool``. Raises ValueError for an invalid address."""
+        pool = connection_pool(url, DEADLINE_S, tls_ca)
+        # Each operation has a deadline of its own; one for every read costs a tenth of the CPU.
+        pool.connection_kwargs["socket_timeout"] = None
         self._client: Any = Redis.from_pool(pool)
         self._free_connections = asyncio.Semaphore(pool.max_connections - 1)
         self.address = address_of(pool.connection_kwargs)
@@ -222,12 +226,15 @@ class RedisCounters:
             with suppress(asyncio.CancelledError):
                 await self._sender
         with suppress(Exception):
-            await self._client.aclose()
+            async with asyncio.timeout(_CLOSE_S):
+                await self._client.aclose()
 
     def _give_back(self, task: asyncio.Task[Any], charges: Sequence[Charge], holder: str) -> None:
         self._late.add(task)  # asyncio itself holds tasks only weakly
+        end = asyncio.get_running_loop().call_later(DEADLINE_S, task.cancel)
 
         def take_back(done: asyncio.Task[Any]) -> None:
+            end.cancel()
             self._late.discard(done)
             if done.cancelled() or done.exception() is not None:
                 return
@@ -243,7 +250,8 @@ class RedisCounters:
             count = min(_BATCH, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(count)]
             try:
-                await self._send_batch(batch)
+                async with asyncio.timeout(DEADLINE_S):
+                    await self._send_batch(batch)
             except Exception as error:  # noqa: BLE001 - its text may contain the address
                 self.trouble = f"{type(error).__name__} at {self.address}"
                 room = MAX_WAITING - len(self._waiting)

@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Final
 
-from serve_app.config.schema.gateway import Alias, ModelProvider
+from serve_app.config.schema.providers import Alias, ModelProvider
 from serve_app.dialects.registry import max_output_tokens
 from serve_app.domain import AUTO, ModelRef
 from serve_app.providers.capabilities import Capabilities, least

@@ -7,8 +7,9 @@ sets neither ``engine`` nor ``model``: the orchestrator is then the engine http 
 from collections.abc import Iterator
 from typing import Final
 
-from serve_app.config.schema.gateway import GatewayConfig, ModelProvider
+from serve_app.config.schema.gateway import GatewayConfig
 from serve_app.config.schema.orchestrator import LEAST_MODEL_LEN, OrchestratorSection
+from serve_app.config.schema.providers import ModelProvider
 
 _KEY: Final = "overrides.llm_routing_model"
 _LENGTH_KEY: Final = "overrides.orchestrator_model_context_length"

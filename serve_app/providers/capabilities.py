@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from serve_app.config.schema.gateway import GatewayConfig, ModelProvider
+from serve_app.config.schema.gateway import GatewayConfig
+from serve_app.config.schema.providers import ModelProvider
 from serve_app.domain import ModelRef, Need
 from serve_app.providers.model_facts import known_to_lack
 from serve_app.providers.prices import price_table

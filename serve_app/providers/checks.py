@@ -15,7 +15,7 @@ from serve_app.config.references import (
     reference_fault,
     references,
 )
-from serve_app.config.schema.gateway import NO_PROXY, ModelProvider
+from serve_app.config.schema.providers import NO_PROXY, ModelProvider
 from serve_app.domain import OWN_MODEL
 from serve_app.providers.address import url_fault
 from serve_app.providers.proxies import proxy_fault

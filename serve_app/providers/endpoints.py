@@ -13,7 +13,7 @@ from serve_app.config.load import LoadedConfig
 from serve_app.config.locations import Problem
 from serve_app.config.references import FILE, absolute, missing, references
 from serve_app.config.schema.entry_limits import EntryLimits
-from serve_app.config.schema.gateway import ModelProvider
+from serve_app.config.schema.providers import ModelProvider
 from serve_app.config.schema.timeouts import ProviderTimeouts
 from serve_app.dialects.json_edits import Quirk
 from serve_app.domain import DataPath, Headers, ModelRef

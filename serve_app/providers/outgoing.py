@@ -16,7 +16,7 @@ from serve_app.config.references import (
     is_file,
     secrets,
 )
-from serve_app.config.schema.gateway import NO_PROXY
+from serve_app.config.schema.providers import NO_PROXY
 from serve_app.domain import Headers
 from serve_app.exchange import PATHS, FaultKind, Operation, UpstreamFault, UpstreamRequest
 from serve_app.providers.address import target_url, url_fault

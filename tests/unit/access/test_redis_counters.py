@@ -167,6 +167,8 @@ async def test_slow_redis_is_away_in_time(
         with pytest.raises(StoreAwayError):
             await store.reserve([charge("slow")], "x")
     assert loop.time() - began < 6 * redis_counters.DEADLINE_S
+    await asyncio.sleep(0.3)
+    assert not store._late, "a reservation still waits for a Redis that hangs"
     own.send(signal.SIGCONT)
     assert store.trouble is not None
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from serve_app.access.redis_counters import RedisCounters
 from serve_app.affinity.guarded import StoreError
 from serve_app.affinity.redis import RedisStore
 from serve_app.affinity.redis_rests import RedisRests
@@ -97,13 +98,15 @@ async def test_every_store_trusts_the_configured_certificates(
     store = RedisStore(url, ttl_s=60, tls_ca=ca)
     answers = RedisConversations(url, ttl_s=60, tls_ca=ca)
     rests = RedisRests(url, tls_ca=ca)
+    counters = RedisCounters(url, tls_ca=ca)
     try:
         assert await store.bind("tls", BOUND, instead_of=None)
         await answers.save("k", b"v")
         assert await answers.load(["k"]) == [b"v"]
         assert await rests.share([]) == []
+        assert await counters.reserve([], "holder") == []
     finally:
-        for opened in (store, answers, rests):
+        for opened in (store, answers, rests, counters):
             await opened.aclose()
 
 

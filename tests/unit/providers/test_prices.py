@@ -41,8 +41,11 @@ def table() -> CatalogPrices:
         ("openai/GPT-4o", CatalogPrice(2.5, 10.0, 1.25)),
         ("openai/gpt-4o-2024-08-06", CatalogPrice(2.5, 10.0, 1.25)),
         ("azure_openai/gpt-4o", CatalogPrice(2.5, 10.0, 1.25)),
-        ("anthropic/claude-3-5-sonnet-20241022", CatalogPrice(3.0, 15.0, 0.3)),
-        ("amazon_bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0", CatalogPrice(3.0, 15.0, 0.3)),
+        ("anthropic/claude-3-5-sonnet-20241022", CatalogPrice(3.0, 15.0, 0.3, 3.75, 6.0)),
+        (
+            "amazon_bedrock/anthropic.claude-3-5-sonnet-20241022-v2:0",
+            CatalogPrice(3.0, 15.0, 0.3, 3.75),
+        ),
         ("openai/text-embedding-3-small", CatalogPrice(0.02, 0.0)),
         ("deepseek/deepseek-chat", CatalogPrice(0.27, 1.1, 0.07)),
         ("openai/own", OWN),
