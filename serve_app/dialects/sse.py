@@ -68,6 +68,11 @@ def iterate_blocks(complete: bytes) -> Iterator[bytes]:
         yield complete[start:]
 
 
+def events_from(complete: bytes, position: int) -> bytes:
+    """The events from the one on in which ``position`` lies, of bytes that hold whole events."""
+    return complete[max(_end_of_last(complete, end, 0, position) for end in _BOUNDARIES) :]
+
+
 def events_before(complete: bytes, event: Event) -> bytes:
     """The bytes before the first event that equals this one; all of them if there is none."""
     start = 0
@@ -141,6 +146,8 @@ class Framer:
         return taken
 
 
-def _end_of_last(held: bytearray, boundary: bytes, start: int) -> int:
-    found = held.rfind(boundary, start)
+def _end_of_last(
+    held: bytes | bytearray, boundary: bytes, start: int, before: int | None = None
+) -> int:
+    found = held.rfind(boundary, start, before)
     return found + len(boundary) if found >= 0 else 0

@@ -15,7 +15,7 @@ from serve_app.dialects.sse import (
     Event,
     Framer,
     events_before,
-    iterate_blocks,
+    events_from,
     iterate_events,
     parse_event,
 )
@@ -24,7 +24,8 @@ from serve_app.errors import GatewayError
 
 _DONE = b"[DONE]"
 _FINISH = b'"finish_reason"'
-_NOT_FINISHED = (b'"finish_reason":null', b'"finish_reason": null')
+_NOT_FINISHED = (b":null", b": null")
+_ERROR = b'"error"'
 _LINE_ENDS = (b"\n", b"\r")
 _DATA = (b"data:", b"data: ")
 _DATA_LINES = tuple(end + data for end in _LINE_ENDS for data in _DATA)
@@ -133,16 +134,19 @@ class _Ending:
 
     def feed(self, events: bytes) -> Event | None:
         """Takes bytes that end at an event's end; returns the event in which a choice failed."""
-        failed = self._parse(events) if self._parse_all or _may_finish(events) else None
+        failed = None
+        if self._parse_all:
+            failed = self._parse(events)
+        else:
+            end = _find_end(events)
+            if end >= 0:  # a provider may send a whole answer at once: only its end is parsed
+                failed = self._parse(events_from(events, end))
         if _DONE in events and _holds_done(events):
             self._done = True
         return failed
 
     def _parse(self, events: bytes) -> Event | None:
-        for block in iterate_blocks(events):
-            if not self._parse_all and not _may_finish(block):
-                continue  # a provider may send a whole answer at once
-            event = parse_event(block)
+        for event in iterate_events(events):
             chunk = read_object(event.data or b"")
             if chunk is None:
                 continue
@@ -164,19 +168,20 @@ class _Ending:
                 self._finished.add(index)
 
 
-def _may_finish(events: bytes) -> bool:
-    """False unless a finish reason is there that is not null, as most providers write it in every
-    event, or an error; plain searches are faster than a regex here.
+def _find_end(events: bytes) -> int:
+    """Where the first error is, or finish reason that is not null, as most providers write it in
+    every event; -1 if there is none. Plain searches are faster than a regex here.
     """
-    if b'"error"' in events:
-        return True
-    reasons = events.count(_FINISH)
-    return reasons > 0 and reasons > sum(map(events.count, _NOT_FINISHED))
+    error = events.find(_ERROR)
+    reason = events.find(_FINISH)
+    while reason >= 0 and events.startswith(_NOT_FINISHED, reason + len(_FINISH)):
+        reason = events.find(_FINISH, reason + len(_FINISH))
+    return max(error, reason) if min(error, reason) < 0 else min(error, reason)
 
 
 def _matters(events: bytes) -> bool:
     """False for events that are content alone, as nearly all are."""
-    return _DONE in events or _may_finish(events)
+    return _DONE in events or _find_end(events) >= 0
 
 
 def is_preamble(event: Event) -> bool:

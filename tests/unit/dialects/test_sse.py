@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.dialects.sse import MAX_HELD_BYTES, Event, Framer, parse_event, parse_events
+from serve_app.dialects.sse import (
+    MAX_HELD_BYTES,
+    Event,
+    Framer,
+    events_from,
+    parse_event,
+    parse_events,
+)
 from tests.unit.fakes import pieces
 
 # Each stream as its events; the last item is the text after the last event's end.
@@ -158,3 +165,13 @@ def test_parse_events_splits_at_blank_lines() -> None:
 def test_parse_events_ignores_blank_lines(empty: bytes) -> None:
     """Keep-alive newlines are not events."""
     assert parse_events(empty) == []
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+def test_events_from_begin_with_the_event_of_a_position(end: bytes) -> None:
+    """Whatever ends events: the event in which the position lies, and all that follow it."""
+    events = [b"data: a", b"data: b", b"data: c"]
+    whole = b"".join(event + end for event in events)
+    assert events_from(whole, whole.index(b"a")) == whole
+    assert events_from(whole, whole.index(b"b")) == b"".join(event + end for event in events[1:])
+    assert events_from(whole, whole.index(b"c")) == b"data: c" + end
