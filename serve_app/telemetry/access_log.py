@@ -67,7 +67,7 @@ def access_line(request: RequestRecord, replica: str) -> bytes:
             "tokens": _tokens(request.usage),
             "tokens_estimated": request.is_estimated,
             "usd": request.usd,
-            "baseline_usd": getattr(request, "baseline_usd", None),
+            "baseline_usd": request.baseline_usd,
             "session": request.session,
             "session_hash": request.session_hash or None,
             "policy": request.policy or None,

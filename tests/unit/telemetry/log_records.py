@@ -51,6 +51,7 @@ def record(**changes: Any) -> RequestRecord:
         ),
         "usage": ir.Usage(100, 20, 3, 40),
         "usd": 0.00125,
+        "baseline_usd": 0.0025,
         "session_hash": "abc",
         "candidates": ("vllm/llama", "openai/gpt-4o"),
         "question": question(),

@@ -75,7 +75,7 @@ def test_access_line_has_everything_of_a_request() -> None:
         "tokens": {"input": 100, "cache_read": 20, "cache_write": 3, "output": 40},
         "tokens_estimated": False,
         "usd": 0.00125,
-        "baseline_usd": None,
+        "baseline_usd": 0.0025,
         "session": "hit",
         "session_hash": "abc",
         "policy": "0123456789ab",
