@@ -5,7 +5,8 @@
     GatewayError                    500 internal_error
     ├── InvalidClientKey            401 invalid_api_key
     ├── AnonymousRefused            403 anonymous_refused
-    ├── PageRefused                 403 page_refused
+    ├── InvalidRequest              400 invalid_request
+    │   └── PageRefused             403 page_refused
     ├── ModelNotAllowed             403 model_not_allowed
     ├── ModelUnpriced               403 model_without_price
     ├── LimitReached                429 rate_limit_exceeded
