@@ -83,16 +83,17 @@ def test_report_is_text_by_default(run: Run, logs: Path) -> None:
     status, out, err = run(*sorted(logs.iterdir()))
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         "requests   12 from 2026-09-20T14:13:20 to 2026-09-21T14:13:20 UTC",
         "failed     0 (0.0%); 0 left by their clients",
         "fallbacks  12 with several attempts: 12 answered by another model, 0 failed all the same",
         "cost       0.0150 USD; answers with a price 12, with tokens and without a price 0",
+        "saved      0.0150 USD (50.0%) against the baseline model; answers with both prices 12",
         "tokens     1,476 in, 16.3% of them read from a cache; 480 out",
         "sessions   1; requests in sessions 12, 100.0% of them bound to a model",
     ]
-    assert lines[6].startswith("decisions  3, 100.0% match a route, 0.0% from the cache, 0 close")
-    titles = [line for line in lines if line and not line.startswith(" ")][7:]
+    assert lines[7].startswith("decisions  3, 100.0% match a route, 0.0% from the cache, 0 close")
+    titles = [line for line in lines if line and not line.startswith(" ")][8:]
     assert titles == [
         "By day",
         "By model",
