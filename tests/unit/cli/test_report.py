@@ -107,7 +107,7 @@ def test_report_is_text_by_default(run: Run, logs: Path) -> None:
         "Probability of the best route",
     ]
     assert re.search(
-        r"^  bob +4 +0 +492 +16\.3% +160 +0\.0050 +0 +- +1,[45]\d\d", out, re.MULTILINE
+        r"^  bob +4 +0 +492 +16\.3% +160 +0\.0050 +0 +0\.0050 +1,[45]\d\d", out, re.MULTILINE
     )
 
 
