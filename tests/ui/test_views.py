@@ -184,16 +184,23 @@ def test_text_is_legible(site: Site, open_page: Open, scheme: str) -> None:
         assert page.evaluate(CONTRAST) == []
 
 
+CONTROLS = "button|link|textbox|combobox|slider|meter"
+
+
 def test_every_control_has_a_name(site: Site, open_page: Open) -> None:
     """A screen reader says what a button, a field or a link is for."""
+    send(site, TEXTS[0])
     page = open_page(site)
+    page.get_by_label("Conversation or request body").fill(TEXTS[0])
     page.locator(".area-routes summary").first.click()
     for view in VIEWS:
         page.goto(f"{site.url}/ui/#{view}")
         expect(page.get_by_role("heading", level=1)).to_have_count(1)
-        for role in ("button", "link", "textbox", "combobox", "slider", "meter"):
-            for control in page.get_by_role(role).all():
-                assert re.search(r'\w "[^"]', control.aria_snapshot()), control
+        settle(page, view)
+        tree = page.locator("body").aria_snapshot()  # at once: lists change while one looks
+        controls = re.findall(rf"^ *- ({CONTROLS})\b(.*)$", tree, re.MULTILINE)
+        assert controls
+        assert [role for role, rest in controls if not re.match(r' "[^"]', rest)] == []
 
 
 def test_client_key_is_asked_for_and_kept_in_the_tab(
@@ -245,11 +252,12 @@ def evil_site(serve: Serve) -> Site:
 def test_markup_in_names_and_texts_stays_text(serve: Serve, open_page: Open) -> None:
     """Neither the configuration, nor what users write, nor what is pasted becomes an element."""
     site = evil_site(serve)
-    send(site, f"Write a poem {EVIL}")
+    asked = f"Write me a poem with four verses about autumn, please. {EVIL}"
+    send(site, asked)
     send(site, "hello", f"nothing/{EVIL}")
     page = open_page(site)
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
-    body = {"messages": [{"role": "user", "content": f"a poem please {EVIL}"}]}
+    body = {"messages": [{"role": "user", "content": asked}]}
     page.get_by_label("Conversation or request body").fill(json.dumps(body))
     expect(page.locator(".verdict")).to_contain_text(EVIL)
     expect(page.locator(".seen").first).to_contain_text(EVIL)
