@@ -92,8 +92,8 @@ def _measured(load: str, process: str) -> float:
     text = (ROOT / "benchmarks/results/overhead.md").read_text()
     kind, variant = load.split()
     if process == "all":
-        (row,) = re.findall(rf"^\| {kind} \| 8 \| {variant} \|(.*)\|$", text, re.MULTILINE)
-        return float(row.split("|")[3])
+        (row,) = re.findall(rf"^\| {kind} c=8 \| {variant} \|(.*)\|$", text, re.MULTILINE)
+        return float(row.split("|")[4])
     (line,) = re.findall(rf"^- {kind} c=8 {variant}: (.*)$", text, re.MULTILINE)
     (milliseconds,) = re.findall(rf"{process}\S* ([\d.]+)", line)
     return float(milliseconds)
