@@ -16,8 +16,7 @@ from serve_app.dialects.protocol import (
     UpstreamDialect,
 )
 from serve_app.dialects.sse import EVENT_ENDS
-from serve_app.dialects.token_counter import ReadUsage, TokenCounter
-from serve_app.domain import Json
+from serve_app.dialects.token_counter import ReadUsage, TokenCounter, read_nothing
 from serve_app.errors import GatewayError, ReportedError, UpstreamFailed
 
 INCOMPLETE = "the provider ended its answer before it was complete"
@@ -30,15 +29,11 @@ def why_incomplete(reported: ErrorInfo | None, error: GatewayError | None) -> Ga
     return ReportedError(reported.message, reported.code, reported.status)
 
 
-def _read_nothing(usage: Json) -> None:
-    del usage
-
-
 class PassThrough:
     """A stream in the client's own dialect: whole events, byte for byte."""
 
     def __init__(
-        self, watch: StreamWatch, client: ErrorDialect, read_usage: ReadUsage = _read_nothing
+        self, watch: StreamWatch, client: ErrorDialect, read_usage: ReadUsage = read_nothing
     ) -> None:
         self.counter = TokenCounter(read_usage)
         self._watch = watch

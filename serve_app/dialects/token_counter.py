@@ -20,6 +20,11 @@ _MAX_BYTES: Final = 16 << 10
 _DECODER: Final = json.JSONDecoder()
 
 
+def read_nothing(usage: Json) -> None:
+    """Counts nothing, for streams whose usage is noted by another reader, or not at all."""
+    del usage
+
+
 class TokenCounter:
     """Collects the usage of one answer; counts are cumulative, so that later ones replace.
 

@@ -25,8 +25,7 @@ from serve_app.dialects.protocol import (
     UpstreamDialect,
 )
 from serve_app.dialects.sse import Framer, iterate_events
-from serve_app.dialects.token_counter import TokenCounter
-from serve_app.domain import Json
+from serve_app.dialects.token_counter import TokenCounter, read_nothing
 from serve_app.errors import GatewayError, ReportedError
 
 MAX_EVENT_BYTES: Final = 64 << 20
@@ -45,7 +44,7 @@ class Translate:
         self._reader = reader
         self._writer = writer
         self._restorer = tools.restorer()
-        self.counter = TokenCounter(_read_nothing)
+        self.counter = TokenCounter(read_nothing)  # the codec's reader notes it
         self._has_finish = self._is_over = False
         self.state = StreamState.PREAMBLE
         self.error: ErrorInfo | None = None
@@ -112,11 +111,6 @@ class Translate:
         elif self.state is StreamState.PREAMBLE and _speaks(event):
             self.state = StreamState.SPEAKING
         return self._writer.write(event)
-
-
-def _read_nothing(usage: Json) -> None:
-    """The reader of the provider's dialect has read it already."""
-    del usage
 
 
 def _speaks(event: ir.Event) -> bool:
