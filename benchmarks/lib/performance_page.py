@@ -14,7 +14,7 @@ Results = Mapping[str, Mapping[str, Any]]
 _INTRO: Final = """# Performance
 
 `make bench` measures everything on this page again, writes the raw figures to [benchmarks/results](../benchmarks/results), and writes this page from them.
-It takes about half an hour on two cores; stop other work first.
+It takes about 45 minutes on two cores, by the times of its scripts; stop other work first.
 Each section names the machine and the time of its figures: compare within a section, and prefer ratios.
 [benchmarks/README.md](../benchmarks/README.md) says what each script does.
 
