@@ -6,7 +6,7 @@ sent it: spacing, key order, escapes, number forms.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from json.decoder import scanstring  # type: ignore[attr-defined]  # C speed, strings only
 from typing import Final, NamedTuple, NoReturn, TypeAlias
@@ -18,6 +18,8 @@ _PACKED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 """How gzip and Zstandard begin."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
+_AFTER_VALUE = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
 
 Edit: TypeAlias = tuple[int, int, str]
 """Replace the characters from start to end by a text."""
@@ -28,7 +30,10 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(message)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_SCAN: Final[Callable[[str, int], tuple[Json, int]]] = json.JSONDecoder(
+    parse_constant=_no_constant
+).scan_once
+"""Reads one value at an offset; ``raw_decode`` is a call around this one."""
 _MAX_DIGITS = 4300
 
 
@@ -71,7 +76,7 @@ def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
 
     Raises InvalidJson, DuplicateKey or NestingTooDeep.
     """
-    if not body.strip():
+    if not body or body.isspace():
         raise InvalidJson("the request body is empty; send a JSON object")
     try:
         text = body.decode("utf-8")
@@ -115,40 +120,37 @@ def _walk(text: str, start: int, unique: frozenset[str]) -> tuple[list[tuple[str
         if text[position : position + 1] != '"':
             raise json.JSONDecodeError("expected a key in double quotes", text, position)
         key, after_key = scanstring(text, position + 1, True)  # noqa: FBT003 - a C function
-        colon = _skip(text, after_key)
-        if text[colon : colon + 1] != ":":
-            raise json.JSONDecodeError("expected ':'", text, colon)
-        value_start = _skip(text, colon + 1)
+        colon = _COLON.match(text, after_key)
+        if colon is None:
+            raise json.JSONDecodeError("expected ':'", text, _skip(text, after_key))
+        value_start = colon.end()
         value, value_end = _value(text, value_start)
-        _check_unique(key, seen, unique)
-        seen.add(key)
+        if key in unique:
+            if key in seen:
+                raise DuplicateKey(key)
+            seen.add(key)
+        elif (folded := key.casefold()) in unique:
+            raise DuplicateKey(folded)
         order.append((key, Member(position, value_start, value_end, value)))
-        position = _skip(text, value_end)
-        mark = text[position : position + 1]
-        if mark == "}":
-            return order, position + 1
-        if mark != ",":
-            raise json.JSONDecodeError("expected ',' or '}'", text, position)
-        position = _skip(text, position + 1)
+        mark = _AFTER_VALUE.match(text, value_end)
+        if mark is None:
+            raise json.JSONDecodeError("expected ',' or '}'", text, _skip(text, value_end))
+        if mark[1] == "}":
+            return order, mark.end(1)
+        position = mark.end()
 
 
 def _value(text: str, start: int) -> tuple[Json, int]:
     try:
-        return _DECODER.raw_decode(text, start)
+        return _SCAN(text, start)
+    except StopIteration as error:
+        raise json.JSONDecodeError("Expecting value", text, error.value) from None
     except json.JSONDecodeError:
         raise
     except ValueError as error:
         name = str(error)
         message = name if name.endswith("is not JSON") else f"a number over {_MAX_DIGITS} digits"
         raise json.JSONDecodeError(message, text, start) from error
-
-
-def _check_unique(key: str, seen: set[str], unique: frozenset[str]) -> None:
-    if key in unique:
-        if key in seen:
-            raise DuplicateKey(key)
-    elif (folded := key.casefold()) in unique:
-        raise DuplicateKey(folded)
 
 
 def _skip(text: str, position: int) -> int:

@@ -38,6 +38,8 @@ def number_of(value: Json) -> float | None:
 
 def count_of(value: Json) -> int | None:
     """A whole number that is not negative, also as ``3.0``; None for anything else."""
+    if type(value) is int:  # not bool; nearly always
+        return value if value >= 0 else None
     number = number_of(value)
     if number is None or number < 0 or number != int(number):
         return None

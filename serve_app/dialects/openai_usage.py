@@ -58,4 +58,8 @@ class UsageNames:
 
 def _first(*values: Json) -> int:
     """The first count above zero; some servers fill one of the names and leave zero in another."""
-    return next((count for value in values if (count := count_of(value))), 0)
+    for value in values:
+        count = None if value is None else count_of(value)
+        if count:
+            return count
+    return 0

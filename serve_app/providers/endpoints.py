@@ -76,6 +76,10 @@ class Endpoint:
         digest = blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=8)
         object.__setattr__(self, "fingerprint", digest.hexdigest())
 
+    def __hash__(self) -> int:
+        """That of the fingerprint: equal endpoints have equal ones, and it is there already."""
+        return hash(self.fingerprint)
+
     @property
     def has_key_header(self) -> bool:
         """True if ``headers`` contain a key, which replaces ``access_key``."""

@@ -38,6 +38,8 @@ _KEEP_ALIVES: Final = (
 )
 """How a chunk begins that may be a keep-alive."""
 _SHORT_BYTES: Final = 512
+_LOOK_BYTES: Final = 1 << 10
+"""A few events: how much of a chunk is read at once in search of its first content."""
 _DELTA: Final = b'"delta"'
 _EMPTY: Final = re.compile(
     rb'\s*:\s*\{\s*(?:"role"\s*:\s*"assistant"\s*,?\s*)?(?:"content"\s*:\s*(?:""|null)\s*)?\}'
@@ -184,7 +186,11 @@ class StreamBody:
         return self._first
 
     def _look_for_content(self, watch: StreamWatch, chunk: bytes) -> None:
-        watch.feed(chunk)
+        """Reads no further than to the first content, because a chunk may be a whole answer."""
+        at = 0
+        while at < len(chunk) and watch.state is StreamState.PREAMBLE:
+            watch.feed(chunk[at : at + _LOOK_BYTES])
+            at += _LOOK_BYTES
         if watch.state is not StreamState.PREAMBLE:
             self._preamble = None
             self._timer.cancel()
@@ -267,9 +273,9 @@ async def _read_at_most(response: aiohttp.ClientResponse, limit: int, first: byt
 
 def read_headers(response: aiohttp.ClientResponse, secrets: tuple[bytes, ...]) -> Headers:
     """The answer's headers, names in lower case, without those that repeat a secret."""
-    headers = tuple((name.lower(), value) for name, value in response.headers.items())
-    values = b"\n".join(value for _, value in response.raw_headers)
-    if not any(secret in values for secret in secrets):
+    headers = tuple([(name.lower(), value) for name, value in response.headers.items()])
+    values = b"\n".join([value for _, value in response.raw_headers])
+    if not _holds_secret(values, secrets):
         return headers
     words = [secret.decode(errors="surrogateescape") for secret in secrets]
     return tuple(pair for pair in headers if not any(word in pair[1] for word in words))
@@ -287,9 +293,16 @@ def _redact_errors(content: bytes, secrets: tuple[bytes, ...]) -> bytes:
 
     Otherwise it stays as it is, because a key here may be an ordinary word there.
     """
-    if any(secret in content for secret in secrets) and _ERROR.search(content):
+    if _holds_secret(content, secrets) and _ERROR.search(content):
         return _redact(content, secrets)
     return content
+
+
+def _holds_secret(content: bytes, secrets: tuple[bytes, ...]) -> bool:
+    for secret in secrets:  # noqa: SIM110 - for every chunk: a generator costs more than its searches
+        if secret in content:
+            return True
+    return False
 
 
 def end_with_connection(response: aiohttp.ClientResponse) -> None:

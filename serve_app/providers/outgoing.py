@@ -82,7 +82,7 @@ class Target:
         """
         foreign = "openai-" if request.operation in ANTHROPIC_OPERATIONS else "anthropic-"
         headers = CIMultiDict(
-            (name, value) for name, value in request.headers if not name.startswith(foreign)
+            [(name, value) for name, value in request.headers if not name.startswith(foreign)]
         )
         headers["content-type"] = "application/json"
         headers["accept-encoding"] = "identity"  # so that streams can be inspected

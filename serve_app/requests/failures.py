@@ -85,7 +85,7 @@ def judge_answer(
         reported = dialect.read_error(body)
         verdict = judge_status(reply.status, reply.headers, reported)
         return Failure(verdict, None, reply.status, reply.headers, body, reported=reported)
-    may_be_torn = _FRAMING.isdisjoint(name for name, _ in reply.headers)
+    may_be_torn = _FRAMING.isdisjoint([name for name, _ in reply.headers])
     error = dialect.check_answer(body, may_be_torn=may_be_torn)
     if error is None and not stream:
         return CompleteAnswer(reply.status, reply.headers, body)

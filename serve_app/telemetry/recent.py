@@ -124,12 +124,18 @@ class RecentDecisions:
             self._kept = deque(replace(kept, turns=()) for kept in self._kept)
 
 
+def _has_many(request: RequestRecord) -> bool:
+    return len(request.candidates) > MAX_CANDIDATES
+
+
 def _kept_of(number: int, request: RequestRecord, *, keeps_texts: bool) -> RecentDecision:
     """What is kept of a record; a client can make no part of it large."""
     scores, question = request.scores, request.question
-    bare = request._replace(
-        question=None, scores=None, trace="", candidates=request.candidates[:MAX_CANDIDATES]
-    )
+    bare = request
+    if question is not None or scores is not None or request.trace or _has_many(request):
+        bare = request._replace(
+            question=None, scores=None, trace="", candidates=request.candidates[:MAX_CANDIDATES]
+        )
     routes, none, threshold = _NO_SCORES, None, None
     if isinstance(scores, Scores) and scores.routes:
         none, threshold = scores.none, scores.threshold
