@@ -26,6 +26,7 @@ from serve_app.requests.state import heal, preferred_endpoints
 from serve_app.requests.verdict import BROKEN_OFF, FINAL, GOOD, Action, Rests, Verdict
 from serve_app.telemetry.record import AttemptRecord, Observer
 
+_NOT_TRIED: Final = Failure(FINAL)
 _LEAST_LEFT_S: Final = 0.05
 """A try with less time than this can only fail, and would blame a provider for it."""
 
@@ -88,7 +89,7 @@ class Failover:
             rests=rests,
             is_full=partial(self._is_full, progress) if providers.has_limits else never,
         )
-        outcome: Outcome = Failure(FINAL)
+        outcome: Outcome = _NOT_TRIED
         reported: _Reported | None = None
         while (tried := attempts.next()) is not None:
             if progress.attempts and self._left_s(progress) - tried.pause_s < _LEAST_LEFT_S:
