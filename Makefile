@@ -20,7 +20,7 @@ run: install
 	@$(BIN)/fingerpost run configs/serve.yaml
 
 demo: install
-	@$(BIN)/fingerpost run configs/demo.serve.yaml \
+	@$(BIN)/fingerpost run configs/demo.serve.yaml --no-dashboard \
 	  --beside "$(BIN)/python -m tests.scripted_provider --port 9009"
 
 # Coverage is measured where tests run our code in their own process; it costs those twice the time.

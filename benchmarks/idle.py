@@ -132,7 +132,7 @@ def _sample(
         neighbour = f"{sys.executable} -m tests.scripted_provider --port {provider}"
         serve_file = str(place / "serve.yaml")
         fingerpost = str(Path(sys.executable).with_name("fingerpost"))
-        command = [fingerpost, "run", serve_file, "--beside", neighbour]
+        command = [fingerpost, "run", serve_file, "--no-dashboard", "--beside", neighbour]
         began = time.monotonic()
         log = place / "log"
         stack.enter_context(running(command, _environment(settings), log))

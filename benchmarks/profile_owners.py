@@ -3,9 +3,11 @@
     .venv/bin/python benchmarks/profile_owners.py
 
 Samples the replicas of the overhead benchmark's applications with py-spy, which it installs in an
-environment of its own, while eight clients send complete answers or streams. A sample belongs to
-the innermost frame whose owner is known. py-spy does not stop the process, so that some samples
-are torn; compare shares, and take times from overhead.py.
+environment of its own, while eight clients send complete answers or streams. A sample of the event
+loop's thread belongs to the innermost frame whose owner is known, and the thread's CPU time is
+divided by these shares. The CPU time of all other threads is Ray's: its core in C++, and what looks
+after the replica. py-spy stops the process for each sample, which makes answers slower and does not
+count as CPU time of the process.
 """
 
 import re
@@ -16,6 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.peers import executable_of, install_tool
 from benchmarks.lib.processes import temporary_folder
@@ -24,7 +28,7 @@ from benchmarks.lib.testbed import Testbed, running_testbed
 from benchmarks.lib.variants import VARIANTS, Variant, Workload, load_of
 
 _SPY: Final = "py-spy==0.4.3"
-_RATE: Final = 400
+_RATE: Final = 250
 _SECONDS: Final = 8.0
 _LOADS: Final = (Workload("unary", 8), Workload("stream", 8))
 _REPLICAS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -43,7 +47,9 @@ _OWNERS: Final = (
     ("aiohttp", re.compile(r"\((?:aiohttp|multidict|yarl)/")),
 )
 _REST: Final = "Python and its event loop"
-_IS_STACK: Final = re.compile(r"\S \d+$")
+_LOOP: Final = re.compile(r"thread \((\d+)\): AsyncIO Thread")
+"""The thread that runs a replica's event loop, as py-spy writes it: its id and its name."""
+_OTHER_THREADS: Final = "other threads"
 _LINE: Final = re.compile(r":\d+\)$")
 
 
@@ -75,6 +81,31 @@ def _owner(frames: Sequence[str]) -> str:
     return _REST
 
 
+def threads_s(pid: int) -> dict[int, float]:
+    """Returns the CPU seconds of each thread of a process."""
+    return {
+        thread.id: thread.user_time + thread.system_time for thread in psutil.Process(pid).threads()
+    }
+
+
+def us_by_owner(
+    stacks: Sequence[str], spent_s: Mapping[int, float], requests: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Returns CPU microseconds per request by owner, and those inside of the gateway's functions.
+
+    ``spent_s`` is the CPU time of each thread while the samples were taken.
+    """
+    of_loop = [line for line in stacks if _LOOP.match(line)]
+    loops = {int(match[1]) for line in of_loop if (match := _LOOP.match(line)) is not None}
+    loop_us = sum(spent_s.get(thread, 0.0) for thread in loops) / requests * 1e6
+    counts, functions = owners(of_loop), own_functions(of_loop)
+    scale = loop_us / (sum(counts.values()) or 1)
+    by_owner = {name: round(count * scale, 1) for name, count in counts.most_common()}
+    by_owner[_OTHER_THREADS] = round(sum(spent_s.values()) / requests * 1e6 - loop_us, 1)
+    inside = {name: round(count * scale, 1) for name, count in functions.most_common(15)}
+    return by_owner, inside
+
+
 def _sample(
     testbed: Testbed, variant: Variant, load: Workload, folder: Path
 ) -> list[dict[str, Any]]:
@@ -85,46 +116,47 @@ def _sample(
         pid = next(pid for pid, (role, _) in used.items() if begin in role)
         file = folder / f"{pid}-{load.name}"
         command = [executable_of("py-spy"), "record", "--pid", str(pid), "--format", "raw"]
-        command += ["--rate", str(_RATE), "--duration", str(round(_SECONDS)), "--nonblocking"]
+        command += ["--rate", str(_RATE), "--duration", str(round(_SECONDS)), "--threads"]
+        before = threads_s(pid)
         spy = subprocess.Popen(
             [*command, "--output", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        spies.append((begin, file, spy))
+        spies.append((begin, pid, before, file, spy))
     figures = testbed.generator.put(load_of(variant, testbed.ports["serve"], load, _SECONDS - 1))
     if figures.errors:
         raise RuntimeError(figures.first_error)
     found = []
-    for begin, file, spy in spies:
+    for begin, pid, before, file, spy in spies:
+        spent = {thread: s - before.get(thread, 0.0) for thread, s in threads_s(pid).items()}
         spy.wait(timeout=60)
-        stacks = list(filter(_IS_STACK.search, file.read_text().splitlines()))
+        by_owner, inside = us_by_owner(file.read_text().splitlines(), spent, figures.requests)
         found.append(
             {
                 "variant": variant.name,
                 "load": load.label,
                 "replica": begin,
-                "owners": dict(owners(stacks).most_common()),
-                "functions": dict(own_functions(stacks).most_common(15)),
+                "owners": by_owner,
+                "functions": inside,
             }
         )
     return found
 
 
 def table(samples: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the shares as Markdown, and the gateway's dearest functions."""
-    names = [name for name, _ in _OWNERS] + [_REST]
-    lines = [f"| load | replica | {' | '.join(names)} |", f"|---|---|{'--:|' * len(names)}"]
+    """Returns the figures as Markdown, and the gateway's dearest functions."""
+    names = [*(name for name, _ in _OWNERS), _REST, _OTHER_THREADS]
+    lines = ["CPU microseconds for a request:", ""]
+    lines += [f"| load | replica | all | {' | '.join(names)} |", f"|---|---|{'--:|' * 9}"]
     for sample in samples:
-        total = sum(sample["owners"].values()) or 1
-        shares = [f"{sample['owners'].get(name, 0) / total:.0%}" for name in names]
-        lines.append(f"| {sample['load']} | {sample['replica']} | {' | '.join(shares)} |")
+        own = sample["owners"]
+        cells = [f"{own.get(name, 0):.0f}" for name in names]
+        lines.append(
+            f"| {sample['load']} | {sample['replica']} | {sum(own.values()):.0f} | {' | '.join(cells)} |"
+        )
     for sample in samples:
         if sample["functions"]:
-            total = sum(sample["owners"].values())
-            lines += ["", f"{sample['load']}, {sample['replica']}: share of samples inside", ""]
-            lines += [
-                f"- {count / total:.1%} {function}"
-                for function, count in sample["functions"].items()
-            ]
+            lines += ["", f"{sample['load']}, {sample['replica']}: inside of", ""]
+            lines += [f"- {us:.0f} {function}" for function, us in sample["functions"].items()]
     return "\n".join(lines)
 
 

@@ -25,6 +25,9 @@ STEPS: Final = (
     "idle",
     "overhead",
     "profile_owners",
+    "chunk_cost",
+    "replicas",
+    "serve_settings",
     "soak",
 )
 """Scripts, in the order in which they run."""

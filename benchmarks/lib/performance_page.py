@@ -1,6 +1,7 @@
 """docs/performance.md and its picture, made from the recorded results. Pure functions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
@@ -99,15 +100,79 @@ def _overhead(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _profile(result: Mapping[str, Any]) -> Iterator[str]:
-    """Whose code the replicas run, as shares of their samples."""
+    """Whose code the replicas run."""
     owners = list(dict.fromkeys(name for one in result["samples"] for name in one["owners"]))
     rows = []
     for one in result["samples"]:
-        total = sum(one["owners"].values()) or 1
-        shares = [f"{one['owners'].get(name, 0) / total:.0%}" for name in owners]
-        rows.append((one["load"], one["replica"], *shares))
-    yield "A sample belongs to the innermost function whose owner is known.\n"
-    yield from _table(("load", "replica", *owners), rows)
+        own = one["owners"]
+        cells = [f"{own.get(name, 0):.0f}" for name in owners]
+        rows.append((one["load"], one["replica"], f"{sum(own.values()):.0f}", *cells))
+    yield (
+        "CPU microseconds for a request. "
+        "A sample of the event loop belongs to the innermost function whose owner is known; "
+        "other threads are Ray's.\n"
+    )
+    yield from _table(("load", "replica", "all", *owners), rows)
+
+
+def _chunks(result: Mapping[str, Any]) -> Iterator[str]:
+    yield "A provider sends each event alone, at a fixed rate, with the moment in it.\n"
+    rows = [
+        (
+            name,
+            f"{median(values):.3f}",
+            f"{own['per_second']}",
+            f"{own['half_per_second']}",
+            f"{own['median_ms']}",
+            f"{own['p99_ms']}",
+        )
+        for name, values in result["cpu_ms"].items()
+        for own in [result["capacity"][name]]
+    ]
+    head = ("variant", "CPU ms a chunk", "chunks/s at most", "half of it", "late p50 ms", "p99 ms")
+    yield from _table(head, rows)
+
+
+def _replicas(result: Mapping[str, Any]) -> Iterator[str]:
+    yield "Load generator, provider and replicas share the cores.\n"
+    rows = [
+        (
+            str(one["replicas"]),
+            f"{one['rps']:.0f}",
+            f"{one['p50_ms']:.1f}",
+            f"{one['p99_ms']:.1f}",
+            f"{one['cpu_ms']:.3f}",
+        )
+        for one in result["medians"]
+    ]
+    yield from _table(("ingress replicas", "req/s", "p50 ms", "p99 ms", "CPU ms/req"), rows)
+
+
+def _settings(result: Mapping[str, Any]) -> Iterator[str]:
+    yield "CPU time with the setting, divided by that without it; medians.\n"
+    names = list(result["settings"][0]["ratios"])
+    rows = [
+        (
+            f"`{one['name']}`" if one["name"] else "",
+            one["what"],
+            *(f"{median(one['ratios'][name]):.2f}" for name in names),
+        )
+        for one in result["settings"]
+    ]
+    yield from _table(("setting", "what it changes", *names), rows)
+
+
+def _at_rest(result: Mapping[str, Any]) -> Iterator[str]:
+    rows = [
+        (
+            one["variant"],
+            f"{one['start_s']:.1f}",
+            f"{sum(usage['pss_mb'] for usage in one['usages']):.0f}",
+            f"{sum(usage['cpu_percent'] for usage in one['usages']):.1f}",
+        )
+        for one in result["samples"]
+    ]
+    yield from _table(("the demo", "start s", "memory (PSS) MB", "% of a core"), rows)
 
 
 def _startup(result: Mapping[str, Any]) -> Iterator[str]:
@@ -145,9 +210,13 @@ def _translation(result: Mapping[str, Any]) -> Iterator[str]:
 _SECTIONS: Final[tuple[tuple[str, str, Callable[[Mapping[str, Any]], Iterator[str]]], ...]] = (
     ("A request", "overhead", _overhead),
     ("Whose code a request runs", "profile_owners", _profile),
+    ("Chunks of a stream", "chunk_cost", _chunks),
+    ("Replicas", "replicas", _replicas),
+    ("Settings of Ray Serve", "serve_settings", _settings),
     ("A decision", "decision_cost", _decisions),
     ("A translated stream", "translation_cost", _translation),
     ("Start and memory", "startup", _startup),
+    ("At rest", "idle", _at_rest),
     ("Growth", "soak", _soak),
 )
 

@@ -1,8 +1,8 @@
 """All servers of the overhead benchmark, up at the same time, and their CPU time."""
 
 import time
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,18 +51,24 @@ class Testbed:
 
 
 @contextmanager
-def running_testbed(needed: Collection[str], other: Checkout | None) -> Iterator[Testbed]:
+def running_testbed(
+    needed: Collection[str],
+    other: Checkout | None,
+    provider: Callable[[int], AbstractContextManager[Server]] = mock,
+) -> Iterator[Testbed]:
     """Runs the servers ``needed`` and the mock, all on free ports.
+
+    ``provider`` runs on a port what is the mock.
 
     The server ``other`` is a cluster with the same applications and the code of that checkout.
     """
     names = ("mock", "serve", "other", *PEERS)
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     with ExitStack() as stack:
-        servers = {"mock": stack.enter_context(mock(ports["mock"]))}
+        servers = {"mock": stack.enter_context(provider(ports["mock"]))}
         for name, checkout in (("serve", HERE), ("other", other)):
             if name in needed and checkout is not None:
-                cluster = _gateway(checkout, ports[name], ports["mock"])
+                cluster = gateway(checkout, ports[name], ports["mock"])
                 servers[name] = stack.enter_context(cluster)
         for name, peer in PEERS.items():
             if name in needed:
@@ -71,13 +77,29 @@ def running_testbed(needed: Collection[str], other: Checkout | None) -> Iterator
 
 
 @contextmanager
-def _gateway(checkout: Checkout, port: int, mock_port: int) -> Iterator[Server]:
-    """Runs a cluster with Fingerpost and the applications that only relay, and waits for all."""
+def gateway(
+    checkout: Checkout,
+    port: int,
+    mock_port: int,
+    environ: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    relays: bool = True,
+) -> Iterator[Server]:
+    """Runs a cluster with Fingerpost, and with the applications that only relay; waits for all.
+
+    ``environ`` adds to its environment; ``options`` are for all its applications, in place of
+    their own.
+    """
     checkout.check_imports()
     with temporary_folder() as folder:
         applications = _applications(checkout, folder / "gateway.yaml", mock_port)
-        with serving(applications, port, checkout=checkout) as server:
-            for path in ("/healthz", "/raw-inline/unary", "/raw-hop/unary"):
+        applications = [{**one, **(options or {})} for one in applications]
+        paths = ["/healthz", "/raw-inline/unary", "/raw-hop/unary"]
+        if not relays:
+            applications, paths = applications[-1:], paths[:1]
+        with serving(applications, port, environ, checkout=checkout) as server:
+            for path in paths:
                 server.wait_for(f"http://127.0.0.1:{port}{path}", _START_S)
             yield server
 

@@ -48,15 +48,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--beside", default="", metavar="COMMAND", help="command to run beside the gateway"
     )
+    parser.add_argument(
+        "--no-dashboard",
+        dest="dashboard",
+        action="store_false",
+        help="do without Ray's dashboard, which takes about 220 MB: without it `serve status` does "
+        "not answer, and Ray does not list its metrics ports in a file",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> bool:
     """Runs ``fingerpost run`` until Ctrl-C."""
-    _run(arguments.file, arguments.env, shlex.split(arguments.beside))
+    neighbour = shlex.split(arguments.beside)
+    _run(arguments.file, arguments.env, neighbour, dashboard=arguments.dashboard)
     return True
 
 
-def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
+def _run(file: Path, env: Path, neighbour: Sequence[str], *, dashboard: bool) -> None:
     document = read_document(find_packaged(file))
     serve_file = serve_file_of(document)
     snapshot = compile_snapshot(serve_file.config)
@@ -82,7 +90,7 @@ def _run(file: Path, env: Path, neighbour: Sequence[str]) -> None:
     config = serve_file.config or NO_FILE
     say(f"starting {file} ({config}); this takes about half a minute ...")
     try:
-        serve_process.run(serve_file, settings, neighbour, on_healthy)
+        serve_process.run(serve_file, settings, neighbour, on_healthy, dashboard=dashboard)
     except LaunchError as error:
         problems = _problems_of(document, by_serve=True)
         raise LaunchError("\n\n".join(filter(None, (str(error), problems)))) from error

@@ -92,10 +92,22 @@ def _free_port(usual: int) -> int:
 class ServeProcess:
     """A running ``serve run``, its log, and all processes that it started."""
 
-    def __init__(self, serve_file: ServeFile, environ: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        serve_file: ServeFile,
+        environ: Mapping[str, str],
+        log: Path,
+        *,
+        dashboard: bool = True,
+    ) -> None:
+        """``dashboard`` False: without that of Ray, which ``serve status`` needs."""
         self._file = serve_file
         self._log = log
-        command = [str(Path(sys.executable).with_name("serve")), "run", str(serve_file.path)]
+        python = Path(sys.executable)
+        command = [str(python.with_name("serve")), "run"]
+        if not dashboard:
+            command = [str(python), "-m", "deployments.serve_run"]
+        command.append(str(serve_file.path))
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - a fixed command
                 command,
@@ -242,6 +254,8 @@ def run(
     settings: Mapping[str, str],
     neighbour: Sequence[str],
     on_healthy: Callable[[float], None],
+    *,
+    dashboard: bool,
 ) -> None:
     """Runs the gateway until SIGINT or SIGTERM. Raises LaunchError if it does not start, or ends."""
     home = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))
@@ -256,7 +270,7 @@ def run(
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with beside(neighbour, environ) as check_neighbour:
-            gateway = ServeProcess(serve_file, environ, home / "serve.log")
+            gateway = ServeProcess(serve_file, environ, home / "serve.log", dashboard=dashboard)
             try:
                 on_healthy(gateway.wait_until_healthy(check_neighbour))
                 while gateway.alive():

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from benchmarks.lib.paths import RESULTS
 from benchmarks.lib.performance_page import cpu_picture, performance_page
-from benchmarks.profile_owners import own_functions, owners
+from benchmarks.profile_owners import own_functions, owners, us_by_owner
 from benchmarks.suite import STEPS
 
 _STACKS: Final = (
@@ -49,3 +49,17 @@ def test_sample_belongs_to_its_innermost_owner() -> None:
     """A function of the gateway counts with all that it calls."""
     assert owners(_STACKS) == {"fingerpost": 6, "uvicorn": 3, "Python and its event loop": 1}
     assert own_functions(_STACKS) == {"serve (serve_app/api/app.py)": 9}
+
+
+def test_loop_time_is_divided_by_the_samples_and_other_threads_are_rays() -> None:
+    """The samples of other threads do not count; their CPU time does."""
+    stacks = [f"thread (7): AsyncIO Thread: default;{line}" for line in _STACKS]
+    stacks.append("thread (8): MainThread;wait (threading.py:1) 90")
+    by_owner, inside = us_by_owner(stacks, {7: 1.0, 8: 0.25, 9: 0.25}, requests=1000)
+    assert by_owner == {
+        "fingerpost": 600.0,
+        "uvicorn": 300.0,
+        "Python and its event loop": 100.0,
+        "other threads": 500.0,
+    }
+    assert inside == {"serve (serve_app/api/app.py)": 900.0}

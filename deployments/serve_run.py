@@ -1,0 +1,28 @@
+"""``serve run`` without Ray's dashboard, whose processes take as much memory as two replicas.
+
+    python -m deployments.serve_run FILE
+
+``serve run`` starts Ray with its dashboard, unless Ray runs already.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import ray
+from ray.serve.scripts import cli
+
+NAMESPACE: Final = "serve"
+"""That of ``serve run``."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs ``serve run`` with these arguments, by default in a new cluster without a dashboard."""
+    if not os.environ.get("RAY_ADDRESS"):  # there it is another's cluster
+        ray.init(namespace=NAMESPACE, include_dashboard=False)
+    cli(["run", *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
