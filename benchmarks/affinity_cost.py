@@ -31,7 +31,7 @@ from serve_app.domain import Binding, ModelRef, Question, Reason, Unavailable
 _ROUNDS, _TURNS = 5, 12
 _SESSIONS: Final = 100_000
 _BINDING: Final = Binding(ModelRef("vllm", "coder"), "code")
-_LOCAL_BAR_MS, _REDIS_BAR_MS, _CPU_BAR_MS = 0.1, 2.0, 0.15
+_LOCAL_BAR_MS, _REDIS_BAR_MS, _CPU_BAR_MS = 0.1, 2.0, 0.05
 
 
 class _LocalStore:

@@ -44,7 +44,7 @@ PER_SECOND: Final = 50
 EVENTS: Final = 200
 STREAMS: Final = 16
 """For the CPU of a chunk: 800 events in a second."""
-LATE_MS: Final = 20.0
+LATE_MS: Final = 10.0
 _GROWTH: Final = 1.25
 _MOST_STREAMS: Final = 400
 _STEP_S: Final = 3.0

@@ -39,7 +39,7 @@ from serve_app.evaluation.labelled_set import read_set
 _ROUNDS: Final = 40
 _TURNS: Final = 60
 _BARS: Final = {32: 8.0, 64: 15.0}
-_CACHED_BAR_MS: Final = 0.3
+_CACHED_BAR_MS: Final = 0.1
 _WORDS: Final = ("sun", "moon", "sea", "tree", "house", "road", "bread", "chair")
 
 

@@ -66,6 +66,7 @@ _FILES: Final = {
 """By the file that it runs."""
 _TEXTS: Final = {
     "forkserver": ("dashboard fork server", "Ray: parent of the dashboard's modules"),
+    "deployments.serve_run": ("serve run", "the driver that holds the cluster"),
     "resource_tracker": ("dashboard tracker", "Python: comes with the fork server"),
 }
 """By a part of its command line."""

@@ -19,6 +19,7 @@ from benchmarks.lib.script import script_parser
 
 STEPS: Final = (
     "decision_cost",
+    "second_look",
     "translation_cost",
     "affinity_cost",
     "startup",

@@ -5,10 +5,10 @@ from uuid import uuid4
 
 from serve_app.affinity.memory import MemoryStore
 from serve_app.affinity.rests import MemoryRests
+from serve_app.config.load import load
 from serve_app.conversations.memory import MemoryConversations
 from serve_app.domain import Binding, ModelRef
 from serve_app.exchange import RestReport
-from serve_app.snapshot import compile_snapshot
 
 
 class Affinity:
@@ -18,7 +18,7 @@ class Affinity:
     """
 
     def __init__(self, config: str | None) -> None:
-        settings = compile_snapshot(config).config
+        settings = load(config).config  # compiling it takes modules that are of no use here
         section = settings.routing
         self._store = MemoryStore(
             max_entries=section.session_max_entries,

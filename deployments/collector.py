@@ -1,6 +1,8 @@
-"""Keeps Python's garbage collector out of the way of requests."""
+"""Keeps Python's garbage collector out of the way of requests, and returns memory to the system."""
 
+import ctypes
 import gc
+from contextlib import suppress
 from typing import Final
 
 from ray import serve
@@ -25,5 +27,15 @@ def calm_collector() -> None:
     except RayServeException:
         return
     gc.collect()
+    return_freed_memory()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+
+
+def return_freed_memory() -> None:
+    """Returns to the system what the C library keeps of freed memory.
+
+    Loading a model leaves some 12 MB behind. Does nothing where the C library can't, as musl's.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ray import get_runtime_context, is_initialized
 
+from deployments.collector import return_freed_memory
 from deployments.meter import ServeMeter
 from deployments.reload import watch
 from serve_app.config.schema.orchestrator import EngineSection, OrchestratorSection
@@ -224,6 +225,7 @@ class Orchestrator:
             # the caller keeps the deadline; this one only ends an engine that hangs
             self._guard = Guard(named, deadline_s=2 * deadline_s, clock=time.monotonic)
             self._thread = thread
+            return_freed_memory()
 
     def _note(self, fault: str) -> None:
         if fault != self._fault:

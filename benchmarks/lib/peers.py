@@ -60,6 +60,11 @@ def executable_of(name: str) -> str:
     return str(_folder(name) / "bin" / name)
 
 
+def python_of(name: str) -> str:
+    """The path of Python in an environment."""
+    return str(_folder(name) / "bin" / "python")
+
+
 def _folder(name: str) -> Path:
     return _WORK / name
 

@@ -1,10 +1,12 @@
 """docs/performance.md and its picture, made from the recorded results. Pure functions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import nan
 from statistics import median
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
+from benchmarks.lib.loadgen import quantile
 from benchmarks.lib.machine import headline
 from benchmarks.lib.script import verdict
 from serve_app.evaluation.svg import canvas, write
@@ -113,6 +115,33 @@ def _profile(result: Mapping[str, Any]) -> Iterator[str]:
         "other threads are Ray's.\n"
     )
     yield from _table(("load", "replica", "all", *owners), rows)
+    yield from _excess(result["samples"])
+
+
+def _excess(samples: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What the gateway's replicas take beyond those of the applications that only relay."""
+    pairs = {"fingerpost-inline": "raw-inline", "fingerpost-dedicated": "raw-hop"}
+    for name, relay in pairs.items():
+        for load in dict.fromkeys(one["load"] for one in samples):
+            own, lower = _owners_of(samples, name, load), _owners_of(samples, relay, load)
+            if not own or not lower:
+                continue
+            more = {key: own.get(key, 0.0) - lower.get(key, 0.0) for key in {**own, **lower}}
+            parts = sorted(more.items(), key=lambda pair: -pair[1])
+            listed = ", ".join(f"{owner} {us:+.0f}" for owner, us in parts if round(us))
+            yield (
+                f"\n{load}: `{name}` takes {sum(more.values()):.0f} us more than `{relay}`: {listed}."
+            )
+
+
+def _owners_of(samples: Sequence[Mapping[str, Any]], variant: str, load: str) -> dict[str, float]:
+    """The time of each owner in all replicas of a variant."""
+    found: dict[str, float] = {}
+    for one in samples:
+        if (one["variant"], one["load"]) == (variant, load):
+            for owner, us in one["owners"].items():
+                found[owner] = found.get(owner, 0.0) + us
+    return found
 
 
 def _chunks(result: Mapping[str, Any]) -> Iterator[str]:
@@ -191,6 +220,19 @@ def _decisions(result: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(("tokens", "decision p50 ms, one thread", "the model alone"), rows)
 
 
+def _second_looks(result: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        "The reranker has the shape of a usual one, six layers of 384 units, and a logit without "
+        "meaning; a close call gets a second look.\n"
+    )
+    rows = []
+    for limit, kinds in result["times_ms"].items():
+        for kind, values in {**kinds, "all": [*kinds["clear"], *kinds["close"]]}.items():
+            p50, p99 = (f"{quantile(values, share, nan):.1f}" for share in (0.5, 0.99))
+            rows.append((limit, kind, str(len(values)), p50, p99))
+    yield from _table(("`reranker_ms`", "decisions", "number", "p50 ms", "p99 ms"), rows)
+
+
 def _soak(result: Mapping[str, Any]) -> Iterator[str]:
     rows = [
         (one["demand"], str(one["measured"]), _holds(one))
@@ -214,6 +256,7 @@ _SECTIONS: Final[tuple[tuple[str, str, Callable[[Mapping[str, Any]], Iterator[st
     ("Replicas", "replicas", _replicas),
     ("Settings of Ray Serve", "serve_settings", _settings),
     ("A decision", "decision_cost", _decisions),
+    ("A second look", "second_look", _second_looks),
     ("A translated stream", "translation_cost", _translation),
     ("Start and memory", "startup", _startup),
     ("At rest", "idle", _at_rest),

@@ -32,7 +32,7 @@ def _no_constant(name: str) -> NoReturn:
 
 _SCAN: Final[Callable[[str, int], tuple[Json, int]]] = json.JSONDecoder(
     parse_constant=_no_constant
-).scan_once
+).scan_once  # type: ignore[attr-defined]  # C speed; not documented
 """Reads one value at an offset; ``raw_decode`` is a call around this one."""
 _MAX_DIGITS = 4300
 

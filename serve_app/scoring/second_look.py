@@ -23,6 +23,9 @@ from serve_app.scoring.calibration import FLOOR, DecisionRule
 MAX_ROUTES: Final = 4
 """Routes that are looked at, the most likely ones."""
 
+LEAST_ROUTES: Final = 2
+"""A comparison takes two."""
+
 SCALE: Final = 0.5
 """Weight of a logit. Not measured: no cross-encoder was available when it was chosen."""
 
@@ -35,7 +38,7 @@ def close_call(scores: Scores, below: float) -> tuple[str, ...]:
     It is clear if a route, or "no route", has a probability of at least ``below``. One route alone
     is not compared.
     """
-    if scores.none is None or len(scores.routes) < 2:  # noqa: PLR2004 - a comparison takes two
+    if scores.none is None or len(scores.routes) < LEAST_ROUTES:
         return ()
     if max(scores.none, *scores.routes.values()) >= below:
         return ()

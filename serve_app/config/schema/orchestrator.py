@@ -43,6 +43,7 @@ _USED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "reranker": ("embedding",),
     "tuned": ("embedding",),
     "reranker_below": ("embedding",),
+    "reranker_ms": ("embedding",),
 }
 """Settings that only some engines use. The embedded engine uses all others, and it may stand in for
 any engine."""
@@ -269,6 +270,13 @@ class OrchestratorSection(EngineSection):
         le=1,
         description="probability of a decision below which the reranker looks at it: the highest of all "
         "routes and of no route (embedding)",
+    )
+    reranker_ms: int = Field(
+        default=45,
+        ge=5,
+        le=60_000,
+        description="the longest that a second look may take, milliseconds; of the likeliest four routes, "
+        "as many are read as fit into it, and without time for two the first decision stands (embedding)",
     )
     tuned: Text | None = Field(
         default=None,

@@ -68,6 +68,8 @@ class EmbeddingSettings:
     """The folder of a cross-encoder for a second look at close calls."""
     reranker_below: float = 0.5
     """Probability of a decision below which it is a close call."""
+    reranker_s: float = 0.045
+    """The longest that a second look may take, seconds."""
     tuned: Path | None = None
     """The file of ``fingerpost tune``."""
 
@@ -90,6 +92,7 @@ class EmbeddingSettings:
             passage_prefix=section.passage_prefix,
             reranker=None if section.reranker is None else Path(section.reranker),
             reranker_below=section.reranker_below,
+            reranker_s=section.reranker_ms / 1e3,
             tuned=None if section.tuned is None else Path(section.tuned),
         )
 
@@ -191,7 +194,10 @@ def open_reranker(settings: EmbeddingSettings) -> Reranker | None:
     if settings.reranker is None:
         return None
     return Reranker(
-        settings.reranker, threads=settings.threads, query_tokens=settings.max_query_tokens
+        settings.reranker,
+        threads=settings.threads,
+        query_tokens=settings.max_query_tokens,
+        longest_s=settings.reranker_s,
     )
 
 
@@ -301,7 +307,7 @@ class EmbeddingEngine:
             return scores
         return with_second_look(
             scores,
-            dict(zip(names, logits, strict=True)),
+            dict(zip(names, logits, strict=False)),  # the likeliest ones, if time is short
             min_confidence=self._settings.min_confidence,
         )
 

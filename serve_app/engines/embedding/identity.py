@@ -34,7 +34,7 @@ def engine_hash(section: OrchestratorSection) -> str | None:
         return None
     settings = [getattr(section, name) for name in _SETTINGS]
     if section.reranker is not None:
-        settings.append(section.reranker_below)
+        settings += [section.reranker_below, section.reranker_ms]
     digest = hashlib.sha256(repr(settings).encode())
     try:
         for file in _files(section):

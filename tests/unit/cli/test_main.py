@@ -92,7 +92,7 @@ def test_failed_start_reports_problems_of_the_file(
 ) -> None:
     """They follow the end of Serve's log; a good file adds nothing."""
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise LaunchError("serve run ended:\nthe log")
 
     monkeypatch.setattr(serve_process, "run", fails)

@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import pytest
+from ray.serve import metrics
 
 import deployments.meter as module
 from deployments.meter import BURST, ServeMeter
@@ -30,7 +31,7 @@ class Recorder:
 def meter(monkeypatch: pytest.MonkeyPatch) -> ServeMeter:
     """A meter whose metrics record what they get, with a short wait."""
     for kind in ("Counter", "Histogram", "Gauge"):
-        monkeypatch.setattr(module.metrics, kind, Recorder)
+        monkeypatch.setattr(metrics, kind, Recorder)
     monkeypatch.setattr(module, "FLUSH_S", 0.02)
     return ServeMeter()
 

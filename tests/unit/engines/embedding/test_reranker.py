@@ -1,6 +1,7 @@
 """The second look: pairs of a conversation and a route, and the time that it may take."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -29,9 +30,11 @@ TURNS: Final = (Turn("user", "red"), Turn("assistant", "blue"), Turn("user", "gr
 TEXTS: Final = ("code", "poems talk", "a")
 
 
-def opened(folder: Path, clock: Callable[[], float] | None = None) -> Reranker:
+def opened(
+    folder: Path, clock: Callable[[], float] | None = None, longest_s: float = math.inf
+) -> Reranker:
     own = {} if clock is None else {"clock": clock}
-    return Reranker(folder, threads=1, query_tokens=8, **own)
+    return Reranker(folder, threads=1, query_tokens=8, longest_s=longest_s, **own)
 
 
 def fault(folder: Path) -> str:
@@ -155,6 +158,36 @@ def test_slow_pairs_end_a_second_look(tmp_path: Path) -> None:
     reranker = opened(write_cross_encoder(BERT, tmp_path), clock)
     clock.step = 0.1
     assert reranker.logits(TURNS, TEXTS, within_s=0.35) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "read"), [(1.01, 3), (0.99, 2), (0.70, 2), (0.66, None)], ids=str
+)
+def test_likeliest_routes_are_read_if_time_is_short(
+    share: float, read: int | None, tmp_path: Path
+) -> None:
+    """At least two, whose pairs are 15 of the 22 tokens here; else none."""
+    clock = TickingClock()
+    clock.step = 1.0
+    reranker = opened(write_cross_encoder(BERT, tmp_path), clock, share * 1.25 * 22 / 64)
+    clock.step = 0.0
+    logits = reranker.logits(TURNS, TEXTS, within_s=9.0)
+    assert (None if logits is None else len(logits)) == read
+
+
+@pytest.mark.parametrize(
+    ("longest_s", "end"),
+    [
+        (0.06, "up to 40 ms on this machine"),
+        (0.03, ", and orchestrator.reranker_ms is 30: of long texts, the likeliest 2 are read"),
+        (0.02, " is 20: long texts get none; raise that, or use a smaller reranker"),
+    ],
+)
+def test_description_says_what_the_limit_leaves(longest_s: float, end: str, tmp_path: Path) -> None:
+    """A limit that is too short is not found out by waiting for second looks."""
+    clock = TickingClock()
+    clock.step = 0.01
+    assert opened(write_cross_encoder(BERT, tmp_path), clock, longest_s).description.endswith(end)
 
 
 def test_description_has_the_time(tmp_path: Path) -> None:
