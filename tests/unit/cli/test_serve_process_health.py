@@ -182,6 +182,21 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         assert gateway.stop() == []
 
 
+def test_launcher_can_do_without_the_dashboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python then runs a module of ours in place of Ray's `serve`."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    file = ServeFile(tmp_path / "serve.yaml", "127.0.0.1", 1, Path("gateway.yaml"))
+    gateway = ServeProcess(file, os.environ, tmp_path / "serve.log", dashboard=False)
+    gateway._process.wait(10)
+    assert gateway.log_end() == f"-m deployments.serve_run {file.path}"
+    assert gateway.stop() == []
+
+
 TIMEOUT: Final = Reason.ORCHESTRATOR_TIMEOUT.value
 
 
