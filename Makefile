@@ -41,7 +41,7 @@ check: install-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What docs/performance.md shows, 45 minutes; BENCH="--only startup" for a part.
+# What docs/performance.md shows, 70 minutes; BENCH="--only startup" for a part.
 bench: install-test
 	$(BIN)/python benchmarks/suite.py $(BENCH)
 

@@ -29,6 +29,7 @@ STEPS: Final = (
     "chunk_cost",
     "replicas",
     "serve_settings",
+    "growth",
     "soak",
 )
 """Scripts, in the order in which they run."""

@@ -17,7 +17,7 @@ Results = Mapping[str, Mapping[str, Any]]
 _INTRO: Final = """# Performance
 
 `make bench` measures everything on this page again, writes the raw figures to [benchmarks/results](../benchmarks/results), and writes this page from them.
-It takes about 45 minutes on two cores, by the times of its scripts; stop other work first.
+It takes about 70 minutes on two cores; stop other work first.
 Each section names the machine and the time of its figures: compare within a section, and prefer ratios.
 [benchmarks/README.md](../benchmarks/README.md) says what each script does.
 
@@ -220,6 +220,22 @@ def _decisions(result: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(("tokens", "decision p50 ms, one thread", "the model alone"), rows)
 
 
+def _growth(result: Mapping[str, Any]) -> Iterator[str]:
+    first, second = result["halves"]
+    rows = [
+        (
+            role.partition("-localhost")[0],
+            f"{result['start_mb'].get(role, 0.0):.0f}",
+            f"{first['pss_mb'].get(role, 0.0):.0f}",
+            f"{held:.0f}",
+        )
+        for role, held in second["pss_mb"].items()
+        if "replica" in role
+    ]
+    head = ("process", "PSS MB at the start", f"after {first['requests']} requests")
+    yield from _table((*head, f"after {second['requests']} more"), rows)
+
+
 def _second_looks(result: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "The reranker has the shape of a usual one, six layers of 384 units, and a logit without "
@@ -260,6 +276,7 @@ _SECTIONS: Final[tuple[tuple[str, str, Callable[[Mapping[str, Any]], Iterator[st
     ("A translated stream", "translation_cost", _translation),
     ("Start and memory", "startup", _startup),
     ("At rest", "idle", _at_rest),
+    ("Memory under load", "growth", _growth),
     ("Growth", "soak", _soak),
 )
 
