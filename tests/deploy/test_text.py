@@ -137,9 +137,9 @@ def test_scaling_times_match_measurements(row: str) -> None:
 
 def test_example_sums_are_correct() -> None:
     """The example's sums follow from its own figures."""
-    total, ingress, client = 7.6, 4.0, 3.1
+    total, ingress, client = 3.6, 2.0, 1.4
     stream = total + 300 * 0.33
-    assert round(stream) == 107
+    assert f"300 {TIMES} 0.33 ms | {stream:.0f} ms" in TEXT
     cores = 20 * stream / 1e3
     assert f"{cores:.1f} cores" in TEXT
     spare = cores / 0.6
