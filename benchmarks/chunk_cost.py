@@ -19,21 +19,18 @@ Results go to benchmarks/results/chunk_cost.{json,md}.
 import asyncio
 import json
 import re
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any, Final
 
 import uvloop
 
+from benchmarks.lib.cluster import mock
 from benchmarks.lib.loadgen import quantile
 from benchmarks.lib.machine import headline, machine
-from benchmarks.lib.paths import PROJECT
-from benchmarks.lib.ports import wait_for_port
-from benchmarks.lib.processes import Server, clean_environment, running, temporary_folder
 from benchmarks.lib.script import end_on_terminate, script_parser, verdict, write_results
 from benchmarks.lib.testbed import Testbed, running_testbed
 from benchmarks.lib.variants import CHAT_PATH, VARIANTS, Variant
@@ -114,9 +111,7 @@ def _run(variant: Variant, port: int, count: int, seconds: float, events: int = 
 
 def cpu_of_chunk(testbed: Testbed, variants: Sequence[Variant], rounds: int) -> dict[str, Any]:
     """Returns CPU milliseconds per event by variant: the rounds' values."""
-    before = testbed.count()
-    time.sleep(_IDLE_S)
-    idle = before.until(testbed.count())
+    idle = testbed.rest(_IDLE_S)
     idle_s = sum(idle.used["serve"].values()) / idle.seconds
     found: dict[str, list[float]] = {variant.name: [] for variant in variants}
     for turn in range(rounds):
@@ -183,16 +178,6 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def paced(port: int) -> Iterator[Server]:
-    """Runs the provider."""
-    command = [sys.executable, "-m", "benchmarks.lib.paced_provider", "--port", str(port)]
-    environ = {**clean_environment(), "PYTHONPATH": str(PROJECT)}
-    with temporary_folder() as folder, running(command, environ, folder / "log") as server:
-        wait_for_port(port)
-        yield server
-
-
 def main() -> None:
     """Measures, prints and writes the figures."""
     parser = script_parser(__doc__)
@@ -202,7 +187,9 @@ def main() -> None:
     by_name = {variant.name: variant for variant in VARIANTS}
     variants = [by_name[name] for name in NAMES]
     about = machine()
-    with running_testbed({"serve"}, None, provider=paced) as testbed:
+    with running_testbed(
+        {"serve"}, None, provider=partial(mock, module="benchmarks.lib.paced_provider")
+    ) as testbed:
         for variant in variants:
             _run(variant, testbed.ports["serve"], 4, 1.5)  # warm: imports, connections, caches
         result: dict[str, Any] = {

@@ -18,6 +18,7 @@ from benchmarks.lib.cluster import HERE, mock
 from benchmarks.lib.loadgen import Generator, generating
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.ports import free_ports
+from benchmarks.lib.processes import without_port
 from benchmarks.lib.script import end_on_terminate, script_parser, verdict, write_results
 from benchmarks.lib.testbed import gateway
 from benchmarks.lib.variants import VARIANTS, Workload, load_of
@@ -63,7 +64,7 @@ def report(result: Mapping[str, Any]) -> str:
     for role, held in second["pss_mb"].items():
         before = (half.get(role, 0.0) for half in (result["start_mb"], first["pss_mb"]))
         cells = " | ".join(f"{value:.1f}" for value in (*before, held))
-        lines.append(f"| {role.partition('-127')[0]} | {cells} |")
+        lines.append(f"| {without_port(role)} | {cells} |")
     lines += [
         "",
         (

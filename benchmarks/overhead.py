@@ -86,13 +86,6 @@ def _measure_turn(
     return Cell(number, variant.name, variant.server, load.label, window, figures)
 
 
-def _measure_pause(testbed: Testbed) -> Window:
-    """Returns the CPU time of all servers while there are no requests."""
-    before = testbed.count()
-    time.sleep(_IDLE_S)
-    return before.until(testbed.count())
-
-
 def _run(options: argparse.Namespace, variants: Sequence[Variant]) -> int:
     servers = {variant.server for variant in variants}
     for peer in servers & PEERS.keys():
@@ -101,7 +94,7 @@ def _run(options: argparse.Namespace, variants: Sequence[Variant]) -> int:
     with running_testbed(servers, options.against) as testbed:
         for _ in measure(testbed, variants, rounds=1, seconds=0.5):
             pass  # warm: imports, connections, caches
-        pause = _measure_pause(testbed)
+        pause = testbed.rest(_IDLE_S)
         cells: list[Cell] = []
         for cell in measure(testbed, variants, options.rounds, options.seconds):
             cells.append(cell)

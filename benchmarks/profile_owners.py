@@ -146,7 +146,10 @@ def table(samples: Sequence[Mapping[str, Any]]) -> str:
     """Returns the figures as Markdown, and the gateway's dearest functions."""
     names = [*(name for name, _ in _OWNERS), _REST, _OTHER_THREADS]
     lines = ["CPU microseconds for a request:", ""]
-    lines += [f"| load | replica | all | {' | '.join(names)} |", f"|---|---|{'--:|' * 9}"]
+    lines += [
+        f"| load | replica | all | {' | '.join(names)} |",
+        f"|---|---|{'--:|' * (len(names) + 1)}",
+    ]
     for sample in samples:
         own = sample["owners"]
         cells = [f"{own.get(name, 0):.0f}" for name in names]

@@ -10,7 +10,6 @@ compared too, without any request. Results go to benchmarks/results/serve_settin
 """
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -103,9 +102,7 @@ def _ratios(testbed: Testbed, rounds: int, seconds: float) -> dict[str, list[flo
 
 def _idle(testbed: Testbed) -> dict[str, float]:
     """Returns the CPU seconds per second of both clusters without requests."""
-    before = testbed.count()
-    time.sleep(_IDLE_S)
-    window = before.until(testbed.count())
+    window = testbed.rest(_IDLE_S)
     return {name: sum(window.used[name].values()) / window.seconds for name in ("serve", "other")}
 
 

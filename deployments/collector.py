@@ -35,7 +35,8 @@ def calm_collector() -> None:
 def return_freed_memory() -> None:
     """Returns to the system what the C library keeps of freed memory.
 
-    Loading a model leaves some 12 MB behind. Does nothing where the C library can't, as musl's.
+    Loading a model leaves some 12 MB behind. Does nothing if the C library has no
+    ``malloc_trim``, such as musl.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

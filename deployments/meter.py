@@ -54,7 +54,7 @@ class ServeMeter:
             self._counters[metric].inc(amount, tags=_tags(metric, labels))
 
     def observe(self, metric: Metric, value: float, labels: tuple[str, ...]) -> None:
-        """One more value of a histogram; Ray receives it as a count."""
+        """One more value of a histogram; Ray receives it within FLUSH_S, from other threads at once."""
         if not self._flushes_later():
             self._histograms[metric].observe(value, tags=_tags(metric, labels))
             return

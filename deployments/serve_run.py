@@ -19,7 +19,7 @@ NAMESPACE: Final = "serve"
 
 def main(arguments: Sequence[str]) -> None:
     """Runs ``serve run`` with these arguments, by default in a new cluster without a dashboard."""
-    if not os.environ.get("RAY_ADDRESS"):  # there it is another's cluster
+    if not os.environ.get("RAY_ADDRESS"):  # Ray refuses the option for a cluster that runs
         ray.init(namespace=NAMESPACE, include_dashboard=False)
     cli(["run", *arguments])
 

@@ -110,9 +110,9 @@ def redis_server(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def mock(port: int) -> Iterator[Server]:
-    """Runs the scripted provider, the upstream of all variants."""
-    command = [sys.executable, "-m", "tests.scripted_provider", "--port", str(port)]
+def mock(port: int, module: str = "tests.scripted_provider") -> Iterator[Server]:
+    """Runs the provider that all variants ask, by default the scripted one."""
+    command = [sys.executable, "-m", module, "--port", str(port)]
     with (
         temporary_folder() as folder,
         running(command, clean_environment(), folder / "log") as server,

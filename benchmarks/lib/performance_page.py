@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from benchmarks.lib.loadgen import quantile
 from benchmarks.lib.machine import headline
+from benchmarks.lib.processes import without_port
 from benchmarks.lib.script import verdict
 from serve_app.evaluation.svg import canvas, write
 
@@ -224,7 +225,7 @@ def _growth(result: Mapping[str, Any]) -> Iterator[str]:
     first, second = result["halves"]
     rows = [
         (
-            role.partition("-localhost")[0],
+            without_port(role),
             f"{result['start_mb'].get(role, 0.0):.0f}",
             f"{first['pss_mb'].get(role, 0.0):.0f}",
             f"{held:.0f}",

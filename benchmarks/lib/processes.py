@@ -220,6 +220,11 @@ def clean_environment() -> dict[str, str]:
     }
 
 
+def without_port(role: str) -> str:
+    """Returns a role without the address that is part of a provider client's name."""
+    return role.partition("-localhost")[0]
+
+
 def cpu_between(
     before: Mapping[int, tuple[str, float]], after: Mapping[int, tuple[str, float]]
 ) -> dict[str, float]:

@@ -49,6 +49,12 @@ class Testbed:
         benchmark_s += self.generator.cpu_seconds() + time.process_time()
         return CpuCount(time.monotonic(), used, busy_seconds() - benchmark_s)
 
+    def rest(self, seconds: float) -> Window:
+        """Waits without a request. Returns the CPU time of all servers in that time."""
+        before = self.count()
+        time.sleep(seconds)
+        return before.until(self.count())
+
 
 @contextmanager
 def running_testbed(
@@ -58,7 +64,7 @@ def running_testbed(
 ) -> Iterator[Testbed]:
     """Runs the servers ``needed`` and the mock, all on free ports.
 
-    ``provider`` runs on a port what is the mock.
+    ``provider`` runs the mock on a port, by default the scripted provider.
 
     The server ``other`` is a cluster with the same applications and the code of that checkout.
     """
@@ -86,9 +92,9 @@ def gateway(
     *,
     relays: bool = True,
 ) -> Iterator[Server]:
-    """Runs a cluster with Fingerpost, and with the applications that only relay; waits for all.
+    """Runs a cluster with Fingerpost and the applications that only relay, and waits for all.
 
-    ``environ`` adds to its environment; ``options`` are for all its applications, in place of
+    ``relays`` False: without the latter. ``environ`` adds to its environment; ``options`` are for all its applications, in place of
     their own.
     """
     checkout.check_imports()
