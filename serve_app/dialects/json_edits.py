@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from json.decoder import scanstring  # type: ignore[attr-defined]  # C speed, strings only
 from typing import Final, NamedTuple, NoReturn, TypeAlias
 
+from serve_app.dialects.json_values import read_json
 from serve_app.domain import Json
 from serve_app.errors import DuplicateKey, InvalidJson, NestingTooDeep
 
@@ -103,7 +104,7 @@ def read_document(body: bytes, *, unique: frozenset[str]) -> Document:
 def read_object(data: bytes) -> dict[str, Json] | None:
     """The JSON object in these bytes; None if they hold anything else."""
     try:
-        value = json.loads(data)
+        value = read_json(data) if data.startswith(b"{") else json.loads(data)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -6,7 +6,7 @@ expect, that a part is complete before the next one begins.
 
 import re
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
@@ -110,7 +110,7 @@ class PartSequence:
         if key not in self._parts:
             yield from self._begin(key, part)
 
-    def add(self, key: Hashable, piece: Piece) -> Iterator[ir.Event]:
+    def add(self, key: Hashable, piece: Piece) -> Iterable[ir.Event]:
         """A piece of a part that has begun.
 
         Left out: pieces of an unknown part, of one that the provider ended, and of a tool call
@@ -118,7 +118,14 @@ class PartSequence:
         """
         part = self._parts.get(key)
         if part is None or part.has_end:
-            return
+            return ()
+        if not part.is_out and part is self._queue[0]:
+            part.note(piece)
+            return (piece,)
+        return self._add_later(key, part, piece)
+
+    def _add_later(self, key: Hashable, part: _SequencedPart, piece: Piece) -> Iterator[ir.Event]:
+        """A piece of a part that waits, or is out."""
         if part.is_out:
             rest = part.go_on(piece)
             if rest is None:

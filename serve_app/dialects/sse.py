@@ -6,8 +6,7 @@ fields ``event`` and ``data``. Nothing here decodes or rewrites: the bytes stay 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from serve_app.dialects.json_outline import JsonOutline
 
@@ -18,11 +17,11 @@ _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 """How bytes end that hold whole events only."""
 
+_ONLY_DATA: Final = b"data: "
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event: its name ("" when it has none) and its data lines joined by newlines.
 
     A block of comments only has ``data`` None.
@@ -34,6 +33,8 @@ class Event:
 
 def parse_event(block: bytes) -> Event:
     """The event in a block of lines, without the blank line at its end."""
+    if block.startswith(_ONLY_DATA) and b"\n" not in block and b"\r" not in block:
+        return Event("", block[len(_ONLY_DATA) :])  # nearly every event of chat completions
     name = ""
     data: list[bytes] = []
     for line in block.splitlines():
@@ -58,6 +59,11 @@ def iterate_events(complete: bytes) -> Iterator[Event]:
 
 def iterate_blocks(complete: bytes) -> Iterator[bytes]:
     """The bytes of each event, for callers that parse only some; empty blocks are left out."""
+    if b"\r" not in complete:
+        for block in complete.split(b"\n\n"):
+            if block and not block.isspace():
+                yield block
+        return
     start = 0
     for boundary in _BOUNDARY.finditer(complete):
         block = complete[start : boundary.start()]

@@ -70,10 +70,9 @@ class Translate:
     def _translate(self, events: bytes) -> bytes:
         if not events:
             return b""
+        read = self._reader.read
         return b"".join(
-            self._write(self._reader.read(event))
-            for event in iterate_events(events)
-            if event.data is not None
+            [self._write(read(event)) for event in iterate_events(events) if event.data is not None]
         )
 
     def _write(self, events: Iterable[ir.Event]) -> bytes:
@@ -85,14 +84,13 @@ class Translate:
                 out.append(self._take(event))
         return b"".join(out)
 
-    def _count(self, event: ir.Event) -> None:
-        if isinstance(event, ir.Delta):
-            self.counter.events += 1
-        elif isinstance(event, ir.Counted | ir.Started):
-            self.counter.note(event.usage)
-
     def _take(self, event: ir.Event) -> bytes:
         """Writes an event, and notes how far the stream has come."""
+        if isinstance(event, ir.Delta):  # nearly always
+            self.counter.events += 1
+            if self.state is StreamState.PREAMBLE and event.text:
+                self.state = StreamState.SPEAKING
+            return self._writer.write(event)
         if isinstance(event, ir.Failed):
             self._is_over = True
             if self.state is StreamState.PREAMBLE:
@@ -101,7 +99,8 @@ class Translate:
                 return b""
             self.state = StreamState.COMPLETE  # the error is its end
             return self._writer.fail(ReportedError(event.message, event.code, event.status))
-        self._count(event)
+        if isinstance(event, (ir.Counted, ir.Started)):
+            self.counter.note(event.usage)
         if isinstance(event, ir.Ended):
             self._is_over = True
             is_empty = self.state is StreamState.PREAMBLE and not self._has_finish
@@ -117,8 +116,6 @@ def _speaks(event: ir.Event) -> bool:
     """True for an event with content, which commits the answer."""
     if isinstance(event, ir.PartStarted):
         return isinstance(event.part, ir.ToolCall)
-    if isinstance(event, ir.Delta):
-        return bool(event.text)
     return not isinstance(event, _PREAMBLE)
 
 

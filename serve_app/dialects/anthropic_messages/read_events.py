@@ -131,22 +131,24 @@ class MessagesReader:
             for citation in whole.citations:
                 yield from self._parts.add(key, ir.Cited(citation))
 
-    def _block_delta(self, data: dict[str, Json]) -> Iterator[ir.Event]:
+    def _block_delta(self, data: dict[str, Json]) -> Iterable[ir.Event]:
         if self._finished:
-            return
+            return ()
         delta = object_of(data.get("delta"))
         index = _index(data, default=next(reversed(self._blocks), self._count))
+        begun: list[ir.Event] = []
         if index not in self._blocks:
             kind = _FIRST_OF_DELTA.get(text_of(delta.get("type")))
             if kind is None:
-                return
-            yield from self._start()
-            yield from self._open(index, {"type": kind})
+                return ()
+            begun = [*self._start(), *self._open(index, {"type": kind})]
         block = self._blocks[index]
         piece = _piece(block.part, delta)
-        if piece is not None:
-            block.has_deltas = self._speaks = True
-            yield from self._parts.add(block.key, piece)
+        if piece is None:
+            return begun
+        block.has_deltas = self._speaks = True
+        more = self._parts.add(block.key, piece)
+        return [*begun, *more] if begun else more
 
     def _block_stop(self, data: dict[str, Json]) -> Iterator[ir.Event]:
         yield from self._close(_index(data, default=next(reversed(self._blocks), 0)))

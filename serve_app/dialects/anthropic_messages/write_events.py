@@ -3,6 +3,8 @@
 Source: Anthropic API documentation, "Streaming messages".
 """
 
+from typing import Final
+
 from serve_app.dialects import ir
 from serve_app.dialects.anthropic_messages.answers import (
     call_id,
@@ -12,9 +14,11 @@ from serve_app.dialects.anthropic_messages.answers import (
 )
 from serve_app.dialects.anthropic_messages.errors import MessagesErrors
 from serve_app.dialects.anthropic_messages.usage import write_delta_usage, write_usage
-from serve_app.dialects.json_values import json_bytes
+from serve_app.dialects.json_values import JsonTemplate, json_bytes
 from serve_app.domain import Json
 from serve_app.errors import GatewayError
+
+_DELTA: Final = "content_block_delta"
 
 
 class MessagesWriter:
@@ -30,6 +34,8 @@ class MessagesWriter:
         self._index = 0
         self._part: ir.AnswerPart | None = None
         self._is_open = False
+        self._deltas: dict[str, JsonTemplate] = {}
+        """Of the open block, by their types."""
         self._blank: list[str] = []
         """White space that begins a text: left out if nothing follows it."""
         self._has_arguments = False
@@ -44,10 +50,10 @@ class MessagesWriter:
             head = event if isinstance(event, ir.Started) else ir.Started("", "")
             return self._start(head) + self.write(event)
         match event:
-            case ir.PartStarted(part=part):
-                return self._start_part(part)
             case ir.Delta(text=text):
                 return self._add(text) if text else b""
+            case ir.PartStarted(part=part):
+                return self._start_part(part)
             case ir.Signed(signature=signature):
                 return self._sign(signature)
             case ir.PartEnded():
@@ -95,13 +101,11 @@ class MessagesWriter:
             case ir.Text() | ir.Refusal():
                 return self._speak(text)
             case ir.Thinking(is_redacted=False):
-                delta = {"type": "thinking_delta", "thinking": text}
+                return self._open() + self._delta("thinking_delta", "thinking", text)
             case ir.ToolCall():
                 self._has_arguments = self._has_arguments or bool(text.strip())
-                delta = {"type": "input_json_delta", "partial_json": text}
-            case _:
-                return b""
-        return self._open() + self._delta(delta)
+                return self._open() + self._delta("input_json_delta", "partial_json", text)
+        return b""
 
     def _speak(self, text: str) -> bytes:
         """More of a text, once it is more than white space."""
@@ -112,7 +116,7 @@ class MessagesWriter:
             if text.isspace():
                 return b""
             text = "".join(self._blank)
-        return self._open() + self._delta({"type": "text_delta", "text": text})
+        return self._open() + self._delta("text_delta", "text", text)
 
     def _sign(self, signature: str) -> bytes:
         """The signature of the open thoughts."""
@@ -122,7 +126,7 @@ class MessagesWriter:
         proof = write_signature(ir.Thinking("", signature, part.origin))
         if part.is_redacted:
             return self._open(proof)
-        return self._open() + self._delta({"type": "signature_delta", "signature": proof})
+        return self._open() + self._delta("signature_delta", "signature", proof)
 
     def _open(self, data: str = "") -> bytes:
         """Begins the block of the open part, unless it has begun. ``data``: of hidden thoughts."""
@@ -142,8 +146,14 @@ class MessagesWriter:
         self._is_open = True
         return _event("content_block_start", {"index": self._index, "content_block": block})
 
-    def _delta(self, delta: dict[str, Json]) -> bytes:
-        return _event("content_block_delta", {"index": self._index, "delta": delta})
+    def _delta(self, kind: str, key: str, text: str) -> bytes:
+        """A piece of the open block."""
+        template = self._deltas.get(kind)
+        if template is None:
+            delta = {"type": kind, key: JsonTemplate.PLACE}
+            fields = {"type": _DELTA, "index": self._index, "delta": delta}
+            template = self._deltas[kind] = JsonTemplate(fields)
+        return _framed(_DELTA, template.fill(text))
 
     def _end_part(self) -> bytes:
         self._blank.clear()
@@ -151,9 +161,10 @@ class MessagesWriter:
             return b""
         rest = b""
         if isinstance(self._part, ir.ToolCall) and not self._has_arguments:
-            rest = self._delta({"type": "input_json_delta", "partial_json": "{}"})
+            rest = self._delta("input_json_delta", "partial_json", "{}")
         stop = _event("content_block_stop", {"index": self._index})
         self._index += 1
+        self._deltas.clear()
         self._part, self._is_open = None, False
         return rest + stop
 
@@ -169,6 +180,9 @@ class MessagesWriter:
 
 
 def _event(kind: str, fields: dict[str, Json]) -> bytes:
+    return _framed(kind, json_bytes({"type": kind, **fields}))
+
+
+def _framed(kind: str, data: bytes) -> bytes:
     """An event with its name; the official SDKs ignore one without."""
-    name = kind.encode()
-    return b"event: " + name + b"\ndata: " + json_bytes({"type": kind, **fields}) + b"\n\n"
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)

@@ -76,14 +76,10 @@ def read_answer(answer: Mapping[str, Json]) -> ir.Answer:
 
 def first_choice(answer: Mapping[str, Json]) -> dict[str, Json] | None:
     """The choice that counts; None if there is none. Some servers leave its index out."""
-    return next(
-        (
-            choice
-            for choice in objects_of(answer.get("choices"))
-            if not count_of(choice.get("index"))
-        ),
-        None,
-    )
+    for choice in objects_of(answer.get("choices")):
+        if not count_of(choice.get("index")):
+            return choice
+    return None
 
 
 def call_id(answer_id: str, position: int) -> str:
@@ -110,7 +106,10 @@ def citations_in(message: Mapping[str, Json]) -> Iterator[ir.Citation]:
 
 def logprobs_in(choice: Mapping[str, Json]) -> tuple[Json, ...]:
     """The probabilities of the tokens of the text, each complete as the official SDKs read it."""
-    tokens = objects_of(object_of(choice.get("logprobs")).get("content"))
+    logprobs = choice.get("logprobs")
+    if not isinstance(logprobs, dict):
+        return ()
+    tokens = objects_of(logprobs.get("content"))
     return tuple(filter(None, map(_token, tokens)))
 
 

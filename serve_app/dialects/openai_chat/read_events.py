@@ -5,12 +5,11 @@ or when the provider closes a stream that had a finish reason: some send usage, 
 content, after that.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 from serve_app.dialects import ir
-from serve_app.dialects.json_values import object_of, objects_of, seconds_of, text_of
+from serve_app.dialects.json_values import object_of, objects_of, read_json, seconds_of, text_of
 from serve_app.dialects.openai_chat.answers import (
     USAGE,
     call_id,
@@ -36,6 +35,8 @@ from serve_app.domain import Json
 
 _Object: TypeAlias = Mapping[str, Json]
 _DONE: Final = b"[DONE]"
+_PLAIN: Final = frozenset({"role", "content"})
+"""Keys of a delta that says nothing but text."""
 _BAD_GATEWAY: Final = 502
 _UNREADABLE: Final = "the provider sent an event that is not JSON"
 
@@ -59,7 +60,7 @@ class ChatReader:
         if data == _DONE:
             return list(self._close()) if self._finish or self._parts.has_content else ()
         try:
-            chunk = json.loads(data)
+            chunk = read_json(data)
         except (ValueError, RecursionError):
             # what is torn after the end does no harm
             return () if self._finish else self._fail(ir.Failed(_UNREADABLE, _BAD_GATEWAY))
@@ -67,7 +68,7 @@ class ChatReader:
             return ()
         if chunk.get("error") or event.name == "error":
             return self._fail(_reported(chunk.get("error") or chunk))
-        return list(self._chunk(chunk))
+        return self._chunk(chunk)
 
     def end(self) -> Iterable[ir.Event]:
         """The end of a stream that had a finish reason; nothing for one that breaks off."""
@@ -77,25 +78,26 @@ class ChatReader:
         self._is_over = True
         return (failure,)
 
-    def _chunk(self, chunk: _Object) -> Iterator[ir.Event]:
+    def _chunk(self, chunk: _Object) -> Iterable[ir.Event]:
         choice = first_choice(chunk) or {}
         failure = failure_in(choice)
         if failure is not None:
-            yield from self._fail(_failed(failure))
-            return
+            return self._fail(_failed(failure))
+        events: list[ir.Event] = []
         usage = _usage(chunk, choice)
         if not self._has_started and (choice or usage):  # Azure's first chunk has no id
             self._has_started = True
             created = seconds_of(chunk.get("created"))
             answer_id = text_of(chunk.get("id")) or str(created or "")
             self._parts.answer_id = answer_id
-            yield ir.Started(answer_id, text_of(chunk.get("model")), created)
-        yield from self._parts.read(choice)
+            events.append(ir.Started(answer_id, text_of(chunk.get("model")), created))
+        events += self._parts.read(choice)
         if usage is not None and usage != self._usage:
             self._usage = usage
-            yield ir.Counted(usage)
+            events.append(ir.Counted(usage))
         self._finish = text_of(choice.get("finish_reason")) or self._finish
         self._stop_reason = choice.get("stop_reason") or self._stop_reason
+        return events
 
     def _close(self) -> Iterator[ir.Event]:
         self._is_over = True
@@ -106,8 +108,12 @@ class ChatReader:
 
 def _usage(chunk: _Object, choice: _Object) -> ir.Usage | None:
     """The usage of a chunk; Moonshot has it in the choice, Groq in a field of its own."""
-    places = (chunk, choice, object_of(chunk.get("x_groq")))
-    return next((read for place in places if (read := USAGE.read(place.get("usage")))), None)
+    for place in (chunk, choice, object_of(chunk.get("x_groq"))):
+        usage = place.get("usage")
+        read = USAGE.read(usage) if usage else None
+        if read is not None:
+            return read
+    return None
 
 
 def _reported(error: Json) -> ir.Failed:
@@ -155,9 +161,15 @@ class _StreamedParts:
         delta = choice.get("delta", choice.get("message"))
         if not isinstance(delta, dict):
             return
-        for thought in thoughts_in(delta):
-            yield from self._think(thought)
+        has_more = not delta.keys() <= _PLAIN
+        if has_more:
+            for thought in thoughts_in(delta):
+                yield from self._think(thought)
         yield from self._content(delta.get("content"), logprobs_in(choice))
+        if has_more:
+            yield from self._beside_content(delta)
+
+    def _beside_content(self, delta: _Object) -> Iterator[ir.Event]:
         refusal = text_of(delta.get("refusal"))
         if refusal:
             yield from self._say(ir.Refusal(""), ir.Delta(refusal))
@@ -178,8 +190,12 @@ class _StreamedParts:
         yield from self._leave()
         yield from self._sequence.end_all()
 
-    def _content(self, content: Json, logprobs: tuple[Json, ...]) -> Iterator[ir.Event]:
-        pieces = [{"text": content}] if isinstance(content, str) else objects_of(content)
+    def _content(self, content: Json, logprobs: tuple[Json, ...]) -> Iterable[ir.Event]:
+        if isinstance(content, str):
+            return self._text(ir.Delta(content, logprobs)) if content else ()
+        return self._pieces(objects_of(content), logprobs)
+
+    def _pieces(self, pieces: Iterable[_Object], logprobs: tuple[Json, ...]) -> Iterator[ir.Event]:
         for piece in pieces:
             if piece.get("type") == "thinking":
                 thought = thought_of_part(piece)
@@ -189,13 +205,11 @@ class _StreamedParts:
                 yield from self._text(ir.Delta(text, logprobs))
                 logprobs = ()
 
-    def _text(self, delta: ir.Delta) -> Iterator[ir.Event]:
-        if self._speech is None or self._speech[0] is not ir.Text:
-            self._blank.append(delta)
-            if delta.text.strip():
-                yield from self._flush()
-        else:
-            yield from self._sequence.add(self._speech, delta)
+    def _text(self, delta: ir.Delta) -> Iterable[ir.Event]:
+        if self._speech is not None and self._speech[0] is ir.Text:
+            return self._sequence.add(self._speech, delta)
+        self._blank.append(delta)
+        return self._flush() if delta.text.strip() else ()
 
     def _flush(self) -> Iterator[ir.Event]:
         """Begins the text whose first white space was held back."""

@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from serve_app.dialects import ir
-from serve_app.dialects.json_values import json_bytes
+from serve_app.dialects.json_values import JsonTemplate, json_bytes
 from serve_app.dialects.openai_chat.answers import (
     GAP,
     USAGE,
@@ -34,6 +34,8 @@ class ChatWriter:
         self._has_functions = has_functions(request)
         self._head: dict[str, Json] = {}
         """What every chunk begins with; empty until the stream has started."""
+        self._templates: dict[str | int, JsonTemplate] = {}
+        """Of chunks with one text, by what ``_text`` gets."""
         self._usage: ir.Usage | None = None
         self._part: ir.AnswerPart | None = None
         self._calls = 0
@@ -53,12 +55,12 @@ class ChatWriter:
     def write(self, event: ir.Event) -> bytes:
         """The chunks for an event; empty where a chat client needs none."""
         match event:
+            case ir.Delta():
+                return self._piece(event)
             case ir.Started():
                 return self._open(event)
             case ir.PartStarted():
                 return self._begin(event.part)
-            case ir.Delta():
-                return self._piece(event)
             case ir.Signed():
                 self._signature = event.signature
             case ir.Cited():
@@ -132,11 +134,13 @@ class ChatWriter:
             case ir.Text():
                 text = self._with_gap(ir.Text, piece.text)
                 self._length += len(text)
-                return self._delta({"content": text}, piece.logprobs)
+                if piece.logprobs:
+                    return self._delta({"content": text}, piece.logprobs)
+                return self._text("content", text)
             case ir.Thinking():
                 return self._think(self._with_gap(ir.Thinking, piece.text), piece.text, part)
             case ir.Refusal():
-                return self._delta({"refusal": piece.text})
+                return self._text("refusal", piece.text)
             case ir.ToolCall():
                 self._has_arguments = True
                 return self._arguments(piece.text, part)
@@ -150,21 +154,35 @@ class ChatWriter:
         return self._gaps.pop(kind, "") + text
 
     def _think(self, shown: str, text: str, thinking: ir.Thinking) -> bytes:
-        delta: dict[str, Json] = {"reasoning_content": shown}
-        if thinking.origin and thinking.origin != CHAT:  # it may be signed at its end
-            entry = {"type": "reasoning.text", "text": text, **format_of(thinking)}
-            delta["reasoning_details"] = [{**entry, "index": self._thoughts}]
-        return self._delta(delta)
+        if not thinking.origin or thinking.origin == CHAT:
+            return self._text("reasoning_content", shown)
+        entry = {"type": "reasoning.text", "text": text, **format_of(thinking)}
+        details = [{**entry, "index": self._thoughts}]  # it may be signed at its end
+        return self._delta({"reasoning_content": shown, "reasoning_details": details})
 
     def _arguments(self, text: str, call: ir.ToolCall) -> bytes:
         if self._has_functions:
             return self._delta({"function_call": {"arguments": text}}) if self._calls == 1 else b""
         if call.is_custom:
             return self._call({"custom": {"input": text}})
-        return self._call({"function": {"arguments": text}})
+        return self._text(self._calls - 1, text)
 
     def _call(self, fields: dict[str, Json]) -> bytes:
         return self._delta({"tool_calls": [{"index": self._calls - 1, **fields}]})
+
+    def _text(self, key: str | int, text: str) -> bytes:
+        """A chunk with one text: of this key of the delta, or the arguments of this call."""
+        template = self._templates.get(key)
+        if template is None:
+            place: Json = JsonTemplate.PLACE
+            if isinstance(key, int):
+                call: Json = {"index": key, "function": {"arguments": place}}
+                delta: dict[str, Json] = {"tool_calls": [call]}
+            else:
+                delta = {key: place}
+            chunk = self._chunk([_choice(delta, None, None)])
+            template = self._templates[key] = JsonTemplate(chunk)
+        return _event(template.fill(text))
 
     def _end_part(self) -> bytes:
         part, self._part = self._part, None
@@ -186,21 +204,25 @@ class ChatWriter:
         reason = write_finish(finish, has_refusal=self._has_refusal)
         if reason == "tool_calls" and self._has_functions:
             reason = "function_call"
-        return self._chunk([_choice({}, None, reason)])
+        return _event(json_bytes(self._chunk([_choice({}, None, reason)])))
 
     def _end(self) -> bytes:
         if not self._include_usage or self._usage is None:
             return _DONE
-        return self._chunk([], USAGE.write(self._usage)) + _DONE
+        return _event(json_bytes(self._chunk([], USAGE.write(self._usage)))) + _DONE
 
     def _delta(self, delta: dict[str, Json], logprobs: tuple[Json, ...] = ()) -> bytes:
-        return self._chunk([_choice(delta, logprobs or None, None)])
+        return _event(json_bytes(self._chunk([_choice(delta, logprobs or None, None)])))
 
-    def _chunk(self, choices: list[Json], usage: Json = None) -> bytes:
+    def _chunk(self, choices: list[Json], usage: Json = None) -> dict[str, Json]:
         chunk = {**self._head, "choices": choices}
         if self._include_usage:
             chunk["usage"] = usage
-        return b"data: " + json_bytes(chunk) + b"\n\n"
+        return chunk
+
+
+def _event(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
 
 
 def _choice(

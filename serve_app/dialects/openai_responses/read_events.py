@@ -32,6 +32,7 @@ from serve_app.dialects.tool_arguments import arguments_of
 from serve_app.domain import Json
 
 _Object = Mapping[str, Json]
+_TEXT: Final = ir.Text("")
 
 
 @dataclass(slots=True)
@@ -69,30 +70,31 @@ class ResponsesReader:
     def read(self, event: Event) -> Iterable[ir.Event]:
         """What an event says; nothing after the stream's end."""
         data = None if event.data is None or self._over else read_object(event.data)
-        return [] if data is None else list(self._read(data, event.name))
+        return [] if data is None else self._read(data, event.name)
 
     def end(self) -> Iterable[ir.Event]:
         """Nothing: only an event of its own ends a stream of this dialect."""
         return ()
 
-    def _read(self, read: _Object, name: str) -> Iterator[ir.Event]:
-        kind = text_of(read.get("type")) or name
-        data = {**read, "type": kind}
-        if kind in _FAILURES or (kind not in _HANDLERS and data.get("error")):
+    def _read(self, data: dict[str, Json], name: str) -> list[ir.Event]:
+        kind = data["type"] = text_of(data.get("type")) or name
+        handler = _HANDLERS.get(kind)
+        if kind in _FAILURES or (handler is None and data.get("error")):
             self._over = True
-            yield read_failure(data)
-        elif kind in _HANDLERS:
-            response = data.get("response")
-            if kind in _ENDS and not self._started and not isinstance(response, dict):
-                return  # an answer that never began is not an empty one
-            yield from self._start(object_of(response))
-            yield from _HANDLERS[kind](self, data)
+            return [read_failure(data)]
+        if handler is None:
+            return []
+        response = data.get("response")
+        if kind in _ENDS and not self._started and not isinstance(response, dict):
+            return []  # an answer that never began is not an empty one
+        return [*self._start(object_of(response)), *handler(self, data)]
 
-    def _start(self, response: _Object) -> Iterator[ir.Event]:
-        if not self._started:
-            self._started = True
-            created = seconds_of(response.get("created_at"))
-            yield ir.Started(text_of(response.get("id")), text_of(response.get("model")), created)
+    def _start(self, response: _Object) -> tuple[ir.Started, ...]:
+        if self._started:
+            return ()
+        self._started = True
+        created = seconds_of(response.get("created_at"))
+        return (ir.Started(text_of(response.get("id")), text_of(response.get("model")), created),)
 
     def on_head(self, data: _Object) -> Iterator[ir.Event]:
         """The stream begins, or still has no content."""
@@ -113,10 +115,10 @@ class ResponsesReader:
             elif kind not in ("message", "reasoning"):
                 yield from self._foreign(item, kind)
 
-    def on_text(self, data: _Object) -> Iterator[ir.Event]:
+    def on_text(self, data: _Object) -> Iterable[ir.Event]:
         """A piece of a text."""
         item, logprobs = self._item(data), read_logprobs(data.get("logprobs"))
-        yield from self._say(item, data, ir.Text(""), text_of(data.get("delta")), logprobs)
+        return self._say(item, data, _TEXT, text_of(data.get("delta")), logprobs)
 
     def on_text_done(self, data: _Object) -> Iterator[ir.Event]:
         """A whole text, which counts if its pieces have not come."""
@@ -266,10 +268,12 @@ class ResponsesReader:
         part: ir.Text | ir.Refusal,
         text: str,
         logprobs: tuple[Json, ...] = (),
-    ) -> Iterator[ir.Event]:
-        if text or logprobs:
-            item.written.add(_position(at))
-            yield from self._add(item, _position(at), part, ir.Delta(text, logprobs))
+    ) -> Iterable[ir.Event]:
+        if not text and not logprobs:
+            return ()
+        position = _position(at)
+        item.written.add(position)
+        return self._add(item, position, part, ir.Delta(text, logprobs))
 
     def _think(self, item: _Item, key: str, position: int, text: str) -> Iterator[ir.Event]:
         """Adds to the thoughts of an item; a blank line divides their parts."""
@@ -301,10 +305,11 @@ class ResponsesReader:
 
     def _add(
         self, item: _Item, name: Hashable, part: ir.AnswerPart, piece: Piece
-    ) -> Iterator[ir.Event]:
+    ) -> Iterable[ir.Event]:
         key = (item.number, name)
-        yield from self._begin(item, key, part)
-        yield from self._parts.add(key, piece)
+        if key in item.keys:
+            return self._parts.add(key, piece)
+        return [*self._begin(item, key, part), *self._parts.add(key, piece)]
 
     def _begin(self, item: _Item, key: Hashable, part: ir.AnswerPart) -> Iterator[ir.Event]:
         if key not in item.keys:
@@ -345,7 +350,7 @@ def _same_type(announced: _Object, whole: _Object) -> bool:
 _FAILURES: Final = ("error", "response.failed")
 _ENDS: Final = ("response.completed", "response.incomplete")
 
-_HANDLERS: Final[Mapping[str, Callable[[ResponsesReader, _Object], Iterator[ir.Event]]]] = {
+_HANDLERS: Final[Mapping[str, Callable[[ResponsesReader, _Object], Iterable[ir.Event]]]] = {
     "response.created": ResponsesReader.on_head,
     "response.in_progress": ResponsesReader.on_head,
     "response.queued": ResponsesReader.on_head,

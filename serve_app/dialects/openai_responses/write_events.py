@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from serve_app.dialects import ir
-from serve_app.dialects.json_values import json_bytes
+from serve_app.dialects.json_values import JsonTemplate, json_bytes
 from serve_app.dialects.openai_responses.answers import DECLINED, close_response, response_frame
 from serve_app.dialects.openai_responses.failures import write_failure
 from serve_app.dialects.openai_responses.output_items import (
@@ -34,6 +34,23 @@ _IN_PROGRESS: Final = "in_progress"
 _COMPLETED: Final = "completed"
 
 
+class _Pieces:
+    """The events for the pieces of one part, which differ in their number and their text."""
+
+    def __init__(self, event: _Event) -> None:
+        """``event``: one of them, with the place of a template as its text."""
+        kind, fields = event
+        self._head = b'event: %b\ndata: {"type":%b,"sequence_number":' % (
+            kind.encode(),
+            json_bytes(kind),
+        )
+        self._fields = JsonTemplate(fields)
+
+    def write(self, number: int, text: str) -> bytes:
+        """The event with this number and this text."""
+        return b"%b%d,%b\n\n" % (self._head, number, self._fields.fill(text)[1:])
+
+
 @dataclass(slots=True)
 class _Open:
     """The part that the provider sends now."""
@@ -43,6 +60,8 @@ class _Open:
     logprobs: list[Json] = field(default_factory=list)
     citations: list[ir.Citation] = field(default_factory=list)
     signature: str | None = None
+    pieces: _Pieces | None = None
+    """Writes further pieces; None before the first one."""
 
     @property
     def text(self) -> str:
@@ -70,6 +89,12 @@ class ResponsesWriter:
 
     def write(self, event: ir.Event) -> bytes:
         """The events for the client; empty for parts that only another dialect has."""
+        if isinstance(event, ir.Delta) and event.text and not event.logprobs:
+            opened = self._open
+            if opened is not None and opened.pieces is not None and not self._over:
+                opened.texts.append(event.text)
+                self._number += 1
+                return opened.pieces.write(self._number - 1, event.text)
         handler = _HANDLERS.get(type(event))
         if handler is None or self._over:
             return b""
@@ -127,22 +152,28 @@ class ResponsesWriter:
         opened = self._open
         if opened is None or isinstance(opened.part, ir.Foreign):
             return
-        delta = {"delta": event.text}
         if isinstance(opened.part, ir.Thinking):
             if not event.text:
                 return
             if not opened.texts:
                 yield self._summary("part.added", part={"type": "summary_text", "text": ""})
-            yield self._summary("text.delta", **delta)
-        elif isinstance(opened.part, ir.ToolCall):
-            yield self._at(f"{kind_of(opened.part).events}.delta", **delta)
-        elif isinstance(opened.part, ir.Refusal):
-            yield self._content("response.refusal.delta", **delta)
-        else:
-            logprobs = write_logprobs(event.logprobs)
+        elif isinstance(opened.part, ir.Text):
             opened.logprobs += event.logprobs
-            yield self._content("response.output_text.delta", **delta, logprobs=logprobs)
+        yield self._piece(opened.part, event.text, event.logprobs)
         opened.texts.append(event.text)
+        opened.pieces = opened.pieces or _Pieces(self._piece(opened.part, JsonTemplate.PLACE))
+
+    def _piece(self, part: ir.AnswerPart, text: str, logprobs: tuple[Json, ...] = ()) -> _Event:
+        """A piece of the open part."""
+        if isinstance(part, ir.Thinking):
+            return self._summary("text.delta", delta=text)
+        if isinstance(part, ir.ToolCall):
+            return self._at(f"{kind_of(part).events}.delta", delta=text)
+        if isinstance(part, ir.Refusal):
+            return self._content("response.refusal.delta", delta=text)
+        return self._content(
+            "response.output_text.delta", delta=text, logprobs=write_logprobs(logprobs)
+        )
 
     def on_signed(self, event: ir.Signed) -> Iterator[_Event]:
         """The proof of the open thoughts, which goes out with their end."""
