@@ -5,6 +5,7 @@ A value of an unexpected type counts as absent: providers and clients are sloppy
 
 import json
 import math
+from json.encoder import encode_basestring
 from typing import Final
 
 from serve_app.domain import Json
@@ -93,11 +94,12 @@ class JsonTemplate:
     PLACE: Final = "\x00text\x00"
     """Stands for the string in the value; the last one counts."""
 
-    def __init__(self, value: Json) -> None:
+    def __init__(self, value: Json, *, head: bytes = b"", tail: bytes = b"") -> None:
+        """``head`` and ``tail`` go before and after the value."""
         before, _, after = json_text(value).rpartition(json_text(self.PLACE))
-        self._before = before.encode("utf-8", "replace")
-        self._after = after.encode("utf-8", "replace")
+        self._before = head + before.encode("utf-8", "replace")
+        self._after = after.encode("utf-8", "replace") + tail
 
     def fill(self, text: str) -> bytes:
-        """The value with this string, as ``json_bytes`` writes it."""
-        return self._before + json_bytes(text) + self._after
+        """The value with this string, as ``json_bytes`` writes it, between head and tail."""
+        return self._before + encode_basestring(text).encode("utf-8", "replace") + self._after

@@ -111,12 +111,12 @@ class MessagesWriter:
         """More of a text, once it is more than white space."""
         if isinstance(self._part, ir.Refusal):
             self._refusals.append(text)
-        if not self._is_open:
-            self._blank.append(text)
-            if text.isspace():
-                return b""
-            text = "".join(self._blank)
-        return self._open() + self._delta("text_delta", "text", text)
+        if self._is_open:
+            return self._delta("text_delta", "text", text)
+        self._blank.append(text)
+        if text.isspace():
+            return b""
+        return self._open() + self._delta("text_delta", "text", "".join(self._blank))
 
     def _sign(self, signature: str) -> bytes:
         """The signature of the open thoughts."""
@@ -152,8 +152,9 @@ class MessagesWriter:
         if template is None:
             delta = {"type": kind, key: JsonTemplate.PLACE}
             fields = {"type": _DELTA, "index": self._index, "delta": delta}
-            template = self._deltas[kind] = JsonTemplate(fields)
-        return _framed(_DELTA, template.fill(text))
+            head = b"event: %b\ndata: " % _DELTA.encode()
+            template = self._deltas[kind] = JsonTemplate(fields, head=head, tail=b"\n\n")
+        return template.fill(text)
 
     def _end_part(self) -> bytes:
         self._blank.clear()
@@ -180,9 +181,5 @@ class MessagesWriter:
 
 
 def _event(kind: str, fields: dict[str, Json]) -> bytes:
-    return _framed(kind, json_bytes({"type": kind, **fields}))
-
-
-def _framed(kind: str, data: bytes) -> bytes:
     """An event with its name; the official SDKs ignore one without."""
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), json_bytes({"type": kind, **fields}))

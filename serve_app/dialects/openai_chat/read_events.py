@@ -35,6 +35,7 @@ from serve_app.domain import Json
 
 _Object: TypeAlias = Mapping[str, Json]
 _DONE: Final = b"[DONE]"
+_OF_USAGE: Final = frozenset({"usage", "x_groq"})
 _PLAIN: Final = frozenset({"role", "content"})
 """Keys of a delta that says nothing but text."""
 _BAD_GATEWAY: Final = 502
@@ -80,24 +81,32 @@ class ChatReader:
 
     def _chunk(self, chunk: _Object) -> Iterable[ir.Event]:
         choice = first_choice(chunk) or {}
-        failure = failure_in(choice)
-        if failure is not None:
-            return self._fail(_failed(failure))
-        events: list[ir.Event] = []
+        reason = choice.get("finish_reason")
+        if reason or "error" in choice:
+            failure = failure_in(choice)
+            if failure is not None:
+                return self._fail(_failed(failure))
         usage = _usage(chunk, choice)
-        if not self._has_started and (choice or usage):  # Azure's first chunk has no id
-            self._has_started = True
-            created = seconds_of(chunk.get("created"))
-            answer_id = text_of(chunk.get("id")) or str(created or "")
-            self._parts.answer_id = answer_id
-            events.append(ir.Started(answer_id, text_of(chunk.get("model")), created))
-        events += self._parts.read(choice)
+        started = () if self._has_started else self._start(chunk, choice, usage)
+        said = self._parts.read(choice)
+        if reason:
+            self._finish = text_of(reason) or self._finish
+        self._stop_reason = choice.get("stop_reason") or self._stop_reason
         if usage is not None and usage != self._usage:
             self._usage = usage
-            events.append(ir.Counted(usage))
-        self._finish = text_of(choice.get("finish_reason")) or self._finish
-        self._stop_reason = choice.get("stop_reason") or self._stop_reason
-        return events
+            return [*started, *said, ir.Counted(usage)]
+        return [*started, *said] if started else said
+
+    def _start(
+        self, chunk: _Object, choice: _Object, usage: ir.Usage | None
+    ) -> tuple[ir.Started, ...]:
+        if not choice and not usage:  # Azure's first chunk has no id
+            return ()
+        self._has_started = True
+        created = seconds_of(chunk.get("created"))
+        answer_id = text_of(chunk.get("id")) or str(created or "")
+        self._parts.answer_id = answer_id
+        return (ir.Started(answer_id, text_of(chunk.get("model")), created),)
 
     def _close(self) -> Iterator[ir.Event]:
         self._is_over = True
@@ -108,9 +117,10 @@ class ChatReader:
 
 def _usage(chunk: _Object, choice: _Object) -> ir.Usage | None:
     """The usage of a chunk; Moonshot has it in the choice, Groq in a field of its own."""
+    if chunk.keys().isdisjoint(_OF_USAGE) and "usage" not in choice:  # nearly always
+        return None
     for place in (chunk, choice, object_of(chunk.get("x_groq"))):
-        usage = place.get("usage")
-        read = USAGE.read(usage) if usage else None
+        read = USAGE.read(place.get("usage"))
         if read is not None:
             return read
     return None
@@ -156,18 +166,23 @@ class _StreamedParts:
         """True once the provider has said something."""
         return bool(self.kinds or self._blank)
 
-    def read(self, choice: _Object) -> Iterator[ir.Event]:
+    def read(self, choice: _Object) -> Iterable[ir.Event]:
         """What a choice says."""
         delta = choice.get("delta", choice.get("message"))
         if not isinstance(delta, dict):
-            return
-        has_more = not delta.keys() <= _PLAIN
-        if has_more:
-            for thought in thoughts_in(delta):
-                yield from self._think(thought)
-        yield from self._content(delta.get("content"), logprobs_in(choice))
-        if has_more:
-            yield from self._beside_content(delta)
+            return ()
+        content, logprobs = delta.get("content"), logprobs_in(choice)
+        if delta.keys() <= _PLAIN:
+            return self._content(content, logprobs)
+        return self._everything(delta, content, logprobs)
+
+    def _everything(
+        self, delta: _Object, content: Json, logprobs: tuple[Json, ...]
+    ) -> Iterator[ir.Event]:
+        for thought in thoughts_in(delta):
+            yield from self._think(thought)
+        yield from self._content(content, logprobs)
+        yield from self._beside_content(delta)
 
     def _beside_content(self, delta: _Object) -> Iterator[ir.Event]:
         refusal = text_of(delta.get("refusal"))

@@ -22,6 +22,8 @@ from serve_app.dialects.openai_errors import OpenAIErrors
 from serve_app.domain import Json
 from serve_app.errors import GatewayError
 
+_HEAD: Final = b"data: "
+_TAIL: Final = b"\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
 
 
@@ -181,8 +183,8 @@ class ChatWriter:
             else:
                 delta = {key: place}
             chunk = self._chunk([_choice(delta, None, None)])
-            template = self._templates[key] = JsonTemplate(chunk)
-        return _event(template.fill(text))
+            template = self._templates[key] = JsonTemplate(chunk, head=_HEAD, tail=_TAIL)
+        return template.fill(text)
 
     def _end_part(self) -> bytes:
         part, self._part = self._part, None
@@ -222,7 +224,7 @@ class ChatWriter:
 
 
 def _event(data: bytes) -> bytes:
-    return b"data: " + data + b"\n\n"
+    return _HEAD + data + _TAIL
 
 
 def _choice(

@@ -44,11 +44,11 @@ class _Pieces:
             kind.encode(),
             json_bytes(kind),
         )
-        self._fields = JsonTemplate(fields)
+        self._fields = JsonTemplate(fields, tail=b"\n\n")
 
     def write(self, number: int, text: str) -> bytes:
         """The event with this number and this text."""
-        return b"%b%d,%b\n\n" % (self._head, number, self._fields.fill(text)[1:])
+        return b"%b%d,%b" % (self._head, number, self._fields.fill(text)[1:])
 
 
 @dataclass(slots=True)
