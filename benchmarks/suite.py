@@ -25,6 +25,7 @@ STEPS: Final = (
     "startup",
     "idle",
     "overhead",
+    "surfaces",
     "profile_owners",
     "chunk_cost",
     "replicas",

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any, Final
 
+from benchmarks.lib.dialect_streams import DIALECTS, stream_of
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.script import script_parser, verdict, write_results
 from serve_app.dialects.fields import Intent
@@ -24,7 +25,6 @@ from serve_app.dialects.protocol import Asked, StreamState
 from serve_app.dialects.registry import client_dialect, pair
 from serve_app.exchange import Operation
 
-_DIALECTS: Final = (Operation.CHAT, Operation.MESSAGES, Operation.RESPONSES)
 _REPEATS: Final = 5
 _EVENTS: Final = 2000
 _EVENT_BAR_MS: Final = 0.15
@@ -38,7 +38,7 @@ _IMAGE: Final = 20 << 20
 def main() -> None:
     """Measures, prints and writes the figures."""
     options = script_parser(__doc__).parse_args()
-    rows = [measured(client, upstream) for client in _DIALECTS for upstream in _DIALECTS]
+    rows = [measured(client, upstream) for client in DIALECTS for upstream in DIALECTS]
     result: dict[str, Any] = {"machine": machine(), "pairs": rows, "image": image_rows()}
     text = "\n".join(report(result))
     print(text)
@@ -50,10 +50,10 @@ def measured(client: Operation, upstream: Operation) -> dict[str, Any]:
     return {
         "client": client.value,
         "upstream": upstream.value,
-        "event_ms": _cpu_ms(client, upstream, _stream(upstream, ["word "] * _EVENTS)) / _EVENTS,
-        "events_1000_ms": _cpu_ms(client, upstream, _stream(upstream, ["word "] * 1000)),
-        "events_10000_ms": _cpu_ms(client, upstream, _stream(upstream, ["word "] * 10_000)),
-        "large_delta_ms": _cpu_ms(client, upstream, _cut(_stream(upstream, ["x" * _LARGE]))),
+        "event_ms": _cpu_ms(client, upstream, stream_of(upstream, ["word "] * _EVENTS)) / _EVENTS,
+        "events_1000_ms": _cpu_ms(client, upstream, stream_of(upstream, ["word "] * 1000)),
+        "events_10000_ms": _cpu_ms(client, upstream, stream_of(upstream, ["word "] * 10_000)),
+        "large_delta_ms": _cpu_ms(client, upstream, _cut(stream_of(upstream, ["x" * _LARGE]))),
     }
 
 
@@ -84,75 +84,6 @@ def _asked(client: Operation, upstream: Operation) -> Asked:
     )
 
 
-def _event(name: str, data: dict[str, Any]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n".encode()
-
-
-def _stream(upstream: Operation, texts: list[str]) -> list[bytes]:
-    """A stream of a provider, one event a chunk."""
-    match upstream:
-        case Operation.CHAT:
-            return _chat_stream(texts)
-        case Operation.MESSAGES:
-            return _messages_stream(texts)
-        case _:
-            return _responses_stream(texts)
-
-
-def _chat_stream(texts: list[str]) -> list[bytes]:
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        data = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-        return f"data: {json.dumps({**data, 'choices': [choice]})}\n\n".encode()
-
-    return [
-        chunk({"role": "assistant", "content": ""}),
-        *(chunk({"content": text}) for text in texts),
-        chunk({}, "stop"),
-        b"data: [DONE]\n\n",
-    ]
-
-
-def _messages_stream(texts: list[str]) -> list[bytes]:
-    usage = {"input_tokens": 3, "output_tokens": 1}
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": "m"}
-    message |= {"stop_reason": None, "stop_sequence": None, "usage": usage}
-    return [
-        _event("message_start", {"message": message}),
-        _event("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}),
-        *(
-            _event(
-                "content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": text}}
-            )
-            for text in texts
-        ),
-        _event("content_block_stop", {"index": 0}),
-        _event("message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": usage}),
-        _event("message_stop", {}),
-    ]
-
-
-def _responses_stream(texts: list[str]) -> list[bytes]:
-    response = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "output": []}
-    item = {"id": "msg_1", "type": "message", "role": "assistant", "content": []}
-    at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-    part = {"type": "output_text", "text": "".join(texts), "annotations": []}
-    whole = {**item, "status": "completed", "content": [part]}
-    return [
-        _event("response.created", {"response": {**response, "status": "in_progress"}}),
-        _event("response.output_item.added", {"output_index": 0, "item": item}),
-        _event("response.content_part.added", {**at, "part": {**part, "text": ""}}),
-        *(_event("response.output_text.delta", {**at, "delta": text}) for text in texts),
-        _event("response.output_text.done", {**at, "text": part["text"]}),
-        _event("response.content_part.done", {**at, "part": part}),
-        _event("response.output_item.done", {"output_index": 0, "item": whole}),
-        _event(
-            "response.completed",
-            {"response": {**response, "status": "completed", "output": [whole]}},
-        ),
-    ]
-
-
 def _cut(events: list[bytes]) -> list[bytes]:
     stream = b"".join(events)
     return [stream[at : at + _CHUNK] for at in range(0, len(stream), _CHUNK)]
@@ -179,7 +110,7 @@ def image_rows() -> list[dict[str, Any]]:
             "upstream": upstream.value,
             "ms": median(timed(lambda to=upstream: ask(to)) for _ in range(_REPEATS)),  # type: ignore[misc]
         }
-        for upstream in _DIALECTS
+        for upstream in DIALECTS
     ]
 
 

@@ -46,12 +46,13 @@ class Affinity:
         """The kept values of these keys, None where there is none."""
         return self._answers.load(keys)
 
-    async def save_value(self, key: str, value: bytes) -> None:
-        """Keeps a value, in place of an earlier one."""
-        self._answers.save(key, value)
+    async def save_values(self, values: dict[str, bytes]) -> None:
+        """Keeps values, in place of earlier ones."""
+        for key, value in values.items():
+            self._answers.save(key, value)
 
     async def restore_value(self, key: str, value: bytes) -> None:
-        """As ``save_value``, unless there is a longer value: what a restart has lost."""
+        """As ``save_values``, unless there is a longer value: what a restart has lost."""
         self._answers.restore(key, value)
 
     async def delete_values(self, keys: list[str]) -> int:

@@ -15,6 +15,7 @@ from deployments.frame import (
     decode_reply,
     encode_request,
 )
+from serve_app.conversations.shared import SAVE_S
 from serve_app.domain import Binding, ModelRef, Question, Reason, Scores, Unavailable
 from serve_app.exchange import (
     FaultKind,
@@ -36,6 +37,8 @@ _HOP_SETTING: Final = (
 _REPLICA_WAIT_S: Final = 5.0
 """How long the second try of a request whose replica died waits for one that answers."""
 _PROBE_S: Final = 1.0
+_SAVE_BYTES: Final = 8 << 20
+"""Of values in one call; a larger value has a call of its own."""
 _PROBE_PAUSE_S: Final = 0.1
 
 
@@ -217,10 +220,18 @@ class HandleRests:
 
 
 class HandleConversations:
-    """The answers that the Affinity deployment keeps; failures raise, the caller sets deadlines."""
+    """The answers that the Affinity deployment keeps; failures raise, the caller sets deadlines.
+
+    One call saves at a time: what is to be saved in the meantime goes with the next one, because
+    a call costs as much CPU as the rest of a request. Each ``save`` returns once its value is kept.
+    """
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        self._next: dict[str, bytes] = {}
+        """What the next call saves."""
+        self._next_done: asyncio.Future[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
 
     async def load(self, keys: Sequence[str]) -> list[bytes | None]:
         """The values of these keys, None where there is none; reading extends their lives."""
@@ -229,7 +240,43 @@ class HandleConversations:
 
     async def save(self, key: str, value: bytes) -> None:
         """Keeps a value, in place of an earlier one."""
-        await _awaited(self._handle.save_value.remote(key, value))
+        loop = asyncio.get_running_loop()
+        if self._next_done is None:
+            self._next_done = loop.create_future()
+        self._next[key] = value
+        done = self._next_done
+        if self._saving is None:
+            self._saving = loop.create_task(self._save_all())
+        await asyncio.shield(done)  # others wait for it, too
+
+    async def _save_all(self) -> None:
+        """Saves until nothing is left to be saved."""
+        try:
+            while self._next_done is not None:
+                values, self._next = self._next, {}
+                done, self._next_done = self._next_done, None
+                try:
+                    async with asyncio.timeout(SAVE_S):
+                        await self._save_values(values)
+                except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+                    done.set_exception(error)
+                    done.exception()  # nobody may wait for it any more
+                else:
+                    done.set_result(None)
+        finally:
+            self._saving = None
+
+    async def _save_values(self, values: dict[str, bytes]) -> None:
+        """Saves in calls that a hop can carry."""
+        part: dict[str, bytes] = {}
+        size = 0
+        for key, value in values.items():
+            if part and size + len(value) > _SAVE_BYTES:
+                await _awaited(self._handle.save_values.remote(part))
+                part, size = {}, 0
+            part[key] = value
+            size += len(value)
+        await _awaited(self._handle.save_values.remote(part))
 
     async def restore(self, key: str, value: bytes) -> None:
         """As ``save``, unless there is a longer value."""

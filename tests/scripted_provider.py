@@ -195,9 +195,10 @@ class ScriptedProvider:
         self._loop.close()
 
 
-async def _serve(port: int) -> None:
+async def serve(port: int, find: Callable[[str], Script] = script_of) -> None:
+    """Serves until it is cancelled, and records nothing."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(None), "127.0.0.1", port)
+    server = await loop.create_server(lambda: _Connection(None, find), "127.0.0.1", port)
     print(f"scripted provider on http://127.0.0.1:{port}/v1", flush=True)
     await server.serve_forever()
 
@@ -206,7 +207,7 @@ def main() -> None:
     """Serves until it is stopped."""
     parser = argparse.ArgumentParser(description="A provider on loopback, for trying things out.")
     parser.add_argument("--port", type=int, default=9009)
-    uvloop.run(_serve(parser.parse_args().port))
+    uvloop.run(serve(parser.parse_args().port))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import yaml
@@ -163,15 +164,20 @@ def fingerpost(
     models: Mapping[str, tuple[str, str]],
     routes: Sequence[Mapping[str, Any]] = (),
     checkout: Checkout = HERE,
+    operations: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Returns the application of configs/serve.yaml and writes its configuration.
 
-    ``models`` maps a name to (URL, data path).
+    ``models`` maps a name to (URL, data path). ``operations`` are those that the provider of a
+    model has, where they are not the default.
     """
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"model": model, "base_url": base_url, "data_path": data_path}
         for model, (base_url, data_path) in models.items()
     ]
+    for entry in entries:
+        if entry["model"] in operations:
+            entry["operations"] = [*operations[entry["model"]]]
     content: dict[str, Any] = {"version": "v0.4.0", "model_providers": entries}
     if routes:
         content["routing_preferences"] = [dict(route) for route in routes]

@@ -10,6 +10,7 @@ from benchmarks.lib.loadgen import quantile
 from benchmarks.lib.machine import headline
 from benchmarks.lib.processes import without_port
 from benchmarks.lib.script import verdict
+from benchmarks.lib.surface_rows import BAR_TEXT, HEAD, cells
 from serve_app.evaluation.svg import canvas, write
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -266,8 +267,14 @@ def _translation(result: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(("client", "provider", "CPU ms for an event of a stream"), rows)
 
 
+def _surfaces(result: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{BAR_TEXT}\n"
+    yield from _table(HEAD, [cells(row) for row in result["rows"]])
+
+
 _SECTIONS: Final[tuple[tuple[str, str, Callable[[Mapping[str, Any]], Iterator[str]]], ...]] = (
     ("A request", "overhead", _overhead),
+    ("Surfaces and dialects", "surfaces", _surfaces),
     ("Whose code a request runs", "profile_owners", _profile),
     ("Chunks of a stream", "chunk_cost", _chunks),
     ("Replicas", "replicas", _replicas),

@@ -15,7 +15,7 @@ from serve_app.dialects.earlier_answers import (
 )
 from serve_app.dialects.json_edits import Document, edit_document, read_object
 from serve_app.dialects.json_values import object_of, objects_of, text_of
-from serve_app.dialects.sse import iterate_events
+from serve_app.dialects.sse import iterate_blocks, parse_event
 from serve_app.domain import Json
 from serve_app.errors import GatewayError, InvalidRequest, ResponseNotFound
 
@@ -106,10 +106,9 @@ class ResponseEndWatch:
         """The answer of the event ``response.completed`` or ``response.incomplete``, if it came."""
         if not any(end in events for end in _ENDS):
             return None
-        for event in iterate_events(events):
-            data = event.data or b""
-            if any(end in data for end in _ENDS):
-                fields = read_object(data) or {}
+        for block in iterate_blocks(events):
+            if any(end in block for end in _ENDS):
+                fields = read_object(parse_event(block).data or b"") or {}
                 if text_of(fields.get("type")).encode() in _ENDS:
                     return _kept(object_of(fields.get("response")))
         return None

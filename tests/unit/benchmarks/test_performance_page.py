@@ -25,7 +25,7 @@ def test_page_shows_every_recorded_script() -> None:
     """Each result has its section, with the machine that it was measured on."""
     recorded = _recorded()
     page = performance_page(recorded)
-    for name in ("overhead", "startup", "decision_cost", "translation_cost", "soak"):
+    for name in ("overhead", "startup", "decision_cost", "translation_cost", "surfaces", "soak"):
         assert f"Script: `benchmarks/{name}.py`." in page
         assert recorded[name]["machine"]["date"] in page
     assert "## What was not measured" in page
