@@ -25,9 +25,9 @@ from benchmarks.lib.script import end_on_terminate, script_parser, verdict, writ
 from benchmarks.lib.variants import DEDICATED, Workload, load_of
 
 EMPTY, FINGERPOST = "empty", "fingerpost"
-_RATIO: Final = 1.5
-_SECONDS: Final = 45.0
-_MEGABYTES: Final = 1600.0
+_RATIO: Final = 1.15
+_SECONDS: Final = 20.0
+_MEGABYTES: Final = 1400.0
 _SETTLE_S: Final = 5.0
 _LOAD_S: Final = 3.0
 _WITHIN_S: Final = 180.0

@@ -258,9 +258,9 @@ class HandleConversations:
                 try:
                     async with asyncio.timeout(SAVE_S):
                         await self._save_values(values)
-                except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+                except Exception as error:  # noqa: BLE001 - those who wait get it
                     done.set_exception(error)
-                    done.exception()  # nobody may wait for it any more
+                    done.exception()  # all who waited for it may have been given up
                 else:
                     done.set_result(None)
         finally:
