@@ -11,7 +11,7 @@ from typing import Final
 
 from serve_app.access.keys import hashed_key
 from serve_app.cli.output import replace_file, say, say_json
-from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.locations import ConfigError, Problem, read_text
 from serve_app.config.references import MissingEnvironmentError, expand, is_file
 from serve_app.config.schema.access import HASHED, ClientKey, RequestLimits
 from serve_app.config.yaml_keys import add_key, replace_key
@@ -85,7 +85,7 @@ def execute(arguments: argparse.Namespace) -> bool:
 
 def _new(file: Path, arguments: argparse.Namespace) -> None:
     """Writes a new key, hashed, and prints it. Raises ConfigError."""
-    text, snapshot = _text_of(file), compile_snapshot(file)
+    text, snapshot = read_text(file), compile_snapshot(file)
     key, stored = _made(snapshot, file)
     limits = {name: getattr(arguments, name) for name in _LIMITS}
     limits = {name: value for name, value in limits.items() if value is not None}
@@ -108,7 +108,7 @@ def _new(file: Path, arguments: argparse.Namespace) -> None:
 
 def _rotate(file: Path, name: str, grace_s: int) -> None:
     """Replaces a key by a new one, which it prints. Raises ConfigError."""
-    text, snapshot = _text_of(file), compile_snapshot(file)
+    text, snapshot = read_text(file), compile_snapshot(file)
     index, entry = _entry_of(snapshot, file, name)
     key, stored = _made(snapshot, file)
     until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=grace_s)
@@ -151,15 +151,6 @@ def _made(snapshot: Snapshot, file: Path) -> tuple[str, str]:
         raise ConfigError(str(file), (Problem(0, "key_secret", message),))
     key = _PREFIX + secrets.token_urlsafe(KEY_BYTES)
     return key, HASHED + hashed_key(key.encode(), secret.encode()).hex()
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        problem = Problem(0, "", f"cannot read the file: {reason}")
-        raise ConfigError(str(file), (problem,)) from error
 
 
 def _write(file: Path, changed: str) -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from serve_app.cli.output import replace_file, say
-from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.locations import read_text
 from serve_app.config.migrate.migrate import migrate
 
 
@@ -25,13 +25,7 @@ def execute(arguments: argparse.Namespace) -> bool:
 
 def _migrate(file: Path, *, write: bool) -> None:
     """Prints a configuration in the format of v0.4, or replaces the file with it."""
-    try:
-        text = file.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(
-            str(file), (Problem(0, "", f"cannot read the file: {reason}"),)
-        ) from error
+    text = read_text(file)
     migrated = migrate(text, str(file))
     for line in (*migrated.changes, *(f"warning: {warning}" for warning in migrated.warnings)):
         say(line, sys.stderr)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from tqdm import tqdm
 
 from serve_app.cli.output import replace_file, say
-from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.locations import ConfigError, Problem, read_text
 from serve_app.config.schema.routes import MAX_EXAMPLES
 from serve_app.config.yaml_examples import add_examples, fragment
 from serve_app.domain import ModelRef, Route
@@ -139,16 +139,7 @@ def _model(name: str | None, snapshot: Snapshot, file: Path) -> ModelRef:
 def _check_editable(file: Path, wanted: Mapping[Target, int]) -> None:
     """Raises ConfigError if the examples cannot be written into the file."""
     routes = {name: [_PLACEHOLDER] for name in wanted if name is not None}
-    add_examples(_text_of(file), str(file), routes, [_PLACEHOLDER] if None in wanted else ())
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        problem = Problem(0, "", f"cannot read the file: {reason}")
-        raise ConfigError(str(file), (problem,)) from error
+    add_examples(read_text(file), str(file), routes, [_PLACEHOLDER] if None in wanted else ())
 
 
 def _ask_all(model: ModelRef, snapshot: Snapshot, suggestions: Suggestions) -> bool:
@@ -252,7 +243,7 @@ def _write(file: Path, new: Mapping[Target, tuple[str, ...]]) -> bool:
     """Writes the examples into the file as it is now; False if that failed."""
     routes = {name: texts for name, texts in new.items() if name is not None}
     try:
-        replace_file(file, add_examples(_text_of(file), str(file), routes, new.get(None, ())))
+        replace_file(file, add_examples(read_text(file), str(file), routes, new.get(None, ())))
     except ConfigError as error:
         say(str(error), sys.stderr)
         return False

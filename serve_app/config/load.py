@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from serve_app.config.locations import ConfigError, Location, Problem, problem_at
+from serve_app.config.locations import ConfigError, Location, Problem, problem_at, unreadable
 from serve_app.config.plano_router import orchestrator_of
 from serve_app.config.pydantic_errors import describe_error
 from serve_app.config.references import absolute
@@ -103,8 +103,7 @@ def _read(file: str) -> bytes:
     try:
         content = Path(file).read_bytes()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ConfigError(file, (Problem(0, "", f"cannot read the file: {reason}"),)) from error
+        raise unreadable(file, error) from error
     if len(content) > _MAX_BYTES:
         message = f"file is larger than {_MAX_BYTES} bytes; name a configuration"
         raise ConfigError(file, (Problem(0, "", message),))

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from pathlib import Path
+from typing import Final, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,30 @@ class ConfigError(Exception):
         head = f"{self.file} has {count} problem{'' if count == 1 else 's'}:"
         return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
 
+
+def unreadable(file: Path | str, error: OSError | ValueError) -> ConfigError:
+    """The error for a text file that cannot be read: why, and what to do."""
+    if isinstance(error, UnicodeDecodeError):
+        reason = f"it is not UTF-8, at byte {error.start + 1}; save it as UTF-8"
+    else:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        fixes = (fix for kind, fix in _FIXES if isinstance(error, kind))
+        reason = f"{reason}; {next(fixes, 'check its path')}"
+    return ConfigError(str(file), (Problem(0, "", f"cannot read the file: {reason}"),))
+
+
+def read_text(file: Path) -> str:
+    """The text of a file. Raises ConfigError if it cannot be read, or is not UTF-8."""
+    try:
+        return file.read_bytes().decode()
+    except (OSError, ValueError) as error:
+        raise unreadable(file, error) from error
+
+
+_FIXES: Final = (
+    (IsADirectoryError, "name a file in it"),
+    (PermissionError, "let this user read it"),
+)
 
 Location: TypeAlias = tuple[str | int, ...]
 """The keys and indexes that lead to a value of a file."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.locations import ConfigError, Problem, read_text
 from serve_app.dialects.registry import turns_of_messages
 from serve_app.domain import Json, Route, Turn
 from serve_app.errors import InvalidRequest
@@ -59,12 +59,7 @@ def read_set(file: Path) -> LabelledSet:
 
     A first line without routes is reported alone.
     """
-    try:
-        lines = file.read_text("utf-8").split("\n")  # splitlines() also splits inside strings
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        problem = Problem(0, "", f"cannot read the file: {reason}")
-        raise ConfigError(str(file), (problem,)) from error
+    lines = read_text(file).split("\n")  # splitlines() also splits inside strings
     problems: list[Problem] = []
     head = _object(lines[0]) or {}
     entries = head.get("routes")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from serve_app.config.locations import ConfigError, Problem
+from serve_app.config.locations import unreadable
 from serve_app.domain import Json
 
 STDIN: Final = Path("-")
@@ -91,8 +91,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
     try:
         raw = file.open("rb")
     except OSError as error:
-        problem = Problem(0, "", f"cannot read the file: {error.strerror}")
-        raise ConfigError(str(file), (problem,)) from error
+        raise unreadable(file, error) from error
     with raw:
         if raw.peek(len(_GZIP))[: len(_GZIP)] != _GZIP:
             yield raw

@@ -179,7 +179,8 @@ def test_unreadable_serve_file_does_not_hide_the_configuration(
     assert report["models"] == (["openai/a"] if good else [])
     status, out, err = run("--serve", missing)
     assert (status, out) == (1, "")
-    assert err == f"{missing} has 1 problem:\n  cannot read the file: No such file or directory\n"
+    why = "cannot read the file: No such file or directory; check its path"
+    assert err == f"{missing} has 1 problem:\n  {why}\n"
 
 
 def test_warnings_about_a_serve_file_are_shown(run: Run, tmp_path: Path) -> None:

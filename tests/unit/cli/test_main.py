@@ -38,7 +38,8 @@ def test_missing_file_fails(
 ) -> None:
     """The exit status is 1, with the reason."""
     assert main([command, str(tmp_path / "no.yaml")]) == 1
-    assert "cannot read the file: No such file or directory" in capsys.readouterr().err
+    expected = "cannot read the file: No such file or directory; check its path"
+    assert expected in capsys.readouterr().err
 
 
 def test_run_needs_the_environment_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,7 +219,8 @@ def test_invalid_file_is_not_migrated(
         assert (out, why in err, old.read_bytes()) == ("", True, content)
     old.unlink()
     assert main(["migrate", *write, str(old)]) == 1
-    assert "cannot read the file: No such file or directory" in capsys.readouterr().err
+    expected = "cannot read the file: No such file or directory; check its path"
+    assert expected in capsys.readouterr().err
 
 
 def test_migrate_does_not_replace_a_link(old: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,8 +191,10 @@ def test_ambiguous_target_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    """The message has the reason of the system; a folder is refused as well."""
-    for file, reason in ((tmp_path / "no.yaml", "No such file"), (tmp_path, "Is a directory")):
+    """The message has the reason of the system, and the way out; a folder is refused as well."""
+    missing = "No such file or directory; check its path"
+    folder = "Is a directory; name a file in it"
+    for file, reason in ((tmp_path / "no.yaml", missing), (tmp_path, folder)):
         with pytest.raises(ConfigError) as caught:
             compile_snapshot(file)
         (problem,) = caught.value.problems

@@ -159,7 +159,7 @@ def test_set_must_be_utf_8(tmp_path: Path) -> None:
     file = tmp_path / "set.jsonl"
     file.write_bytes(f"{HEAD}\n".encode() + b"\xff")
     with pytest.raises(
-        ConfigError, match=r"cannot read the file: 'utf-8' codec .* in position \d+"
+        ConfigError, match=r"cannot read the file: it is not UTF-8, at byte \d+; save it as UTF-8"
     ):
         read_set(file)
 

@@ -240,7 +240,7 @@ def test_another_configuration_can_be_checked(named: str) -> None:
 def test_missing_configuration_is_reported() -> None:
     """It does not matter which option or file names it."""
     (error,) = checked(APP, Path("no.yaml")).errors
-    message = "cannot read the file: No such file or directory"
+    message = "cannot read the file: No such file or directory; check its path"
     assert (error.file, error.problems) == ("no.yaml", (Problem(0, "", message),))
 
 
