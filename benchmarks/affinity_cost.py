@@ -20,7 +20,7 @@ from typing import Any, Final
 from benchmarks.lib.cluster import redis_server
 from benchmarks.lib.in_process import cpu_ms_by_model, demo_snapshot, gateway_with
 from benchmarks.lib.machine import headline, machine
-from benchmarks.lib.script import script_parser, verdict, write_results
+from benchmarks.lib.script import publish, script_parser, verdict
 from serve_app.affinity.cached import CachedStore
 from serve_app.affinity.guarded import GuardedStore
 from serve_app.affinity.memory import MemoryStore
@@ -62,8 +62,7 @@ def main() -> None:
     options = script_parser(__doc__).parse_args()
     result = {"machine": machine(), **asyncio.run(measure())}
     text = "\n".join(report(result))
-    print(text)
-    write_results(options.results, "affinity_cost", result, text)
+    publish(options.results, "affinity_cost", result, text)
 
 
 async def measure() -> dict[str, Any]:

@@ -31,7 +31,7 @@ import uvloop
 from benchmarks.lib.cluster import mock
 from benchmarks.lib.loadgen import quantile
 from benchmarks.lib.machine import headline, machine
-from benchmarks.lib.script import end_on_terminate, script_parser, verdict, write_results
+from benchmarks.lib.script import end_on_terminate, publish, script_parser, verdict
 from benchmarks.lib.testbed import Testbed, running_testbed
 from benchmarks.lib.variants import CHAT_PATH, VARIANTS, Variant
 
@@ -198,8 +198,7 @@ def main() -> None:
             "capacity": {variant.name: capacity(testbed, variant) for variant in variants},
         }
     text = report(result)
-    print(f"\n{text}")
-    write_results(options.results, "chunk_cost", result, text)
+    publish(options.results, "chunk_cost", result, text)
 
 
 if __name__ == "__main__":

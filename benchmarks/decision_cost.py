@@ -28,7 +28,7 @@ from benchmarks.lib.in_process import (
 )
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.paths import ROUTING_SETS
-from benchmarks.lib.script import script_parser, verdict, write_results
+from benchmarks.lib.script import publish, script_parser, verdict
 from serve_app.affinity.guarded import NoStore
 from serve_app.domain import Question, Route, Turn
 from serve_app.engines.embedding.engine import EmbeddingEngine, EmbeddingSettings
@@ -56,8 +56,7 @@ def main() -> None:
         "cached": asyncio.run(cached(engine)),
     }
     text = "\n".join(report(result))
-    print(text)
-    write_results(options.results, "decision_cost", result, text)
+    publish(options.results, "decision_cost", result, text)
 
 
 def by_tokens(engine: EmbeddingEngine, routes: tuple[Route, ...], count: int) -> dict[str, float]:

@@ -22,7 +22,7 @@ from typing import Any, Final
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.package_model import package_graph
 from benchmarks.lib.paths import ROUTING_SETS
-from benchmarks.lib.script import script_parser, write_results
+from benchmarks.lib.script import publish, script_parser
 from serve_app.domain import Question, Scores
 from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
@@ -66,8 +66,7 @@ def main() -> None:
         engine.close()
     result = {"machine": machine(), "rows": rows}
     text = "\n".join(report(result))
-    print(text)
-    write_results(options.results, "engine_agreement", result, text)
+    publish(options.results, "engine_agreement", result, text)
 
 
 def _package_model() -> Path:

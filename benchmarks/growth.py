@@ -19,7 +19,7 @@ from benchmarks.lib.loadgen import Generator, generating
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.ports import free_ports
 from benchmarks.lib.processes import without_port
-from benchmarks.lib.script import end_on_terminate, script_parser, verdict, write_results
+from benchmarks.lib.script import end_on_terminate, publish, script_parser, verdict
 from benchmarks.lib.testbed import gateway
 from benchmarks.lib.variants import VARIANTS, Workload, load_of
 
@@ -95,8 +95,7 @@ def main() -> int:
             time.sleep(_REST_S)
             result["halves"].append({"requests": requests, "pss_mb": server.pss_mb()})
     text = report(result)
-    print(text)
-    write_results(options.results, "growth", result, text)
+    publish(options.results, "growth", result, text)
     return 0
 
 

@@ -21,7 +21,7 @@ from typing import Any, Final
 from benchmarks.lib.cluster import redis_server
 from benchmarks.lib.in_process import BATCH, InstantUpstream, NullMeter
 from benchmarks.lib.machine import headline, machine
-from benchmarks.lib.script import script_parser, verdict, write_results
+from benchmarks.lib.script import publish, script_parser, verdict
 from serve_app.access.client import Client
 from serve_app.access.limiter import Limiter
 from serve_app.access.redis_counters import RedisCounters
@@ -104,8 +104,7 @@ def main() -> None:
     options = script_parser(__doc__).parse_args()
     result = {"machine": machine(), **asyncio.run(measure())}
     text = "\n".join(report(result))
-    print(text)
-    write_results(options.results, "limit_cost", result, text)
+    publish(options.results, "limit_cost", result, text)
 
 
 async def measure() -> dict[str, Any]:

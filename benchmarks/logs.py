@@ -33,7 +33,7 @@ from benchmarks.lib.in_process import (
     send_chats,
 )
 from benchmarks.lib.machine import headline, machine
-from benchmarks.lib.script import script_parser, verdict, write_results
+from benchmarks.lib.script import publish, script_parser, verdict
 from serve_app.affinity.guarded import NoStore
 from serve_app.config.schema.logs import AccessLogSection, DecisionLogSection, Logs
 from serve_app.dialects import ir
@@ -81,8 +81,7 @@ def main() -> None:
             "report": report_speed(Path(folder)),
         }
     text = "\n".join(report(result))
-    print(text)
-    write_results(options.results, "logs", result, text)
+    publish(options.results, "logs", result, text)
 
 
 def records(count: int, *, seed: int = 1) -> Iterator[RequestRecord]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from benchmarks.lib.cluster import redis_server
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.prompt_caches import ELIGIBLE, WAYS, Hits, SharedMemory, Way, run
-from benchmarks.lib.script import script_parser, verdict, write_results
+from benchmarks.lib.script import publish, script_parser, verdict
 from serve_app.affinity.redis import RedisStore
 from serve_app.ports import AffinityStore
 
@@ -30,8 +30,7 @@ def main() -> None:
     options = script_parser(__doc__).parse_args()
     result = {"machine": machine(), "runs": measure()}
     text = "\n".join(report(result))
-    print(text)
-    write_results(options.results, "prompt_cache", result, text)
+    publish(options.results, "prompt_cache", result, text)
 
 
 def measure() -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from benchmarks.lib.in_process import demo_snapshot, gateway_with
 from benchmarks.lib.machine import headline, machine
-from benchmarks.lib.script import script_parser, verdict, write_results
+from benchmarks.lib.script import publish, script_parser, verdict
 from serve_app.affinity.guarded import NoStore
 from serve_app.dialects.json_edits import read_document
 from serve_app.dialects.registry import client_dialect
@@ -64,8 +64,7 @@ def main() -> None:
     options = script_parser(__doc__).parse_args()
     result: dict[str, Any] = {"machine": machine(), "cases": asyncio.run(measured())}
     text = "\n".join(report(result))
-    print(text)
-    write_results(options.results, "question_cost", result, text)
+    publish(options.results, "question_cost", result, text)
 
 
 async def measured() -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from benchmarks.lib.loadgen import Generator, generating
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.ports import free_ports
 from benchmarks.lib.processes import Server, cpu_between
-from benchmarks.lib.script import end_on_terminate, script_parser, write_results
+from benchmarks.lib.script import end_on_terminate, publish, script_parser
 from benchmarks.lib.testbed import gateway
 from benchmarks.lib.variants import VARIANTS, Workload, load_of
 
@@ -92,8 +92,7 @@ def main() -> int:
             print({key: round(value, 2) for key, value in turns[-1].items()}, flush=True)
     result = {"machine": about, "medians": medians(turns), "turns": turns}
     text = report(result)
-    print(f"\n{text}")
-    write_results(options.results, "replicas", result, text)
+    publish(options.results, "replicas", result, text)
     return 0
 
 

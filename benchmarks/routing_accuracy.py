@@ -18,7 +18,7 @@ from typing import Any, Final
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.package_model import package_graph
 from benchmarks.lib.paths import ROUTING_SETS
-from benchmarks.lib.script import script_parser, write_results
+from benchmarks.lib.script import publish, script_parser
 from serve_app.engines.embedding.engine import (
     EmbeddingEngine,
     EmbeddingModel,
@@ -42,8 +42,7 @@ def main() -> None:
     rows = [{"set": Path(one.file).stem, **measure(one)} for one in sets]
     about = machine()
     text = "\n".join(["# Accuracy of the embedded engine", "", headline(about), "", *table(rows)])
-    print(text)
-    write_results(options.results, "routing_accuracy", {"machine": about, "rows": rows}, text)
+    publish(options.results, "routing_accuracy", {"machine": about, "rows": rows}, text)
 
 
 def variants() -> dict[str, tuple[EmbeddingSettings, str]]:

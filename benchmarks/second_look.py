@@ -25,7 +25,7 @@ from benchmarks.lib.package_model import package_graph
 from benchmarks.lib.paths import BENCHMARKS, ROUTING_SETS
 from benchmarks.lib.peers import install_tool, python_of
 from benchmarks.lib.processes import temporary_folder
-from benchmarks.lib.script import script_parser, verdict, write_results
+from benchmarks.lib.script import publish, script_parser, verdict
 from serve_app.domain import Question, Scores
 from serve_app.engines.embedding.engine import (
     VOCABULARY,
@@ -109,8 +109,7 @@ def main() -> None:
         }
     result = {"machine": machine(), "times_ms": found}
     text = report(result)
-    print(text)
-    write_results(options.results, "second_look", result, text)
+    publish(options.results, "second_look", result, text)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any, Final
 from benchmarks.lib.cluster import HERE
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.ports import free_ports
-from benchmarks.lib.script import end_on_terminate, script_parser, write_results
+from benchmarks.lib.script import end_on_terminate, publish, script_parser
 from benchmarks.lib.testbed import Testbed, gateway, running_testbed
 from benchmarks.lib.variants import VARIANTS, Variant, Workload, load_of
 
@@ -164,8 +164,7 @@ def main() -> int:
             print(setting.name or "nothing", {k: _cell(v) for k, v in ratios.items()}, flush=True)
     result = {"machine": about, "settings": found}
     text = report(result)
-    print(f"\n{text}")
-    write_results(options.results, "serve_settings", result, text)
+    publish(options.results, "serve_settings", result, text)
     return 0
 
 

@@ -26,7 +26,7 @@ from benchmarks.lib.loadgen import Load, generating, quantile
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.ports import free_ports
 from benchmarks.lib.processes import temporary_folder
-from benchmarks.lib.script import end_on_terminate, script_parser, write_results
+from benchmarks.lib.script import end_on_terminate, publish, script_parser
 from benchmarks.lib.surface_rows import BAR, BAR_TEXT, HEAD, cells
 from benchmarks.lib.testbed import Testbed
 from serve_app.exchange import PATHS, Operation
@@ -206,8 +206,7 @@ def main() -> int:
         rows = judged(measure(testbed, options.rounds, options.seconds))
     result = {"machine": about, "rows": rows}
     text = report(result)
-    print(f"\n{text}")
-    write_results(options.results, "surfaces", result, text)
+    publish(options.results, "surfaces", result, text)
     return 0
 
 

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from benchmarks.lib.in_process import demo_snapshot
 from benchmarks.lib.machine import headline, machine
-from benchmarks.lib.script import script_parser, verdict, write_results
+from benchmarks.lib.script import publish, script_parser, verdict
 from benchmarks.question_cost import InstantOrchestrator
 from serve_app.affinity.guarded import NoStore
 from serve_app.api.app import ApiDependencies, Asgi, create_api
@@ -188,8 +188,7 @@ def main() -> None:
         cases = asyncio.run(measured(url))
     result: dict[str, Any] = {"machine": machine(), "cases": cases}
     text = "\n".join(report(result))
-    print(text)
-    write_results(options.results, "telemetry_cost", result, text)
+    publish(options.results, "telemetry_cost", result, text)
 
 
 async def measured(url: str) -> list[dict[str, Any]]:

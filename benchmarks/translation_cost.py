@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from benchmarks.lib.dialect_streams import DIALECTS, stream_of
 from benchmarks.lib.machine import headline, machine
-from benchmarks.lib.script import script_parser, verdict, write_results
+from benchmarks.lib.script import publish, script_parser, verdict
 from serve_app.dialects.fields import Intent
 from serve_app.dialects.json_edits import NO_QUIRK, read_document
 from serve_app.dialects.protocol import Asked, StreamState
@@ -41,8 +41,7 @@ def main() -> None:
     rows = [measured(client, upstream) for client in DIALECTS for upstream in DIALECTS]
     result: dict[str, Any] = {"machine": machine(), "pairs": rows, "image": image_rows()}
     text = "\n".join(report(result))
-    print(text)
-    write_results(options.results, "translation_cost", result, text)
+    publish(options.results, "translation_cost", result, text)
 
 
 def measured(client: Operation, upstream: Operation) -> dict[str, Any]:

@@ -34,6 +34,12 @@ def write_results(
     (folder / f"{name}.md").write_text(text.rstrip("\n") + "\n")
 
 
+def publish(folder: Path, name: str, result: Mapping[str, Any], text: str) -> None:
+    """Prints the report, and writes it beside all figures."""
+    print(f"\n{text}")
+    write_results(folder, name, result, text)
+
+
 def verdict(*, holds: bool | None) -> str:
     """Returns the cell of a table: yes, NO, or empty where nothing is demanded."""
     return {True: "yes", False: "NO", None: ""}[holds]
