@@ -1,7 +1,7 @@
 """One exchange with a provider, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, Self
@@ -38,9 +38,11 @@ PATHS: Final[Mapping[Operation, str]] = MappingProxyType(
 """Where the APIs of OpenAI and Anthropic have each operation, below the base URL."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
-    """One exchange to open with a provider. ``body`` already names the provider's model."""
+class UpstreamRequest(NamedTuple):
+    """One exchange to open with a provider. ``body`` already names the provider's model.
+
+    A named tuple, because making one is part of every request.
+    """
 
     provider: str
     """The slug that says which provider client carries it."""
@@ -60,13 +62,16 @@ class UpstreamRequest:
     """The version of the configuration that the request is answered by."""
     endpoint: int = 0
     """Which of the model's endpoints it is for, in the configuration's order."""
-    credential: str | None = field(default=None, repr=False)
+    credential: str | None = None
     """The client's own key, where the provider wants that one."""
     fresh: bool = False
     """On a connection of its own: one that was kept open has just turned out to be dead."""
     inline: bool = False
     """No hop: the exchange runs where the request is. Does not cross the hop itself."""
     method: str = "POST"
+
+    def __repr__(self) -> str:
+        return f"<UpstreamRequest {self.operation} of {self.model} at {self.provider}>"
 
 
 class FaultKind(StrEnum):

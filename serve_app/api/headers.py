@@ -1,8 +1,7 @@
 """What the gateway reads of a request's headers, in one pass."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from serve_app.domain import HINT_HEADER, Headers
 from serve_app.errors import (
@@ -40,9 +39,11 @@ _READ = frozenset({_HINT, _OWN_KEY, _WATCH_OFF, b"content-length", b"host", b"or
 """Headers that the gateway reads itself; of several the last one counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderFacts:
-    """The headers that the gateway itself reads."""
+class HeaderFacts(NamedTuple):
+    """The headers that the gateway itself reads.
+
+    A named tuple, because making one is part of every request.
+    """
 
     forwarded: Headers
     """For the provider: an allow-list, so that none of the client's leaks by accident."""
@@ -50,9 +51,9 @@ class HeaderFacts:
     content_length: int | None
     encodings: tuple[str, ...]
     """The values of ``content-encoding`` in lower case, in the order in which they were applied."""
-    keys: tuple[bytes, ...] = field(repr=False)
+    keys: tuple[bytes, ...]
     """All keys that admit the client: that of ``x-fingerpost-key``, then ``other_keys``."""
-    other_keys: tuple[bytes, ...] = field(repr=False)
+    other_keys: tuple[bytes, ...]
     """From ``authorization`` and ``x-api-key``; bearer tokens come first."""
     watch_off: bool
     """The client disabled Serve's own watch for clients that leave."""
@@ -62,6 +63,9 @@ class HeaderFacts:
     """The web page that a browser sends the request for."""
     deciding: Mapping[str, str]
     """Headers that decide about the session or match rules, by their lower-case names."""
+
+    def __repr__(self) -> str:
+        return f"<HeaderFacts for {self.host}, {len(self.keys)} keys>"
 
     def credential(self, is_ours: Callable[[bytes], bool]) -> str | None:
         """The client's own key for providers with ``passthrough_auth``.

@@ -78,15 +78,6 @@ class _Filler:
             await self._send({"type": "http.response.body", "body": self._event, "more_body": True})
 
 
-@asynccontextmanager
-async def _filled(send: Send, event: bytes) -> AsyncGenerator[_Filler]:
-    filler = _Filler(send, event)
-    try:
-        yield filler
-    finally:
-        filler.stop()
-
-
 async def send_answer(send: Send, answer: Answer) -> None:
     """Sends an answer; a streamed one is closed whatever happens.
 
@@ -105,7 +96,8 @@ async def send_answer(send: Send, answer: Answer) -> None:
     try:
         async with aclosing(body):
             await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-            async with _filled(send, answer.keep_alive) as filler:
+            filler = _Filler(send, answer.keep_alive)
+            try:
                 async for chunk in body:
                     if filler.filling is not None:
                         await filler.settle()
@@ -113,6 +105,8 @@ async def send_answer(send: Send, answer: Answer) -> None:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                     filler.last = chunk
                 await filler.settle()
+            finally:
+                filler.stop()
             await send({"type": "http.response.body", "body": b""})
     except Exception as error:
         raise AnswerTornError from error

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from serve_app.config.schema.timeouts import Timeouts
@@ -102,7 +102,7 @@ class ServerClient:
             and reply.kind is FaultKind.RESET
             and self._was_reached  # else no connection can have been kept
         ):
-            reply = await self._transport.open(replace(request, fresh=True))
+            reply = await self._transport.open(request._replace(fresh=True))
         if isinstance(reply, UpstreamFault):
             slow = loop.time() - started >= self._connect_s
             late = reply.kind is FaultKind.TIMEOUT or (reply.kind is FaultKind.CONNECT and slow)

@@ -127,7 +127,7 @@ class _Chat:
         )
         reply = await self._transport.open(request)
         if isinstance(reply, UpstreamFault) and reply.kind is FaultKind.RESET:
-            reply = await self._transport.open(replace(request, fresh=True))
+            reply = await self._transport.open(request._replace(fresh=True))
         if isinstance(reply, UpstreamReply) and reply.status == _SUCCESS:
             return replace(reply, body=_answer(asked, reply))
         return reply

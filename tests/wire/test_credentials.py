@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,7 +167,7 @@ async def test_deployment_name_is_one_path_segment(name: str, opened: Opener) ->
     """For any other name nothing is sent."""
     transport = opened("model: azure_openai/*, access_key: $KEY, base_url: 'http://127.0.0.1'")
     fault = await transport.open(
-        replace(request_of("azure_openai/x"), model=ModelRef("azure_openai", name))
+        request_of("azure_openai/x")._replace(model=ModelRef("azure_openai", name))
     )
     detail = f"{name!r} is not a valid name of a deployment"
     assert fault == UpstreamFault(FaultKind.BAD_ANSWER, detail)

@@ -1,7 +1,6 @@
 """The transport against a real provider on loopback: faults as values, bounds, no key returned."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,7 +145,7 @@ async def test_path_of_one_answer_is_not_cached(
     """Its id is in it; the method and an empty body reach the provider as they are."""
     for method in ("GET", "DELETE", "POST"):
         path = f"/chat/completions/{method}"
-        asked = replace(request("parrot"), path=path, body=b"", method=method)
+        asked = request("parrot")._replace(path=path, body=b"", method=method)
         await transport.open(asked)
         sent = providers["shared"].ledger.last()
         assert (sent.method, sent.path, sent.body) == (method, f"/v1{path}", b"")

@@ -32,6 +32,7 @@ from tests.unit.fakes import FakeChunks
 
 NAMES = st.text(min_size=1, max_size=8)
 HEADERS = st.lists(st.tuples(NAMES, st.text(max_size=8)), max_size=4).map(tuple)
+SECONDS = st.integers(0, 10**7).map(lambda ms: ms / 1000)
 REQUESTS = st.builds(
     UpstreamRequest,
     provider=NAMES,
@@ -41,7 +42,13 @@ REQUESTS = st.builds(
     headers=HEADERS,
     body=st.binary(max_size=64),
     stream=st.booleans(),
-    deadline_s=st.integers(0, 10**7).map(lambda ms: ms / 1000),
+    deadline_s=SECONDS,
+    attempt_s=st.none() | SECONDS,
+    policy=NAMES,
+    endpoint=st.integers(0, 100),
+    credential=st.none() | NAMES,
+    fresh=st.booleans(),
+    inline=st.just(False),  # it does not cross the hop
     method=st.sampled_from(["POST", "GET", "DELETE"]),
 )
 

@@ -1,6 +1,5 @@
 """What a changed configuration does in a running replica, and what needs a restart."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -103,13 +102,13 @@ async def test_provider_client_reloads_on_unknown_version(file: Path) -> None:
     client = ProviderClient(str(file))
     client._watch.close()
     new = snapshot_of(file.parent, FILE + MORE)
-    request = replace(REQUEST, model=ModelRef("vllm", "b"), policy=new.version)
+    request = REQUEST._replace(model=ModelRef("vllm", "b"), policy=new.version)
     result, _ = decode_reply(await client.unary(encode_request(request)))
     assert isinstance(result, UpstreamFault)
     assert result.kind is FaultKind.CONNECT
     assert await client.policy() == new.version
     last_look = client._last_look
-    await client.unary(encode_request(replace(request, policy="unheard-of")))
+    await client.unary(encode_request(request._replace(policy="unheard-of")))
     assert client._last_look == last_look
     await client._transport.close()
 
@@ -124,8 +123,8 @@ async def test_data_path_falls_back_to_inline() -> None:
     assert isinstance(await paths.open(REQUEST), UpstreamReply)
     assert [len(upstream.requests) for upstream in (own, shared, inline)] == [1, 0, 1]
     assert await paths.open(REQUEST) == fault(FaultKind.CONNECT)
-    other = replace(REQUEST, provider="of-a-reload")
+    other = REQUEST._replace(provider="of-a-reload")
     assert isinstance(await paths.open(other), UpstreamReply)
     assert isinstance(await paths.open(other), UpstreamReply)
-    assert isinstance(await paths.open(replace(REQUEST, inline=True)), UpstreamReply)
+    assert isinstance(await paths.open(REQUEST._replace(inline=True)), UpstreamReply)
     assert [len(upstream.requests) for upstream in (own, shared, inline)] == [2, 2, 3]
