@@ -8,8 +8,8 @@ from benchmarks.lib.script import verdict
 BAR: Final = 1.5
 BAR_TEXT: Final = (
     f"A translated stream is to cost at most {BAR:g} times what one of the same provider costs that "
-    "is passed through. A client of responses can refer to an answer later, so that the gateway "
-    "keeps it where the provider does not: that is part of its figures."
+    "is passed through. A client of responses can refer to an answer later, so the gateway keeps "
+    "it: that is part of these figures."
 )
 HEAD: Final = (
     *(
