@@ -48,7 +48,7 @@ REQUESTS = st.builds(
     endpoint=st.integers(0, 100),
     credential=st.none() | NAMES,
     fresh=st.booleans(),
-    inline=st.just(False),  # it does not cross the hop
+    inline=st.just(value=False),  # it does not cross the hop
     method=st.sampled_from(["POST", "GET", "DELETE"]),
 )
 
