@@ -56,11 +56,6 @@ class Pair:
     client: Operation | None
     provider: Operation
 
-    @property
-    def translates(self) -> bool:
-        """True if the two dialects differ."""
-        return self.client not in (None, self.provider)
-
     def load(self, port: int, seconds: float, *, stream: bool) -> Load:
         """Returns the requests of eight clients."""
         spoken = self.provider if self.client is None else self.client

@@ -12,16 +12,14 @@ BAR_TEXT: Final = (
     "it: that is part of these figures."
 )
 HEAD: Final = (
-    *(
-        "answer",
-        "client",
-        "provider",
-        "CPU ms/req",
-        "p50 ms",
-        "/ relay",
-        "/ passed through",
-        "holds",
-    ),
+    "answer",
+    "client",
+    "provider",
+    "CPU ms/req",
+    "p50 ms",
+    "/ relay",
+    "/ passed through",
+    "holds",
 )
 
 

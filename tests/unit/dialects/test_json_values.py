@@ -5,14 +5,17 @@ import math
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from serve_app.dialects.json_values import (
+    JsonTemplate,
     count_of,
     json_bytes,
     json_text,
     number_of,
     object_of,
     objects_of,
+    read_json,
     seconds_of,
     text_of,
     text_or_none,
@@ -93,3 +96,30 @@ def test_written_json_is_compact() -> None:
 def test_arguments_are_text(value: Json, arguments: str) -> None:
     """Servers that send them as an object, or null, are understood."""
     assert arguments_of(value) == arguments
+
+
+TEXTS = st.text() | st.sampled_from([JsonTemplate.PLACE, "\ud83d", '"\\\n\x00'])
+
+
+@given(TEXTS, TEXTS)
+def test_a_template_writes_what_json_bytes_writes(before: str, text: str) -> None:
+    """Also where a string before the place looks like it."""
+
+    def value(inner: str) -> Json:
+        return {"id": before, "choices": [{"delta": {"content": inner}, "index": 0}], "usage": None}
+
+    template = JsonTemplate(value(JsonTemplate.PLACE), head=b"data: ", tail=b"\n\n")
+    assert template.fill(text) == b"data: " + json_bytes(value(text)) + b"\n\n"
+
+
+@given(json_values([*"abc"], [*"xyz"]), st.sampled_from(["", " ", "\n", "x", "{}"]))
+def test_json_is_read_as_the_standard_library_reads_it(value: Json, after: str) -> None:
+    """With space after the value, and not with anything else there."""
+    data = json.dumps(value).encode() + after.encode()
+    try:
+        expected = json.loads(data)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"Extra data|Expecting"):
+            read_json(data)
+    else:
+        assert json_text(read_json(data)) == json_text(expected)
