@@ -111,8 +111,7 @@ def _run(variant: Variant, port: int, count: int, seconds: float, events: int = 
 
 def cpu_of_chunk(testbed: Testbed, variants: Sequence[Variant], rounds: int) -> dict[str, Any]:
     """Returns CPU milliseconds per event by variant: the rounds' values."""
-    idle = testbed.rest(_IDLE_S)
-    idle_s = sum(idle.used["serve"].values()) / idle.seconds
+    idle_s = testbed.idle(_IDLE_S)
     found: dict[str, list[float]] = {variant.name: [] for variant in variants}
     for turn in range(rounds):
         for variant in variants if turn % 2 == 0 else reversed(variants):
@@ -123,7 +122,7 @@ def cpu_of_chunk(testbed: Testbed, variants: Sequence[Variant], rounds: int) -> 
             window = before.until(testbed.count())
             if seen.errors:
                 raise RuntimeError(f"{variant.name}: {seen.errors} streams were refused")
-            spent_s = sum(window.used["serve"].values()) - idle_s * window.seconds
+            spent_s = window.cpu_s("serve", idle_s)
             found[variant.name].append(spent_s / len(seen.ms) * 1e3)
             print(f"{variant.name} {found[variant.name][-1]:.3f} ms a chunk", flush=True)
     return found

@@ -103,20 +103,15 @@ def _ratios(testbed: Testbed, rounds: int, seconds: float) -> dict[str, list[flo
 def _idle(testbed: Testbed) -> dict[str, float]:
     """Returns the CPU seconds per second of both clusters without requests."""
     window = testbed.rest(_IDLE_S)
-    return {name: sum(window.used[name].values()) / window.seconds for name in ("serve", "other")}
+    return {name: window.cpu_s(name) / window.seconds for name in ("serve", "other")}
 
 
 def _cpu_s(
     testbed: Testbed, variant: Variant, load: Workload, seconds: float, idle: Mapping[str, float]
 ) -> float:
     """Returns the CPU seconds of one request."""
-    before = testbed.count()
-    figures = testbed.generator.put(load_of(variant, testbed.ports[variant.server], load, seconds))
-    window = before.until(testbed.count())
-    if figures.errors:
-        raise RuntimeError(f"{variant.name}: {figures.first_error}")
-    spent = sum(window.used[variant.server].values()) - idle[variant.server] * window.seconds
-    return spent / figures.requests
+    sent = load_of(variant, testbed.ports[variant.server], load, seconds)
+    return testbed.put(variant.server, sent, idle[variant.server])[0]
 
 
 def report(result: Mapping[str, Any]) -> str:

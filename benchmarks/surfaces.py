@@ -22,20 +22,19 @@ from typing import Any, Final
 
 from benchmarks.lib.cluster import fingerpost, mock, serving
 from benchmarks.lib.dialect_streams import DIALECTS
-from benchmarks.lib.loadgen import Load, generating, quantile
+from benchmarks.lib.loadgen import Load, generating
 from benchmarks.lib.machine import headline, machine
 from benchmarks.lib.ports import free_ports
 from benchmarks.lib.processes import temporary_folder
 from benchmarks.lib.script import end_on_terminate, publish, script_parser
 from benchmarks.lib.surface_rows import BAR, BAR_TEXT, HEAD, cells
 from benchmarks.lib.testbed import Testbed
+from benchmarks.lib.variants import CONTENT_EVENTS, QUESTION, SYSTEM
 from serve_app.exchange import PATHS, Operation
 
 _CLIENTS: Final = 8
 _IDLE_S: Final = 5.0
 _START_S: Final = 120.0
-_QUESTION: Final = "Which way is it to the station, and is there a way around the market? " * 8
-_SYSTEM: Final = "You answer briefly, and say so when you don't know."
 _LAST: Final = {
     Operation.CHAT: "data: [DONE]",
     Operation.MESSAGES: "message_stop",
@@ -79,15 +78,20 @@ def _model(provider: Operation) -> str:
 def _body(spoken: Operation, model: str, *, stream: bool) -> dict[str, Any]:
     """Returns a request of about 0.8 kB."""
     common = {"model": model, "temperature": 0.7, "stream": stream}
-    asked = [{"role": "user", "content": _QUESTION}]
+    asked = [{"role": "user", "content": QUESTION}]
     match spoken:
         case Operation.CHAT:
-            messages = [{"role": "system", "content": _SYSTEM}, *asked]
-            return {**common, "messages": messages, "max_tokens": 50}
+            messages = [{"role": "system", "content": SYSTEM}, *asked]
+            return {**common, "messages": messages, "max_tokens": CONTENT_EVENTS}
         case Operation.MESSAGES:
-            return {**common, "system": _SYSTEM, "messages": asked, "max_tokens": 50}
+            return {**common, "system": SYSTEM, "messages": asked, "max_tokens": CONTENT_EVENTS}
         case _:
-            return {**common, "instructions": _SYSTEM, "input": asked, "max_output_tokens": 50}
+            return {
+                **common,
+                "instructions": SYSTEM,
+                "input": asked,
+                "max_output_tokens": CONTENT_EVENTS,
+            }
 
 
 @contextmanager
@@ -122,8 +126,7 @@ def _running() -> Iterator[Testbed]:
 
 def measure(testbed: Testbed, rounds: int, seconds: float) -> list[dict[str, Any]]:
     """Returns a row for each pair, complete answers before streams."""
-    window = testbed.rest(_IDLE_S)
-    idle = sum(window.used["serve"].values()) / window.seconds
+    idle = testbed.idle(_IDLE_S)
     rows = []
     for stream in (False, True):
         found: dict[Pair, list[tuple[float, float]]] = {pair: [] for pair in PAIRS}
@@ -150,13 +153,9 @@ def _turn(
     testbed: Testbed, pair: Pair, idle: float, seconds: float, *, stream: bool
 ) -> tuple[float, float]:
     """Returns the milliseconds of CPU of a request, and the median of the latencies."""
-    before = testbed.count()
-    figures = testbed.generator.put(pair.load(testbed.ports["serve"], seconds, stream=stream))
-    window = before.until(testbed.count())
-    if figures.errors or not figures.requests:
-        raise RuntimeError(f"{pair}: {figures.first_error or 'no answer'}")
-    spent = sum(window.used["serve"].values()) - idle * window.seconds
-    return 1000 * spent / figures.requests, quantile(figures.latencies_ms, 0.5, 0.0)
+    load = pair.load(testbed.ports["serve"], seconds, stream=stream)
+    cpu_s, figures = testbed.put("serve", load, idle)
+    return 1000 * cpu_s, figures.quantile(0.5)
 
 
 def judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.lib.dialect_provider --port PORT
 
-Every answer is the same: complete, or a stream of EVENTS pieces of text, sent without a pause.
+Every answer is the same: complete, or a stream of CONTENT_EVENTS pieces of text, sent without a pause.
 """
 
 import argparse
@@ -11,13 +11,13 @@ from typing import Any, Final
 import uvloop
 
 from benchmarks.lib.dialect_streams import DIALECTS, complete_of, stream_of
+from benchmarks.lib.variants import CONTENT_EVENTS
 from serve_app.exchange import PATHS
 from tests.scripted_provider import serve
 from tests.scripts import Headers, Line, Script
 
-EVENTS: Final = 50
 _STREAM: Final = {"content-type": "text/event-stream; charset=utf-8"}
-_PIECES: Final = ["word "] * EVENTS
+_PIECES: Final = ["word "] * CONTENT_EVENTS
 _STREAMS: Final = {PATHS[dialect]: stream_of(dialect, _PIECES) for dialect in DIALECTS}
 _ANSWERS: Final = {PATHS[dialect]: complete_of(dialect, "".join(_PIECES)) for dialect in DIALECTS}
 

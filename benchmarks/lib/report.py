@@ -24,6 +24,10 @@ class Window:
     elsewhere_s: float
     """CPU seconds of processes outside the benchmark."""
 
+    def cpu_s(self, server: str, idle: float = 0.0) -> float:
+        """Returns the CPU seconds of a server; ``idle`` a second are its idle work."""
+        return sum(self.used[server].values()) - idle * self.seconds
+
     def __add__(self, other: "Window") -> "Window":
         """Returns both windows together."""
         used = {

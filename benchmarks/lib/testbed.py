@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lib.cluster import HERE, Checkout, fingerpost, mock, serving
-from benchmarks.lib.loadgen import Generator, generating
+from benchmarks.lib.loadgen import Figures, Generator, Load, generating
 from benchmarks.lib.machine import busy_seconds
 from benchmarks.lib.peers import PEERS
 from benchmarks.lib.ports import free_ports
@@ -48,6 +48,24 @@ class Testbed:
         benchmark_s = sum(spent for server in used.values() for _, spent in server.values())
         benchmark_s += self.generator.cpu_seconds() + time.process_time()
         return CpuCount(time.monotonic(), used, busy_seconds() - benchmark_s)
+
+    def idle(self, seconds: float, server: str = "serve") -> float:
+        """Waits without a request. Returns the CPU seconds of a server in a second."""
+        window = self.rest(seconds)
+        return window.cpu_s(server) / window.seconds
+
+    def put(self, server: str, load: Load, idle: float) -> tuple[float, Figures]:
+        """Sends a load to a server.
+
+        Returns the CPU seconds of a request, without the idle work, and the figures. Raises
+        RuntimeError if an answer was wrong, or none came.
+        """
+        before = self.count()
+        figures = self.generator.put(load)
+        window = before.until(self.count())
+        if figures.errors or not figures.requests:
+            raise RuntimeError(f"{server}, {load.path}: {figures.first_error or 'no answer'}")
+        return window.cpu_s(server, idle) / figures.requests, figures
 
     def rest(self, seconds: float) -> Window:
         """Waits without a request. Returns the CPU time of all servers in that time."""

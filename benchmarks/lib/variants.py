@@ -11,6 +11,8 @@ CHAT_PATH: Final = "/v1/chat/completions"
 MESSAGES_PATH: Final = "/v1/messages"
 CONTENT_EVENTS: Final = 50
 """A stream has one event before these and one after them: 52, and [DONE]."""
+SYSTEM: Final = "You answer briefly, and say so when you don't know."
+QUESTION: Final = "Which way is it to the station, and is there a way around the market? " * 8
 _PROMPT_BYTES: Final = 64 << 10
 
 
@@ -130,12 +132,11 @@ VARIANTS: Final = (
 
 def _question(model: str, *, stream: bool, text: str = "") -> dict[str, Any]:
     """Returns a request of about 0.8 kB, and of more with a ``text``."""
-    question = "Which way is it to the station, and is there a way around the market? " * 8
     return {
         "model": model,
         "messages": [
-            {"role": "system", "content": "You answer briefly, and say so when you don't know."},
-            {"role": "user", "content": f"{question}{text}"},
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": f"{QUESTION}{text}"},
         ],
         "temperature": 0.7,
         "max_tokens": CONTENT_EVENTS,
