@@ -37,9 +37,9 @@ _HOP_SETTING: Final = (
 _REPLICA_WAIT_S: Final = 5.0
 """How long the second try of a request whose replica died waits for one that answers."""
 _PROBE_S: Final = 1.0
-_SAVE_BYTES: Final = 8 << 20
-"""Of values in one call; a larger value has a call of its own."""
 _PROBE_PAUSE_S: Final = 0.1
+_SAVE_BYTES: Final = 8 << 20
+"""The most bytes of values in one call; a larger value has a call of its own."""
 
 
 class DataPaths:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from serve_app.config.locations import ConfigError, Problem, path_text
+from serve_app.config.locations import ConfigError, Problem, path_text, unreadable
 from serve_app.config.pydantic_errors import describe_error
 
 _Content = TypeVar("_Content", bound=BaseModel)
@@ -22,8 +22,7 @@ def read_json_file(file: Path, kind: type[_Content], *, max_bytes: int, fix: str
         with file.open("rb") as opened:
             content = opened.read(max_bytes + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise _error(file, Problem(0, "", f"cannot read the file: {reason}; {fix}")) from error
+        raise unreadable(file, error, fix) from error
     if len(content) > max_bytes:
         raise _error(file, Problem(0, "", f"file is larger than {max_bytes} bytes; {fix}"))
     try:

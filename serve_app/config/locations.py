@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+_FIXES: Final = (
+    (IsADirectoryError, "name a file in it"),
+    (PermissionError, "let this user read it"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -32,15 +37,21 @@ class ConfigError(Exception):
         return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
 
 
-def unreadable(file: Path | str, error: OSError | ValueError) -> ConfigError:
-    """The error for a text file that cannot be read: why, and what to do."""
+def unreadable(
+    file: Path | str, error: OSError | ValueError, fix: str | None = None
+) -> ConfigError:
+    """The error for a text file that cannot be read: why, and what to do.
+
+    ``fix`` says that; None: what follows from the error.
+    """
     if isinstance(error, UnicodeDecodeError):
-        reason = f"it is not UTF-8, at byte {error.start + 1}; save it as UTF-8"
+        reason, way = f"it is not UTF-8, at byte {error.start + 1}", "save it as UTF-8"
     else:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        fixes = (fix for kind, fix in _FIXES if isinstance(error, kind))
-        reason = f"{reason}; {next(fixes, 'check its path')}"
-    return ConfigError(str(file), (Problem(0, "", f"cannot read the file: {reason}"),))
+        ways = (way for kind, way in _FIXES if isinstance(error, kind))
+        way = next(ways, "check its path")
+    message = f"cannot read the file: {reason}; {fix or way}"
+    return ConfigError(str(file), (Problem(0, "", message),))
 
 
 def read_text(file: Path) -> str:
@@ -50,11 +61,6 @@ def read_text(file: Path) -> str:
     except (OSError, ValueError) as error:
         raise unreadable(file, error) from error
 
-
-_FIXES: Final = (
-    (IsADirectoryError, "name a file in it"),
-    (PermissionError, "let this user read it"),
-)
 
 Location: TypeAlias = tuple[str | int, ...]
 """The keys and indexes that lead to a value of a file."""

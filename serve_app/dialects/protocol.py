@@ -235,7 +235,7 @@ class EventReader(Protocol):
     """Reads one stream of a provider. Raises nothing: what it cannot read becomes ``Failed``."""
 
     def read(self, event: Event) -> Iterable[ir.Event]:
-        """What an event says, in the order that ``ir`` promises."""
+        """What an event says, in the order that ``ir`` promises. Iterate it before the next call."""
         ...
 
     def end(self) -> Iterable[ir.Event]:

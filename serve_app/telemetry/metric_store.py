@@ -28,8 +28,7 @@ class Histogram:
         """Takes one more value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
-        self.least = min(self.least, value)
-        self.most = max(self.most, value)
+        self.least, self.most = min(self.least, value), max(self.most, value)
 
 
 class MetricStore:

@@ -152,8 +152,7 @@ class MessagesWriter:
         if template is None:
             delta = {"type": kind, key: JsonTemplate.PLACE}
             fields = {"type": _DELTA, "index": self._index, "delta": delta}
-            head = b"event: %b\ndata: " % _DELTA.encode()
-            template = self._deltas[kind] = JsonTemplate(fields, head=head, tail=b"\n\n")
+            template = self._deltas[kind] = JsonTemplate(fields, head=_head(_DELTA), tail=b"\n\n")
         return template.fill(text)
 
     def _end_part(self) -> bytes:
@@ -181,5 +180,9 @@ class MessagesWriter:
 
 
 def _event(kind: str, fields: dict[str, Json]) -> bytes:
-    """An event with its name; the official SDKs ignore one without."""
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), json_bytes({"type": kind, **fields}))
+    return _head(kind) + json_bytes({"type": kind, **fields}) + b"\n\n"
+
+
+def _head(kind: str) -> bytes:
+    """What an event has before its data: its name; the official SDKs ignore one without."""
+    return b"event: %b\ndata: " % kind.encode()

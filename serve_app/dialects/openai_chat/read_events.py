@@ -36,6 +36,7 @@ from serve_app.domain import Json
 _Object: TypeAlias = Mapping[str, Json]
 _DONE: Final = b"[DONE]"
 _OF_USAGE: Final = frozenset({"usage", "x_groq"})
+"""Keys of a chunk that may hold its usage."""
 _PLAIN: Final = frozenset({"role", "content"})
 """Keys of a delta that says nothing but text."""
 _BAD_GATEWAY: Final = 502

@@ -206,15 +206,15 @@ class ChatWriter:
         reason = write_finish(finish, has_refusal=self._has_refusal)
         if reason == "tool_calls" and self._has_functions:
             reason = "function_call"
-        return _event(json_bytes(self._chunk([_choice({}, None, reason)])))
+        return _event(self._chunk([_choice({}, None, reason)]))
 
     def _end(self) -> bytes:
         if not self._include_usage or self._usage is None:
             return _DONE
-        return _event(json_bytes(self._chunk([], USAGE.write(self._usage)))) + _DONE
+        return _event(self._chunk([], USAGE.write(self._usage))) + _DONE
 
     def _delta(self, delta: dict[str, Json], logprobs: tuple[Json, ...] = ()) -> bytes:
-        return _event(json_bytes(self._chunk([_choice(delta, logprobs or None, None)])))
+        return _event(self._chunk([_choice(delta, logprobs or None, None)]))
 
     def _chunk(self, choices: list[Json], usage: Json = None) -> dict[str, Json]:
         chunk = {**self._head, "choices": choices}
@@ -223,8 +223,8 @@ class ChatWriter:
         return chunk
 
 
-def _event(data: bytes) -> bytes:
-    return _HEAD + data + _TAIL
+def _event(chunk: dict[str, Json]) -> bytes:
+    return _HEAD + json_bytes(chunk) + _TAIL
 
 
 def _choice(
