@@ -1,7 +1,8 @@
 """all-MiniLM-L6-v2 in PyTorch: the layers that are trained, over frozen embeddings.
 
 The architecture is BERT's (Devlin et al., 2018) with 6 layers of 384 units and 12 heads; the
-embedding of a text is the mean over its tokens, of length 1 (sentence-transformers).
+embedding of a text is the mean over its tokens, of length 1 (sentence-transformers). The graph that
+is shipped weights the tokens in that mean; training doesn't.
 """
 
 import hashlib
@@ -48,8 +49,10 @@ def base_weights() -> dict[str, Tensor]:
 class Encoder(nn.Module):
     """The encoder. ``layers`` holds what is trained, by the names of the checkpoint."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, shares: Tensor | None = None) -> None:
+        """``shares`` says how much each token of the vocabulary counts in the mean; None: equally."""
         super().__init__()
+        self.shares = shares
         self.words = weights["embeddings.word_embeddings.weight"].float()
         self.positions = (
             weights["embeddings.position_embeddings.weight"]
@@ -97,6 +100,8 @@ class Encoder(nn.Module):
         device = self.words.device
         present = torch.from_numpy(mask).to(device)
         hidden = self._run(torch.from_numpy(ids).to(device), present, dropout).float()
+        if self.shares is not None:
+            present = present * self.shares.to(device)[torch.from_numpy(ids).to(device)]
         total = (hidden * present[..., None]).sum(1) / present.sum(1, keepdim=True)
         return F.normalize(total, dim=-1)
 

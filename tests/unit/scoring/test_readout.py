@@ -90,7 +90,8 @@ def test_examples_of_no_route_raise_none(readout: Readout) -> None:
         float(probabilities([0.4, 0.1], none=none, readout=readout)[-1])
         for none in (None, -1.0, 0.0, 0.3, 0.6, 0.9)
     ]
-    assert nones == sorted(set(nones))
+    assert nones == sorted(nones)
+    assert len(set(nones[1:])) == 5  # from far to near, each more than the one before
 
 
 @EVERY

@@ -11,7 +11,12 @@ import onnxruntime
 import pytest
 
 from serve_app.engines.embedding import minilm
-from serve_app.engines.embedding.engine import PACKAGE, EmbeddingModel, EmbeddingSettings
+from serve_app.engines.embedding.engine import (
+    PACKAGE,
+    VOCABULARY,
+    EmbeddingModel,
+    EmbeddingSettings,
+)
 from serve_app.engines.embedding.minilm import TENSORS, TRAINED, open_session
 from serve_app.scoring.embedding import Vector
 from training.encoder import Encoder
@@ -124,6 +129,21 @@ def test_every_token_counts(session: Any) -> None:
         other[0, place] += 1
         directions.append(embed(session, other))
     assert len({vector.tobytes() for vector in directions}) == 4
+
+
+def test_punctuation_counts_less_in_the_mean() -> None:
+    """The shares of the tokens are in the order of the vocabulary."""
+    recipe = json.loads(TENSORS.read_bytes())["tensors"]["shares"]
+    ((offset, dtype, shape, _),) = recipe["value"]["parts"]
+    shares = np.frombuffer(TRAINED.read_bytes(), dtype, int(np.prod(shape)), offset)
+    words = VOCABULARY.read_text("utf-8").splitlines()
+    assert len(shares) == len(words)
+    found = dict(zip(words, shares.tolist(), strict=True))
+    for punctuation in ".?!,/$。¿":
+        assert found[punctuation] == 6
+    for word in ("house", "##ing", "7", "ß", "中", "[UNK]"):
+        assert found[word] == 10
+    assert (found["[CLS]"], found["[SEP]"]) == (13, 7)
 
 
 def test_session_does_not_need_its_file_later(session: Any, tmp_path: Path) -> None:
