@@ -14,7 +14,7 @@ import numpy.typing as npt
 from serve_app.engines.embedding.engine import EmbeddingModel
 from serve_app.scoring.embedding import phrases, readable, whole_text
 from serve_app.scoring.excerpt import recent
-from serve_app.scoring.readout import Readout, mean_of_nearest
+from serve_app.scoring.readout import Readout, soft_maximum
 from training.data import Policy, Talk
 
 Floats = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ class Features:
     name: Floats
     phrase: Floats
     near: Floats
-    """The mean cosine of the three nearest examples, ``(q, n)``; 0 without examples."""
+    """The soft maximum of the cosines to the examples, ``(q, n)``; 0 without examples."""
     near_none: Floats | None
     """That of the examples of "no route", ``(q,)``."""
     counts: npt.NDArray[np.intp]
@@ -108,8 +108,8 @@ class Similarities:
     def _near(self, asked: npt.NDArray[np.float32], texts: Sequence[str]) -> Floats:
         if not texts:
             return np.zeros(len(asked))
-        cosines = self._cosines(asked, texts).astype(np.float32)
-        return np.array([mean_of_nearest(row) for row in cosines])
+        cosines = self._cosines(asked, texts)
+        return np.array([soft_maximum(row) for row in cosines])
 
     def _text(self, text: str) -> npt.NDArray[np.float32]:
         if text not in self._texts:
@@ -144,15 +144,18 @@ def example_text(talk: Talk) -> str:
     return "\n".join(turn.text for turn in turns if turn.role == "user")
 
 
-def suggested(policy: Policy, folder: Path) -> Examples | None:
-    """The examples that a language model wrote from the routes' texts alone; None without a file."""
+def suggested(policy: Policy, folder: Path, count: int) -> Examples | None:
+    """The first ``count`` of what a language model wrote from the routes' texts alone.
+
+    "No route" gets up to twice as many, as from ``fingerpost suggest``. None without a file.
+    """
     file = folder / f"{policy.id}.json"
     if not file.is_file():
         return None
     content = json.loads(file.read_text("utf-8"))
     return Examples(
-        tuple(tuple(content["examples"].get(route.name, ())) for route in policy.routes),
-        tuple(content["no_route_examples"]),
+        tuple(tuple(content["examples"].get(route.name, ())[:count]) for route in policy.routes),
+        tuple(content["no_route_examples"][: 2 * count]),
     )
 
 

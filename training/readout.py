@@ -4,7 +4,7 @@
 
 Run it after ``python training/graph/build_graph.py``: it uses the engine as it is shipped, int8.
 The scales are those with the least negative log-likelihood on the held-out policies: without
-examples, with examples that a language model wrote from the routes' texts alone
+examples, with 12 and 20 examples a route that a language model wrote from the routes' texts alone
 (``training/suggested``), and with one to five drawn ones. What it prints is cross-validated: each
 half of the policies is measured with a read-out that was fitted on the other half.
 """
@@ -38,6 +38,8 @@ START: Final = Readout(
 ALONE: Final = ("text", "bar", "none_direction")
 BESIDE: Final = ("text_beside", "near", "bar_beside", "near_none", "bar_none")
 DRAWN: Final = (1, 2, 3, 5)
+WRITTEN: Final = {12: "12 suggested", 20: "20 suggested"}
+"""The sets of suggested examples by their number for each route; 20 is the command's default."""
 PENALTY: Final = 1.5e-3
 """Of the squares of ``none_direction``. A smaller one separates the held-out policies better
 (README.md), and sets of another manner worse: the direction learns the manner of the policies.
@@ -49,12 +51,13 @@ Sets = Mapping[str, Sequence[Features]]
 def feature_sets(policies: Iterable[Policy], model: EmbeddingModel) -> dict[str, list[Features]]:
     """The features of the policies without examples, with suggested ones, and with drawn ones."""
     similarities = Similarities(model)
-    sets: dict[str, list[Features]] = {"none": [], "suggested": []}
+    sets: dict[str, list[Features]] = {name: [] for name in ("none", *WRITTEN.values())}
     for policy in policies:
         sets["none"].append(similarities.of(policy))
-        examples = suggested(policy, SUGGESTED)
-        if examples is not None:
-            sets["suggested"].append(similarities.of(policy, examples))
+        for count, name in WRITTEN.items():
+            examples = suggested(policy, SUGGESTED, count)
+            if examples is not None:
+                sets[name].append(similarities.of(policy, examples))
         for count in DRAWN:
             chosen, used = drawn(policy, count, seed=count)
             sets.setdefault(f"{count} drawn", []).append(similarities.of(policy, chosen, used))
@@ -64,7 +67,7 @@ def feature_sets(policies: Iterable[Policy], model: EmbeddingModel) -> dict[str,
 def fit(sets: Sets) -> Readout:
     """The read-out with the least negative log-likelihood on these sets."""
     readout = _fitted(START, ALONE, sets["none"])
-    return _fitted(readout, BESIDE, sets["suggested"])
+    return _fitted(readout, BESIDE, [one for name in WRITTEN.values() for one in sets[name]])
 
 
 def _fitted(readout: Readout, names: Sequence[str], features: Sequence[Features]) -> Readout:

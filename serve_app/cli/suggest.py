@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count",
         type=_count,
-        default=12,
+        default=20,
         metavar="N",
         help="examples of each route; no route gets twice as many (default: %(default)s)",
     )

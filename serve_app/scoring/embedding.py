@@ -1,7 +1,7 @@
 """The embedding scorer: the similarity of a conversation to each route, from embeddings alone.
 
 A route is compared by ``name: description`` as a whole, by its name, by the nearest phrase of its
-description, because a text is about one of several topics, and by the three nearest of its
+description, because a text is about one of several topics, and by the nearest of its
 examples. scoring/readout.py turns the similarities into probabilities.
 benchmarks/routing_accuracy.py measures what each part contributes.
 """
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from serve_app.domain import Route, Scores
 from serve_app.scoring.calibration import DecisionRule
-from serve_app.scoring.readout import GENERIC, Floats, Readout, mean_of_nearest, softmax
+from serve_app.scoring.readout import GENERIC, Floats, Readout, soft_maximum, softmax
 from serve_app.scoring.tuned import Adjustment, Tuned
 
 Vector: TypeAlias = npt.NDArray[np.float32]
@@ -109,7 +109,7 @@ class Closeness:
 
     def logits(self, readout: Readout) -> Floats:
         """The logits of the routes, and of "no route" as the last."""
-        near = [mean_of_nearest(own) if len(own) else 0.0 for own in self.examples]
+        near = [soft_maximum(own) if len(own) else 0.0 for own in self.examples]
         *counts, of_none = map(len, self.examples)
         none = near[-1] if of_none else None
         return readout.logits(self.similarity, np.asarray(near[:-1]), counts, none, self.none_logit)

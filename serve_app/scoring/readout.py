@@ -39,11 +39,11 @@ class Readout:
     text_beside: float
     """Scale of the similarity for a route with examples."""
     near: float
-    """Scale of the mean of the three nearest examples."""
+    """Scale of the soft maximum of the cosines to the examples."""
     bar_beside: float
     """What is taken off the logit of a route with examples."""
     near_none: float
-    """Scale of the mean of the three nearest examples of "no route"."""
+    """Scale of the soft maximum of the cosines to the examples of "no route"."""
     bar_none: float
     """What is taken off the logit that these examples give to "no route"."""
     trust: tuple[float, ...] = (0.0, 0.5, 0.75, 1.0)
@@ -94,7 +94,7 @@ class Readout:
     ) -> Floats:
         """The logits of ``n`` routes, and of "no route" as the last, shape ``(n + 1,)``.
 
-        ``nearest`` holds the mean cosine of the three nearest examples of each route, and counts
+        ``nearest`` holds the soft maximum of the cosines to the examples of each route, and counts
         only where ``examples``, their number, is not 0. ``nearest_none`` is that of the examples
         of "no route", None without any. ``none_logit`` is the logit of "no route" without them.
         """
@@ -117,11 +117,21 @@ def softmax(logits: Floats) -> Floats:
     return result
 
 
-def mean_of_nearest(cosines: Floats, count: int = 3) -> float:
-    """The mean of the largest ``count`` cosines, or of all if there are fewer; at least one."""
-    if len(cosines) > count:
-        cosines = np.partition(cosines, len(cosines) - count)[-count:]
-    return float(cosines.mean())
+_NEAREST: Final = 8
+_SHARPNESS: Final = 20.0
+
+
+def soft_maximum(cosines: Floats) -> float:
+    """A value between the mean and the largest of up to 8 cosines, and of the 8 largest of more.
+
+    It is their log-mean-exp at 20: one example that is nearly the same text counts most, and
+    several near ones count more than one. Their order changes nothing. At least one is needed.
+    """
+    if len(cosines) > _NEAREST:
+        cosines = np.partition(cosines, len(cosines) - _NEAREST)[-_NEAREST:]
+    largest = float(cosines.max())
+    powers = np.exp(_SHARPNESS * (cosines - largest))
+    return largest + math.log(math.fsum(powers) / len(powers)) / _SHARPNESS
 
 
 GENERIC: Final = Readout(

@@ -51,10 +51,10 @@ def test_default_model_is_asked_as_its_entry_says(run: Suggest, provider: Exampl
     assert (body["model"], body["stream"], body["max_tokens"]) == ("large", False, 8192)
     assert body["response_format"] == {"type": "json_object"}
     routes, none = provider.prompts
-    assert wanted_of(routes) == {"code": 12, "poems: all": 11}
-    assert wanted_of(none) == {"no route": 24}
+    assert wanted_of(routes) == {"code": 20, "poems: all": 19}
+    assert wanted_of(none) == {"no route": 40}
     assert all('- "code": writing, explaining and debugging code\n' in p for p in (routes, none))
-    assert "1 in German, 1 in French" in routes
+    assert "2 in German, 2 in French" in routes
     assert "Spanish" not in routes
 
 
@@ -179,7 +179,7 @@ def test_routes_of_an_older_format_are_not_written(
     assert "llm_providers[0].routing_preferences[0]: a route under a model cannot have" in err
     assert "fingerpost migrate --write" in err
     status, out, _ = run()
-    assert (status, len(yaml.safe_load(out)["routing_preferences"][0]["examples"])) == (0, 12)
+    assert (status, len(yaml.safe_load(out)["routing_preferences"][0]["examples"])) == (0, 20)
 
 
 def test_file_in_another_encoding_is_not_written(

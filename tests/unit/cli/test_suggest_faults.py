@@ -135,7 +135,7 @@ def test_what_was_received_before_a_fault_is_written(run: Suggest, file: Path) -
     assert status == 1
     assert "too few examples, left out: no route" in err
     policy = compile_snapshot(file).policy
-    assert [len(route.examples) for route in policy.routes] == [12, 12]
+    assert [len(route.examples) for route in policy.routes] == [20, 20]
     assert policy.no_route_examples == ()
 
 
@@ -173,7 +173,7 @@ def test_interrupt_keeps_what_was_received(run: Suggest, file: Path) -> None:
 
     status, _, err = run("--write", scripts=(writes(), interrupt))
     assert (status, "no route: interrupted\n" in err) == (1, True)
-    assert len(compile_snapshot(file).policy.routes[0].examples) == 12
+    assert len(compile_snapshot(file).policy.routes[0].examples) == 20
 
 
 def test_server_that_cannot_be_reached_is_named(
@@ -239,7 +239,7 @@ def test_examples_are_printed_if_the_file_cannot_be_written(
         return writes()(prompt)
 
     status, out, err = run("--write", scripts=(vanish,))
-    assert (status, len(yaml.safe_load(out)["no_route_examples"])) == (1, 24)
+    assert (status, len(yaml.safe_load(out)["no_route_examples"])) == (1, 40)
     assert "cannot read the file: No such file or directory" in err
 
 

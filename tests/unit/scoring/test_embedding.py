@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 from itertools import permutations
-from math import exp, sqrt
+from math import exp, log, sqrt
 
 import numpy as np
 import pytest
@@ -99,9 +99,9 @@ def test_generic_readout_is_the_default() -> None:
     ("count", "trust"), [(0, 0.0), (1, 0.25), (2, 0.5), (3, 1.0), (4, 1.0), (9, 1.0)]
 )
 def test_examples_are_trusted_by_their_number(count: int, trust: float) -> None:
-    """The three nearest count; from one example to three they get more of the logit."""
+    """The eight nearest count; from one example to three they get more of the logit."""
     examples = [f"example{number}" for number in range(count)]
-    near = 1 / min(count, 3) if count else 0.0
+    near = 1 - log(min(count, 8)) / 20 if count else 0.0
     found = logit("example0", route("x", "y", *examples))
     assert found == pytest.approx((1 - trust) * -2 + trust * (8 * near - 3), abs=1e-3)
 
@@ -145,14 +145,14 @@ def test_examples_belong_to_their_route() -> None:
 
 
 def test_examples_of_no_route_raise_none() -> None:
-    """Their three nearest count, too; every route loses the same share."""
+    """Their nearest count, too; every route loses the same share."""
     routes = (route("a", "b"), route("c", "hello"))
     plain = scores_of("hello", *routes)
     some, more = (
         scores_of("hello", *routes, no_route=texts)
         for texts in (("hello you", "x", "y", "z"), ("hello", "hello", "hello", "z"))
     )
-    for one, near in ((some, 1 / sqrt(2) / 3), (more, 1.0)):
+    for one, near in ((some, 1 / sqrt(2) - log(4) / 20), (more, 1 + log(3 / 4) / 20)):
         lost = [one.routes[name] / plain.routes[name] for name in "ac"]
         assert lost[0] == pytest.approx(lost[1], abs=1e-3)
         assert lost[0] < 1

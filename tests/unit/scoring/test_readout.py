@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.engines.embedding.minilm import READOUT as BUNDLED
-from serve_app.scoring.readout import GENERIC, Floats, Readout, mean_of_nearest, softmax
+from serve_app.scoring.readout import GENERIC, Floats, Readout, soft_maximum, softmax
 from tests.unit.scoring.embeddings import READOUT
 
 EVERY: Final = pytest.mark.parametrize(
@@ -189,10 +189,20 @@ def test_softmax_stands_large_logits(logits: list[float]) -> None:
     assert values.argmax() == np.argmax(logits)
 
 
-@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=70), st.integers(1, 5))
-def test_mean_of_nearest_takes_the_largest(cosines: list[float], count: int) -> None:
-    """It is that of all if there are fewer, in any order."""
-    largest = sorted(cosines)[-count:]
-    found = mean_of_nearest(np.array(cosines), count)
-    assert found == pytest.approx(sum(largest) / len(largest))
-    assert found == mean_of_nearest(np.array(cosines[::-1]), count)
+@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=70))
+def test_soft_maximum_is_between_mean_and_maximum(cosines: list[float]) -> None:
+    """Of the eight largest, in any order."""
+    largest = sorted(cosines)[-8:]
+    found = soft_maximum(np.array(cosines))
+    assert sum(largest) / len(largest) - 1e-9 <= found <= largest[-1] + 1e-9
+    assert found == soft_maximum(np.array(cosines[::-1])) == soft_maximum(np.array(largest))
+
+
+def test_soft_maximum_rises_with_each_near_example() -> None:
+    """One that is nearly the same counts most, and several count more than one."""
+    one, several, same = (
+        soft_maximum(np.array(cosines))
+        for cosines in ([0.6, 0.1, 0.1], [0.6, 0.6, 0.1], [0.9, 0.1, 0.1])
+    )
+    assert 0.5 < one < several < 0.6 < same < 0.9
+    assert soft_maximum(np.array([0.6])) == 0.6

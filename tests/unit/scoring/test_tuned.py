@@ -62,8 +62,8 @@ def cosine(one: Sequence[float] | Vector, other: Sequence[float] | Vector) -> fl
 
 
 def nearest(own: Sequence[float]) -> float:
-    best = sorted(own, reverse=True)[:3]
-    return sum(best) / len(best)
+    powers = [math.exp(20 * one) for one in sorted(own)[-8:]]
+    return math.log(sum(powers) / len(powers)) / 20
 
 
 def by_hand(file: TunedFile, routes: Sequence[Route]) -> dict[str | None, float]:
