@@ -108,8 +108,7 @@ class Similarities:
     def _near(self, asked: npt.NDArray[np.float32], texts: Sequence[str]) -> Floats:
         if not texts:
             return np.zeros(len(asked))
-        cosines = self._cosines(asked, texts)
-        return np.array([soft_maximum(row) for row in cosines])
+        return np.array([soft_maximum(row) for row in self._cosines(asked, texts)])
 
     def _text(self, text: str) -> npt.NDArray[np.float32]:
         if text not in self._texts:

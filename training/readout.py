@@ -38,8 +38,8 @@ START: Final = Readout(
 ALONE: Final = ("text", "bar", "none_direction")
 BESIDE: Final = ("text_beside", "near", "bar_beside", "near_none", "bar_none")
 DRAWN: Final = (1, 2, 3, 5)
-WRITTEN: Final = {12: "12 suggested", 20: "20 suggested"}
-"""The sets of suggested examples by their number for each route; 20 is the command's default."""
+WRITTEN: Final = (12, 20)
+"""Numbers of suggested examples for each route; 20 is the default of ``fingerpost suggest``."""
 PENALTY: Final = 1.5e-3
 """Of the squares of ``none_direction``. A smaller one separates the held-out policies better
 (README.md), and sets of another manner worse: the direction learns the manner of the policies.
@@ -51,13 +51,13 @@ Sets = Mapping[str, Sequence[Features]]
 def feature_sets(policies: Iterable[Policy], model: EmbeddingModel) -> dict[str, list[Features]]:
     """The features of the policies without examples, with suggested ones, and with drawn ones."""
     similarities = Similarities(model)
-    sets: dict[str, list[Features]] = {name: [] for name in ("none", *WRITTEN.values())}
+    sets: dict[str, list[Features]] = {}
     for policy in policies:
-        sets["none"].append(similarities.of(policy))
-        for count, name in WRITTEN.items():
+        sets.setdefault("none", []).append(similarities.of(policy))
+        for count in WRITTEN:
             examples = suggested(policy, SUGGESTED, count)
             if examples is not None:
-                sets[name].append(similarities.of(policy, examples))
+                sets.setdefault(f"{count} suggested", []).append(similarities.of(policy, examples))
         for count in DRAWN:
             chosen, used = drawn(policy, count, seed=count)
             sets.setdefault(f"{count} drawn", []).append(similarities.of(policy, chosen, used))
@@ -67,7 +67,9 @@ def feature_sets(policies: Iterable[Policy], model: EmbeddingModel) -> dict[str,
 def fit(sets: Sets) -> Readout:
     """The read-out with the least negative log-likelihood on these sets."""
     readout = _fitted(START, ALONE, sets["none"])
-    return _fitted(readout, BESIDE, [one for name in WRITTEN.values() for one in sets[name]])
+    return _fitted(
+        readout, BESIDE, [one for count in WRITTEN for one in sets[f"{count} suggested"]]
+    )
 
 
 def _fitted(readout: Readout, names: Sequence[str], features: Sequence[Features]) -> Readout:
@@ -164,6 +166,7 @@ def main() -> None:
     if options.write:
         READOUT_FILE.write_text(_one_line_each(asdict(readout)), "utf-8")
     if options.results:
+        options.results.mkdir(parents=True, exist_ok=True)
         content = {
             "readout": {**asdict(readout), "none_direction": "see minilm_readout.json"},
             "cross_validated": {name: asdict(own) for name, own in figures.items()},

@@ -4,7 +4,8 @@ With them ``training.encoder.Encoder`` computes what the int8 graph approximates
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,28 +25,22 @@ _NORMS = {"norm1": "attention.output.LayerNorm", "norm2": "output.LayerNorm"}
 
 def shipped_encoder() -> Encoder:
     """The bundled encoder in float32: its matrices are those that were rounded to int8."""
-    parts = _reader()
-    trained = {name: torch.from_numpy(value) for name, value in _tensors(parts)}
-    return Encoder({**base_weights(), **trained}, shares=torch.from_numpy(parts("shares")[0]))
+    trained = {name: torch.from_numpy(value) for name, value in _tensors()}
+    shares = trained.pop("shares")
+    return Encoder({**base_weights(), **trained}, shares)
 
 
-def _reader() -> Callable[[str], list[npt.NDArray[np.float32]]]:
-    """Returns what reads the parts of a tensor by its name."""
+def _tensors() -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
     recipes, data = json.loads(TENSORS.read_bytes())["tensors"], TRAINED.read_bytes()
 
-    def parts(name: str) -> list[npt.NDArray[np.float32]]:
+    def parts(name: str) -> list[npt.NDArray[Any]]:
         found = []
         for offset, dtype, shape, _ in recipes[name]["value"]["parts"]:
             array = np.frombuffer(data, dtype, int(np.prod(shape)), offset).reshape(shape)
             found.append(array.astype(np.float32))
         return found
 
-    return parts
-
-
-def _tensors(
-    parts: Callable[[str], list[npt.NDArray[np.float32]]],
-) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    yield "shares", parts("shares")[0]
     for kind in ("weight", "bias"):
         yield f"embeddings.LayerNorm.{kind}", parts(f"norm.{kind}")[0]
     for number in range(LAYERS):

@@ -117,7 +117,7 @@ def softmax(logits: Floats) -> Floats:
     return result
 
 
-_NEAREST: Final = 8
+_NEAREST: Final = 8  # training/README.md has what other values give
 _SHARPNESS: Final = 20.0
 
 

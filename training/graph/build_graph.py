@@ -45,6 +45,7 @@ STEPS = {"qkv": 116, "o": 124, "up": 112}  # levels on each side of zero that th
 SHARES = {"[CLS]": 13, "[SEP]": 7}  # how much a token counts in the mean; chosen by measuring
 PUNCTUATION, OTHERS = 6, 10
 TYPES = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
+NAMES = {kind: name for name, kind in TYPES.items()}
 
 
 Term = dict[str, Any]  # parts, axis, take, append, zero: see serve_app/engines/embedding/minilm.py
@@ -90,7 +91,7 @@ class Graph:
     def part(self, name: str, shape: list[int] | None = None) -> list[Any]:
         """Returns [offset, dtype, shape] of a tensor in the package's file, or [..., "trained"]."""
         tensor = self.source[name]
-        dtype = next(name for name, kind in TYPES.items() if kind == tensor.data_type)
+        dtype = NAMES[tensor.data_type]
         if name in self.places:
             return [self.places[name], dtype, shape or list(tensor.dims), "trained"]
         at = self.bytes.find(tensor.raw_data)
